@@ -1,0 +1,120 @@
+"""The rule of the project, against an independent brute-force reading of it."""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from authority.claims import Claim, Claimant, System, find_conflicts, find_upflows
+from authority.places import Keys, KubernetesSecret, Unknown, VaultSecret
+
+UNIVERSE = ["a", "b", "c"]
+NAMES = ["x", "y"]
+parts = st.sampled_from(NAMES)
+maybe_parts = st.one_of(parts, st.just(Unknown("metadata.name")))
+keys = st.one_of(
+    st.just(Keys.all()), st.frozensets(st.sampled_from(UNIVERSE), min_size=1).map(lambda names: Keys(names))
+)
+
+
+def places(part: st.SearchStrategy[str] | st.SearchStrategy[str | Unknown]) -> st.SearchStrategy[object]:
+    return st.one_of(
+        st.builds(KubernetesSecret, st.just("dev"), part, part), st.builds(VaultSecret, st.just("v"), part, part)
+    )
+
+
+def claims(part: object) -> st.SearchStrategy[list[Claim]]:
+    claimant = st.builds(Claimant, st.sampled_from(list(System)[:3]), st.sampled_from(["one", "two"]))
+    return st.lists(st.builds(Claim, claimant, places(part), keys), max_size=8)  # type: ignore[arg-type]
+
+
+def worlds(claim: Claim) -> set[tuple[str, ...]]:
+    """Every key of every place that the claim may hold, unknown parts taken as each possible name."""
+    spans = [NAMES if isinstance(part, Unknown) else [part] for part in claim.place.parts()]
+    names = UNIVERSE if claim.keys.names is None else sorted(claim.keys.names)
+    kind = type(claim.place).__name__
+    return {(kind, *where, key) for where in product(*spans) for key in names}
+
+
+def brute(all_claims: list[Claim]) -> bool:
+    return any(
+        a.claimant != b.claimant and worlds(a) & worlds(b) for a, b in combinations(all_claims, 2)
+    )
+
+
+@given(claims(parts))
+def test_a_conflict_exactly_when_two_claimants_hold_one_key(found: list[Claim]) -> None:
+    conflicts = find_conflicts(found)
+    assert bool(conflicts) == brute(found)
+    assert all(conflict.certain for conflict in conflicts)
+
+
+@given(claims(maybe_parts))
+def test_unknown_identity_fails_closed_and_never_open(found: list[Claim]) -> None:
+    conflicts = find_conflicts(found)
+    assert bool(conflicts) == brute(found)
+    for conflict in conflicts:
+        assert conflict.certain or conflict.unknown
+
+
+@given(claims(maybe_parts))
+def test_the_order_of_claims_does_not_matter(found: list[Claim]) -> None:
+    assert [str(c) for c in find_conflicts(found)] == [str(c) for c in find_conflicts(reversed(found))]
+
+
+def secret(name: str) -> KubernetesSecret:
+    return KubernetesSecret("dev", "shop", name)
+
+
+def test_the_message_names_both_claimants_the_secret_and_the_way_out() -> None:
+    git = Claim(Claimant(System.GIT, "secrets/db.yaml"), secret("db"), Keys.of("password"), secret="orders-db")
+    eso = Claim(Claimant(System.EXTERNAL_SECRETS, "ExternalSecret shop/db"), secret("db"), Keys.all())
+    (conflict,) = find_conflicts([git, eso])
+    text = str(conflict)
+    for wanted in ("secrets/db.yaml", "ExternalSecret shop/db", "shop/db", "password", "orders-db", "remove"):
+        assert wanted in text
+
+
+def test_declared_and_observed_claims_of_one_claimant_are_one() -> None:
+    who = Claimant(System.EXTERNAL_SECRETS, "ExternalSecret shop/db")
+    assert not find_conflicts([Claim(who, secret("db"), Keys.all()), Claim(who, secret("db"), Keys.of("a"))])
+
+
+def test_unknown_keys_may_meet() -> None:
+    hidden = Keys(frozenset(), Unknown("spec.dataFrom"))
+    merge = Claim(Claimant(System.EXTERNAL_SECRETS, "a"), secret("db"), hidden)
+    other = Claim(Claimant(System.GIT, "b"), secret("db"), Keys.of("password"))
+    (conflict,) = find_conflicts([merge, other])
+    assert not conflict.certain
+    assert "spec.dataFrom" in str(conflict)
+
+
+VAULT = VaultSecret("v", "platform-data", "pg/orders")
+
+
+def push(source: KubernetesSecret, *, create_only: bool) -> Claim:
+    who = Claimant(System.PUSH_SECRET, "PushSecret shop/seed")
+    return Claim(who, VAULT, Keys.all(), source=source, create_only=create_only)
+
+
+def materialised(name: str) -> Claim:
+    who = Claimant(System.EXTERNAL_SECRETS, f"ExternalSecret shop/{name}")
+    return Claim(who, secret(name), Keys.all(), source=VAULT)
+
+
+def test_a_push_from_a_materialised_secret_is_a_ring() -> None:
+    (upflow,) = find_upflows([push(secret("db"), create_only=False), materialised("db")])
+    assert upflow.cycle
+    assert "ring" in str(upflow)
+
+
+def test_a_create_only_push_beside_its_own_cache_is_allowed() -> None:
+    assert not find_upflows([push(secret("db"), create_only=True), materialised("db")])
+
+
+def test_a_push_of_what_git_fills_flows_up() -> None:
+    git = Claim(Claimant(System.GIT, "secrets/db.yaml"), secret("db"), Keys.all())
+    (upflow,) = find_upflows([push(secret("db"), create_only=True), git])
+    assert "never flow back up" in str(upflow)
