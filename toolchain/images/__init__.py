@@ -1,0 +1,1 @@
+"""Container images for the local node: made here, imported into its containerd."""

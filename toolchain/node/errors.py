@@ -1,0 +1,7 @@
+"""The one error type of the local node."""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """A step of the local node failed. The message names the part and the way out."""
