@@ -1,4 +1,4 @@
-"""`python3 -m toolchain.node up|down|status|kubeconfig|recycle|kill|exec`."""
+"""`python3 -m toolchain.node up|down|status|kubeconfig|recycle|kill|exec|packages`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from toolchain.node import addons, api, layout, lifecycle, parts, processes, sandbox
+from toolchain.node import addons, api, layout, lifecycle, packages, parts, processes, sandbox
 from toolchain.node.errors import NodeError
 from toolchain.node.progress import Progress
 
@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
         ("recycle", "empty the released volumes and offer them again"),
         ("kill", "end one part, or all at once like a power cut; for tests"),
         ("exec", "run a command in the node's namespaces"),
+        ("packages", "install the Debian packages that are missing"),
         ("status", "show one node, or all"),
     ):
         sub = commands.add_parser(command, help=text)
@@ -81,6 +82,8 @@ def main() -> int:
             node = lifecycle.up(arguments.name, progress)
             progress.say("Ready, DNS answers")
             print(node.kubeconfig)
+        elif arguments.command == "packages":
+            packages.ensure_debian_packages(progress)
         elif arguments.command == "down":
             lifecycle.down(arguments.name, progress)
         else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.images import store
-from toolchain.node import addons, api, cgroups, files, parts, pki, processes, sandbox
+from toolchain.node import addons, api, cgroups, files, packages, parts, pki, processes, sandbox
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import (
     CLUSTER_DOMAIN,
@@ -56,8 +56,9 @@ def up(name: str, progress: Progress) -> Node:
     with locked(valid_name(name)):
         with locked(""):
             node = allocate(name)
-        pki_before = (node.pki / "git-server.crt").exists()
-        if not pki_before:
+        if sandbox.init_pid(node) is None:
+            packages.ensure_debian_packages(progress)
+        if not (node.pki / "git-server.crt").exists():
             progress.say("making keys and certificates")
         pki.ensure(node)
         files.write_all(node)

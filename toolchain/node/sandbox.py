@@ -73,7 +73,9 @@ def ensure(node: Node, progress: Progress) -> int:
 def _create(node: Node, progress: Progress) -> int:
     progress.say("making the sandbox")
     # What is left of an earlier one: pods and parts whose first process was killed, a half-made one.
-    processes.kill_all(node.cgroup)
+    # The git server runs on the host and stays.
+    for child in ("init", "parts", "kubepods"):
+        processes.kill_all(f"{node.cgroup}/{child}")
     shutil.rmtree(node.runtime, ignore_errors=True)
     _make_folders(node)
     log_path = node.logs / "init.log"

@@ -1,0 +1,1 @@
+"""A real Git server on the host for the cluster: git http-backend behind lighttpd, over HTTPS."""
