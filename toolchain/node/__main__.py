@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 
 from toolchain.node import addons, api, layout, lifecycle, packages, parts, processes, sandbox
@@ -58,7 +59,7 @@ def _kill(node: layout.Node, part: str | None) -> None:
     found = parts.all_parts(node)[part]
     pid = found.pid
     if pid is not None:
-        processes.send(found.cgroup, pid, processes.signal.SIGKILL)
+        processes.send(found.cgroup, pid, signal.SIGKILL)
 
 
 def _exec(node: layout.Node, argv: list[str]) -> None:
@@ -69,7 +70,7 @@ def _exec(node: layout.Node, argv: list[str]) -> None:
     if not command:
         raise NodeError("exec: name a command after --")
     inside = ["nsenter", "--target", str(pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--"]
-    os.execvp("nsenter", [*inside, *command])
+    os.execvp("nsenter", [*inside, *command])  # noqa: S606
 
 
 def main() -> int:

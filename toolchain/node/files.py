@@ -34,7 +34,7 @@ def write(path: Path, content: str, mode: int = 0o644) -> None:
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(handle, "w") as stream:
         stream.write(content)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def _json(path: Path, content: dict[str, Any], mode: int = 0o644) -> None:

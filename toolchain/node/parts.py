@@ -131,7 +131,7 @@ def _apiserver(node: Node) -> Part:
     arguments = [
         f"--advertise-address={node.address}",
         f"--secure-port={API_PORT}",
-        f"--etcd-servers=https://127.0.0.1:2379",
+        "--etcd-servers=https://127.0.0.1:2379",
         f"--etcd-cafile={pki}/etcd-ca.crt",
         f"--etcd-certfile={pki}/apiserver-etcd-client.crt",
         f"--etcd-keyfile={pki}/apiserver-etcd-client.key",

@@ -6,7 +6,6 @@ with another. Private keys are readable by root alone.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 import time
@@ -129,9 +128,7 @@ def _ensure_leaf(pki: Path, leaf: Leaf) -> None:
     _certificate(pki, leaf.name, subject, extensions, LEAF_DAYS, leaf.authority)
 
 
-def _certificate(
-    pki: Path, name: str, subject: str, extensions: str, days: int, authority: str | None
-) -> None:
+def _certificate(pki: Path, name: str, subject: str, extensions: str, days: int, authority: str | None) -> None:
     """Write NAME.crt and NAME.key. The new pair replaces an old one only when it is complete."""
     with tempfile.TemporaryDirectory(dir=pki) as scratch:
         config = Path(scratch, "config")
@@ -145,8 +142,8 @@ def _certificate(
             command += ["-CA", str(pki / f"{authority}.crt"), "-CAkey", str(pki / f"{authority}.key")]
         _openssl(command, name)
         Path(scratch, "key").chmod(0o600)
-        os.replace(f"{scratch}/key", pki / f"{name}.key")
-        os.replace(f"{scratch}/crt", pki / f"{name}.crt")
+        Path(scratch, "key").replace(pki / f"{name}.key")
+        Path(scratch, "crt").replace(pki / f"{name}.crt")
 
 
 def _ensure_service_account_key(pki: Path) -> None:
@@ -157,12 +154,12 @@ def _ensure_service_account_key(pki: Path) -> None:
         command = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
         _openssl([*command, "-out", str(partial)], "service-account")
         partial.chmod(0o600)
-        os.replace(partial, private)
+        partial.replace(private)
         public.unlink(missing_ok=True)
     if not public.exists():
         partial = pki / "service-account.pub.new"
         _openssl(["openssl", "pkey", "-in", str(private), "-pubout", "-out", str(partial)], "service-account")
-        os.replace(partial, public)
+        partial.replace(public)
 
 
 def _openssl(command: list[str], name: str) -> None:

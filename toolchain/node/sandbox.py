@@ -30,6 +30,19 @@ KERNEL_SETTINGS = {
     "kernel/keys/root_maxbytes": "25000000",
 }
 
+_UNSHARE = (
+    "unshare",
+    "--mount",
+    "--net",
+    "--pid",
+    "--uts",
+    "--ipc",
+    "--fork",
+    "--mount-proc",
+    "--kill-child=KILL",
+)
+_VAR_FOLDERS = ("lib/kubelet", "lib/containerd", "lib/etcd", "lib/cni", "log/pods", "log/containers", "tmp")
+
 # Runs as the first process. $1 state folder, $2 the folder for /var, $3 the folder for /run, $4 the folder
 # with kernel settings, $5 the host name. SIGCHLD is ignored so that orphans leave no zombies.
 _INIT = r"""
@@ -79,11 +92,10 @@ def _create(node: Node, progress: Progress) -> int:
     shutil.rmtree(node.runtime, ignore_errors=True)
     _make_folders(node)
     log_path = node.logs / "init.log"
+    folders = (node.state, node.var, node.run)
     with log_path.open("wb") as log:
         processes.spawn(
-            ["unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--mount-proc"]
-            + ["--kill-child=KILL", "/bin/sh", "-c", _INIT, "sh", node.state, node.var, node.run]
-            + [node.config / "sysctl", node.name],
+            [*_UNSHARE, "/bin/sh", "-c", _INIT, "sh", *folders, node.config / "sysctl", node.name],
             init_cgroup(node),
             log,
         )
@@ -109,8 +121,8 @@ def _log_end(path: Path) -> str:
 
 def _make_folders(node: Node) -> None:
     node.state.chmod(0o755)
-    for folder in ("lib/kubelet", "lib/containerd", "lib/etcd", "lib/cni", "log/pods", "log/containers", "tmp"):
-        (node.var / folder).mkdir(parents=True, exist_ok=True)
+    for below in _VAR_FOLDERS:
+        (node.var / below).mkdir(parents=True, exist_ok=True)
     for number in range(VOLUME_COUNT):
         (node.var / f"local/volumes/{number}").mkdir(parents=True, exist_ok=True)
     for name in ("run", "lock"):
