@@ -1,0 +1,72 @@
+"""The audit trail, and its comparison with Vault's own audit log."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from authority.audit import Event, handed_over, match_vault_log, table
+from authority.handover import Record
+
+RECORD = Record("orders-db", "ho-1", "hmac-sha256:00", "2026-01-01T00:00:10+00:00", "run-1", "main@sha1:abc")
+EVENT = handed_over(RECORD, "platform-data/orders/api")
+HASHED = {"ho-1": "hmac-sha256:id1", "ho-2": "hmac-sha256:id2"}
+SECOND = timedelta(seconds=5)
+
+
+def entry(**changes: object) -> str:
+    request = {
+        "operation": "patch",
+        "path": "platform-data/metadata/orders/api",
+        "data": {"custom_metadata": {"handover_id": "hmac-sha256:id1"}},
+    }
+    plain = {"type": "response", "time": "2026-01-01T00:00:11.123456789Z", "request": request, "response": {}}
+    return json.dumps(plain | changes)
+
+
+def test_the_event_says_when_why_run_and_result() -> None:
+    assert EVENT.change == "authority git -> vault"
+    assert EVENT.why == "handover of Git revision main@sha1:abc"
+    assert (EVENT.at, EVENT.run, EVENT.result, EVENT.secret) == (RECORD.at, "run-1", "done", "orders-db")
+    assert Event.from_fields(json.loads(EVENT.line())) == EVENT
+
+
+def test_a_field_that_is_missing_is_named() -> None:
+    with pytest.raises(ValueError, match="why"):
+        Event.from_fields({**EVENT.fields(), "why": None})
+
+
+def test_the_table_is_in_order_of_time() -> None:
+    later = replace(EVENT, at="2026-01-02T00:00:00+00:00", secret="zz")
+    lines = table([later, EVENT]).splitlines()
+    assert [line.split()[1] for line in lines] == ["secret", "orders-db", "zz"]
+
+
+def test_an_equal_story_has_no_mismatch() -> None:
+    noise = [entry(type="request"), entry(request={"operation": "read", "path": "x"})]
+    assert match_vault_log([EVENT], [*noise, entry()], HASHED, SECOND) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        entry(error="permission denied"),
+        entry(time="2026-01-01T00:01:11.1Z"),
+        entry(response={"data": {"error": "hmac-sha256:x"}}),
+    ],
+)
+def test_an_event_without_its_request_is_found(line: str) -> None:
+    assert any("has no patch" in str(found) for found in match_vault_log([EVENT], [line], HASHED, SECOND))
+
+
+def test_a_record_without_its_event_is_found() -> None:
+    found = match_vault_log([], [entry()], HASHED, SECOND)
+    assert ["without an event" in str(mismatch) for mismatch in found] == [True]
+
+
+def test_a_request_of_another_handover_does_not_count() -> None:
+    found = match_vault_log([replace(EVENT, id="ho-2")], [entry()], HASHED, SECOND)
+    assert len(found) == 2
