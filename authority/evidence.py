@@ -1,0 +1,102 @@
+"""Evidence that a layer works. The next layer is built on evidence, never on time (RFC §3.2).
+
+Evidence holds names, counts and outcomes; no value and no digest of a value.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from authority.phases import Phase
+
+
+class Outcome(StrEnum):
+    """What was found for one secret."""
+
+    MATCHES = "matches"
+    NO_FILE = "no encrypted file in Git"
+    NO_SECRET = "no Secret in the cluster"
+    KEYS_DIFFER = "the Secret has other keys than the catalogue says"
+    VALUE_DIFFERS = "the Secret does not hold what Git's ciphertext decrypts to"
+    UNREADABLE = "the cluster identity cannot decrypt the file, or its MAC does not fit"
+    UNLABELLED = "the Secret does not carry the bootstrap labels"
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """The outcome for one secret, with the file or object that a person should look at."""
+
+    secret: str
+    outcome: Outcome
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.secret}: {self.outcome} ({self.where})"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a layer showed, at which revision of Git, and when (UTC)."""
+
+    phase: Phase
+    revision: str
+    at: datetime
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.outcome is not Outcome.MATCHES)
+
+    @property
+    def holds(self) -> bool:
+        return not self.failed
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "phase": self.phase.value,
+                "revision": self.revision,
+                "at": self.at.isoformat(),
+                "findings": [[f.secret, f.outcome.value, f.where] for f in self.findings],
+            },
+            sort_keys=True,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Evidence:
+        """Read what `to_json` wrote. Raises ValueError or KeyError on anything else."""
+        data: dict[str, Any] = json.loads(text)
+        return cls(
+            Phase(data["phase"]),
+            data["revision"],
+            datetime.fromisoformat(data["at"]),
+            tuple(Finding(secret, Outcome(outcome), where) for secret, outcome, where in data["findings"]),
+        )
+
+
+class EvidenceMissingError(Exception):
+    """The layer below has not shown that it works; the message says what is missing."""
+
+
+def require(evidence: Evidence | None, phase: Phase, secrets: Iterable[str], now: datetime, max_age: timedelta) -> None:
+    """Pass only with evidence of `phase`, not older than `max_age`, that covers every name in `secrets`.
+
+    Raises `EvidenceMissingError` that says what is missing or failed.
+    """
+    if evidence is None or evidence.phase is not phase:
+        raise EvidenceMissingError(f"there is no evidence of phase {phase.value} ({phase.title})")
+    if now - evidence.at > max_age:
+        raise EvidenceMissingError(
+            f"the evidence of phase {phase.value} ({phase.title}) is of {evidence.at.isoformat()}, "
+            f"older than {max_age}"
+        )
+    missing = sorted(set(secrets) - {finding.secret for finding in evidence.findings})
+    lines = [str(finding) for finding in evidence.failed]
+    lines += [f"{name}: not looked at" for name in missing]
+    if lines:
+        raise EvidenceMissingError(f"phase {phase.value} ({phase.title}) does not hold:\n" + "\n".join(lines))

@@ -1,0 +1,78 @@
+"""`root new`, `cluster new`, `check`: set up trust, and see that Git fits it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from authority.catalogue import SecretClass
+from authority.problems import InvalidInputError, Problem
+from custody.age import Identity, open_sealed, read_identity, write_identity
+from custody.checklist import custody_checklist
+from custody.trust_file import add_cluster, add_root_recipient
+from repository.intent import Layout, check_readable, read_intent
+from repository.trust import read_trust
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    root = verbs.add_parser("root", help="the offline root of trust").add_subparsers(required=True, metavar="VERB")
+    new = root.add_parser("new", help="make a root identity; do this offline")
+    new.add_argument("--out", type=Path, required=True, help="file to write, outside of any repository")
+    new.add_argument("--holder", required=True, help="who keeps this identity")
+    new.add_argument("--repository", type=Path, help="write the recipient into its root-of-trust.yaml")
+    new.set_defaults(run=_root_new)
+
+    cluster = verbs.add_parser("cluster", help="cluster identities").add_subparsers(required=True, metavar="VERB")
+    made = cluster.add_parser("new", help="make a cluster's identity, sealed to the root recipients")
+    made.add_argument("name")
+    made.add_argument("--repository", type=Path, default=Path())
+    made.set_defaults(run=_cluster_new)
+
+    check = verbs.add_parser("check", help="check a repository as `pulumi preview` would, without a cluster")
+    add_layout(check)
+    check.add_argument("--root-identity", type=Path, help="also decrypt every file and check its MAC")
+    check.set_defaults(run=_check)
+
+
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """The options that say where a cluster's intent lies."""
+    parser.add_argument("--repository", type=Path, default=Path(), help="a checkout (default: this folder)")
+    parser.add_argument("--cluster", required=True)
+    parser.add_argument("--catalogue", help="default: clusters/CLUSTER/catalogue.yaml")
+    parser.add_argument("--bootstrap", action="append", default=[], help="default: clusters/CLUSTER/bootstrap")
+
+
+def layout(options: argparse.Namespace) -> Layout:
+    return Layout.of(options.cluster, options.catalogue, options.bootstrap)
+
+
+def _root_new(options: argparse.Namespace) -> int:
+    identity = Identity.generate()
+    write_identity(identity, options.out)
+    if options.repository:
+        add_root_recipient(options.repository, options.holder, identity.recipient)
+    print(identity.recipient)
+    print(custody_checklist(options.holder, str(options.out), identity.recipient))
+    return 0
+
+
+def _cluster_new(options: argparse.Namespace) -> int:
+    known = {cluster.name for cluster in read_trust(options.repository).clusters}
+    if options.name in known:
+        fix = "choose another name; to replace its identity see docs/runbooks/retire-a-recipient.md"
+        raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", f"has {options.name} already", fix)])
+    print(add_cluster(options.repository, options.name))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    intent = read_intent(options.repository, layout(options))
+    depth = "headers only; give --root-identity to check each MAC"
+    if options.root_identity:
+        root = read_identity(options.root_identity)
+        sealed = intent.identity_file
+        check_readable(intent, open_sealed(options.repository / sealed, sealed, root))
+        depth = "every file decrypted, every MAC fits"
+    born = len(intent.catalogue.of_class(SecretClass.BOOTSTRAP))
+    print(f"{len(intent.catalogue.secrets)} secrets, {born} of them in Git, {len(intent.encrypted)} files: {depth}")
+    return 0
