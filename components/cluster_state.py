@@ -1,0 +1,62 @@
+"""What a cluster says of itself before the run: its reached phase and the identity planted in it.
+
+Read-only, with short time-outs, so that a preview in a pull request works without a cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import kubernetes
+import urllib3
+
+from authority.phases import Phase
+from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET, PHASE_LABEL, RECIPIENT_ANNOTATION
+
+_TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
+
+
+@dataclass(frozen=True)
+class ClusterState:
+    """What was found. When `reachable` is False the rest is unknown."""
+
+    reachable: bool
+    reached: Phase | None = None
+    # The recipient of the identity in the cluster, None when none is planted.
+    recipient: str | None = None
+
+
+UNREACHABLE = ClusterState(reachable=False)
+
+
+def core_api(kubeconfig: Path, context: str | None) -> kubernetes.client.CoreV1Api:
+    """A client for the cluster, built from the kubeconfig and not from the process's surroundings."""
+    configuration = kubernetes.client.Configuration()
+    kubernetes.config.load_kube_config(str(kubeconfig), context, client_configuration=configuration)
+    configuration.retries = urllib3.Retry(total=0)
+    return kubernetes.client.CoreV1Api(kubernetes.client.ApiClient(configuration))
+
+
+def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
+    """Read the phase records and the planted recipient. An unreachable cluster is no error."""
+    try:
+        api = core_api(kubeconfig, context)
+        records = api.list_namespaced_config_map(
+            ENGINE_NAMESPACE, label_selector=PHASE_LABEL, _request_timeout=_TIMEOUT
+        ).items
+        reached = max((Phase(int(record.metadata.labels[PHASE_LABEL])) for record in records), default=None)
+        return ClusterState(True, reached, _planted(api))
+    except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
+        return UNREACHABLE
+
+
+def _planted(api: kubernetes.client.CoreV1Api) -> str | None:
+    try:
+        secret = api.read_namespaced_secret(IDENTITY_SECRET, FLUX_NAMESPACE, _request_timeout=_TIMEOUT)
+    except kubernetes.client.ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+    recipient: str | None = (secret.metadata.annotations or {}).get(RECIPIENT_ANNOTATION)
+    return recipient

@@ -1,0 +1,91 @@
+"""`python -m engine bootstrap-evidence`: gather the evidence of layer 3 and publish it."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+
+from authority.evidence import Evidence
+from engine.bootstrap_evidence import ClusterView, NotYetError, Task, gather
+
+FLUX_NAMESPACE = "flux-system"
+_TERMINATION_MESSAGE = Path("/dev/termination-log")
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("bootstrap-evidence", help="compare bootstrap Secrets with Git, publish the outcome")
+    verb.add_argument("--task", type=Path, required=True, help="JSON file that says what to look at")
+    verb.add_argument("--identity", type=Path, required=True, help="age identity file of the cluster")
+    verb.add_argument("--publish", required=True, metavar="NAMESPACE/NAME", help="ConfigMap to write")
+    verb.set_defaults(run=_run)
+
+
+class KubernetesView(ClusterView):
+    """The cluster as its API server shows it to the Job's service account."""
+
+    def __init__(self, source: str, kustomization: str) -> None:
+        kubernetes.config.load_incluster_config()
+        self._core = kubernetes.client.CoreV1Api()
+        self._custom = kubernetes.client.CustomObjectsApi()
+        self._source, self._kustomization = source, kustomization
+
+    def source(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._custom.get_namespaced_custom_object(
+            "source.toolkit.fluxcd.io", "v1", FLUX_NAMESPACE, "gitrepositories", self._source
+        )
+        return found
+
+    def applied_revision(self) -> str:
+        found = self._custom.get_namespaced_custom_object(
+            "kustomize.toolkit.fluxcd.io", "v1", FLUX_NAMESPACE, "kustomizations", self._kustomization
+        )
+        return str(found.get("status", {}).get("lastAppliedRevision", ""))
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        try:
+            found = self._core.read_namespaced_secret(name, namespace)
+        except kubernetes.client.ApiException as error:
+            if error.status == 404:
+                return None
+            raise
+        data = {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
+        return {"data": data, "labels": found.metadata.labels or {}}
+
+    def publish(self, namespace: str, name: str, evidence: Evidence) -> None:
+        body = {"metadata": {"name": name, "namespace": namespace}, "data": {"evidence": evidence.to_json()}}
+        try:
+            self._core.create_namespaced_config_map(namespace, body)
+        except kubernetes.client.ApiException as error:
+            if error.status != 409:
+                raise
+            self._core.replace_namespaced_config_map(name, namespace, body)
+
+
+def _run(options: argparse.Namespace) -> int:
+    task = json.loads(options.task.read_text())
+    view = KubernetesView(task["source"], task["kustomization"])
+    identity = next(line for line in options.identity.read_text().splitlines() if line and not line.startswith("#"))
+    wanted = Task(task["catalogue"], tuple(task["bootstrap"]), task["digest"], task["deadlineSeconds"])
+    try:
+        evidence = gather(wanted, view, identity, lambda line: print(line, flush=True))
+    except NotYetError as error:
+        return _fail(str(error))
+    view.publish(*options.publish.split("/"), evidence)
+    if not evidence.holds:
+        return _fail("\n".join(str(finding) for finding in evidence.failed))
+    print(f"{len(evidence.findings)} bootstrap Secrets match Git at {evidence.revision}")
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr, flush=True)
+    if _TERMINATION_MESSAGE.exists():
+        _TERMINATION_MESSAGE.write_text(message[:4000])
+    return 1
