@@ -174,8 +174,7 @@ def allocate(name: str) -> Node:
     for slot in range(MAX_NODES):
         candidate = Node(name, slot)
         ranges = [
-            ipaddress.ip_network(cidr)
-            for cidr in (candidate.link_cidr, candidate.pod_cidr, candidate.service_cidr)
+            ipaddress.ip_network(cidr) for cidr in (candidate.link_cidr, candidate.pod_cidr, candidate.service_cidr)
         ]
         if slot in taken or any(ours.overlaps(route) for ours in ranges for route in routes):
             continue
