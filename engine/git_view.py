@@ -1,0 +1,90 @@
+"""What Git says, as the cluster has it: the catalogue and the digests of what its ciphertext decrypts to.
+
+Read from the artifact that Flux applied. Decrypted values stand in memory only until they are digested.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from authority.catalogue import Catalogue, SecretClass, parse_catalogue
+from authority.digest import keyed_digest
+from authority.transfer import Unavailable
+from engine.artifact import Artifact, ArtifactError, fetch
+from engine.bootstrap_evidence import encrypted_files, secret_values
+from engine.kubernetes_api import Api
+from repository.sops import SopsError, decrypt
+from repository.yaml_documents import read_documents
+
+
+@dataclass(frozen=True)
+class GitPlaces:
+    """Where the intent lies: Flux's objects, and folders of the repository."""
+
+    namespace: str
+    source: str
+    catalogue: str
+    bootstrap: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GitState:
+    """One revision. `digests` by secret; a secret whose file is gone or unreadable is not in it."""
+
+    revision: str
+    catalogue: Catalogue
+    digests: dict[str, str]
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass
+class GitView:
+    """Reads each revision once. `identity` reads the cluster's age identity, `key` digests."""
+
+    api: Api
+    places: GitPlaces
+    identity: Callable[[], str]
+    _last: GitState | None = field(default=None, init=False)
+
+    def look(self, key: bytes) -> GitState:
+        """The present revision; the last one read while the source cannot be had.
+
+        Raises `Unavailable` when nothing was ever read, `InvalidInputError` for a catalogue that is wrong.
+        """
+        try:
+            path = f"apis/source.toolkit.fluxcd.io/v1/namespaces/{self.places.namespace}/gitrepositories"
+            artifact = Artifact.of(self.api.get(f"{path}/{self.places.source}") or {})
+            if artifact is None:
+                raise Unavailable("the Git source has fetched nothing yet")
+            if self._last is None or self._last.revision != artifact.revision:
+                with tempfile.TemporaryDirectory() as folder:
+                    fetch(artifact, Path(folder))
+                    self._last = self._read(Path(folder), artifact.revision, key)
+        except (ArtifactError, Unavailable) as error:
+            if self._last is None:
+                raise Unavailable(str(error)) from None
+        return self._last
+
+    def _read(self, folder: Path, revision: str, key: bytes) -> GitState:
+        (document,) = read_documents(folder / self.places.catalogue, self.places.catalogue)
+        catalogue = parse_catalogue(document, self.places.catalogue)
+        files = encrypted_files(folder, self.places.bootstrap)
+        digests: dict[str, str] = {}
+        unreadable: list[str] = []
+        identities = [line for line in self.identity().splitlines() if line and not line.startswith("#")]
+        for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
+            target = secret.bootstrap
+            file = files.get((target.namespace, target.secret)) if target else None
+            if target is None or file is None:
+                continue
+            try:
+                values = secret_values(decrypt(folder / file, file, identities))
+            except SopsError:
+                unreadable.append(secret.name)
+                continue
+            if set(target.keys) <= set(values):
+                digests[secret.name] = keyed_digest(key, {name: values[name] for name in target.keys})
+        return GitState(revision, catalogue, digests, tuple(unreadable))

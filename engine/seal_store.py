@@ -1,0 +1,58 @@
+"""Where the stage of the initialisation and the sealed shares are kept: a ConfigMap and a Secret."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+from engine.initialise import Stage
+from engine.kubernetes_api import Api, collection, named
+from engine.shares import SealedShares
+
+INITIALISATION = "vault-initialisation"
+SHARES = "vault-unseal-shares"
+_LABELS = {"app.kubernetes.io/managed-by": "secret-authority", "secret-authority.dev/part": "seal"}
+
+
+class ClusterSealStore:
+    """`SealStore` in one namespace. The Secret holds age ciphertext only."""
+
+    def __init__(self, api: Api, namespace: str, run: str) -> None:
+        self._api, self._namespace, self._run = api, namespace, run
+
+    def stage(self) -> Stage:
+        record = self._api.get(named("configmaps", self._namespace, INITIALISATION))
+        if record is None:
+            return Stage.NOTHING
+        if "configured" in (record.get("data") or {}):
+            return Stage.CONFIGURED
+        stored = self._api.get(named("secrets", self._namespace, SHARES))
+        return Stage.STORED if stored is not None else Stage.CLAIMED
+
+    def claim(self) -> None:
+        body = {
+            "metadata": {"name": INITIALISATION, "labels": _LABELS},
+            "data": {"claimed": _now(), "run": self._run},
+        }
+        self._api.create(collection("configmaps", self._namespace), body)
+
+    def load(self) -> SealedShares:
+        stored = self._api.get(named("secrets", self._namespace, SHARES)) or {}
+        fields = {name: base64.b64decode(text).decode() for name, text in (stored.get("data") or {}).items()}
+        return SealedShares.from_fields(fields)
+
+    def store(self, shares: SealedShares) -> None:
+        body = {
+            "metadata": {"name": SHARES, "labels": _LABELS},
+            "immutable": True,
+            "type": "secret-authority.dev/sealed-shares",
+            "stringData": shares.as_fields(),
+        }
+        self._api.create(collection("secrets", self._namespace), body)
+
+    def mark_configured(self) -> None:
+        self._api.merge(named("configmaps", self._namespace, INITIALISATION), {"data": {"configured": _now()}})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,79 @@
+"""Unseal shares as age ciphertext: encrypted in memory as soon as Vault gives them, kept only like that.
+
+Every share is encrypted to the cluster identity, so that the engine can unseal after a restart, and to each
+root recipient, so that the root holder can unseal by hand. Whoever holds one root identity can open the
+cluster identity as well, so giving each holder one share of their own would protect nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyrage
+from pyrage import x25519
+
+
+class SharesError(Exception):
+    """Shares cannot be read. The message holds no key and no share."""
+
+
+@dataclass(frozen=True)
+class SealedShares:
+    """The shares of one Vault in ciphertext (armored age), and how many of them open it."""
+
+    ciphertexts: tuple[str, ...]
+    threshold: int
+
+    def as_fields(self) -> dict[str, str]:
+        """As the data of a Kubernetes Secret."""
+        fields = {f"share-{number}.age": text for number, text in enumerate(self.ciphertexts, start=1)}
+        return {**fields, "threshold": str(self.threshold)}
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, str]) -> SealedShares:
+        """Read what `as_fields` wrote. Raises `SharesError`."""
+        names = sorted((name for name in fields if name.startswith("share-")), key=lambda name: (len(name), name))
+        try:
+            threshold = int(fields["threshold"])
+        except (KeyError, ValueError):
+            raise SharesError("the stored shares do not say their threshold") from None
+        if not 1 <= threshold <= len(names):
+            raise SharesError(f"{len(names)} shares are stored, but {threshold} are needed")
+        return cls(tuple(fields[name] for name in names), threshold)
+
+
+def seal_shares(shares: Sequence[str], threshold: int, recipients: Sequence[str]) -> SealedShares:
+    """Encrypt each share to all `recipients`. Raises `SharesError` for a recipient that is none."""
+    if not recipients:
+        raise SharesError("there is no recipient to encrypt the unseal shares to")
+    try:
+        parsed = [x25519.Recipient.from_str(recipient) for recipient in recipients]
+    except pyrage.RecipientError:
+        raise SharesError("a recipient for the unseal shares is no age recipient (age1...)") from None
+    texts = (pyrage.encrypt(share.encode(), parsed, armored=True).decode() for share in shares)
+    return SealedShares(tuple(texts), threshold)
+
+
+def open_shares(sealed: SealedShares, identity: str) -> tuple[str, ...]:
+    """Decrypt as many shares as are needed. `identity` is the text of an age identity file.
+
+    Raises `SharesError` when the identity is none or cannot open them.
+    """
+    lines = [line.strip() for line in identity.splitlines() if line.strip() and not line.startswith("#")]
+    try:
+        keys = [x25519.Identity.from_str(line) for line in lines]
+    except pyrage.IdentityError:
+        raise SharesError("the identity file holds a line that is no age identity") from None
+    opened: list[str] = []
+    for text in sealed.ciphertexts:
+        try:
+            opened.append(pyrage.decrypt(text.encode(), keys).decode())
+        except pyrage.DecryptError:
+            continue
+        if len(opened) == sealed.threshold:
+            return tuple(opened)
+    raise SharesError(
+        f"the identity opens {len(opened)} of the {sealed.threshold} shares that are needed: "
+        "is it the identity of this cluster, or a root identity that was a recipient at initialisation?"
+    )

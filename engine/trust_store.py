@@ -1,0 +1,68 @@
+"""Publishes the certificates of the Vault listeners: the CA in the engine's namespace, the rest beside Vault."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from engine.certificates import Pair, Trust, renew
+from engine.kubernetes_api import Api, Object, collection, named
+
+AUTHORITY_SECRET = "vault-ca"
+SERVER_SECRET = "vault-tls"
+BUNDLE_CONFIG = "vault-ca-bundle"
+BUNDLE_KEY = "ca.crt"
+_LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "vault-tls"}
+
+
+class TrustStore:
+    """Keeps CA, listener certificate and bundle in the cluster as `renew` wants them."""
+
+    def __init__(self, api: Api, engine_namespace: str, vault_namespace: str, names: Sequence[str]) -> None:
+        self._api, self._engine, self._vault, self._names = api, engine_namespace, vault_namespace, tuple(names)
+
+    def keep(self, now: datetime | None = None) -> str:
+        """Issue what is missing or wears out. Returns the bundle that clients should trust."""
+        trust, changed = renew(self._load(), "secret-authority Vault CA", self._names, now or datetime.now(UTC))
+        if changed or self._api.get(named("configmaps", self._vault, BUNDLE_CONFIG)) is None:
+            # The bundle goes out before the certificate that needs it.
+            for namespace in (self._vault, self._engine):
+                self._put("configmaps", namespace, BUNDLE_CONFIG, {"data": {BUNDLE_KEY: trust.bundle}})
+            self._put_pair(self._engine, AUTHORITY_SECRET, trust.authority, {"bundle": trust.bundle})
+            self._put_pair(self._vault, SERVER_SECRET, trust.server, {BUNDLE_KEY: trust.bundle})
+        return trust.bundle
+
+    def _load(self) -> Trust | None:
+        authority = self._read(self._engine, AUTHORITY_SECRET)
+        server = self._read(self._vault, SERVER_SECRET)
+        if authority is None:
+            return None
+        pair = Pair(authority["tls.crt"], authority["tls.key"])
+        if server is None:
+            # Killed before the listener had its pair: the CA stays, the pair is issued now.
+            trust, _ = renew(Trust(pair, pair, authority["bundle"]), "", self._names, datetime.now(UTC))
+            return trust
+        return Trust(pair, Pair(server["tls.crt"], server["tls.key"]), authority["bundle"])
+
+    def _read(self, namespace: str, name: str) -> dict[str, str] | None:
+        found = self._api.get(named("secrets", namespace, name))
+        if found is None:
+            return None
+        return {key: base64.b64decode(text).decode() for key, text in (found.get("data") or {}).items()}
+
+    def _put_pair(self, namespace: str, name: str, pair: Pair, more: Mapping[str, str]) -> None:
+        fields = {"tls.crt": pair.certificate, "tls.key": pair.key, **more}
+        self._put("secrets", namespace, name, {"type": "kubernetes.io/tls", "stringData": fields})
+
+    def _put(self, kind: str, namespace: str, name: str, content: Object) -> None:
+        put(self._api, kind, namespace, name, content, _LABELS)
+
+
+def put(api: Api, kind: str, namespace: str, name: str, content: Object, labels: Mapping[str, str]) -> None:
+    """Make the object be as `content` says, whether it exists or not."""
+    body = {"metadata": {"name": name, "labels": dict(labels)}, **content}
+    if api.get(named(kind, namespace, name)) is None:
+        api.create(collection(kind, namespace), body)
+    else:
+        api.merge(named(kind, namespace, name), body)
