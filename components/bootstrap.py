@@ -16,8 +16,10 @@ import pulumi_kubernetes as k8s
 
 from authority.catalogue import SecretClass
 from authority.encoding import encode_claim
+from authority.evidence import Evidence
 from components.bootstrap_guard import BootstrapGuard
-from components.gitops import SOURCE, GitOps, bind_role, kustomization, reconciler
+from components.failure_reports import report_job
+from components.gitops import SOURCE, GitOps, bind_role, kustomization, reconciler, reporting
 from components.names import (
     CLASS_LABEL,
     ENGINE_NAMESPACE,
@@ -69,7 +71,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
         )
         self.claims = pulumi.Output.from_input([encode_claim(claim) for claim in args.intent.claims])
         self.phase = pulumi.Output.from_input(args.settings.phase.value)
-        self.evidence = published.data.apply(lambda data: str((data or {}).get("evidence", "")))
+        self.evidence = published.data.apply(_summary)
         self.register_outputs(
             {
                 "claims": self.claims,
@@ -79,8 +81,10 @@ class BootstrapSecrets(pulumi.ComponentResource):
             }
         )
 
-    def _opts(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
-        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
+    def _opts(
+        self, *depends_on: pulumi.Resource, hooks: pulumi.ResourceHookBinding | None = None
+    ) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on), hooks=hooks)
 
     def _kustomizations(self, before: list[pulumi.Resource]) -> list[pulumi.Resource]:
         """One Kustomization over the encrypted folders, applied by an account that may write Secrets there only."""
@@ -119,7 +123,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
                     # Labels for people and for the guard; the repository's files stay as they are.
                     "commonMetadata": {"labels": {**MANAGED_BY, CLASS_LABEL: SecretClass.BOOTSTRAP.value}},
                 },
-                self._opts(gitops.namespaces, *rights, *before),
+                self._opts(gitops.namespaces, *rights, *before, hooks=reporting(gitops.report_kustomization)),
             )
             for index, folder in enumerate(layout.bootstrap)
         ]
@@ -156,7 +160,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
                     "spec": _evidence_pod(settings.engine_image, config.metadata.name),
                 },
             },
-            opts=self._opts(*applied, *rights),
+            opts=self._opts(*applied, *rights, hooks=reporting(report_job(settings, ENGINE_NAMESPACE))),
         )
 
     def _evidence_rights(self) -> list[pulumi.Resource]:
@@ -197,6 +201,16 @@ class BootstrapSecrets(pulumi.ComponentResource):
             )
             made += [role, binding]
         return made
+
+
+def _summary(data: dict[str, str] | None) -> str:
+    """The evidence in one line; the ConfigMap has it for each secret."""
+    text = (data or {}).get("evidence")
+    if not text:
+        return "no evidence yet"
+    evidence = Evidence.from_json(text)
+    matching = len(evidence.findings) - len(evidence.failed)
+    return f"{matching} of {len(evidence.findings)} bootstrap Secrets match Git at {evidence.revision}"
 
 
 def _targets(intent: Intent) -> dict[str, list[str]]:

@@ -28,14 +28,14 @@ def _documents(file: Path) -> list[dict[str, Any]]:
 
 def custom_resource_definitions(manifests: Path, controller: str) -> Iterator[dict[str, Any]]:
     """The CRDs of a controller, as upstream wrote them."""
-    for file in sorted((manifests / controller / "config/crd/bases").glob("*.yaml")):
+    for file in sorted((manifests / controller / "crd/bases").glob("*.yaml")):
         if file.stem.split("_")[-1] in _CRDS[controller]:
             yield from _documents(file)
 
 
 def controller_rules(manifests: Path, controller: str) -> list[dict[str, Any]]:
     """Upstream's rules for a controller and for its leader election."""
-    folder = manifests / controller / "config/rbac"
+    folder = manifests / controller / "rbac"
     rules: list[dict[str, Any]] = []
     for name in ("role.yaml", "leader_election_role.yaml"):
         for document in _documents(folder / name):
@@ -49,7 +49,7 @@ def controller_deployment(manifests: Path, controller: str, namespace: str) -> d
     its own service account instead of `default`; only objects of its own namespace are watched, and no
     reference leads out of it, so that its rules can be bound in that namespace alone.
     """
-    (document,) = _documents(manifests / controller / "config/manager/deployment.yaml")
+    (document,) = _documents(manifests / controller / "manager/deployment.yaml")
     deployment = copy.deepcopy(document)
     deployment["metadata"]["namespace"] = namespace
     pod = deployment["spec"]["template"]["spec"]
@@ -65,7 +65,7 @@ def controller_deployment(manifests: Path, controller: str, namespace: str) -> d
 
 def controller_services(manifests: Path, controller: str) -> list[dict[str, Any]]:
     """Upstream's Services of a controller (kustomize-controller has none)."""
-    file = manifests / controller / "config/manager/service.yaml"
+    file = manifests / controller / "manager/service.yaml"
     return _documents(file) if file.exists() else []
 
 

@@ -13,6 +13,7 @@ import pulumi_kubernetes as k8s
 
 from authority.problems import InvalidInputError, Problem
 from components import flux_manifests
+from components.failure_reports import report_conditions
 from components.identity_planting import plant
 from components.names import (
     ENGINE_NAMESPACE,
@@ -58,6 +59,9 @@ class GitOps(pulumi.ComponentResource):
         identity = self._identity()
         policies = self._network_policies()
         controllers = [self._controller(which, policies) for which in flux_manifests.CONTROLLERS]
+        self.report_kustomization = report_conditions(
+            args.settings, FLUX_NAMESPACE, "kustomize.toolkit.fluxcd.io", "kustomizations"
+        )
         self.source = self._source(controllers)
         self.namespaces = self._namespaces([self.source, identity])
         self.namespace = self.flux_namespace.metadata.name
@@ -148,7 +152,12 @@ class GitOps(pulumi.ComponentResource):
         services = [
             k8s.core.v1.Service(
                 f"{self._name}-{service['metadata']['name']}",
-                metadata={**service["metadata"], "namespace": FLUX_NAMESPACE},
+                # The controller waits for its Service, so the Service cannot wait for its endpoints.
+                metadata={
+                    **service["metadata"],
+                    "namespace": FLUX_NAMESPACE,
+                    "annotations": {"pulumi.com/skipAwait": "true"},
+                },
                 spec=service["spec"],
                 opts=self._opts(self.flux_namespace),
             )
@@ -193,7 +202,7 @@ class GitOps(pulumi.ComponentResource):
                 string_data={"ca.crt": settings.repository_ca},
                 opts=self._opts(self.flux_namespace),
             )
-            spec["certSecretRef"] = {"name": "git-ca"}
+            spec["secretRef"] = {"name": "git-ca"}
             depends_on.append(authority)
         return k8s.apiextensions.CustomResource(
             f"{self._name}-source",
@@ -201,7 +210,12 @@ class GitOps(pulumi.ComponentResource):
             kind="GitRepository",
             metadata=ready_metadata(SOURCE, settings.ready_timeout_seconds),
             spec=spec,
-            opts=self._opts(*depends_on),
+            opts=self._opts(
+                *depends_on,
+                hooks=reporting(
+                    report_conditions(settings, FLUX_NAMESPACE, "source.toolkit.fluxcd.io", "gitrepositories")
+                ),
+            ),
         )
 
     def _namespaces(self, depends_on: list[pulumi.Resource]) -> k8s.apiextensions.CustomResource:
@@ -231,8 +245,13 @@ class GitOps(pulumi.ComponentResource):
             NAMESPACES,
             self._args.settings,
             {"path": f"./{self._args.settings.namespaces_path}", "prune": True, "wait": True},
-            self._opts(*depends_on, account, binding),
+            self._opts(*depends_on, account, binding, hooks=reporting(self.report_kustomization)),
         )
+
+
+def reporting(hook: pulumi.ErrorHook) -> pulumi.ResourceHookBinding:
+    """Run an error hook when the object cannot be made, changed or awaited."""
+    return pulumi.ResourceHookBinding(on_error=[hook])
 
 
 def reconciler(

