@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
+from itertools import combinations, combinations_with_replacement, product
+from typing import TypeAlias
 
 from authority.places import (
     Keys,
@@ -43,6 +44,7 @@ class System(StrEnum):
     SECRETS_STORE_CSI = "Secrets Store CSI driver"
     HELM = "Helm"
     GENERATOR = "External Secrets generator"
+    MIRROR = "a controller that mirrors Secrets"
 
 
 @dataclass(frozen=True, order=True)
@@ -118,24 +120,41 @@ def find_conflicts(claims: Iterable[Claim]) -> list[Conflict]:
 
 
 def _candidates(claims: Iterable[Claim]) -> Iterator[tuple[Claim, Claim]]:
-    """Pairs that can meet: claims are grouped by their known identity; those with an unknown part meet all."""
-    groups: dict[tuple[type[Place], tuple[Part, ...]], list[Claim]] = defaultdict(list)
+    """Pairs that can meet. Claims are grouped by identity; groups are joined on the parts that both know.
+
+    Two places overlap when they agree in every part that is known in both, so one lookup for each set of
+    known parts finds them without a comparison of all with all.
+    """
+    groups: dict[_Identity, list[Claim]] = defaultdict(list)
     for claim in dict.fromkeys(claims):
         groups[type(claim.place), claim.place.parts()].append(claim)
     for members in groups.values():
         yield from combinations(members, 2)
-    loose = [key for key in groups if any(isinstance(part, Unknown) for part in key[1])]
-    done: set[tuple[object, object]] = set()
-    for key in loose:
-        for other in groups:
-            if other == key or other[0] is not key[0] or (other, key) in done:
-                continue
-            done.add((key, other))
-            if overlap_places(groups[key][0].place, groups[other][0].place) is Overlap.NO:
-                continue
-            for claim in groups[key]:
-                for against in groups[other]:
-                    yield claim, against
+    rank = {identity: number for number, identity in enumerate(groups)}
+    shapes: dict[frozenset[int], list[_Identity]] = defaultdict(list)
+    for identity in groups:
+        shapes[frozenset(i for i, part in enumerate(identity[1]) if not isinstance(part, Unknown))].append(identity)
+    for left, right in combinations_with_replacement(shapes, 2):
+        shared = sorted(left & right)
+        if left == right and len(shared) == _PARTS:
+            continue  # Both are wholly known: the same place is one group, others do not overlap.
+        index: dict[_Identity, list[_Identity]] = defaultdict(list)
+        for identity in shapes[right]:
+            index[_project(identity, shared)].append(identity)
+        for identity in shapes[left]:
+            for other in index.get(_project(identity, shared), ()):
+                # Within one shape each pair comes up from both sides.
+                if left == right and rank[other] <= rank[identity]:
+                    continue
+                yield from product(groups[identity], groups[other])
+
+
+_Identity: TypeAlias = tuple[type[Place], tuple[Part, ...]]
+_PARTS = 3
+
+
+def _project(identity: _Identity, positions: list[int]) -> _Identity:
+    return identity[0], tuple(identity[1][i] for i in positions)
 
 
 def _meet(a: Claim, b: Claim) -> Iterator[Conflict]:
@@ -177,6 +196,7 @@ def find_upflows(claims: Iterable[Claim]) -> list[Upflow]:
     A create-only push from a Secret that nothing else claims is the one allowed way up: it is how an
     internal secret is born (RFC §2, publish then materialise). A Secret that is claimed by a copier from
     the very same Vault path is that secret's own cache; a create-only push beside it writes nothing.
+    The engine's handover goes up too: it is the one transfer of authority (RFC §4), and has rules of its own.
     """
     every = list(dict.fromkeys(claims))
     filled: dict[Place, list[Claim]] = defaultdict(list)
@@ -184,7 +204,7 @@ def find_upflows(claims: Iterable[Claim]) -> list[Upflow]:
         filled[claim.place].append(claim)
     found: list[Upflow] = []
     for claim in every:
-        if not isinstance(claim.source, KubernetesSecret):
+        if not isinstance(claim.source, KubernetesSecret) or claim.claimant.system is System.ENGINE:
             continue
         for through in filled.get(claim.source, []):
             if through.claimant == claim.claimant:
@@ -198,6 +218,7 @@ def find_upflows(claims: Iterable[Claim]) -> list[Upflow]:
 def _ring(start: Claim, filled: dict[Place, list[Claim]]) -> tuple[Claim, ...]:
     """The claims passed when following sources from `start` back to its own place; empty when there is none."""
     stack: list[tuple[Claim, tuple[Claim, ...]]] = [(start, (start,))]
+    seen = {start}
     while stack:
         claim, path = stack.pop()
         if claim.source is None:
@@ -205,6 +226,7 @@ def _ring(start: Claim, filled: dict[Place, list[Claim]]) -> tuple[Claim, ...]:
         if claim.source == start.place:
             return path
         for upstream in filled.get(claim.source, []):
-            if upstream not in path:
+            if upstream not in seen:
+                seen.add(upstream)
                 stack.append((upstream, (*path, upstream)))
     return ()

@@ -1,0 +1,27 @@
+"""What resources claim: one extraction for each system, and one list of claims as the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from authority.claims import Claim
+from policy.claims import external_secrets, kubernetes, operators, push_secrets, vault
+from policy.model import Resource
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+EXTRACTIONS = (
+    kubernetes.claims,
+    external_secrets.claims,
+    push_secrets.claims,
+    operators.claims,
+    vault.claims,
+)
+
+
+def observed_claims(world: World) -> Iterator[tuple[Claim, Resource]]:
+    """Every claim that the resources make, with the resource that makes it."""
+    for extract in EXTRACTIONS:
+        yield from extract(world)

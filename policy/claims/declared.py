@@ -1,0 +1,88 @@
+"""Declared claims: what layer components and the catalogue say, beside what the resources do.
+
+A declaration that is also observed counts once, as the observation. A declaration of something that cannot
+be seen here (Git's files in a Pulumi stack, the engine's handover) is kept as it was declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from authority.catalogue import Catalogue, SecretClass
+from authority.claims import Claim, Claimant, System
+from authority.phases import Phase
+from authority.places import Keys, KubernetesSecret, Place, VaultSecret
+
+if TYPE_CHECKING:
+    from policy.layers import Layer
+    from policy.world import World
+
+# Systems whose resources stand in a Pulumi stack, so that a declaration can be held against them.
+VISIBLE_IN_STACK = frozenset({System.EXTERNAL_SECRETS, System.PUSH_SECRET, System.PULUMI, System.GENERATOR})
+
+
+def declared_claims(world: World) -> list[tuple[Claim, Layer]]:
+    """The claims of all layer components, with cluster and server names as the stack's resources have them."""
+    return [(localise(claim, world), layer) for layer in world.layers for claim in layer.claims]
+
+
+def localise(claim: Claim, world: World) -> Claim:
+    """Layer components call the one Vault of a cluster by the cluster's name; so do the identities of a stack."""
+    return replace(claim, place=_localise(claim.place, world))
+
+
+def _localise(place: Place, world: World) -> Place:
+    servers = set(world.identities.servers.values())
+    if isinstance(place, VaultSecret) and len(servers) == 1 and place.server not in servers:
+        return VaultSecret(next(iter(servers)), place.mount, place.path)
+    return place
+
+
+def unseen_claims(world: World) -> list[Claim]:
+    """Declared claims that no resource of this world makes."""
+    found: dict[Claim, None] = {}
+    for claim, _ in declared_claims(world):
+        found[claim] = None
+    if not found:
+        for cluster, catalogue in world.catalogues.items():
+            for claim in catalogue_claims(cluster, catalogue, world.phase):
+                found[localise(claim, world)] = None
+    return [claim for claim in found if not _counted(claim, world)]
+
+
+def _counted(claim: Claim, world: World) -> bool:
+    for other in world.observed_at.get(claim.place, ()):
+        if other.claimant.system is claim.claimant.system:
+            return True
+        # A catalogued internal secret is born by its create-only push: that push is its hold on the path.
+        if claim.claimant.system is System.VAULT and other.create_only:
+            return True
+    return False
+
+
+def catalogue_claims(cluster: str, catalogue: Catalogue, phase: Phase | None) -> Iterator[Claim]:
+    """What a catalogue says of a cluster at a phase; every phase when none is known."""
+    consumes = phase is None or phase >= Phase.CONSUMPTION
+    for entry in catalogue:
+        path = VaultSecret(cluster, entry.vault.mount, entry.vault.path)
+        target = entry.bootstrap
+        if target is not None:
+            yield Claim(
+                Claimant(System.GIT, f"catalogue entry {entry.name}"),
+                KubernetesSecret(cluster, target.namespace, target.secret),
+                Keys(frozenset(target.keys)),
+                secret=entry.name,
+            )
+        if phase is None or phase >= Phase.RUNTIME_AUTHORITY or entry.secret_class is not SecretClass.BOOTSTRAP:
+            claimant = Claimant(System.VAULT, f"catalogue entry {entry.name}")
+            yield Claim(claimant, path, Keys.all(), secret=entry.name)
+        for consumer in entry.consumers if consumes else ():
+            yield Claim(
+                Claimant(System.EXTERNAL_SECRETS, f"catalogue entry {entry.name}"),
+                KubernetesSecret(cluster, consumer.namespace, consumer.secret),
+                Keys.all(),
+                source=path,
+                secret=entry.name,
+            )

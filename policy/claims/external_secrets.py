@@ -1,0 +1,106 @@
+"""ExternalSecret and ClusterExternalSecret: what External Secrets will write, defaults filled in as it does.
+
+External Secrets v1: target.name = metadata.name, creationPolicy Owner. Owner and Orphan own the object;
+Merge and CreateOrMerge write their keys into it; None writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from authority.claims import Claim, Claimant, System
+from authority.places import Keys, Part, Place, Unknown
+from policy.claims.namespaces import Spread, selected_namespaces
+from policy.claims.stores import ESO, Stores
+from policy.model import Resource, dig, items, mapping, opaque, part
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+GENERATORS = "generators.external-secrets.io"
+WHOLE_OBJECT = frozenset({"Owner", "Orphan"})
+
+
+def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
+    stores = world.stores
+    for resource in world.of(ESO, "ExternalSecret"):
+        spec = resource.get("spec")
+        name = resource.metadata_name
+        yield from _of_spec(world, stores, resource, spec, Spread(resource.namespace), name)
+    for resource in world.of(ESO, "ClusterExternalSecret"):
+        spec = resource.get("spec", "externalSecretSpec")
+        given = resource.get("spec", "externalSecretName")
+        name = part(given, "spec.externalSecretName") if given else resource.metadata_name
+        for spread in selected_namespaces(world, resource):
+            yield from _of_spec(world, stores, resource, spec, spread, name)
+
+
+def _of_spec(
+    world: World, stores: Stores, resource: Resource, spec: Any, spread: Spread, name: Part
+) -> Iterator[tuple[Claim, Resource]]:
+    if opaque(spec):
+        spec = {}
+        keys: Keys | None = Keys(frozenset(), Unknown(f"spec of {resource.label}"))
+    else:
+        keys = target_keys(spec, resource)
+    if keys is None:
+        return
+    target = dig(spec, "target", "name")
+    place = world.secret_place(resource, part(target, f"spec.target.name of {resource.label}") if target else name)
+    place = type(place)(place.cluster, spread.namespace, place.name)
+    if spread.doubt is not None:
+        keys = Keys(frozenset(), spread.doubt)
+    for source, system in _sources(stores, resource, spec, spread.namespace):
+        yield Claim(Claimant(system, resource.label), place, keys, source=source), resource
+
+
+def target_keys(spec: Any, resource: Resource) -> Keys | None:
+    """The keys that the target gets; None when nothing is written to a Secret."""
+    policy = dig(spec, "target", "creationPolicy") or "Owner"
+    if isinstance(policy, Unknown):
+        return Keys.all()
+    if policy == "None" or dig(spec, "target", "manifest"):
+        return None
+    if policy in WHOLE_OBJECT:
+        return Keys.all()
+    template = mapping(dig(spec, "target", "template"))
+    names: set[str] = {str(key) for key in mapping(template.get("data"))}
+    unknown: Unknown | None = None
+    if template.get("templateFrom") or opaque(template.get("data")):
+        unknown = Unknown(f"spec.target.template of {resource.label}")
+    # A template replaces the fetched keys unless it says Merge.
+    if not names or template.get("mergePolicy") == "Merge":
+        if opaque(dig(spec, "data")):
+            unknown = Unknown(f"spec.data of {resource.label}")
+        for entry in items(dig(spec, "data")):
+            key = part(dig(entry, "secretKey"), f"spec.data[].secretKey of {resource.label}")
+            if isinstance(key, Unknown):
+                unknown = key
+            else:
+                names.add(key)
+        if dig(spec, "dataFrom"):
+            unknown = Unknown(f"the keys of spec.dataFrom of {resource.label}: list them under spec.data")
+    return Keys(frozenset(names), unknown)
+
+
+def _sources(stores: Stores, resource: Resource, spec: Any, namespace: Part) -> Iterator[tuple[Place | None, System]]:
+    """Each place that is read, once, and None for a generator; the store may be named three ways."""
+    default = dig(spec, "secretStoreRef")
+    found: dict[tuple[Place | None, System], None] = {}
+    for entry in items(dig(spec, "data")):
+        store = stores.resolve(dig(entry, "sourceRef", "storeRef") or default, resource, namespace)
+        key = part(dig(entry, "remoteRef", "key"), f"spec.data[].remoteRef.key of {resource.label}")
+        found[store.remote(key, stores.mounts), System.EXTERNAL_SECRETS] = None
+    for entry in items(dig(spec, "dataFrom")):
+        if dig(entry, "sourceRef", "generatorRef"):
+            found[None, System.GENERATOR] = None
+            continue
+        store = stores.resolve(dig(entry, "sourceRef", "storeRef") or default, resource, namespace)
+        key = part(dig(entry, "extract", "key"), f"spec.dataFrom of {resource.label}")
+        found[store.remote(key, stores.mounts), System.EXTERNAL_SECRETS] = None
+    systems = {system for _, system in found}
+    if len(systems) > 1:
+        # One controller writes all of it: the claimant is one.
+        found = {(place, System.EXTERNAL_SECRETS): None for place, _ in found}
+    yield from found or {(None, System.EXTERNAL_SECRETS): None}

@@ -1,0 +1,60 @@
+"""Secrets that Pulumi, Flux or a chart writes as they stand: each claims the keys that it brings.
+
+Server-side apply works per field, so a Secret with one key and a Merge of another key do not meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from authority.claims import Claim, Claimant, System
+from authority.places import Keys, Unknown, VaultSecret
+from policy.claims.argocd import vault_plugin_path
+from policy.model import Origin, Resource, mapping, opaque
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+# The API server or a controller fills these; whoever writes the object brings no value.
+_FILLED_BY_KUBERNETES = frozenset({"kubernetes.io/service-account-token"})
+IGNORING = frozenset({"IfNotPresent", "Ignore"})
+SSA = "kustomize.toolkit.fluxcd.io/ssa"
+
+
+def secret_keys(resource: Resource) -> Keys | None:
+    """The keys that a Secret object brings; None when it brings none."""
+    names: set[str] = set()
+    unknown: Unknown | None = None
+    for field in ("data", "stringData"):
+        value = resource.get(field)
+        if opaque(value):
+            unknown = value if isinstance(value, Unknown) else Unknown(f"{field} of {resource.name}, it is encrypted")
+        # A dotenv file of sops carries its own header as keys.
+        names |= {str(key) for key in mapping(value) if not str(key).startswith("sops_")}
+    return Keys(frozenset(names), unknown) if names or unknown else None
+
+
+def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
+    for resource in world.secrets:
+        keys = secret_keys(resource)
+        if keys is None or resource.get("type") in _FILLED_BY_KUBERNETES:
+            continue
+        path = vault_plugin_path(resource)
+        if path is not None:
+            source = VaultSecret("this Vault", *path)
+            claimant = Claimant(System.ARGOCD_VAULT, resource.label)
+            yield Claim(claimant, world.secret_place(resource), keys, source=source), resource
+            continue
+        yield Claim(claimant_of(resource), world.secret_place(resource), keys), resource
+
+
+def claimant_of(resource: Resource) -> Claimant:
+    """Who writes a plain object: Git by its file, Helm by its chart, Pulumi by its resource."""
+    if resource.origin is Origin.GIT:
+        applier = f" by {resource.delivery.applier}" if resource.delivery.applier else ""
+        return Claimant(System.GIT, f"{resource.where.file} ({resource.label}{applier})")
+    managed = resource.mark("labels", "app.kubernetes.io/managed-by")
+    system = System.HELM if managed == "Helm" else System.PULUMI
+    suffix = " (patch)" if resource.is_patch else ""
+    return Claimant(system, f"{resource.label}{suffix} of resource {resource.name}")

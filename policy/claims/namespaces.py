@@ -1,0 +1,80 @@
+"""Which namespaces a Cluster... resource of External Secrets reaches.
+
+Namespaces that stand in the world are judged by their labels. Of others only the name is known: then the
+claim is kept with a doubt, so that the rules fail closed and say which Namespace to make known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from authority.places import Part, Unknown
+from policy.model import Resource, dig, items, mapping, opaque
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+_NAME_LABEL = "kubernetes.io/metadata.name"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One namespace that is reached; with a `doubt` when its labels are not known."""
+
+    namespace: Part
+    doubt: Unknown | None = None
+
+
+def selected_namespaces(world: World, resource: Resource) -> Iterator[Spread]:
+    """The namespaces that spec.namespaces, namespaceSelector and namespaceSelectors reach."""
+    listed = resource.get("spec", "namespaces")
+    for name in items(listed):
+        yield Spread(name if isinstance(name, str | Unknown) else Unknown(f"spec.namespaces of {resource.label}"))
+    selectors = [*items(resource.get("spec", "namespaceSelectors")), resource.get("spec", "namespaceSelector")]
+    selectors = [selector for selector in selectors if selector is not None]
+    if opaque(listed) or any(opaque(s) for s in selectors) or opaque(resource.get("spec", "namespaceSelectors")):
+        yield Spread(Unknown(f"spec.namespaceSelectors of {resource.label}"))
+        return
+    cluster = str(world.identities.cluster(resource))
+    for namespace in world.namespaces_in_use:
+        labels = world.namespaces.get((cluster, namespace))
+        answers = [matches(selector, labels, namespace) for selector in selectors]
+        if True in answers:
+            yield Spread(namespace)
+        elif None in answers:
+            yield Spread(namespace, Unknown(f"the labels of Namespace {namespace}, selected by {resource.label}"))
+
+
+def matches(selector: Any, labels: Mapping[str, object] | None, name: str) -> bool | None:
+    """Whether a label selector takes a namespace; None when its labels would have to be known."""
+    known = labels is not None
+    have: Mapping[str, object] = labels if labels is not None else {_NAME_LABEL: name}
+    answers: list[bool | None] = []
+    for key, wanted in mapping(dig(selector, "matchLabels")).items():
+        answers.append(_compare(have.get(key), "In", [wanted]) if known or key == _NAME_LABEL else None)
+    for expression in items(dig(selector, "matchExpressions")):
+        key = str(dig(expression, "key"))
+        if not known and key != _NAME_LABEL:
+            answers.append(None)
+            continue
+        answers.append(_compare(have.get(key), str(dig(expression, "operator")), items(dig(expression, "values"))))
+    if False in answers:
+        return False
+    return None if None in answers else True
+
+
+def _compare(value: object, operator: str, wanted: Any) -> bool | None:
+    if isinstance(value, Unknown) or any(isinstance(w, Unknown) for w in wanted):
+        return None
+    match operator:
+        case "In":
+            return value in wanted
+        case "NotIn":
+            return value not in wanted
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+    return None

@@ -1,0 +1,94 @@
+"""Other systems that make Secrets: Sealed Secrets, Vault Secrets Operator, Secrets Store CSI, mirrors.
+
+Sealed Secrets: spec.template names the Secret, which it owns. Vault Secrets Operator v1beta1:
+spec.destination. Secrets Store CSI v1: spec.secretObjects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from authority.claims import Claim, Claimant, System
+from authority.places import Keys, Part, Unknown, VaultSecret
+from policy.model import Resource, dig, items, part
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+VSO = "secrets.hashicorp.com"
+_VSO_KINDS = ("VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp")
+# Annotations by which a controller copies a Secret to other namespaces: key -> is its value a list of namespaces.
+MIRRORS = {
+    "reflector.v1.k8s.emberstack.com/reflection-auto-namespaces": True,
+    "replicator.v1.mittwald.de/replicate-to": True,
+    "kubed.appscode.com/sync": False,
+}
+
+
+def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
+    yield from _sealed(world)
+    yield from _vault_operator(world)
+    yield from _csi(world)
+    yield from _mirrors(world)
+
+
+def _sealed(world: World) -> Iterator[tuple[Claim, Resource]]:
+    for resource in world.of("bitnami.com", "SealedSecret"):
+        template = resource.get("spec", "template", "metadata")
+        name, space = dig(template, "name"), dig(template, "namespace")
+        place = world.secret_place(resource, name, space)
+        yield Claim(Claimant(System.SEALED_SECRETS, resource.label), place, Keys.all()), resource
+
+
+def _vault_operator(world: World) -> Iterator[tuple[Claim, Resource]]:
+    for resource in world.of(VSO, *_VSO_KINDS):
+        destination = resource.get("spec", "destination")
+        name = part(dig(destination, "name"), f"spec.destination.name of {resource.label}")
+        mount = part(resource.get("spec", "mount"), f"spec.mount of {resource.label}")
+        path = part(resource.get("spec", "path"), f"spec.path of {resource.label}")
+        claim = Claim(
+            Claimant(System.VAULT_OPERATOR, resource.label),
+            world.secret_place(resource, name),
+            Keys.all(),
+            source=VaultSecret(_server(world, resource), mount, path),
+        )
+        yield claim, resource
+
+
+def _server(world: World, resource: Resource) -> Part:
+    """The server behind spec.vaultAuthRef -> VaultAuth -> VaultConnection, each by default named "default"."""
+    auth = str(resource.get("spec", "vaultAuthRef") or "default").rpartition("/")[2]
+    connection = "default"
+    for candidate in world.of(VSO, "VaultAuth"):
+        if candidate.metadata_name == auth:
+            connection = str(candidate.get("spec", "vaultConnectionRef") or "default")
+    for candidate in world.of(VSO, "VaultConnection"):
+        if candidate.metadata_name == connection:
+            return world.identities.server(part(candidate.get("spec", "address"), "spec.address"))
+    return Unknown(f"VaultConnection {connection}, which is not in sight")
+
+
+def _csi(world: World) -> Iterator[tuple[Claim, Resource]]:
+    for resource in world.of("secrets-store.csi.x-k8s.io", "SecretProviderClass"):
+        for entry in items(resource.get("spec", "secretObjects")):
+            name = part(dig(entry, "secretName"), f"spec.secretObjects[].secretName of {resource.label}")
+            names = frozenset(str(dig(data, "key")) for data in items(dig(entry, "data")))
+            claimant = Claimant(System.SECRETS_STORE_CSI, resource.label)
+            yield Claim(claimant, world.secret_place(resource, name), Keys(names) if names else Keys.all()), resource
+
+
+def _mirrors(world: World) -> Iterator[tuple[Claim, Resource]]:
+    """A mirror writes the whole copy; the copy has the name of the original."""
+    for resource in world.secrets:
+        for annotation, lists in MIRRORS.items():
+            value = resource.mark("annotations", annotation)
+            if not value:
+                continue
+            targets = [name.strip() for name in value.split(",")] if lists else world.namespaces_in_use
+            source = world.secret_place(resource)
+            for target in targets:
+                if target == resource.namespace:
+                    continue
+                place = world.secret_place(resource, None, target)
+                yield Claim(Claimant(System.MIRROR, resource.label), place, Keys.all(), source=source), resource

@@ -1,0 +1,113 @@
+"""PushSecret and ClusterPushSecret: what External Secrets writes into Vault.
+
+External Secrets, PushSecret v1alpha1: updatePolicy Replace (default) or IfNotExists; the remote identity is the
+store's mount plus remoteKey, and property when one key is meant.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from authority.claims import Claim, Claimant, System
+from authority.places import Keys, KubernetesSecret, Part, Place, Unknown
+from policy.claims.namespaces import Spread, selected_namespaces
+from policy.claims.stores import ESO, Store, Stores
+from policy.model import Resource, dig, items, mapping, part
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+
+def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
+    stores = world.stores
+    for resource in world.of(ESO, "PushSecret"):
+        yield from _of_spec(world, stores, resource, resource.get("spec"), Spread(resource.namespace))
+    for resource in world.of(ESO, "ClusterPushSecret"):
+        for spread in selected_namespaces(world, resource):
+            yield from _of_spec(world, stores, resource, resource.get("spec", "pushSecretSpec"), spread)
+
+
+def _of_spec(
+    world: World, stores: Stores, resource: Resource, spec: Any, spread: Spread
+) -> Iterator[tuple[Claim, Resource]]:
+    create_only = dig(spec, "updatePolicy") == "IfNotExists"
+    sources = list(push_sources(world, resource, spec, spread.namespace)) or [None]
+    # Pushing from several namespaces to one path is several writers, so the namespace is part of the subject.
+    inside = f" in {spread.namespace}" if resource.kind == "ClusterPushSecret" else ""
+    claimant = Claimant(System.PUSH_SECRET, f"{resource.label}{inside}")
+    for store in _stores(world, stores, resource, spec, spread.namespace):
+        for place, keys in _targets(store, stores, resource, spec).items():
+            held = Keys(frozenset(), spread.doubt) if spread.doubt else keys
+            for source in sources:
+                yield Claim(claimant, place, held, source=source, create_only=create_only), resource
+
+
+def _targets(store: Store, stores: Stores, resource: Resource, spec: Any) -> dict[Place, Keys]:
+    """Each remote place with the keys that are written there."""
+    names: dict[Place, set[str]] = defaultdict(set)
+    whole: dict[Place, Unknown | None] = {}
+    for entry in items(dig(spec, "data")):
+        remote = part(
+            dig(entry, "match", "remoteRef", "remoteKey"), f"spec.data[].match.remoteRef.remoteKey of {resource.label}"
+        )
+        place = store.remote(remote, stores.mounts)
+        given = dig(entry, "match", "remoteRef", "property")
+        if given is None:
+            whole[place] = None
+        elif isinstance(given, Unknown):
+            whole[place] = given
+        else:
+            names[place].add(given)
+    if items(dig(spec, "dataTo")):
+        unknown = Unknown(f"the remote keys of spec.dataTo of {resource.label}: list them under spec.data")
+        whole[store.remote(unknown, stores.mounts)] = None
+    if isinstance(dig(spec, "data"), Unknown):
+        unknown = Unknown(f"spec.data of {resource.label}")
+        whole[store.remote(unknown, stores.mounts)] = None
+    found = {place: Keys(frozenset(keys)) for place, keys in names.items()}
+    for place, doubt in whole.items():
+        found[place] = Keys(frozenset(names.get(place, ())), doubt) if doubt else Keys.all()
+    return found
+
+
+def _stores(world: World, stores: Stores, resource: Resource, spec: Any, namespace: Part) -> Iterator[Store]:
+    references = dig(spec, "secretStoreRefs")
+    if isinstance(references, Unknown):
+        yield Store("vault", references, references)
+    for reference in items(references):
+        selector = dig(reference, "labelSelector")
+        if selector is None:
+            yield stores.resolve(reference, resource, namespace)
+            continue
+        kind = dig(reference, "kind") or "SecretStore"
+        for candidate in world.of(ESO, str(kind)):
+            if kind == "SecretStore" and candidate.namespace != namespace:
+                continue
+            labels = mapping(candidate.get("metadata", "labels"))
+            if all(labels.get(key) == value for key, value in mapping(dig(selector, "matchLabels")).items()):
+                yield stores.resolve({"kind": kind, "name": candidate.metadata_name}, candidate)
+
+
+def push_sources(world: World, resource: Resource, spec: Any, namespace: Part) -> Iterator[KubernetesSecret | None]:
+    """The Secrets that are pushed. A generator is none: the value is born on its way to Vault."""
+    secret = dig(spec, "selector", "secret")
+    if secret is None:
+        if isinstance(dig(spec, "selector"), Unknown):
+            yield world.secret_place(resource, Unknown(f"spec.selector of {resource.label}"), namespace)
+        return
+    name = dig(secret, "name")
+    if name is not None:
+        yield world.secret_place(resource, part(name, f"spec.selector.secret.name of {resource.label}"), namespace)
+        return
+    wanted = mapping(dig(secret, "selector", "matchLabels"))
+    for candidate in world.secrets:
+        labels = mapping(candidate.get("metadata", "labels"))
+        if candidate.namespace == namespace and all(labels.get(k) == v for k, v in wanted.items()):
+            yield world.secret_place(candidate)
+    for candidate in world.of(ESO, "ExternalSecret"):
+        labels = mapping(candidate.get("spec", "target", "template", "metadata", "labels"))
+        if candidate.namespace == namespace and wanted and all(labels.get(k) == v for k, v in wanted.items()):
+            target = candidate.get("spec", "target", "name")
+            yield world.secret_place(candidate, target if isinstance(target, str | Unknown) else None)

@@ -1,0 +1,82 @@
+"""Reads what CrossGuard hands to a policy: the resources of a stack, or the one that is about to be registered.
+
+An unknown value raises on access in the SDK, and an error that leaves a policy ends the whole policy with an
+advisory line. So every access is guarded here, once, and becomes `Unknown` with the name of its field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pulumi_policy import PolicyProviderResource, PolicyResource, ResourceValidationArgs
+from pulumi_policy.proxy import UnknownValueError
+
+from authority.places import Unknown
+from policy.model import Location, Origin, Provider, Resource
+from policy.readers.lists import expand_lists
+
+
+def plain(value: Any, owner: str, path: str = "") -> Any:
+    """Plain mappings and lists, with `Unknown("<field> of <owner>")` where the engine knows no value yet."""
+
+    def child(container: Any, key: Any, where: str) -> Any:
+        try:
+            inner = container[key]
+        except UnknownValueError:
+            return Unknown(f"{where} of {owner}")
+        return plain(inner, owner, where)
+
+    if isinstance(value, Mapping):
+        return {key: child(value, key, f"{path}.{key}" if path else str(key)) for key in value}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [child(value, index, f"{path}[{index}]") for index in range(len(value))]
+    return value
+
+
+def _provider(given: PolicyProviderResource | None) -> Provider | None:
+    return Provider(given.name, given.urn, plain(given.props, f"provider {given.name}")) if given else None
+
+
+def _once(props: Any, name: str) -> Callable[[], Mapping[str, Any]]:
+    return lambda: plain(props, name)
+
+
+def read_stack(resources: Iterable[PolicyResource]) -> list[Resource]:
+    """The resources of a stack, in the engine's order."""
+    providers: dict[str, Provider | None] = {}
+    found = []
+    for given in resources:
+        urn = given.provider.urn if given.provider else ""
+        if urn not in providers:
+            providers[urn] = _provider(given.provider)
+        found.append(
+            Resource(
+                given.resource_type,
+                given.name,
+                Location(urn=given.urn),
+                Origin.STACK,
+                _once(given.props, given.name),
+                parent=given.parent.urn if given.parent else None,
+                dependencies=tuple(other.urn for other in given.dependencies),
+                property_dependencies={
+                    key: tuple(other.urn for other in others) for key, others in given.property_dependencies.items()
+                },
+                provider=providers[urn],
+            )
+        )
+    return expand_lists(found)
+
+
+def read_registration(args: ResourceValidationArgs) -> list[Resource]:
+    """The one resource that a resource policy is asked about, with its inputs."""
+    resource = Resource(
+        args.resource_type,
+        args.name,
+        Location(urn=args.urn),
+        Origin.STACK,
+        _once(args.props, args.name),
+        parent=args.opts.parent if args.opts else None,
+        provider=_provider(args.provider),
+    )
+    return expand_lists([resource])

@@ -1,0 +1,289 @@
+"""Reads a Git tree as clusters would see it: Flux repositories, Kustomize overlays, plain YAML.
+
+A cluster starts at its entry folder; from there Flux Kustomizations lead to further folders. Entries are, in
+this order: what the settings say; Flux Kustomizations that apply their own folder (flux bootstrap); folders below
+clusters/; overlays; else the whole tree is one cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from authority.places import Unknown
+from authority.problems import InvalidInputError, Problem
+from policy.model import Delivery, Location, Origin, Resource, dig, items, mapping
+from policy.readers.kustomize import NAMES, Change, Renderer
+from policy.readers.lists import expand_lists, token_of
+from policy.readers.manifests import Document, read_file, yaml_files
+from policy.settings import Settings
+
+FLUX = "kustomize.toolkit.fluxcd.io"
+ONE_CLUSTER = "this cluster"
+_OVERLAYS = frozenset({"overlays", "environments", "envs"})
+_VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-=])([^}]*))?\}")
+_SUBSTITUTE = f"{FLUX}/substitute"
+_DECRYPT = f"{FLUX}/decrypt"
+
+
+@dataclass
+class Tree:
+    """What a tree holds: the resources of every cluster, and what could not be read."""
+
+    resources: list[Resource] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    clusters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Flux:
+    """A Flux Kustomization, as far as it changes what is applied."""
+
+    label: str
+    path: str
+    decrypts: bool
+    change: Change
+    variables: Mapping[str, Any] | None
+    source: str
+
+
+def read_tree(root: Path, settings: Settings | None = None) -> Tree:
+    """Read a tree. Raises `InvalidInputError` when it is no folder or an entry of the settings does not exist."""
+    settings = settings or Settings()
+    if not root.is_dir():
+        raise InvalidInputError([Problem(str(root), "", "is no folder", "give a checkout of the repository")])
+    renderer = Renderer(root, yaml_files(root))
+    entries = _entries(renderer, settings)
+    tree = Tree(clusters=tuple(sorted(entries)))
+    for cluster, folders in sorted(entries.items()):
+        tree.resources += expand_lists(_cluster(renderer, cluster, folders))
+        tree.resources += list(_catalogues(renderer, cluster, folders, len(entries)))
+    tree.resources += list(_sops_config(root, renderer))
+    _hidden_identity(renderer)
+    tree.problems = list(dict.fromkeys(renderer.problems))
+    return tree
+
+
+def _documents(renderer: Renderer) -> Iterator[Document]:
+    for file in renderer.files:
+        yield from renderer.documents(file)
+
+
+def _entries(renderer: Renderer, settings: Settings) -> dict[str, tuple[str, ...]]:
+    """Cluster -> the folders from which it starts."""
+    if settings.entries:
+        found = {name: tuple(_normal(path) for path in paths) for name, paths in settings.entries.items()}
+        missing = [(n, p) for n, paths in found.items() for p in paths if not (renderer.root / p).is_dir()]
+        if missing:
+            raise InvalidInputError(
+                Problem("settings", f"entries.{n}", f"{p} is no folder", "correct it") for n, p in missing
+            )
+        return found
+    kustomizations = [d for d in _documents(renderer) if _is_flux(d)]
+    own = {_path(d) for d in kustomizations if _holds(_path(d), d.file)}
+    if own:
+        return {_short(path): (path,) for path in own}
+    folders = {str(Path(file).parent) for file in renderer.files}
+    clusters = {
+        "/".join(Path(f).parts[:2]) for f in folders if Path(f).parts[:1] == ("clusters",) and len(Path(f).parts) > 1
+    }
+    if clusters:
+        return {_short(path): (path,) for path in clusters}
+    overlays = {f for f in renderer.kustomized() if Path(f).parent.name in _OVERLAYS}
+    if overlays and not kustomizations:
+        groups: dict[str, list[str]] = {}
+        for folder in sorted(overlays):
+            groups.setdefault(_short(folder), []).append(folder)
+        return {name: tuple(paths) for name, paths in groups.items()}
+    return {ONE_CLUSTER: (".",)}
+
+
+def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str]) -> Iterator[Resource]:
+    """All that one cluster gets, each Flux Kustomization followed once."""
+    work: list[tuple[str, _Flux | None]] = []
+    for folder in folders:
+        own = next(
+            (d for d in _documents(renderer) if _is_flux(d) and _path(d) == folder and _holds(folder, d.file)), None
+        )
+        work.append((folder, _flux(own) if own else None))
+    done: set[str] = {flux.label for _, flux in work if flux}
+    applied: set[str] = set()
+    while work:
+        folder, flux = work.pop(0)
+        documents = (
+            renderer.render(folder, flux.change if flux else None) if flux else _loose(renderer, folder, applied)
+        )
+        for given in documents:
+            if _is_own_format(given):
+                continue
+            document = _substituted(given, flux)
+            if _is_flux(document):
+                inner = _flux(document)
+                if inner.label not in done:
+                    done.add(inner.label)
+                    if (renderer.root / inner.path).is_dir():
+                        work.append((inner.path, inner))
+                        applied.add(inner.path)
+                    elif flux is None or inner.source == flux.source:
+                        renderer.problems.append(
+                            Problem(
+                                document.file, "spec.path", f"{inner.path} is no folder of the tree", "correct the path"
+                            )
+                        )
+            yield _resource(document, cluster, flux)
+
+
+def _loose(renderer: Renderer, folder: str, applied: set[str]) -> list[Document]:
+    """A folder that no Flux Kustomization is known to apply, without what others apply or take in."""
+    if renderer.is_kustomized(folder) and folder != ".":
+        return renderer.render(folder)
+    kustomizations = [_flux(d) for d in _documents(renderer) if _is_flux(d) and _holds(folder, d.file)]
+    elsewhere = {k.path for k in kustomizations if k.path != folder and _holds(folder, f"{k.path}/x")} | applied
+    bases, files = renderer.referenced()
+    found: list[Document] = []
+    for top in sorted(renderer.kustomized()):
+        inside = _holds(folder, f"{top}/x") and top not in bases
+        if inside and not any(_holds(path, f"{top}/x") for path in elsewhere):
+            found += renderer.render(top)
+    for file in renderer.files:
+        skipped = file in files or not _holds(folder, file) or Path(file).name in NAMES
+        if skipped or any(_holds(path, file) for path in elsewhere):
+            continue
+        if any(_holds(top, file) for top in renderer.kustomized() if top != "."):
+            continue
+        found += [d for d in renderer.documents(file) if d.is_manifest]
+    return found
+
+
+def _resource(document: Document, cluster: str, flux: _Flux | None) -> Resource:
+    content = document.content
+    name = dig(content, "metadata", "name")
+    decrypts = flux.decrypts if flux else None
+    if str(dig(content, "metadata", "annotations", _DECRYPT) or "").lower() == "disabled":
+        decrypts = False
+    return Resource(
+        token_of(content),
+        name if isinstance(name, str) else document.file,
+        Location(file=document.file, line=document.line),
+        Origin.GIT,
+        lambda: content,
+        cluster=cluster,
+        delivery=Delivery(flux.label if flux else "", decrypts),
+    )
+
+
+def _catalogues(renderer: Renderer, cluster: str, folders: Iterable[str], clusters: int) -> Iterator[Resource]:
+    """The catalogue of a cluster lies in its folder; with one cluster, or at the top, anywhere."""
+    for document in _documents(renderer):
+        if document.content.get("kind") != "SecretCatalogue":
+            continue
+        near = any(_holds(folder, document.file) for folder in folders)
+        shared = not document.file.startswith("clusters/")
+        if near or clusters == 1 or shared:
+            yield _resource(document, cluster, None)
+
+
+def _sops_config(root: Path, renderer: Renderer) -> Iterator[Resource]:
+    if not (root / ".sops.yaml").is_file():
+        return
+    documents, problems = read_file(root, ".sops.yaml")
+    renderer.problems += problems
+    for document in documents:
+        content = {**document.content, "apiVersion": "secret-authority.dev/v1", "kind": "SopsConfig"}
+        yield _resource(Document(document.file, document.line, content), ONE_CLUSTER, None)
+
+
+def _hidden_identity(renderer: Renderer) -> None:
+    """A manifest whose kind or name is ciphertext cannot be judged."""
+    for document in _documents(renderer):
+        if "sops" not in document.content:
+            continue
+        for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
+            value = dig(document.content, *path)
+            if isinstance(value, str) and value.startswith("ENC["):
+                problem = "is encrypted, so nobody can see which secret this is"
+                fix = "encrypt with encrypted_regex ^(data|stringData)$"
+                renderer.problems.append(Problem(document.file, ".".join(path), problem, fix))
+                break
+
+
+def _is_own_format(document: Document) -> bool:
+    """Files for tools: kustomize's own, and the catalogue, which is read apart."""
+    api = str(document.content.get("apiVersion"))
+    return api.startswith("kustomize.config.k8s.io/") or document.content.get("kind") == "SecretCatalogue"
+
+
+def _is_flux(document: Document) -> bool:
+    api = document.content.get("apiVersion")
+    return isinstance(api, str) and api.startswith(f"{FLUX}/") and document.content.get("kind") == "Kustomization"
+
+
+def _path(document: Document) -> str:
+    return _normal(str(dig(document.content, "spec", "path") or "."))
+
+
+def _normal(path: str) -> str:
+    return os.path.normpath(path.lstrip("/") or ".")
+
+
+def _short(path: str) -> str:
+    return ONE_CLUSTER if path == "." else Path(path).name
+
+
+def _holds(folder: str, file: str) -> bool:
+    return folder == "." or file.startswith(f"{folder}/")
+
+
+def _flux(document: Document) -> _Flux:
+    spec = mapping(document.content.get("spec"))
+    metadata = mapping(document.content.get("metadata"))
+    target = spec.get("targetNamespace")
+    post = spec.get("postBuild")
+    variables = {str(k): v for k, v in mapping(dig(post, "substitute")).items()} if post is not None else None
+    return _Flux(
+        f"Kustomization {metadata.get('namespace', 'flux-system')}/{metadata.get('name')}",
+        _path(document),
+        dig(spec, "decryption", "provider") == "sops",
+        Change(
+            namespace=target if isinstance(target, str) else None,
+            prefix=str(spec.get("namePrefix") or ""),
+            suffix=str(spec.get("nameSuffix") or ""),
+            patches=tuple(items(spec.get("patches"))),
+            components=tuple(str(c) for c in items(spec.get("components"))),
+            labels=mapping(dig(spec, "commonMetadata", "labels")),
+            annotations=mapping(dig(spec, "commonMetadata", "annotations")),
+        ),
+        variables,
+        str(dig(spec, "sourceRef", "name")),
+    )
+
+
+def _substituted(document: Document, flux: _Flux | None) -> Document:
+    """postBuild substitution; a variable that the tree does not hold is unknown."""
+    if flux is None or flux.variables is None:
+        return document
+    marks = {
+        **mapping(dig(document.content, "metadata", "annotations")),
+        **mapping(dig(document.content, "metadata", "labels")),
+    }
+    if str(marks.get(_SUBSTITUTE, "")).lower() == "disabled":
+        return document
+    variables = flux.variables
+
+    def fill(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: fill(inner) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [fill(inner) for inner in value]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        missing = [m[1] for m in _VARIABLE.finditer(value) if m[1] not in variables and m[2] is None]
+        if missing:
+            return Unknown(f"variable {missing[0]} of {flux.label}")
+        return _VARIABLE.sub(lambda m: str(variables.get(m[1], m[3] or "")), value)
+
+    return Document(document.file, document.line, fill(document.content))

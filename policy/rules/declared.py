@@ -1,0 +1,189 @@
+"""Declarations against deeds: what layer components and the catalogue say must be what resources do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from authority.phases import Phase
+from authority.places import Overlap, overlap_keys
+from policy.bootstrap import BOOTSTRAP, CLASS_LABEL, catalogue_entry, is_encrypted, is_labelled
+from policy.claims.declared import VISIBLE_IN_STACK, declared_claims
+from policy.findings import Level, Report, Rule, Scope, Severity, about
+from policy.model import Origin
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+
+def declared_claims_hold(world: World) -> Iterator[Report]:
+    """Every declared claim of a system that is visible here is really made, and every made one is declared."""
+    declared = declared_claims(world)
+    for layer in world.layers:
+        for broken in layer.broken:
+            yield about(layer.resource, f"declares a claim that cannot be read: {broken}")
+    for claim, layer in declared:
+        if claim.claimant.system not in VISIBLE_IN_STACK:
+            continue
+        seen = [c for c in world.observed_at.get(claim.place, ()) if c.claimant.system is claim.claimant.system]
+        if not seen:
+            yield about(
+                layer.resource,
+                f"declares that {claim.claimant} holds {claim.place}, but no resource of the stack does. Correct the "
+                "declaration, or make the resource",
+                str(claim.place),
+            )
+        elif all(overlap_keys(claim.keys, other.keys)[0] is Overlap.NO for other in seen):
+            yield about(
+                layer.resource,
+                f"declares that {claim.claimant} holds {claim.keys} of {claim.place}, but it holds {seen[0].keys}",
+                str(claim.place),
+            )
+    said = {(claim.claimant.system, claim.place) for claim, _ in declared}
+    inside = {layer.resource.where.urn: layer for layer in world.layers if layer.claims}
+    for claim, resource in world.observed:
+        owner = next((inside[p.where.urn] for p in world.ancestors(resource) if p.where.urn in inside), None)
+        if owner and claim.claimant.system in VISIBLE_IN_STACK and (claim.claimant.system, claim.place) not in said:
+            yield about(
+                resource,
+                f"holds {claim.place}, which its layer {owner.name} does not declare. Add it to the catalogue",
+                str(claim.place),
+            )
+
+
+def catalogue_valid(world: World) -> Iterator[Report]:
+    for problem, where in world.catalogue_problems:
+        yield Report(str(problem), where, (problem.file, problem.field))
+
+
+def uncatalogued_secret(world: World) -> Iterator[Report]:
+    for resource in world.secrets:
+        if resource.origin is not Origin.GIT or not is_encrypted(resource):
+            continue
+        catalogue = world.catalogue_of(resource)
+        if catalogue is not None and catalogue_entry(world, resource) is None:
+            yield about(
+                resource,
+                "is an encrypted Secret without an entry in the catalogue, so nobody owns it and it is never handed "
+                "over. Add an entry of class bootstrap with its keys",
+            )
+
+
+def missing_bootstrap_manifest(world: World) -> Iterator[Report]:
+    if world.phase is not None and world.phase >= Phase.CONSUMPTION:
+        return
+    present = {
+        (str(world.identities.cluster(r)), r.namespace, r.metadata_name)
+        for r in world.secrets
+        if r.origin is Origin.GIT
+    }
+    for document in world.of("secret-authority.dev", "SecretCatalogue"):
+        cluster = str(document.cluster)
+        for entry in world.catalogues.get(cluster) or ():
+            target = entry.bootstrap
+            if target and (cluster, target.namespace, target.secret) not in present:
+                yield about(
+                    document,
+                    f"entry {entry.name} names Secret {target.namespace}/{target.secret}, but Git has no encrypted "
+                    "manifest of it for this cluster. Encrypt one, or remove the entry",
+                    entry.name,
+                )
+
+
+def bootstrap_label(world: World) -> Iterator[Report]:
+    for resource in world.secrets:
+        if resource.origin is not Origin.GIT or not resource.delivery.applier or is_labelled(resource):
+            continue
+        entry = catalogue_entry(world, resource)
+        if entry is not None:
+            yield about(
+                resource,
+                f"is the bootstrap Secret of {entry.name} and is not labelled so. Label it {CLASS_LABEL}: {BOOTSTRAP}, "
+                "or let the Kustomization do it with commonMetadata",
+                entry.name,
+            )
+
+
+def bootstrap_namespace(world: World) -> Iterator[Report]:
+    for resource in world.secrets:
+        encrypted = resource.origin is Origin.GIT and is_encrypted(resource)
+        if not (encrypted or is_labelled(resource)) or not isinstance(resource.namespace, str):
+            continue
+        catalogue = world.catalogue_of(resource)
+        allowed = {*world.settings.allowed_namespaces, *(catalogue.bootstrap_namespaces if catalogue else ())}
+        if allowed and resource.namespace not in allowed:
+            yield about(
+                resource,
+                f"is a bootstrap Secret in namespace {resource.namespace}; allowed are {', '.join(sorted(allowed))}. "
+                "Move it, or add the namespace to bootstrapNamespaces after review",
+            )
+
+
+RULES = (
+    Rule(
+        "declared-claims",
+        "Declared claims are the real ones",
+        "The ledger is derived from declarations; one that does not hold makes it lie.",
+        "Correct the catalogue or the resource, so that both say the same.",
+        "§3.3",
+        Severity.CRITICAL,
+        Level.MANDATORY,
+        Scope.STACK,
+        declared_claims_hold,
+    ),
+    Rule(
+        "catalogue-valid",
+        "The catalogue can be read",
+        "Without the catalogue nobody can say who owns which secret, nor which rotation policy it has.",
+        "Correct the field that the message names.",
+        "§5",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        catalogue_valid,
+    ),
+    Rule(
+        "uncatalogued-secret",
+        "Every encrypted Secret is in the catalogue",
+        "A secret without an entry has no owner and no consumer, and stays in Git for ever.",
+        "Add an entry of class bootstrap.",
+        "§5",
+        Severity.MEDIUM,
+        Level.MANDATORY,
+        Scope.STACK,
+        uncatalogued_secret,
+    ),
+    Rule(
+        "missing-bootstrap-manifest",
+        "Every bootstrap entry of the catalogue has its manifest",
+        "Without it the cluster cannot be rebuilt from Git and the root key alone.",
+        "Encrypt the manifest with sops, or remove the entry.",
+        "§2",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        missing_bootstrap_manifest,
+    ),
+    Rule(
+        "bootstrap-label",
+        "Bootstrap Secrets are labelled",
+        "The label is how people, evidence and the handover find them.",
+        f"Label the Secret {CLASS_LABEL}: {BOOTSTRAP}.",
+        "§5",
+        Severity.MEDIUM,
+        Level.MANDATORY,
+        Scope.STACK,
+        bootstrap_label,
+    ),
+    Rule(
+        "bootstrap-namespace",
+        "Bootstrap Secrets stand in few, named namespaces",
+        "Every namespace with a bootstrap secret widens who can read what Git holds.",
+        "Move it to an allowed namespace.",
+        "§5",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        bootstrap_namespace,
+    ),
+)

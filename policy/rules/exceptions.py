@@ -1,0 +1,48 @@
+"""Exceptions have a reason and an end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from policy.findings import Level, Report, Rule, Scope, Severity
+from policy.model import Location
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+
+def _known() -> frozenset[str]:
+    # Imported late: the registry lists this theme among the others.
+    from policy.registry import BY_ID
+
+    return frozenset(BY_ID)
+
+
+def expired_exception(world: World) -> Iterator[Report]:
+    for exempt in world.settings.exceptions:
+        names = (exempt.rule, exempt.subject)
+        what = f"the exception from {exempt.rule} for {exempt.subject}"
+        if exempt.rule not in _known():
+            yield Report(f"{what} names no rule. Correct the name, or remove it", Location(), names)
+        elif exempt.expires < world.settings.today:
+            yield Report(
+                f"{what} ended on {exempt.expires.isoformat()}. Mend what it excused and remove it, or decide anew",
+                Location(),
+                names,
+            )
+
+
+RULES = (
+    Rule(
+        "expired-exception",
+        "Exceptions end",
+        "An exception that nobody looks at again is a rule that does not exist.",
+        "Mend the cause and remove the exception, or set a new date with a new decision.",
+        "§2",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        expired_exception,
+    ),
+)

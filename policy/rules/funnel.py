@@ -1,0 +1,249 @@
+"""The one-way funnel: intent and values flow down, never back up (RFC §3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from authority.claims import find_upflows
+from policy.claims.argocd import vault_plugin_path
+from policy.claims.operators import MIRRORS
+from policy.claims.stores import ESO
+from policy.findings import Level, Report, Rule, Scope, Severity, about
+from policy.model import Location, Resource, dig, items, mapping
+from policy.workloads import pods_of
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+# External Secrets providers that write to a code host, and Pulumi resources that do.
+_CODE_HOST_PROVIDERS = frozenset({"github", "gitlab"})
+_CODE_HOST_TOKENS = ("ActionsSecret", "ActionsOrganizationSecret", "ActionsEnvironmentSecret", "DependabotSecret")
+_CODE_HOST_VARIABLES = ("ProjectVariable", "GroupVariable", "InstanceVariable")
+# A generator that asks Vault brings Vault's value.
+_VAULT_GENERATORS = frozenset({"VaultDynamicSecret"})
+
+
+def upward_flow(world: World) -> Iterator[Report]:
+    for upflow in find_upflows(world.claims):
+        subject = upflow.claim.claimant.subject
+        source = world.claim_sources.get(subject)
+        names: tuple[str, ...] = (subject, upflow.through.claimant.subject, str(upflow.claim.place))
+        if source:
+            names = (*names, source.label)
+        yield Report(str(upflow), source.where if source else Location(), names)
+
+
+def push_spec(resource: Resource) -> Any:
+    return resource.get("spec", "pushSecretSpec") if resource.kind == "ClusterPushSecret" else resource.get("spec")
+
+
+def push_overwrites(world: World) -> Iterator[Report]:
+    for resource in world.of(ESO, "PushSecret", "ClusterPushSecret"):
+        if dig(push_spec(resource), "updatePolicy") != "IfNotExists":
+            yield about(
+                resource,
+                "can overwrite the value in Vault, also a rotated one, because updatePolicy is not IfNotExists. Set "
+                "updatePolicy: IfNotExists",
+            )
+
+
+def push_deletes(world: World) -> Iterator[Report]:
+    for resource in world.of(ESO, "PushSecret", "ClusterPushSecret"):
+        if dig(push_spec(resource), "deletionPolicy") == "Delete":
+            yield about(
+                resource,
+                "deletionPolicy Delete removes secret, rotation policy and authority record from Vault when this "
+                "object goes. Set deletionPolicy: None",
+            )
+
+
+def kubernetes_store(world: World) -> Iterator[Report]:
+    for resource in world.of(ESO, "SecretStore", "ClusterSecretStore"):
+        for provider in mapping(resource.get("spec", "provider")):
+            if provider in ("kubernetes", "fake"):
+                yield about(
+                    resource,
+                    f"provider {provider} makes Kubernetes the authority that others read from. Read from Vault",
+                )
+
+
+def generator_bypasses_vault(world: World) -> Iterator[Report]:
+    for resource in world.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
+        path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
+        for entry in items(resource.get("spec", *path, "dataFrom")):
+            kind = dig(entry, "sourceRef", "generatorRef", "kind")
+            if kind is not None and kind not in _VAULT_GENERATORS:
+                yield about(
+                    resource,
+                    "a generator makes the value in Kubernetes, past Vault, and makes another one at each refresh. "
+                    "Push it create-only to Vault (PushSecret with generatorRef), and read it back",
+                )
+
+
+def secret_to_code_host(world: World) -> Iterator[Report]:
+    for resource in world.resources:
+        kind = resource.token.rpartition(":")[2]
+        if resource.is_a(ESO, "SecretStore", "ClusterSecretStore"):
+            writes = _CODE_HOST_PROVIDERS & set(mapping(resource.get("spec", "provider")))
+            pushed = writes and _is_pushed_to(world, resource)
+            if pushed or "github" in writes:
+                yield about(
+                    resource,
+                    "pushes secrets to a code host. A pipeline logs in to Vault with an identity of its own",
+                )
+        elif (resource.token.startswith("github:") and kind in _CODE_HOST_TOKENS) or (
+            resource.token.startswith("gitlab:") and kind in _CODE_HOST_VARIABLES
+        ):
+            yield about(
+                resource, "keeps a secret at a code host, where Vault cannot rotate it. Let the pipeline log in"
+            )
+        elif _writes_git(resource):
+            yield about(
+                resource,
+                "reads Vault and pushes to Git in one container: values would flow from Vault up into Git. Remove it",
+            )
+
+
+def _is_pushed_to(world: World, store: Resource) -> bool:
+    for push in world.of(ESO, "PushSecret", "ClusterPushSecret"):
+        if any(dig(ref, "name") == store.metadata_name for ref in items(dig(push_spec(push), "secretStoreRefs"))):
+            return True
+    return False
+
+
+def _writes_git(resource: Resource) -> bool:
+    pods = pods_of(resource)
+    for container in pods.containers if pods else ():
+        words = [w for field in ("command", "args") for w in items(dig(container, field)) if isinstance(w, str)]
+        text = " ".join(words)
+        if "git push" in text and any(
+            tool in text for tool in ("vault kv get", "vault read", "bao kv get", "bao read")
+        ):
+            return True
+    return False
+
+
+def mirrored_secret(world: World) -> Iterator[Report]:
+    for resource in [*world.secrets, *world.of(ESO, "ExternalSecret")]:
+        marks = {
+            **mapping(resource.get("metadata", "annotations")),
+            **mapping(resource.get("spec", "target", "template", "metadata", "annotations")),
+        }
+        for mark in MIRRORS:
+            if marks.get(mark):
+                yield about(
+                    resource,
+                    f"{mark} has a controller copy this Secret to other namespaces, which makes Kubernetes an "
+                    "authority. Give each consumer an ExternalSecret of its own",
+                )
+
+
+def rejected_mechanism(world: World) -> Iterator[Report]:
+    for resource in world.of("bitnami.com", "SealedSecret"):
+        yield about(resource, "Sealed Secrets make the cluster's own key the root of trust. Encrypt with SOPS and age")
+    for resource in world.kubernetes:
+        if resource.is_a("", "Secret", "ConfigMap") and vault_plugin_path(resource):
+            yield about(
+                resource,
+                "the Argo CD Vault plugin renders values in the GitOps controller, which then sees every secret. Use "
+                "an ExternalSecret",
+            )
+
+
+RULES = (
+    Rule(
+        "upward-flow",
+        "Values never flow back up",
+        "A push of a Secret that something else fills makes a loop: the copy overwrites its own origin.",
+        "Write the value to Vault where it is born and remove the push.",
+        "§3.4",
+        Severity.CRITICAL,
+        Level.MANDATORY,
+        Scope.STACK,
+        upward_flow,
+    ),
+    Rule(
+        "push-overwrites",
+        "A push only creates",
+        "updatePolicy Replace writes the old value of the cluster over the rotated value in Vault.",
+        "Set spec.updatePolicy: IfNotExists.",
+        "§3.4",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.RESOURCE,
+        push_overwrites,
+        lambda resource: resource.is_a(ESO, "PushSecret", "ClusterPushSecret"),
+    ),
+    Rule(
+        "push-deletes",
+        "A push does not delete from Vault",
+        "deletionPolicy Delete removes data and all metadata: rotation policy and the record of authority.",
+        "Set spec.deletionPolicy: None.",
+        "§5",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.RESOURCE,
+        push_deletes,
+        lambda resource: resource.is_a(ESO, "PushSecret", "ClusterPushSecret"),
+    ),
+    Rule(
+        "kubernetes-store",
+        "Kubernetes is a consumer, never the authority",
+        "A store with the kubernetes provider lets other namespaces and clusters read Secrets as their origin.",
+        "Point the store at Vault.",
+        "§3.3",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.RESOURCE,
+        kubernetes_store,
+        lambda resource: resource.is_a(ESO, "SecretStore", "ClusterSecretStore"),
+    ),
+    Rule(
+        "generator-bypasses-vault",
+        "Internal secrets traverse Vault",
+        "A generator in an ExternalSecret mints a value that Vault never sees, and a new one at each refresh.",
+        "Use the generator in a PushSecret with IfNotExists, and an ExternalSecret that reads the path.",
+        "§2",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.RESOURCE,
+        generator_bypasses_vault,
+        lambda resource: resource.is_a(ESO, "ExternalSecret", "ClusterExternalSecret"),
+    ),
+    Rule(
+        "secret-to-code-host",
+        "No secret flows from Vault to Git or to a code host",
+        "Git holds intent. A value written back there is readable for ever and is rotated by nobody.",
+        "Let pipelines log in to Vault with an identity of their own.",
+        "§8",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        secret_to_code_host,
+    ),
+    Rule(
+        "mirrored-secret",
+        "No controller mirrors Secrets",
+        "A mirror makes one Secret the origin of others: Kubernetes becomes an authority.",
+        "One ExternalSecret for each consumer.",
+        "§8",
+        Severity.MEDIUM,
+        Level.MANDATORY,
+        Scope.RESOURCE,
+        mirrored_secret,
+        lambda resource: resource.kind in ("Secret", "ExternalSecret"),
+    ),
+    Rule(
+        "rejected-mechanism",
+        "Mechanisms that the RFC rejects are not used",
+        "Sealed Secrets tie the root of trust to one cluster; the Argo CD Vault plugin shows values to GitOps.",
+        "Use SOPS with age for bootstrap secrets and External Secrets for consumption.",
+        "§8",
+        Severity.MEDIUM,
+        Level.ADVISORY,
+        Scope.RESOURCE,
+        rejected_mechanism,
+        lambda resource: resource.kind in ("SealedSecret", "Secret", "ConfigMap"),
+    ),
+)

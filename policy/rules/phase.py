@@ -1,0 +1,180 @@
+"""Phases: what may exist when, and what bootstrap secrets may be used for (RFC §3.2, §5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from authority.phases import Phase
+from policy.bootstrap import bootstrap_places, catalogue_entry, decrypts, kustomization_releases, releases
+from policy.claims.kubernetes import secret_keys
+from policy.claims.operators import VSO
+from policy.claims.stores import ESO
+from policy.findings import Level, Report, Rule, Scope, Severity, about
+from policy.layers import ORDER
+from policy.model import Origin, Resource
+from policy.workloads import secret_uses
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+FLUX = "kustomize.toolkit.fluxcd.io"
+
+
+def phase_of(resource: Resource) -> Phase | None:
+    """The phase from which on a resource may exist; None when it may at any time."""
+    if resource.group in (ESO, "generators.external-secrets.io", VSO):
+        return Phase.CONSUMPTION
+    if resource.token.startswith("vault:"):
+        return Phase.RUNTIME_AUTHORITY
+    if resource.is_a(FLUX, "Kustomization"):
+        return Phase.BOOTSTRAP if decrypts(resource) else Phase.GITOPS
+    if resource.group.endswith(".toolkit.fluxcd.io"):
+        return Phase.GITOPS
+    return None
+
+
+def later_phase(world: World) -> Iterator[Report]:
+    if world.phase is None:
+        return
+    for resource in world.resources:
+        # A tree holds the intent of all phases; what exists at a phase is a matter of the stack.
+        earliest = phase_of(resource) if resource.origin is Origin.STACK else None
+        if earliest is not None and earliest > world.phase:
+            yield about(
+                resource,
+                f"belongs to phase {earliest.value} ({earliest.title}), but the stack is at phase {world.phase.value} "
+                f"({world.phase.title}). Remove it, or set phase to {earliest.value}",
+            )
+
+
+def layer_order(world: World) -> Iterator[Report]:
+    for lower, upper in zip(world.layers, world.layers[1:], strict=False):
+        if ORDER.index(upper.name) - ORDER.index(lower.name) > 1:
+            missing = ORDER[ORDER.index(lower.name) + 1]
+            yield about(
+                upper.resource, f"layer {upper.name} stands on {lower.name}; layer {missing} is missing between"
+            )
+            continue
+        if not _rests_on(world, upper.resource, lower.resource):
+            yield about(
+                upper.resource,
+                f"layer {upper.name} does not wait for layer {lower.name}: nothing in it depends on that layer. Give "
+                "it depends_on",
+            )
+
+
+def _rests_on(world: World, upper: Resource, lower: Resource) -> bool:
+    """Whether anything of the upper layer depends, directly or through others, on anything of the lower one."""
+    inside = world.family(upper.where.urn)
+    wanted = world.family(lower.where.urn)
+    stack = [urn for member in inside for urn in world.by_urn[member].dependencies]
+    seen: set[str] = set()
+    while stack:
+        urn = stack.pop()
+        if urn in wanted:
+            return True
+        if urn in seen or urn not in world.by_urn:
+            continue
+        seen.add(urn)
+        stack += world.by_urn[urn].dependencies
+    return False
+
+
+def bootstrap_secret_used(world: World) -> Iterator[Report]:
+    places = bootstrap_places(world)
+    names = {name for _, _, name in places}
+    for resource in world.kubernetes:
+        for use in secret_uses(resource):
+            if not isinstance(use.name, str):
+                if places:
+                    yield about(
+                        resource, f"uses a Secret ({use.how}) whose name is not known yet. Make known: {use.name.field}"
+                    )
+                continue
+            if use.name not in names:
+                continue
+            cluster = str(world.identities.cluster(resource))
+            said = places.get((cluster, str(resource.namespace), use.name))
+            if said:
+                yield about(
+                    resource,
+                    f"uses the bootstrap Secret {resource.namespace}/{use.name} ({use.how}; {said}). Bootstrap secrets "
+                    "are scaffolding: let it read a Secret that External Secrets keeps",
+                    f"Secret {resource.namespace}/{use.name}",
+                )
+
+
+def git_after_handover(world: World) -> Iterator[Report]:
+    """After the handover Flux must not put Git's value back into the bootstrap Secret."""
+    handed = set(world.settings.handed_over)
+    everything = world.phase is not None and world.phase >= Phase.CONSUMPTION
+    for resource in world.secrets:
+        if resource.origin is not Origin.GIT or not resource.delivery.applier or secret_keys(resource) is None:
+            continue
+        entry = catalogue_entry(world, resource)
+        if entry is None or releases(resource) or not (everything or entry.name in handed):
+            continue
+        yield about(
+            resource,
+            f"Vault is the authority over {entry.name} since its handover, but {resource.delivery.applier} puts "
+            "Git's value back. Annotate it with kustomize.toolkit.fluxcd.io/ssa: IfNotPresent",
+            entry.name,
+        )
+    if world.phase is None or world.phase < Phase.RUNTIME_AUTHORITY:
+        return
+    for resource in world.of(FLUX, "Kustomization"):
+        if resource.origin is Origin.STACK and decrypts(resource) and not kustomization_releases(resource):
+            yield about(
+                resource,
+                "applies encrypted Secrets over and over, also after their handover to Vault. Set "
+                "spec.commonMetadata.annotations kustomize.toolkit.fluxcd.io/ssa: IfNotPresent",
+            )
+
+
+RULES = (
+    Rule(
+        "later-phase",
+        "Nothing of a later phase exists",
+        "A resource of a later phase would act before the evidence of the phases below it exists.",
+        "Raise the phase of the stack, or remove the resource.",
+        "§3.2",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        later_phase,
+    ),
+    Rule(
+        "layer-order",
+        "Each layer waits for the one below",
+        "Without the dependency the engine builds both at once, and a failed layer does not stop the next.",
+        "Give the upper layer depends_on with the lower one.",
+        "§3.1",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        layer_order,
+    ),
+    Rule(
+        "bootstrap-secret-used",
+        "Applications do not use bootstrap secrets",
+        "A workload that reads a bootstrap Secret breaks when it is retired, and never sees a rotation.",
+        "Read the Secret that External Secrets keeps.",
+        "§5",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        bootstrap_secret_used,
+    ),
+    Rule(
+        "git-after-handover",
+        "Git makes no claim after the handover",
+        "Flux corrects drift: it would put the old value back into a Secret that was handed over and retired.",
+        "Annotate the manifest with kustomize.toolkit.fluxcd.io/ssa: IfNotPresent before the handover.",
+        "§5",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        git_after_handover,
+    ),
+)

@@ -1,0 +1,184 @@
+"""Single authority: over one key of one secret there is one claimant (RFC §3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from authority.claims import Conflict
+from policy.claims.kubernetes import secret_keys
+from policy.claims.vault import kv_place
+from policy.findings import Level, Report, Rule, Scope, Severity, about
+from policy.model import Location, Origin, Resource
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+# Pulumi packages whose resources make a value and keep it in the state.
+_MINTING = frozenset({"random", "tls", "pkcs12"})
+# Keys that hold public parts only.
+_PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
+
+
+def _report(conflict: Conflict, world: World) -> Report:
+    subjects = (conflict.first.claimant.subject, conflict.second.claimant.subject)
+    sources = [world.claim_sources[subject] for subject in subjects if subject in world.claim_sources]
+    # Shown at the claimant that lies later in the world: the one that was added to what was there.
+    where = sources[-1].where if sources else Location()
+    names = [str(conflict.first.place), str(conflict.second.place), *subjects]
+    names += [claim.secret for claim in (conflict.first, conflict.second) if claim.secret]
+    names += [source.label for source in sources]
+    return Report(str(conflict), where, tuple(names))
+
+
+def single_authority(world: World) -> Iterator[Report]:
+    for conflict in world.conflicts:
+        if conflict.certain:
+            yield _report(conflict, world)
+
+
+def undecided_authority(world: World) -> Iterator[Report]:
+    for conflict in world.conflicts:
+        if not conflict.certain:
+            yield _report(conflict, world)
+
+
+def pulumi_minted_value(world: World) -> Iterator[Report]:
+    """Values of random, tls and the like that a Secret or Vault is filled from, directly or through others."""
+    for resource in world.resources:
+        if not (resource.is_a("", "Secret") or kv_place(world, resource, world.stores.mounts)):
+            continue
+        minted = sorted(_minted(world, resource))
+        if minted:
+            yield about(
+                resource,
+                f"its value is made by {', '.join(minted)} and kept in the Pulumi state, which so becomes the "
+                "authority. Make the value in the cluster or outside, and write it to Vault once",
+            )
+
+
+def _minted(world: World, resource: Resource) -> set[str]:
+    found: set[str] = set()
+    stack = [urn for urns in resource.property_dependencies.values() for urn in urns]
+    if not resource.property_dependencies:
+        stack = list(resource.dependencies)
+    seen: set[str] = set()
+    while stack:
+        urn = stack.pop()
+        other = world.by_urn.get(urn)
+        if urn in seen or other is None:
+            continue
+        seen.add(urn)
+        if other.token.partition(":")[0] in _MINTING:
+            found.add(f"{other.token.rpartition(':')[2]} {other.name}")
+        elif not other.is_kubernetes:
+            stack += [inner for urns in other.property_dependencies.values() for inner in urns]
+    return found
+
+
+def pulumi_written_vault_value(world: World) -> Iterator[Report]:
+    for resource in world.of_package("vault"):
+        place = kv_place(world, resource, world.stores.mounts)
+        if place is not None:
+            yield about(
+                resource,
+                f"writes {place} from Pulumi: it overwrites what is there, also a rotated value, and keeps the value "
+                "in the state. Let the handover or a create-only PushSecret write it",
+                str(place),
+            )
+
+
+def pulumi_held_secret(world: World) -> Iterator[Report]:
+    for resource in world.secrets:
+        if resource.origin is not Origin.STACK:
+            continue
+        keys = secret_keys(resource)
+        if keys is None or (keys.names and keys.names <= _PUBLIC_KEYS and not keys.unknown):
+            continue
+        yield about(
+            resource,
+            "a Secret with data in a Pulumi stack keeps its value in the state, beside its authority. Let Flux "
+            "(bootstrap) or External Secrets (consumption) write it",
+        )
+
+
+def opaque_release(world: World) -> Iterator[Report]:
+    for resource in world.resources:
+        if resource.token == "kubernetes:helm.sh/v3:Release":
+            yield about(
+                resource,
+                "what a helm.v3.Release makes is not in the stack, so Secrets in it cannot be checked. Use "
+                "helm.v4.Chart, or make sure the chart makes no Secrets",
+            )
+
+
+RULES = (
+    Rule(
+        "single-authority",
+        "Two systems never hold authority over one secret",
+        "Two writers of one key overwrite each other, and nobody can say which value is right.",
+        "Keep one claimant. Remove the other's object, or give it a key, a name or a path of its own.",
+        "§3.3",
+        Severity.CRITICAL,
+        Level.MANDATORY,
+        Scope.STACK,
+        single_authority,
+    ),
+    Rule(
+        "undecided-authority",
+        "Identity is known well enough to rule out two authorities",
+        "A name that is known only after the deployment could be the name of a secret that has an authority.",
+        "Write the named field out: an explicit metadata.name, namespace, target name, mount, path or key.",
+        "§3.3",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        undecided_authority,
+    ),
+    Rule(
+        "pulumi-minted-value",
+        "The Pulumi state is not the origin of a secret value",
+        "A random resource keeps its value in the state for ever; every refresh puts that value back.",
+        "Make the value with a generator and a create-only PushSecret, or enter it once into Vault.",
+        "§2",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        pulumi_minted_value,
+    ),
+    Rule(
+        "pulumi-written-vault-value",
+        "Pulumi does not write secret values to Vault",
+        "kv.SecretV2 and generic endpoints write over whatever is at the path, also over a rotated value.",
+        "Hand the value over once with the engine, or push it create-only. Keep mounts and policies in Pulumi.",
+        "§4",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        pulumi_written_vault_value,
+    ),
+    Rule(
+        "pulumi-held-secret",
+        "Secrets with data are not resources of a Pulumi stack",
+        "The state would be a second place of the value, and a second writer beside Flux or External Secrets.",
+        "Let Flux or External Secrets write the Secret; refer to it by name.",
+        "§2",
+        Severity.MEDIUM,
+        Level.ADVISORY,
+        Scope.RESOURCE,
+        pulumi_held_secret,
+        lambda resource: resource.is_a("", "Secret"),
+    ),
+    Rule(
+        "opaque-release",
+        "Charts are visible to the rules",
+        "A Secret that a helm.v3.Release makes is in no stack, so a conflict over it stays unseen.",
+        "Use helm.v4.Chart, whose objects are resources of the stack.",
+        "§2",
+        Severity.LOW,
+        Level.ADVISORY,
+        Scope.RESOURCE,
+        opaque_release,
+        lambda resource: resource.token == "kubernetes:helm.sh/v3:Release",
+    ),
+)

@@ -1,0 +1,88 @@
+"""What a team may set: namespaces, servers, exceptions with an end. One file for every way to run.
+
+The same fields come from a YAML file (`secret-authority policy check --config`) and from CrossGuard's
+`--policy-pack-config`, where `secret-authority policy pack-config` writes them for every rule.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from authority.phases import Phase
+from authority.problems import InvalidInputError, Problem
+from policy.findings import Level
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Exempt(BaseModel):
+    """A finding that is accepted for a time. `subject` is matched with * against the names in the finding."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rule: Text
+    subject: Text
+    reason: Annotated[str, StringConstraints(min_length=10)]
+    expires: date
+
+    def covers(self, rule: str, names: tuple[str, ...]) -> bool:
+        return self.rule == rule and any(fnmatch.fnmatchcase(name, self.subject) for name in names)
+
+
+class Settings(BaseModel):
+    """Settings of the rules. The defaults are strict."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    # Namespaces in which bootstrap secrets may stand, beside those of the catalogue.
+    allowed_namespaces: tuple[str, ...] = Field(default=(), alias="allowedNamespaces")
+    # Namespaces of the platform itself: its workloads may talk to Vault.
+    platform_namespaces: tuple[str, ...] = Field(
+        default=("vault", "openbao", "external-secrets", "flux-system", "secret-authority"), alias="platformNamespaces"
+    )
+    # The phase of the cluster, when no layer component of the stack says it.
+    phase: Phase | None = None
+    # Name of a Vault server -> every address by which it is reached.
+    vault_servers: Mapping[str, tuple[str, ...]] = Field(default={}, alias="vaultServers")
+    # Names of catalogued secrets that have been handed over to Vault.
+    handed_over: tuple[str, ...] = Field(default=(), alias="handedOver")
+    # Git tree: cluster -> folders that Flux (or its bootstrap) applies, where the tree does not say it.
+    entries: Mapping[str, tuple[str, ...]] = {}
+    exceptions: tuple[Exempt, ...] = ()
+    # Rule -> level, for the command line; CrossGuard has levels of its own.
+    levels: Mapping[str, Level] = {}
+    # The day by which exceptions are judged.
+    today: date = Field(default_factory=lambda: datetime.now(UTC).date())
+
+
+def parse_settings(document: object, file: str) -> Settings:
+    """Settings from parsed YAML or JSON. Raises `InvalidInputError` naming each field."""
+    if document is None:
+        return Settings()
+    if not isinstance(document, Mapping):
+        raise InvalidInputError([Problem(file, "", "is not a mapping", "see docs/policy/settings.md")])
+    try:
+        return Settings.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInputError(
+            Problem(file, ".".join(str(step) for step in e["loc"]), e["msg"].lower(), "see docs/policy/settings.md")
+            for e in error.errors()
+        ) from None
+
+
+def read_settings(path: Path) -> Settings:
+    """Settings from a YAML file. Raises `InvalidInputError`."""
+    try:
+        document: Any = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInputError([Problem(str(path), "", "cannot be read", "check the path")]) from None
+    except yaml.YAMLError:
+        raise InvalidInputError([Problem(str(path), "", "is not valid YAML", "correct the syntax")]) from None
+    return parse_settings(document, str(path))
