@@ -140,7 +140,7 @@ def kubelet(node: Node) -> dict[str, Any]:
         "clusterDomain": CLUSTER_DOMAIN,
         "resolvConf": str(node.config / "resolv.conf"),
         "containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
-        "healthzBindAddress": "127.0.0.1",
+        "healthzBindAddress": node.address,
         "readOnlyPort": 0,
         # The node shares its disk with the machine: no measuring, no eviction until it is nearly full.
         "localStorageCapacityIsolation": False,
@@ -163,7 +163,7 @@ def kube_proxy(node: Node) -> dict[str, Any]:
         "clusterCIDR": node.pod_cidr,
         "hostnameOverride": node.name,
         "clientConnection": {"kubeconfig": str(node.config / "kube-proxy.kubeconfig")},
-        "healthzBindAddress": "127.0.0.1:10256",
+        "healthzBindAddress": f"{node.address}:10256",
         "metricsBindAddress": "127.0.0.1:10249",
         # These settings belong to the whole machine; the node leaves them alone.
         "conntrack": {

@@ -102,6 +102,9 @@ def _start(node: Node, init: int, progress: Progress) -> None:
 
     progress.wait("node registered", lambda: _registered(node, client, kubelet), timeout=60, log=kubelet.log)
     all_parts["kube-proxy"].ensure(init, progress)
+    for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
+        part = all_parts[name]
+        progress.wait(name, part.unhealthy, timeout=60, log=part.log)
     progress.wait("node Ready", node_missing, timeout=90, log=kubelet.log)
 
     def dns_missing() -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,8 @@ from toolchain.node.layout import API_PORT, CLUSTER_DOMAIN, Node, binary
 from toolchain.node.progress import Progress, tail
 
 LOG_LIMIT = 64 * 1024 * 1024  # bytes after which a restart moves the log aside
+
+_UNVERIFIED = ssl._create_unverified_context()  # noqa: S323
 
 # In order of start.
 NAMES = (
@@ -35,6 +39,7 @@ class Part:
     name: str
     arguments: Sequence[str]
     inputs: Sequence[Path] = ()
+    health: str = ""
 
     @property
     def cgroup(self) -> str:
@@ -80,6 +85,18 @@ class Part:
 
     def stop(self) -> None:
         processes.stop(self.cgroup, self.name)
+
+    def unhealthy(self) -> str | None:
+        """None when the part's own health endpoint says ok, else what it says. Raises when it ended."""
+        self.check_alive()
+        if not self.health:
+            return None
+        try:
+            # The endpoint's certificate signs itself, and the answer carries nothing to protect.
+            with urllib.request.urlopen(self.health, timeout=2, context=_UNVERIFIED) as answer:  # noqa: S310
+                return None if answer.status == 200 else f"its health endpoint answers {answer.status}"
+        except OSError as error:
+            return f"its health endpoint: {error}"
 
     def check_alive(self) -> None:
         """Raise NodeError with the end of the log when the program is gone."""
@@ -175,7 +192,7 @@ def _controller_manager(node: Node) -> Part:
         f"--kubeconfig={kubeconfig}",
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={node.address}",
         "--leader-elect=false",
         "--use-service-account-credentials=true",
         f"--client-ca-file={node.pki}/cluster-ca.crt",
@@ -187,7 +204,8 @@ def _controller_manager(node: Node) -> Part:
         "--flex-volume-plugin-dir=/var/lib/kubelet/volume-plugins",
         "--profiling=false",
     ]
-    return Part(node, "kube-controller-manager", arguments, [kubeconfig])
+    health = f"https://{node.address}:10257/healthz"
+    return Part(node, "kube-controller-manager", arguments, [kubeconfig], health)
 
 
 def _scheduler(node: Node) -> Part:
@@ -197,11 +215,12 @@ def _scheduler(node: Node) -> Part:
         f"--authentication-kubeconfig={kubeconfig}",
         f"--authorization-kubeconfig={kubeconfig}",
         f"--client-ca-file={node.pki}/cluster-ca.crt",
-        "--bind-address=127.0.0.1",
+        f"--bind-address={node.address}",
         "--leader-elect=false",
         "--profiling=false",
     ]
-    return Part(node, "kube-scheduler", arguments, [kubeconfig])
+    health = f"https://{node.address}:10259/healthz"
+    return Part(node, "kube-scheduler", arguments, [kubeconfig], health)
 
 
 def _kubelet(node: Node) -> Part:
@@ -213,9 +232,11 @@ def _kubelet(node: Node) -> Part:
         f"--node-ip={node.address}",
         "--root-dir=/var/lib/kubelet",
     ]
-    return Part(node, "kubelet", arguments, [config, kubeconfig, node.pki / "kubelet-server.crt"])
+    inputs = [config, kubeconfig, node.pki / "kubelet-server.crt"]
+    return Part(node, "kubelet", arguments, inputs, f"http://{node.address}:10248/healthz")
 
 
 def _proxy(node: Node) -> Part:
     config, kubeconfig = node.config / "kube-proxy.json", node.config / "kube-proxy.kubeconfig"
-    return Part(node, "kube-proxy", [f"--config={config}"], [config, kubeconfig])
+    health = f"http://{node.address}:10256/healthz"
+    return Part(node, "kube-proxy", [f"--config={config}"], [config, kubeconfig], health)

@@ -89,6 +89,10 @@ def _create(node: Node, progress: Progress) -> int:
     # The git server runs on the host and stays.
     for child in ("init", "parts", "kubepods"):
         processes.kill_all(f"{node.cgroup}/{child}")
+    # The kubelet waits seconds for every dead pod whose cgroup it finds.
+    cgroups.remove(f"{node.cgroup}/kubepods")
+    # The kernel takes its time to drop a dead network namespace; its end of the pair must not be reused.
+    remove_link(node)
     shutil.rmtree(node.runtime, ignore_errors=True)
     _make_folders(node)
     log_path = node.logs / "init.log"
@@ -141,9 +145,10 @@ def _make_folders(node: Node) -> None:
 
 def _link(node: Node, pid: int) -> None:
     """Make the veth pair, its addresses and the host's routes to pods and services. Idempotent."""
-    if subprocess.run(["ip", "link", "show", "dev", node.link], capture_output=True, check=False).returncode:
-        _ip("link", "add", node.link, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
     inside = ["nsenter", "--target", str(pid), "--net", "--", "ip"]
+    if not (_succeeds(["ip", "link", "show", "dev", node.link]) and _succeeds([*inside, "link", "show", "eth0"])):
+        remove_link(node)
+        _ip("link", "add", node.link, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
     _run([*inside, "addr", "replace", f"{node.address}/24", "dev", "eth0"])
     _run([*inside, "link", "set", "eth0", "up"])
     _run([*inside, "route", "replace", "default", "via", node.host_address])
@@ -155,6 +160,10 @@ def _link(node: Node, pid: int) -> None:
 
 def _ip(*arguments: str) -> None:
     _run(["ip", *arguments])
+
+
+def _succeeds(command: Sequence[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _run(command: Sequence[str]) -> None:
