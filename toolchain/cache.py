@@ -48,9 +48,10 @@ def go_version() -> str:
 
 
 def key(program: Program) -> str:
-    """Hash of the pins, the lock, the sources, the platform and the compiler."""
+    """Hash of all that decides what the program is: pins, lock, sources, platform, compiler."""
     digest = hashlib.sha256()
-    for part in (json.dumps(asdict(program), sort_keys=True), architecture(), go_version()):
+    pinned = {name: value for name, value in asdict(program).items() if name not in ("seconds", "probe", "real_file")}
+    for part in (json.dumps(pinned, sort_keys=True), architecture(), go_version()):
         digest.update(part.encode() + b"\0")
     for file in sorted(program.lock.rglob("*")):
         if file.is_file():
@@ -76,14 +77,14 @@ def record(program: Program) -> Record | None:
     return Record(**json.loads(file.read_text())) if file.is_file() else None
 
 
-def last_seconds(program: Program) -> float:
-    """How long the latest real build took, else the typical time; for the estimate of what is left."""
-    built: list[tuple[float, float]] = []
+def usual_seconds(program: Program) -> float:
+    """How long a build takes: the typical time, or longer where this machine took longer."""
+    built = [float(program.seconds)]
     for file in (root() / program.name).glob("*/record.json"):
         known = Record(**json.loads(file.read_text()))
         if known.origin == "build":
-            built.append((file.stat().st_mtime, known.seconds))
-    return max(built)[1] if built else float(program.seconds)
+            built.append(known.seconds)
+    return max(built)
 
 
 @contextmanager

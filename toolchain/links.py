@@ -9,7 +9,7 @@ from pathlib import Path
 
 def link(target: Path, at: Path) -> None:
     """Make a symbolic link, or correct one, without a moment in which it is missing."""
-    if at.is_symlink() and Path(os.readlink(at)) == target:
+    if at.is_symlink() and at.readlink() == target:
         return
     new = _beside(at)
     new.symlink_to(target)

@@ -33,7 +33,7 @@ def relock(program: Program) -> None:
             wanted = [f"{module}@{version}" for module, version in program.require.items()]
             golang.run(["get", *wanted], work, log)
             owner = max((m for m in program.require if program.package.startswith(m)), key=len)
-            golang.run(["get", "-tool", f"{program.package}@{program.require[owner]}", *_others(program, owner)], work, log)
+            golang.run(["get", "-tool", f"{program.package}@{program.require[owner]}"], work, log)
         golang.run(["list", "-mod=readonly", "-deps", program.package], work, log)
         _take(work, program.lock)
 
@@ -55,7 +55,3 @@ def _take(work: Path, lock: Path) -> None:
     for name in ("go.mod", "go.sum"):
         if (work / name).exists():
             shutil.copyfile(work / name, lock / name)
-
-
-def _others(program: Program, owner: str) -> list[str]:
-    return [f"{module}@{version}" for module, version in program.require.items() if module != owner]

@@ -25,7 +25,7 @@ def provide(programs: list[Program], into: Path = BIN) -> None:
     missing = [program for program in programs if not _ready(program, into)]
     if not missing:
         return
-    estimates = {program.name: cache.last_seconds(program) for program in missing}
+    estimates = {program.name: cache.usual_seconds(program) for program in missing}
     missing.sort(key=lambda program: -estimates[program.name])
     workers = max(1, min(os.cpu_count() or 1, MOST_BUILDS))
     failed: list[str] = []

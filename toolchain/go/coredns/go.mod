@@ -2,8 +2,6 @@ module secret-authority.dev/toolchain/coredns
 
 go 1.26.8
 
-tool github.com/coredns/coredns
-
 require (
 	cloud.google.com/go/auth v0.16.5 // indirect
 	cloud.google.com/go/auth/oauth2adapt v0.2.8 // indirect
@@ -184,3 +182,5 @@ require (
 	sigs.k8s.io/structured-merge-diff/v6 v6.3.0 // indirect
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
+
+tool github.com/coredns/coredns

@@ -2,7 +2,7 @@ module secret-authority.dev/toolchain/kustomize-controller
 
 go 1.26.8
 
-tool github.com/fluxcd/kustomize-controller
+replace github.com/opencontainers/go-digest => github.com/opencontainers/go-digest v1.0.1-0.20220411205349-bde1400a84be
 
 require (
 	cel.dev/expr v0.25.2 // indirect
@@ -240,4 +240,4 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-replace github.com/opencontainers/go-digest => github.com/opencontainers/go-digest v1.0.1-0.20220411205349-bde1400a84be
+tool github.com/fluxcd/kustomize-controller

@@ -2,8 +2,6 @@ module secret-authority.dev/toolchain/pulumi
 
 go 1.26.8
 
-tool github.com/pulumi/pulumi/pkg/v3/cmd/pulumi
-
 require (
 	cel.dev/expr v0.25.1 // indirect
 	charm.land/bubbles/v2 v2.1.0 // indirect
@@ -273,3 +271,5 @@ require (
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 	lukechampine.com/frand v1.5.1 // indirect
 )
+
+tool github.com/pulumi/pulumi/pkg/v3/cmd/pulumi

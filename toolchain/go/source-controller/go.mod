@@ -2,6 +2,8 @@ module secret-authority.dev/toolchain/source-controller
 
 go 1.26.8
 
+replace github.com/opencontainers/go-digest => github.com/opencontainers/go-digest v1.0.1-0.20220411205349-bde1400a84be
+
 require (
 	cel.dev/expr v0.25.1 // indirect
 	cloud.google.com/go v0.123.0 // indirect
@@ -330,9 +332,4 @@ require (
 	sigs.k8s.io/yaml v1.6.0 // indirect
 )
 
-tool (
-	github.com/fluxcd/pkg/artifact
-	github.com/fluxcd/source-controller
-)
-
-replace github.com/opencontainers/go-digest => github.com/opencontainers/go-digest v1.0.1-0.20220411205349-bde1400a84be
+tool github.com/fluxcd/source-controller
