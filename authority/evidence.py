@@ -25,6 +25,7 @@ class Outcome(StrEnum):
     VALUE_DIFFERS = "the Secret does not hold what Git's ciphertext decrypts to"
     UNREADABLE = "the cluster identity cannot decrypt the file, or its MAC does not fit"
     UNLABELLED = "the Secret does not carry the bootstrap labels"
+    NOT_HANDED_OVER = "Vault has no authority over it yet"
 
 
 @dataclass(frozen=True, order=True)
@@ -92,8 +93,7 @@ def require(evidence: Evidence | None, phase: Phase, secrets: Iterable[str], now
         raise EvidenceMissingError(f"there is no evidence of phase {phase.value} ({phase.title})")
     if now - evidence.at > max_age:
         raise EvidenceMissingError(
-            f"the evidence of phase {phase.value} ({phase.title}) is of {evidence.at.isoformat()}, "
-            f"older than {max_age}"
+            f"the evidence of phase {phase.value} ({phase.title}) is of {evidence.at.isoformat()}, older than {max_age}"
         )
     missing = sorted(set(secrets) - {finding.secret for finding in evidence.findings})
     lines = [str(finding) for finding in evidence.failed]

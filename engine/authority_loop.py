@@ -1,0 +1,248 @@
+"""The engine's loop: certificates, seal, handover, status. Each round looks at the world anew.
+
+RFC-SECOPS-0001 §4: the orchestration engine is the only thing that moves authority.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from authority.catalogue import CONFIG_MOUNT, DATA_MOUNT
+from authority.evidence import Evidence, Finding, Outcome
+from authority.handover import Done
+from authority.phases import Phase
+from authority.problems import InvalidInputError
+from authority.transfer import LostRace, Unavailable
+from engine.first_configuration import FirstConfiguration, Identities
+from engine.git_view import GitPlaces, GitState, GitView
+from engine.handover_run import Handover, Summary, lines, twice_in_vault
+from engine.handover_world import read_events
+from engine.initialise import Seal, SealSettings
+from engine.kubernetes_api import Api, ApiRefusedError
+from engine.lease import Lease
+from engine.policies import ENGINE
+from engine.seal_store import ClusterSealStore
+from engine.shares import SharesError
+from engine.status import Publisher, Status
+from engine.trust_store import TrustStore
+from engine.unmanaged import unmanaged
+from engine.vault import Vault, VaultRefusedError, kubernetes_login
+
+log = logging.getLogger(__name__)
+
+# Conditions.
+CERTIFICATES = "CertificatesValid"
+IN_SERVICE = "VaultInService"
+CONFIGURED = "VaultConfigured"
+HANDED_OVER = "HandedOver"
+AS_WANTED = "NothingUnmanaged"
+
+BUSY_SECONDS = 1.0
+QUIET_SECONDS = 5.0
+# Every secret is looked at again this often; between, only when something may have changed.
+FULL_LOOK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the Pulumi program gives the engine: names and places, nothing secret."""
+
+    cluster: str
+    namespace: str
+    vault_namespace: str
+    pods: tuple[str, ...]
+    service: str
+    certificate_names: tuple[str, ...]
+    shares: int
+    threshold: int
+    recipients: tuple[str, ...]
+    identities: Identities
+    git: GitPlaces
+    identity_file: Path
+    vault_token_file: Path
+    ca_file: Path
+
+    @classmethod
+    def read(cls, path: Path) -> LoopSettings:
+        """From the JSON file that components/runtime_authority.py writes. Raises KeyError for a missing field."""
+        data = json.loads(path.read_text())
+        accounts = data["serviceAccounts"]
+        git = data["git"]
+        return cls(
+            cluster=data["cluster"],
+            namespace=data["namespace"],
+            vault_namespace=data["vaultNamespace"],
+            pods=tuple(data["pods"]),
+            service=data["service"],
+            certificate_names=tuple(data["certificateNames"]),
+            shares=data["shares"],
+            threshold=data["threshold"],
+            recipients=tuple(data["recipients"]),
+            identities=Identities(
+                tuple(accounts["engine"]), tuple(accounts["configurator"]), tuple(accounts["auditor"])
+            ),
+            git=GitPlaces(git["namespace"], git["source"], git["catalogue"], tuple(git["bootstrap"])),
+            identity_file=Path(data["identityFile"]),
+            vault_token_file=Path(data["vaultTokenFile"]),
+            ca_file=Path(data["caFile"]),
+        )
+
+
+class Engine:
+    """One engine. `run` returns when it is stopped or has lost its lease."""
+
+    def __init__(self, settings: LoopSettings, api: Api, run_name: str, status: Status) -> None:
+        self._settings, self._api, self._status = settings, api, status
+        self._lease = Lease(api, settings.namespace, "secret-authority-engine", run_name)
+        self._trust = TrustStore(api, settings.namespace, settings.vault_namespace, settings.certificate_names)
+        identity: Callable[[], str] = settings.identity_file.read_text
+        ca = str(settings.ca_file)
+        seal = SealSettings(
+            settings.shares, settings.threshold, settings.recipients, FirstConfiguration(settings.identities)
+        )
+        store = ClusterSealStore(api, settings.vault_namespace, run_name)
+        self._seal = Seal([Vault(pod, ca) for pod in settings.pods], store, seal, identity)
+        self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE, str(settings.vault_token_file)))
+        self._git = GitView(api, settings.git, identity)
+        self._handover = Handover(settings.cluster, api, self._vault, run_name)
+        self._publisher = Publisher(api, settings.namespace)
+        self._stop = threading.Event()
+        self._looked_at: tuple[str, float] | None = None
+        self._events_known = -1
+        self._published: dict[str, str] = {}
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> int:
+        """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
+        held = False
+        while not self._stop.is_set():
+            try:
+                if not self._lease.hold():
+                    if held:
+                        log.error("another engine holds the lease; this one ends")
+                        return 1
+                    self._stop.wait(QUIET_SECONDS)
+                    self._status.ticked()
+                    continue
+                held = True
+            except Unavailable as error:
+                log.warning("the lease cannot be renewed: %s", error)
+            quiet = self._round()
+            self._status.ticked()
+            self._stop.wait(QUIET_SECONDS if quiet else BUSY_SECONDS)
+        if held:
+            try:
+                self._lease.release()
+            except (Unavailable, LostRace):
+                log.info("the lease was not given back; it ends by itself")
+        return 0
+
+    def _round(self) -> bool:
+        """One round; True when nothing is left to do."""
+        parts: tuple[tuple[str, Callable[[], bool]], ...] = (
+            (CERTIFICATES, self._keep_certificates),
+            (IN_SERVICE, self._keep_in_service),
+            (CONFIGURED, self._look_at_configuration),
+            (HANDED_OVER, self._hand_over),
+        )
+        quiet = True
+        for name, part in parts:
+            try:
+                if not part():
+                    quiet = False
+                    break
+            except (Unavailable, LostRace) as error:
+                self._status.set(name, False, f"waiting: {error}")
+                quiet = False
+                break
+            except (VaultRefusedError, ApiRefusedError, SharesError, InvalidInputError, LookupError) as error:
+                log.error("%s: %s", name, error)
+                self._status.set(name, False, str(error))
+                quiet = False
+                break
+        try:
+            self._publisher.status({"conditions": json.dumps(self._status.as_dict(), sort_keys=True)} | self._published)
+        except (Unavailable, LostRace) as error:
+            log.warning("the status cannot be published: %s", error)
+        return quiet
+
+    def _keep_certificates(self) -> bool:
+        bundle = self._trust.keep()
+        path = self._settings.ca_file
+        if not path.exists() or path.read_text() != bundle:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(bundle)
+            os.replace(fresh, path)  # noqa: PTH105  atomic: a request reads the old or the new bundle
+        self._status.set(CERTIFICATES, True)
+        return True
+
+    def _keep_in_service(self) -> bool:
+        state = self._seal.tick()
+        self._status.number("vault_pods", state.pods)
+        self._status.number("vault_pods_unsealed", state.unsealed)
+        text = f"{state.unsealed} of {state.pods} Vault pods are unsealed"
+        self._status.set(IN_SERVICE, state.in_service, f"{text}; {state.problem}" if state.problem else text)
+        # With a majority in service Vault answers, so the rest of the round makes sense.
+        return state.in_service or (state.stage.value == "configured" and state.unsealed * 2 > state.pods)
+
+    def _look_at_configuration(self) -> bool:
+        mounts = (self._vault.read("sys/mounts") or {}).get("data", {})
+        missing = [mount for mount in (DATA_MOUNT, CONFIG_MOUNT) if f"{mount}/" not in mounts]
+        if missing:
+            self._status.set(CONFIGURED, False, f"not mounted yet: {', '.join(missing)}")
+            return False
+        self._status.set(CONFIGURED, True)
+        strange = unmanaged(self._vault)
+        self._status.set(AS_WANTED, not strange, "unmanaged: " + ", ".join(strange) if strange else "")
+        self._status.number("unmanaged_configuration", len(strange))
+        return True
+
+    def _hand_over(self) -> bool:
+        key = self._handover.key()
+        git = self._git.look(key)
+        now = time.monotonic()
+        if self._looked_at and self._looked_at[0] == git.revision and now - self._looked_at[1] < FULL_LOOK_SECONDS:
+            return True
+        clash = twice_in_vault(git.catalogue)
+        if clash:
+            self._status.set(HANDED_OVER, False, "; ".join(clash))
+            return False
+        summary = self._handover.run(git, key, self._stop.is_set)
+        self._tell(git, summary)
+        if summary.complete:
+            self._looked_at = (git.revision, now)
+        return summary.complete
+
+    def _tell(self, git: GitState, summary: Summary) -> None:
+        total, done = len(summary.results), len(summary.done)
+        self._status.number("secrets_to_hand_over", total)
+        self._status.number("secrets_handed_over", done)
+        self._status.number("notices", sum(len(result.notices) for result in summary.results))
+        message = f"{done} of {total} bootstrap secrets are handed over"
+        first = next((str(result.end) for result in summary.open), None)
+        self._status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
+        events = read_events(self._vault) if done != self._events_known else None
+        if events is not None:
+            self._publisher.trail(events)
+            self._events_known = done
+        evidence = Evidence(
+            Phase.RUNTIME_AUTHORITY,
+            git.revision,
+            datetime.now(UTC),
+            tuple(_finding(result.secret, isinstance(result.end, Done), str(result.end)) for result in summary.results),
+        )
+        self._published = {"handover": json.dumps(lines(summary.results)), "evidence": evidence.to_json()}
+
+
+def _finding(secret: str, done: bool, text: str) -> Finding:
+    return Finding(secret, Outcome.MATCHES if done else Outcome.NOT_HANDED_OVER, "Vault" if done else text)

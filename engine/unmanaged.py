@@ -1,0 +1,31 @@
+"""Configuration in Vault that neither the engine nor pulumi-vault made. It is reported, never removed."""
+
+from __future__ import annotations
+
+from authority.catalogue import CONFIG_MOUNT, DATA_MOUNT
+from engine import policies
+from engine.vault import Vault
+
+_BUILT_IN_MOUNTS = {"cubbyhole/", "identity/", "sys/"}
+_MOUNTS = frozenset({*_BUILT_IN_MOUNTS, f"{policies.AUTHORITY_MOUNT}/", f"{DATA_MOUNT}/", f"{CONFIG_MOUNT}/"})
+_AUTH = frozenset({"token/", "kubernetes/"})
+_OWN = frozenset({policies.ENGINE, policies.CONFIGURATOR, policies.AUDITOR})
+_BUILT_IN = frozenset({"default", "root"})
+
+
+def unmanaged(vault: Vault) -> list[str]:
+    """What stands in Vault beside the managed configuration, in words."""
+    mounts = set((vault.read("sys/mounts") or {}).get("data", {}))
+    methods = set((vault.read("sys/auth") or {}).get("data", {}))
+    names = set(vault.list("sys/policies/acl"))
+    roles = set(vault.list("auth/kubernetes/role"))
+    return [
+        *(f"mount {name}" for name in sorted(mounts - _MOUNTS)),
+        *(f"auth method {name}" for name in sorted(methods - _AUTH)),
+        *(f"policy {name}" for name in sorted(names - _OWN - _BUILT_IN) if not _of_consumer(name)),
+        *(f"auth role {name}" for name in sorted(roles - _OWN) if not _of_consumer(name)),
+    ]
+
+
+def _of_consumer(name: str) -> bool:
+    return name.startswith(policies.CONSUMER_PREFIX)
