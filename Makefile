@@ -1,0 +1,33 @@
+# Two commands do everything: `make up` runs the main job on a local node, `make test` passes the tests.
+NAME ?= dev
+STACK := python3 -m toolchain.stack
+PYTEST := .venv/bin/python -m pytest
+
+.PHONY: up down cluster cluster-down tools preview test test-fast lint
+
+up: ## from a bare machine to a cluster with every layer built
+	$(STACK) up --name $(NAME)
+
+preview: ## what `up` would change, with the policy pack
+	$(STACK) pulumi --name $(NAME) preview --policy-pack policy
+
+down: ## take the local node and its stack away
+	$(STACK) down --name $(NAME)
+
+cluster: ## only the node, its images and the Git repository
+	$(STACK) cluster --name $(NAME)
+
+cluster-down: down
+
+tools: ## programs, upstream manifests, virtual environment
+	$(STACK) tools
+
+lint: tools
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+test-fast: tools ## what needs no cluster, about a minute
+	$(PYTEST) -m "not cluster and not drill"
+
+test: lint ## everything, on real nodes that the tests start and take away
+	$(PYTEST) --durations=15

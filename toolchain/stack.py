@@ -1,0 +1,210 @@
+"""The whole stack on this machine: `python3 -m toolchain.stack up|down|pulumi|env --name dev`.
+
+`up` goes from a bare machine to a cluster on which the Pulumi program has built every layer: programs, one
+real node, images, the example Git repository, `pulumi up`. Each step does nothing when it is done already.
+The same class serves the tests. State of a stack (repository, root identity, Pulumi backend) lies outside
+of the checkout, in ${XDG_STATE_HOME:-~/.local/state}/secret-authority/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PYTHON = CHECKOUT / ".venv/bin/python"
+STACK_CONFIG = "Pulumi.{name}.yaml"
+
+
+class LocalStack:
+    """One node, one Git repository and one Pulumi stack of the same name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+        self.state = home / "secret-authority" / name
+        self.fleet = self.state / "fleet"
+        self.root_identity = self.state / "root.age"
+        self.spent: dict[str, float] = {}
+
+    @property
+    def kubeconfig(self) -> Path:
+        return Path(self._toolchain("node", "kubeconfig", "--name", self.name).strip())
+
+    @property
+    def config_file(self) -> Path:
+        """The stack's configuration: the checkout's own for dev, else one beside the state."""
+        mine = CHECKOUT / STACK_CONFIG.format(name=self.name)
+        return mine if mine.exists() else self.state / mine.name
+
+    def environment(self, *, root: bool = False) -> dict[str, str]:
+        """The environment of `pulumi`: a backend in files, a passphrase file; with `root` also the root holder."""
+        ours = {
+            "PATH": f"{CHECKOUT / '.tools/bin'}:{PYTHON.parent}:{os.environ['PATH']}",
+            "PULUMI_BACKEND_URL": self.state.as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.state / "passphrase"),
+            "PULUMI_SKIP_UPDATE_CHECK": "true",
+            "KUBECONFIG": str(self.kubeconfig),
+        }
+        if root:
+            ours["SECRET_AUTHORITY_ROOT_IDENTITY"] = str(self.root_identity)
+        return ours
+
+    def tools(self) -> None:
+        """Every external program, the upstream manifests and the virtual environment."""
+        with self._timed("programs"):
+            self._toolchain("build", capture=False)
+            self._toolchain("manifests", capture=False)
+        with self._timed("Python environment"):
+            self._toolchain("venv", capture=False)
+
+    def cluster(self) -> None:
+        """The node with its images, the Git server and the published example repository."""
+        with self._timed("node"):
+            self._toolchain("node", "up", "--name", self.name)
+        with self._timed("images"):
+            self._toolchain("images", "import", "--name", self.name)
+            image = self._toolchain("images", "engine", "--name", self.name)
+            _write(CHECKOUT / ".tools/engine-image", image)
+        with self._timed("Git repository"):
+            self._toolchain("gitserver", "start", "--name", self.name)
+            self._prepare_state()
+            published = self.publish()
+            self._write_config(published)
+
+    def publish(self) -> dict[str, Any]:
+        """Put the repository's present content on the Git server's main branch."""
+        answer = self._toolchain(
+            "gitserver", "publish", "--name", self.name, "--repo", "fleet", "--from", str(self.fleet), "--json"
+        )
+        published: dict[str, Any] = json.loads(answer)
+        return published
+
+    def pulumi(
+        self, *arguments: str, root: bool = False, capture: bool = False, config: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run pulumi on the stack. `config` sets values for this run only. Does not raise on failure."""
+        settings = [f"--config={key}={value}" for key, value in (config or {}).items()]
+        return subprocess.run(
+            ["pulumi", *arguments, "--stack", self.name, "--config-file", str(self.config_file), *settings],
+            cwd=CHECKOUT,
+            env={**os.environ, **self.environment(root=root)},
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE if capture else None,
+            stderr=subprocess.STDOUT if capture else None,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def up(self, *, root: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
+        """`pulumi up`, preview first. The first run needs the root holder; later ones do not."""
+        arguments = ["up", "--yes", "--non-interactive", "--suppress-progress"]
+        with self._timed("pulumi up"):
+            return self.pulumi(*arguments, root=root, **more)
+
+    def down(self) -> None:
+        """Take away the node and everything of the stack, the example's root identity too."""
+        self._toolchain("gitserver", "stop", "--name", self.name)
+        self._toolchain("node", "down", "--name", self.name, capture=False)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def report(self) -> str:
+        """Where the time went, one line a step, in seconds."""
+        return "\n".join(f"{seconds:8.1f} s  {step}" for step, seconds in self.spent.items())
+
+    def _prepare_state(self) -> None:
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        passphrase = self.state / "passphrase"
+        if not passphrase.exists():
+            _write(passphrase, secrets.token_urlsafe(32), mode=0o600)
+        make = [str(PYTHON), "-m", "examples.make_fleet", str(self.fleet), "--root", str(self.root_identity)]
+        subprocess.run([*make, "--cluster", self.name], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
+        login = {**os.environ, **self.environment()}
+        select = ["pulumi", "stack", "select", "--create", self.name, "--non-interactive"]
+        subprocess.run(select, cwd=CHECKOUT, env=login, check=True, capture_output=True)
+
+    def _write_config(self, published: Mapping[str, Any]) -> None:
+        """Configuration for a stack that the checkout has no file for: a copy of dev's with its own places."""
+        if self.config_file.parent == CHECKOUT:
+            return
+        text = (CHECKOUT / STACK_CONFIG.format(name="dev")).read_text()
+        for old, new in {
+            "cluster: dev": f"cluster: {self.name}",
+            "~/.local/state/secret-authority/dev/fleet": str(self.fleet),
+            "/var/lib/secret-authority/nodes/dev/pki/git-ca.crt": str(published["ca"]),
+            "/var/lib/secret-authority/nodes/dev/kubeconfig": str(self.kubeconfig),
+            "https://git.node.internal:8443/fleet.git": str(published["url"]),
+        }.items():
+            text = text.replace(old, new)
+        _write(self.config_file, text)
+
+    def _toolchain(self, command: str, *arguments: str, capture: bool = True) -> str:
+        """Run `python3 -m toolchain[.command]`; its progress goes to the terminal. Raises SystemExit on failure."""
+        rooms = ("node", "images", "gitserver")
+        module = f"toolchain.{command}" if command in rooms else "toolchain"
+        words = arguments if command in rooms else (command, *arguments)
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words],
+            cwd=CHECKOUT,
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE if capture else None,
+        )
+        if done.returncode:
+            raise SystemExit(done.returncode)
+        return done.stdout or ""
+
+    @contextlib.contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        print(f"== {step}", file=sys.stderr, flush=True)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spent[step] = self.spent.get(step, 0.0) + time.monotonic() - start
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a small file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.touch(mode=mode)
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m toolchain.stack", description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=["tools", "cluster", "up", "down", "pulumi", "env"])
+    parser.add_argument("--name", default="dev")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help="arguments of pulumi")
+    options = parser.parse_args()
+    stack = LocalStack(options.name)
+    if options.command == "tools":
+        stack.tools()
+    elif options.command == "down":
+        stack.down()
+    elif options.command == "pulumi":
+        return stack.pulumi(*options.rest).returncode
+    elif options.command == "env":
+        print("\n".join(f"export {key}={value}" for key, value in stack.environment().items()))
+    else:
+        stack.tools()
+        stack.cluster()
+        code = stack.up().returncode if options.command == "up" else 0
+        print(f"\nWhere the time went:\n{stack.report()}\nkubeconfig: {stack.kubeconfig}")
+        return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
