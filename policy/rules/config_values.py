@@ -16,7 +16,12 @@ _SECRET_LIKE = re.compile(
     r"(^|[-_.]|(?<=[a-z]))(password|passwd|secret|token|api[-_]?key|private[-_]?key|credentials?)$", re.IGNORECASE
 )
 # Keys that name a Secret, or say something about one.
-_REFERENCE = re.compile(r"(name|ref|existing|enabled|key|path|file|mount|class|type)$", re.IGNORECASE)
+_REFERENCE = re.compile(
+    r"^(existing|external|use|create|enable|image)|(name|ref|enabled|path|file|mount|class|type)$", re.I
+)
+# `secret: app-tls` names a Secret; a `clientSecret` is one.
+_NAMES_A_SECRET = re.compile(r"^(?!client)\w*secret$", re.IGNORECASE)
+_OBJECT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 # Values that stand for something else: template text, variables, references, switches.
 _PLACEHOLDER = re.compile(r"^\s*$|\{\{|\$\{|^<.*>$|^(true|false|none|null|-)$", re.IGNORECASE)
 _VALUES = {
@@ -43,6 +48,8 @@ def _leaves(resource: Resource) -> Iterator[tuple[str, str]]:
         for path, leaf in walk(value):
             keys = [str(step) for step in path if isinstance(step, str)]
             if not keys or opaque(leaf) or not isinstance(leaf, str) or _PLACEHOLDER.search(leaf):
+                continue
+            if _NAMES_A_SECRET.match(keys[-1]) and _OBJECT_NAME.match(leaf):
                 continue
             yield ".".join([field, *map(str, path)]), keys[-1]
 

@@ -1,0 +1,64 @@
+"""Small Git trees for tests, written as one text: `-- path --` starts a file, what stands before it is a header."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from policy.readers.tree import read_tree
+from policy.registry import BY_ID, check
+from policy.settings import Settings, parse_settings
+from policy.world import World
+
+_FILE = re.compile(r"^-- (\S+) --$", re.MULTILINE)
+# Rules that only a Git tree can break; the corpus holds their cases.
+TREE_RULES = frozenset(
+    {
+        "uncatalogued-secret",
+        "missing-bootstrap-manifest",
+        "bootstrap-label",
+        "plaintext-secret",
+        "half-encrypted-secret",
+        "sops-rules",
+        "encrypted-not-decrypted",
+        "unread-manifest",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A tree with what is expected of it: rule -> a part of each message, in any order."""
+
+    name: str
+    about: str
+    expect: dict[str, list[str]]
+    settings: Settings
+    files: dict[str, str]
+
+    def write(self, into: Path) -> Path:
+        for file, text in self.files.items():
+            path = into / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return into
+
+
+def parse_repository(text: str, name: str) -> Repository:
+    pieces = _FILE.split(text)
+    header: dict[str, Any] = yaml.safe_load(pieces[0]) or {}
+    files = dict(zip(pieces[1::2], (piece.lstrip("\n") for piece in pieces[2::2]), strict=True))
+    expect = {rule: list(parts) for rule, parts in (header.get("expect") or {}).items()}
+    unknown = set(expect) - set(BY_ID)
+    if unknown:
+        raise ValueError(f"{name} expects rules that do not exist: {unknown}")
+    return Repository(name, header["about"], expect, parse_settings(header.get("settings"), name), files)
+
+
+def findings_of(root: Path, settings: Settings) -> list[tuple[str, str]]:
+    tree = read_tree(root, settings)
+    return [(f.rule.id, f.message) for f in check(World(tree.resources, settings, tree.problems))]
