@@ -95,7 +95,7 @@ def locked(name: str) -> Iterator[Path]:
     with (place / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for left in place.glob("tmp-*"):
-            shutil.rmtree(left)
+            shutil.rmtree(left, ignore_errors=True)
         yield place
 
 

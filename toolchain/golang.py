@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from toolchain.pins import ModuleFile, Patch, Program
 
 UPSTREAM = "upstream"  # folder of a lock, and of a build, for a module that is built from a changed copy
 SHOWN_LINES = 15  # of a failed build's log
+
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 def environment() -> dict[str, str]:
@@ -32,11 +35,22 @@ def run(arguments: list[str], cwd: Path, log: Path) -> None:
     go = shutil.which("go")
     if go is None:
         raise ToolchainError("the go command is missing; install Go (https://go.dev/dl) and try again")
-    with log.open("ab") as file:
-        done = subprocess.run([go, *arguments], cwd=cwd, env=environment(), stdout=file, stderr=file, check=False)
-    if done.returncode:
+    with (
+        log.open("ab") as file,
+        subprocess.Popen([go, *arguments], cwd=cwd, env=environment(), stdout=file, stderr=file) as process,
+    ):
+        _running.add(process)
+        code = process.wait()
+        _running.discard(process)
+    if code:
         end = "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
         raise ToolchainError(f"go {arguments[0]} failed; the whole log is {log}\n{end}")
+
+
+def stop() -> None:
+    """Interrupt every go command that runs; go removes its own temporary files then."""
+    for process in list(_running):
+        process.send_signal(signal.SIGINT)
 
 
 def module_dir(lock: Path, module: str) -> Path:

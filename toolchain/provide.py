@@ -42,7 +42,12 @@ def provide(programs: list[Program], into: Path = BIN) -> None:
                 _link(program, into)
                 progress.done(program.name, origin)
 
-        list(pool.map(one, missing))
+        try:
+            list(pool.map(one, missing))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            golang.stop()
+            raise
     if failed:
         raise ToolchainError("\n".join(failed))
 

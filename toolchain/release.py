@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
+import urllib.error
 import urllib.request
 import zipfile
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,7 +18,7 @@ from toolchain.pins import Program
 PROBE_SECONDS = 4
 FETCH_SECONDS = 120
 
-_reachable: dict[str, bool] = {}  # host -> answer of this run's one probe
+_unreachable: set[str] = set()  # hosts that did not answer in this run
 
 
 def fetch(program: Program, work: Path) -> Path | None:
@@ -50,15 +52,20 @@ def _place(ready: Path, name: str, content: bytes) -> None:
 
 
 def _answers(url: str) -> bool:
-    """Whether the release can be fetched: one quick question per host and run."""
+    """Whether the release can be fetched; a host that does not answer is asked once in a run."""
     host = urlsplit(url).netloc
-    if host not in _reachable:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS):  # noqa: S310
-                _reachable[host] = True
-        except OSError:
-            _reachable[host] = False
-    return _reachable[host]
+    if host in _unreachable:
+        return False
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS):  # noqa: S310
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code != HTTPStatus.NOT_FOUND:
+            _unreachable.add(host)
+    except OSError:
+        _unreachable.add(host)
+    return False
 
 
 def _read(url: str) -> bytes:
@@ -99,4 +106,3 @@ def _extract(url: str, content: bytes, member: str) -> bytes:
     except KeyError:
         pass
     raise ToolchainError(f"{url}: the archive has no file {member}; correct `members` in toolchain/pins.toml")
-

@@ -30,6 +30,9 @@ def provide(lock: Path = CHECKOUT / "requirements.lock", venv: Path = CHECKOUT /
     pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     _run([*pip, "--require-hashes", "--no-deps", "--requirement", str(lock)])
     _run([str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "check"])
+    if (lock.parent / "pyproject.toml").is_file():
+        # The project itself, as it lies here, with its command `secret-authority`.
+        _run([*pip, "--no-deps", "--no-build-isolation", "--editable", str(lock.parent)])
     stamp.write_text(wanted)
 
 
