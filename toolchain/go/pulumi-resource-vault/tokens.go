@@ -16,7 +16,7 @@ var modules = map[string]string{
 	"terraform_cloud_": "terraformcloud", "transform_": "transform", "transit_": "transit",
 }
 
-// exceptions names the resources whose token does not follow from their Terraform name.
+// exceptions names the resources whose token or property does not follow from the Terraform name.
 func exceptions() map[string]*tfbridge.ResourceInfo {
 	named := map[string]string{
 		"vault_azure_secret_backend":                "azure/backend:Backend",
@@ -45,6 +45,9 @@ func exceptions() map[string]*tfbridge.ResourceInfo {
 	resources := map[string]*tfbridge.ResourceInfo{}
 	for terraform, token := range named {
 		resources[terraform] = &tfbridge.ResourceInfo{Tok: tokens.Type("vault:" + token)}
+	}
+	resources["vault_pki_secret_backend_role"].Fields = map[string]*tfbridge.SchemaInfo{
+		"ou": {Name: "organizationUnit"},
 	}
 	return resources
 }
