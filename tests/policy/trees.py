@@ -62,3 +62,28 @@ def parse_repository(text: str, name: str) -> Repository:
 def findings_of(root: Path, settings: Settings) -> list[tuple[str, str]]:
     tree = read_tree(root, settings)
     return [(f.rule.id, f.message) for f in check(World(tree.resources, settings, tree.problems))]
+
+
+CORPUS = Path(__file__).with_name("corpus")
+_AGE = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"
+_CIPHER = "ENC[AES256_GCM,data:p673w==,iv:YY=,aad:UQ=,tag:A=,type:str]"
+_SOPS = f"""sops:
+  age:
+    - recipient: {_AGE}
+      enc: |
+        -----BEGIN AGE ENCRYPTED FILE-----
+        YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOQ==
+        -----END AGE ENCRYPTED FILE-----
+  lastmodified: "2026-01-01T00:00:00Z"
+  mac: {_CIPHER}
+  encrypted_regex: ^(data|stringData)$
+  version: 3.11.0
+"""
+
+
+def corpus() -> list[Repository]:
+    """Every repository of the corpus. `<<enc>>` and `<<sops>>` stand for ciphertext and a sops block."""
+    return [
+        parse_repository(file.read_text().replace("<<enc>>", _CIPHER).replace("<<sops>>\n", _SOPS), file.stem)
+        for file in sorted(CORPUS.glob("*.txt"))
+    ]
