@@ -125,21 +125,32 @@ def object_path(manifest: dict[str, Any]) -> str:
     return f"{collection}/{metadata['name']}"
 
 
-def resolve(server: str, name: str, *, timeout: float = 1.0) -> str | None:
+def resolve(server: str, name: str, *, port: int = 53, timeout: float = 1.0) -> str | None:
     """Ask a DNS server for the first IPv4 address of `name`; None without an answer (RFC 1035)."""
     question = b"".join(bytes([len(label)]) + label.encode() for label in name.rstrip(".").split("."))
     query = b"\x5a\x01\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + question + b"\x00\x00\x01\x00\x01"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as channel:
         channel.settimeout(timeout)
         try:
-            channel.connect((server, 53))
+            channel.connect((server, port))
             channel.send(query)
             answer = channel.recv(512)
         except OSError:
             return None
-    record = len(query)
     answers = int.from_bytes(answer[6:8], "big")
-    # One question, and the answer's name is a pointer to it: type, class, TTL and length follow.
-    if answer[:2] != query[:2] or answer[3] & 0x0F or not answers or len(answer) < record + 16:
+    if answer[:2] != query[:2] or answer[3] & 0x0F or not answers:
         return None
-    return socket.inet_ntoa(answer[-4:]) if answers == 1 else socket.inet_ntoa(answer[record + 12 : record + 16])
+    place = _after_name(answer, len(query))
+    # Type, class, TTL and length come before the address; type 1 with four bytes is an IPv4 address.
+    if answer[place : place + 2] != b"\x00\x01" or answer[place + 8 : place + 10] != b"\x00\x04":
+        return None
+    return socket.inet_ntoa(answer[place + 10 : place + 14])
+
+
+def _after_name(message: bytes, place: int) -> int:
+    """Where the name that starts at `place` ends. It ends with an empty label or with a pointer."""
+    while place < len(message) and message[place]:
+        if message[place] >= 0xC0:
+            return place + 2
+        place += 1 + message[place]
+    return place + 1

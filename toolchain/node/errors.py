@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from toolchain.errors import ToolchainError
 
-class NodeError(Exception):
+
+class NodeError(ToolchainError):
     """A step of the local node failed. The message names the part and the way out."""
