@@ -106,7 +106,11 @@ func programArguments(req *pulumirpc.RunRequest, engine string) ([]string, error
 
 // configEnvironment hands the stack configuration to the SDK the way it reads it.
 func configEnvironment(req *pulumirpc.RunRequest) ([]string, error) {
-	config, err := json.Marshal(req.GetConfig())
+	values := req.GetConfig()
+	if values == nil {
+		values = map[string]string{} // the SDK expects an object
+	}
+	config, err := json.Marshal(values)
 	if err != nil {
 		return nil, err
 	}
