@@ -20,7 +20,9 @@ from components.cluster_state import UNREACHABLE, look_at_cluster
 from components.gitops import GitOps, GitOpsArgs
 from components.phase_record import phase_record
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
+from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings import read_settings
+from components.vault_settings import read_vault_settings
 from repository.intent import read_intent
 
 
@@ -52,8 +54,16 @@ def build() -> None:
     if settings.phase >= Phase.BOOTSTRAP:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[gitops, record])
         bootstrap = BootstrapSecrets("bootstrap", BootstrapSecretsArgs(settings, intent, gitops), here)
-        phase_record(Phase.BOOTSTRAP, bootstrap, [bootstrap.job], bootstrap.evidence)
+        record = phase_record(Phase.BOOTSTRAP, bootstrap, [bootstrap.job], bootstrap.evidence)
         evidence["bootstrap"] = bootstrap.evidence
+
+    if settings.phase >= Phase.RUNTIME_AUTHORITY:
+        here = pulumi.ResourceOptions(providers=[provider], depends_on=[bootstrap, record])
+        vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
+        args = RuntimeAuthorityArgs(settings, intent, vault, bootstrap.evidence)
+        runtime = RuntimeAuthority("runtime-authority", args, here)
+        phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job], runtime.evidence)
+        evidence["runtimeAuthority"] = runtime.evidence
 
     entries = ledger(intent.catalogue, Facts(settings.phase, git=intent.git_facts()))
     pulumi.export("phase", settings.phase.value)

@@ -1,0 +1,109 @@
+"""Vault's configuration by pulumi-vault: the platform mounts, and one policy and role for each consumer namespace.
+
+The provider's token is that of a role which manages these and nothing else (engine/policies.py); it reads no
+secret value. Values never pass by Pulumi: `SecretV2` is not used (RFC-SECOPS-0001 §3.3, Kubernetes and the
+Pulumi state are no authorities).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+
+import pulumi
+import pulumi_vault as vault
+
+from authority.catalogue import CONFIG_MOUNT, DATA_MOUNT, Catalogue
+from components.vault_names import AUDIENCE, READER_ACCOUNT, SERVER_NAME, reader_role
+from components.vault_session import CA_FILE, TOKEN_FILE
+
+_READER_TOKEN_SECONDS = 900
+
+
+def reader_paths(catalogue: Catalogue) -> dict[str, list[str]]:
+    """For each consumer namespace the Vault paths that its secrets come from."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for secret in catalogue:
+        for consumer in secret.consumers:
+            found[consumer.namespace].add(f"{secret.vault.mount}/data/{secret.vault.path}")
+    return {namespace: sorted(paths) for namespace, paths in sorted(found.items())}
+
+
+def reader_policy(paths: list[str]) -> str:
+    """Read the named paths, nothing beside or below them; and look at the own token, as External Secrets does."""
+    rules = [f'path "{path}" {{\n  capabilities = ["read"]\n}}\n' for path in paths]
+    rules.append('path "auth/token/lookup-self" {\n  capabilities = ["read"]\n}\n')
+    return "".join(rules)
+
+
+class VaultConfiguration(pulumi.ComponentResource):
+    """Mounts, policies and roles. `open_way` is called when Vault is in service, and gives Vault's address."""
+
+    roles: Mapping[str, str]
+
+    def __init__(
+        self,
+        name: str,
+        catalogue: Catalogue,
+        folder: str,
+        in_service: pulumi.Output[str],
+        open_way: Callable[[], str],
+        workload: pulumi.Resource,
+        opts: pulumi.ResourceOptions,
+    ) -> None:
+        super().__init__("secret-authority:vault:Configuration", name, {}, opts)
+        provider = vault.Provider(
+            f"{name}-vault",
+            address=in_service.apply(lambda _: open_way()),
+            ca_cert_file=f"{folder}/{CA_FILE}",
+            tls_server_name=SERVER_NAME,
+            auth_login_token_file={"filename": f"{folder}/{TOKEN_FILE}"},
+            skip_child_token=True,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+        def here(*depends_on: pulumi.Resource, keep: bool = False) -> pulumi.ResourceOptions:
+            # When Vault itself goes, nothing in it has to be deleted first. A mount is never deleted by Pulumi.
+            return pulumi.ResourceOptions(
+                parent=self,
+                provider=provider,
+                depends_on=list(depends_on),
+                deleted_with=workload,
+                retain_on_delete=keep,
+            )
+
+        mounts: list[pulumi.Resource] = []
+        for mount in (DATA_MOUNT, CONFIG_MOUNT):
+            made = vault.Mount(
+                f"{name}-{mount}", path=mount, type="kv", options={"version": "2"}, opts=here(keep=True)
+            )
+            settings = vault.kv.SecretBackendV2(
+                f"{name}-{mount}",
+                mount=made.path,
+                # Who writes a secret value has to say which version it builds on.
+                cas_required=mount == DATA_MOUNT,
+                max_versions=10,
+                opts=here(made, keep=True),
+            )
+            mounts += [made, settings]
+        roles: dict[str, str] = {}
+        for namespace, paths in reader_paths(catalogue).items():
+            role = roles[namespace] = reader_role(namespace)
+            policy = vault.Policy(
+                f"{name}-{role}", name=role, policy=reader_policy(paths), opts=here(*mounts)
+            )
+            vault.kubernetes.AuthBackendRole(
+                f"{name}-{role}",
+                backend="kubernetes",
+                role_name=role,
+                bound_service_account_names=[READER_ACCOUNT],
+                bound_service_account_namespaces=[namespace],
+                audience=AUDIENCE,
+                token_policies=[policy.name],
+                token_no_default_policy=True,
+                token_ttl=_READER_TOKEN_SECONDS,
+                token_max_ttl=_READER_TOKEN_SECONDS,
+                opts=here(policy),
+            )
+        self.roles = roles
+        self.register_outputs({"roles": roles})

@@ -1,0 +1,264 @@
+"""A way from the operator's machine to Vault for one run of Pulumi: a tunnel and a token that ends soon.
+
+A process of its own holds both, because Pulumi deletes resources after the program has ended. It ends when
+the run does, revokes its token and removes its files. The token is that of the configurator role, got with a
+ten minute token of a service account (TokenRequest) by the operator's own right in the cluster. It lies in a
+file that only the owner can read, never in a Pulumi input and so never in a state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import kubernetes
+import urllib3
+from kubernetes.stream import portforward
+
+from components.cluster_state import core_api
+from components.names import ENGINE_NAMESPACE
+from components.vault_names import (
+    AUDIENCE,
+    CA_CONFIG,
+    CA_KEY,
+    CONFIGURATOR_ACCOUNT,
+    PORT,
+    SERVER_NAME,
+    VAULT_NAMESPACE,
+)
+
+TOKEN_FILE, CA_FILE = "token", "ca.crt"
+_TOKEN_SECONDS = 600
+_START_SECONDS = 60.0
+_BUFFER = 65536
+
+
+class VaultSessionError(Exception):
+    """The session could not be opened. The message says what did not answer."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """`folder` gets the CA and the token; `engine` is the address whose end is the end of the run."""
+
+    kubeconfig: str
+    context: str | None
+    folder: str
+    port: int
+    role: str
+    account: str
+    engine: str
+
+    @property
+    def address(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+
+def engine_address() -> str:
+    """The address of the running Pulumi engine, as the language host gave it to this program."""
+    arguments = sys.orig_argv
+    return arguments[arguments.index("--engine") + 1]
+
+
+def open_session(kubeconfig: Path, context: str | None, folder: Path, port: int, engine: str) -> None:
+    """Start the session's process and wait until Vault answers through it. Raises `VaultSessionError`."""
+    session = Session(str(kubeconfig), context, str(folder), port, CONFIGURATOR_ACCOUNT, CONFIGURATOR_ACCOUNT, engine)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "components.vault_session"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[1],
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdin is not None  # noqa: S101  both are pipes
+    assert process.stdout is not None  # noqa: S101
+    process.stdin.write(json.dumps(asdict(session)))
+    process.stdin.close()
+    # One line: empty when all is well, else what is wrong.
+    line = process.stdout.readline()
+    if line != "\n":
+        raise VaultSessionError(line.strip() or "the process of the session ended at once")
+
+
+def main() -> int:
+    session = Session(**json.loads(sys.stdin.read()))
+    folder = Path(session.folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        listener = _listen(session.port)
+        threading.Thread(target=_accept, args=(listener, session), daemon=True).start()
+        ca = _bundle(session)
+        _write(folder / CA_FILE, ca)
+        vault = _vault_pool(folder / CA_FILE)
+        token = _login(session, vault)
+    except (OSError, urllib3.exceptions.HTTPError, kubernetes.client.ApiException, VaultSessionError) as error:
+        print(f"Vault cannot be reached for its configuration: {_words(error)}", flush=True)
+        return 1
+    _write(folder / TOKEN_FILE, token)
+    print(flush=True)
+    renewed = time.monotonic()
+    try:
+        while _runs(session.engine):
+            time.sleep(1)  # the run has no event for its end; its open port is the only sign
+            if time.monotonic() - renewed > _TOKEN_SECONDS / 2:
+                old, token = token, _login(session, vault)
+                _write(folder / TOKEN_FILE, token)
+                _revoke(session, vault, old)
+                renewed = time.monotonic()
+    finally:
+        (folder / TOKEN_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(urllib3.exceptions.HTTPError):
+            _revoke(session, vault, token)
+    return 0
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, kubernetes.client.ApiException):
+        return f"the API server answered {error.status} {error.reason}"
+    return str(error)
+
+
+def _listen(port: int) -> socket.socket:
+    """Take the port; a session of a run that has just ended may hold it for a moment."""
+    end = time.monotonic() + 5
+    while True:
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            listener.close()
+            if time.monotonic() > end:
+                raise VaultSessionError(f"port {port} is in use; set vault.localPort to a free one") from None
+            time.sleep(0.2)
+        else:
+            listener.listen()
+            return listener
+
+
+def _accept(listener: socket.socket, session: Session) -> None:
+    while True:
+        client, _ = listener.accept()
+        threading.Thread(target=_carry, args=(client, session), daemon=True).start()
+
+
+def _carry(client: socket.socket, session: Session) -> None:
+    """Carry one connection to a Vault pod through the API server. TLS stays between client and Vault."""
+    with contextlib.suppress(OSError, kubernetes.client.ApiException, urllib3.exceptions.HTTPError), client:
+        api = core_api(Path(session.kubeconfig), session.context)
+        forward = portforward(
+            api.connect_get_namespaced_pod_portforward, _ready_pod(api), VAULT_NAMESPACE, ports=str(PORT)
+        )
+        far = forward.socket(PORT)
+        far.setblocking(True)
+        try:
+            _pump(client, far)
+        finally:
+            far.close()
+            forward.close()
+
+
+def _pump(a: socket.socket, b: socket.socket) -> None:
+    other = {a: b, b: a}
+    while True:
+        readable, _, _ = select.select([a, b], [], [])
+        for side in readable:
+            data = side.recv(_BUFFER)
+            if not data:
+                return
+            other[side].sendall(data)
+
+
+def _ready_pod(api: kubernetes.client.CoreV1Api) -> str:
+    for pod in api.list_namespaced_pod(VAULT_NAMESPACE, label_selector="app.kubernetes.io/name=vault").items:
+        if any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or []):
+            return str(pod.metadata.name)
+    raise VaultSessionError("no Vault pod is ready")
+
+
+def _bundle(session: Session) -> str:
+    api = core_api(Path(session.kubeconfig), session.context)
+    return str(api.read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE, _request_timeout=(5, 30)).data[CA_KEY])
+
+
+def _vault_pool(ca_file: Path) -> urllib3.PoolManager:
+    """Connections that are checked against Vault's own name, although they go to the tunnel."""
+    return urllib3.PoolManager(
+        ca_certs=str(ca_file),
+        server_hostname=SERVER_NAME,
+        assert_hostname=SERVER_NAME,
+        timeout=urllib3.Timeout(connect=5, read=30),
+        retries=urllib3.Retry(total=3, backoff_factor=0.5),
+    )
+
+
+def _login(session: Session, vault: urllib3.PoolManager) -> str:
+    api = core_api(Path(session.kubeconfig), session.context)
+    request = {"spec": {"audiences": [AUDIENCE], "expirationSeconds": _TOKEN_SECONDS}}
+    asked = api.create_namespaced_service_account_token(
+        session.account, ENGINE_NAMESPACE, request, _request_timeout=(5, 30)
+    )
+    body = json.dumps({"role": session.role, "jwt": asked.status.token})
+    answer = vault.request("POST", f"{session.address}/v1/auth/kubernetes/login", body=body)
+    if answer.status != 200:
+        raise VaultSessionError(f"Vault answered {answer.status} to the login as {session.role}")
+    return str(json.loads(answer.data)["auth"]["client_token"])
+
+
+def _revoke(session: Session, vault: urllib3.PoolManager, token: str) -> None:
+    vault.request("POST", f"{session.address}/v1/auth/token/revoke-self", headers={"X-Vault-Token": token}, body="{}")
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def _runs(engine: str) -> bool:
+    host, _, port = engine.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def reading(session: Session) -> Iterator[tuple[urllib3.PoolManager, str]]:
+    """For commands: a tunnel and a token inside this process, both gone afterwards.
+
+    Yields a pool that trusts Vault's CA, and a token of `session.role`. Raises `VaultSessionError`.
+    """
+    folder = Path(session.folder)
+    listener = _listen(session.port)
+    threading.Thread(target=_accept, args=(listener, session), daemon=True).start()
+    try:
+        _write(folder / CA_FILE, _bundle(session))
+        vault = _vault_pool(folder / CA_FILE)
+        token = _login(session, vault)
+    except kubernetes.client.ApiException as error:
+        raise VaultSessionError(_words(error)) from None
+    try:
+        yield vault, token
+    finally:
+        _revoke(session, vault, token)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
