@@ -142,8 +142,7 @@ def _program(name: str, entry: dict[str, Any]) -> Program:
             files=tuple(ModuleFile(**file) for file in values.pop("files", ())),
             probe=tuple(tuple(argv) for argv in values.pop("probe", ())),
             release=tuple(
-                Release(item["url"], item["sums"], tuple(item.get("members", ())))
-                for item in values.pop("release", ())
+                Release(item["url"], item["sums"], tuple(item.get("members", ()))) for item in values.pop("release", ())
             ),
             **values,
         )
