@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -125,17 +126,25 @@ func (h *host) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.Plugin
 	return &pulumirpc.PluginInfo{Version: version}, nil
 }
 
+// describePython prints what About tells; one start of Python, for the CLI asks before every operation.
+const describePython = `import sys; print(sys.executable); print("%d.%d.%d" % sys.version_info[:3])`
+
 // About describes the interpreter.
 func (h *host) About(ctx context.Context, req *pulumirpc.AboutRequest) (*pulumirpc.AboutResponse, error) {
 	python, err := pythonOf(req.GetInfo())
 	if err != nil {
 		return nil, err
 	}
-	about, err := python.About(ctx)
+	cmd, err := python.Command(ctx, "-c", describePython)
 	if err != nil {
 		return nil, err
 	}
-	return &pulumirpc.AboutResponse{Executable: about.PythonExecutable, Version: about.PythonVersion.String()}, nil
+	output, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking Python for its version: %w", err)
+	}
+	executable, number, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	return &pulumirpc.AboutResponse{Executable: executable, Version: number}, nil
 }
 
 // InstallDependencies makes the virtual environment and installs requirements.txt into it.
