@@ -6,16 +6,16 @@ PYTEST := .venv/bin/python -m pytest
 .PHONY: up down cluster cluster-down tools preview test test-fast lint
 
 up: ## from a bare machine to a cluster with every layer built
-	$(STACK) up --name $(NAME)
+	$(STACK) --name $(NAME) up
 
 preview: ## what `up` would change, with the policy pack
-	$(STACK) pulumi --name $(NAME) preview --policy-pack policy
+	$(STACK) --name $(NAME) pulumi preview --policy-pack policy
 
 down: ## take the local node and its stack away
-	$(STACK) down --name $(NAME)
+	$(STACK) --name $(NAME) down
 
 cluster: ## only the node, its images and the Git repository
-	$(STACK) cluster --name $(NAME)
+	$(STACK) --name $(NAME) cluster
 
 cluster-down: down
 

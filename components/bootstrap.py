@@ -17,6 +17,7 @@ import pulumi_kubernetes as k8s
 from authority.catalogue import SecretClass
 from authority.encoding import encode_claim
 from authority.evidence import Evidence
+from authority.phases import Phase
 from components.bootstrap_guard import BootstrapGuard
 from components.failure_reports import report_job
 from components.gitops import SOURCE, GitOps, bind_role, kustomization, reconciler, reporting
@@ -121,12 +122,19 @@ class BootstrapSecrets(pulumi.ComponentResource):
                     "serviceAccountName": f"reconcile-{KUSTOMIZATION}",
                     "decryption": {"provider": "sops", "secretRef": {"name": IDENTITY_SECRET}},
                     # Labels for people and for the guard; the repository's files stay as they are.
-                    "commonMetadata": {"labels": {**MANAGED_BY, CLASS_LABEL: SecretClass.BOOTSTRAP.value}},
+                    "commonMetadata": self._common_metadata(),
                 },
                 self._opts(gitops.namespaces, *rights, *before, hooks=reporting(gitops.report_kustomization)),
             )
             for index, folder in enumerate(layout.bootstrap)
         ]
+
+    def _common_metadata(self) -> dict[str, Any]:
+        common: dict[str, Any] = {"labels": {**MANAGED_BY, CLASS_LABEL: SecretClass.BOOTSTRAP.value}}
+        if self._args.settings.phase >= Phase.RUNTIME_AUTHORITY:
+            # From here on a Secret that exists is left alone: one that is handed over stays empty.
+            common["annotations"] = {"kustomize.toolkit.fluxcd.io/ssa": "IfNotPresent"}
+        return common
 
     def _evidence_job(self, applied: list[pulumi.Resource]) -> k8s.batch.v1.Job:
         intent, settings = self._args.intent, self._args.settings
@@ -151,7 +159,13 @@ class BootstrapSecrets(pulumi.ComponentResource):
         )
         return k8s.batch.v1.Job(
             f"{self._name}-evidence",
-            metadata={"name": f"{EVIDENCE}-{run}", "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
+            metadata={
+                "name": f"{EVIDENCE}-{run}",
+                "namespace": ENGINE_NAMESPACE,
+                "labels": MANAGED_BY,
+                # A Job that failed is made anew by the next run.
+                "annotations": {"pulumi.com/replaceUnready": "true"},
+            },
             spec={
                 "backoffLimit": 0,
                 "activeDeadlineSeconds": settings.ready_timeout_seconds + 60,
@@ -242,6 +256,7 @@ def _evidence_pod(image: str, config: pulumi.Input[str]) -> dict[str, Any]:
                 "name": "evidence",
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
+                "terminationMessagePolicy": "FallbackToLogsOnError",
                 "args": [
                     "bootstrap-evidence",
                     "--task=/task/task.json",

@@ -109,7 +109,7 @@ def _serve(task: Task, view: ClusterView, folder: Path) -> str:
 def compare(folder: Path, task: Task, view: ClusterView, identity: str) -> tuple[Finding, ...]:
     """One finding for each bootstrap secret of the catalogue in `folder`."""
     catalogue = _catalogue(folder / task.catalogue, task.catalogue)
-    files = _encrypted_files(folder, task.bootstrap)
+    files = encrypted_files(folder, task.bootstrap)
     return tuple(
         Finding(secret.name, *_compare_one(secret, files, folder, view, identity))
         for secret in catalogue.of_class(SecretClass.BOOTSTRAP)
@@ -121,7 +121,7 @@ def _catalogue(path: Path, shown: str) -> Catalogue:
     return parse_catalogue(document, shown)
 
 
-def _encrypted_files(folder: Path, bootstrap: tuple[str, ...]) -> dict[tuple[str, str], str]:
+def encrypted_files(folder: Path, bootstrap: tuple[str, ...]) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for path in (path for part in bootstrap for path in yaml_files(folder / part)):
         shown = str(path.relative_to(folder))

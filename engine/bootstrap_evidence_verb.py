@@ -6,17 +6,20 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import kubernetes
+import urllib3
 
 from authority.evidence import Evidence
 from engine.bootstrap_evidence import ClusterView, NotYetError, Task, gather
 
 FLUX_NAMESPACE = "flux-system"
 _TERMINATION_MESSAGE = Path("/dev/termination-log")
+_TIMEOUT = (5.0, 15.0)  # seconds to connect, to read
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,6 +28,19 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.add_argument("--identity", type=Path, required=True, help="age identity file of the cluster")
     verb.add_argument("--publish", required=True, metavar="NAMESPACE/NAME", help="ConfigMap to write")
     verb.set_defaults(run=_run)
+
+
+@contextmanager
+def _api_may_be_away() -> Iterator[None]:
+    """An API server that does not answer is waited for, like every other condition."""
+    try:
+        yield
+    except urllib3.exceptions.HTTPError as error:
+        raise NotYetError(f"the API server does not answer ({type(error).__name__})") from None
+    except kubernetes.client.ApiException as error:
+        if error.status and error.status >= 500:
+            raise NotYetError(f"the API server answers {error.status}") from None
+        raise
 
 
 class KubernetesView(ClusterView):
@@ -37,20 +53,23 @@ class KubernetesView(ClusterView):
         self._source, self._kustomization = source, kustomization
 
     def source(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._custom.get_namespaced_custom_object(
-            "source.toolkit.fluxcd.io", "v1", FLUX_NAMESPACE, "gitrepositories", self._source
-        )
-        return found
+        return self._flux("source.toolkit.fluxcd.io", "gitrepositories", self._source)
 
     def applied_revision(self) -> str:
-        found = self._custom.get_namespaced_custom_object(
-            "kustomize.toolkit.fluxcd.io", "v1", FLUX_NAMESPACE, "kustomizations", self._kustomization
-        )
+        found = self._flux("kustomize.toolkit.fluxcd.io", "kustomizations", self._kustomization)
         return str(found.get("status", {}).get("lastAppliedRevision", ""))
+
+    def _flux(self, group: str, plural: str, name: str) -> dict[str, Any]:
+        with _api_may_be_away():
+            found: dict[str, Any] = self._custom.get_namespaced_custom_object(
+                group, "v1", FLUX_NAMESPACE, plural, name, _request_timeout=_TIMEOUT
+            )
+            return found
 
     def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
         try:
-            found = self._core.read_namespaced_secret(name, namespace)
+            with _api_may_be_away():
+                found = self._core.read_namespaced_secret(name, namespace, _request_timeout=_TIMEOUT)
         except kubernetes.client.ApiException as error:
             if error.status == 404:
                 return None

@@ -1,4 +1,4 @@
-"""The whole stack on this machine: `python3 -m toolchain.stack up|down|pulumi|env --name dev`.
+"""The whole stack on this machine: `python3 -m toolchain.stack --name dev up|down|pulumi ...|env`.
 
 `up` goes from a bare machine to a cluster on which the Pulumi program has built every layer: programs, one
 real node, images, the example Git repository, `pulumi up`. Each step does nothing when it is done already.
@@ -23,7 +23,7 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON = CHECKOUT / ".venv/bin/python"
-STACK_CONFIG = "Pulumi.{name}.yaml"
+TEMPLATE = CHECKOUT / "Pulumi.dev.yaml"
 
 
 class LocalStack:
@@ -43,9 +43,8 @@ class LocalStack:
 
     @property
     def config_file(self) -> Path:
-        """The stack's configuration: the checkout's own for dev, else one beside the state."""
-        mine = CHECKOUT / STACK_CONFIG.format(name=self.name)
-        return mine if mine.exists() else self.state / mine.name
+        """The stack's configuration: what Pulumi.dev.yaml says, with this node's places and Pulumi's salt."""
+        return self.state / f"Pulumi.{self.name}.yaml"
 
     def environment(self, *, root: bool = False) -> dict[str, str]:
         """The environment of `pulumi`: a backend in files, a passphrase file; with `root` also the root holder."""
@@ -129,15 +128,21 @@ class LocalStack:
             _write(passphrase, secrets.token_urlsafe(32), mode=0o600)
         make = [str(PYTHON), "-m", "examples.make_fleet", str(self.fleet), "--root", str(self.root_identity)]
         subprocess.run([*make, "--cluster", self.name], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
-        login = {**os.environ, **self.environment()}
-        select = ["pulumi", "stack", "select", "--create", self.name, "--non-interactive"]
-        subprocess.run(select, cwd=CHECKOUT, env=login, check=True, capture_output=True)
+        # In the state's folder, because Pulumi writes its salt into the configuration that lies where it runs.
+        shutil.copyfile(CHECKOUT / "Pulumi.yaml", self.state / "Pulumi.yaml")
+        done = subprocess.run(
+            ["pulumi", "stack", "select", "--create", self.name, "--non-interactive"],
+            cwd=self.state,
+            env={**os.environ, **self.environment()},
+            text=True,
+            check=False,
+            capture_output=True,
+        )
+        if done.returncode:
+            raise SystemExit(f"pulumi could not make the stack {self.name}:\n{done.stdout}{done.stderr}")
 
     def _write_config(self, published: Mapping[str, Any]) -> None:
-        """Configuration for a stack that the checkout has no file for: a copy of dev's with its own places."""
-        if self.config_file.parent == CHECKOUT:
-            return
-        text = (CHECKOUT / STACK_CONFIG.format(name="dev")).read_text()
+        text = TEMPLATE.read_text()
         for old, new in {
             "cluster: dev": f"cluster: {self.name}",
             "~/.local/state/secret-authority/dev/fleet": str(self.fleet),
@@ -146,7 +151,8 @@ class LocalStack:
             "https://git.node.internal:8443/fleet.git": str(published["url"]),
         }.items():
             text = text.replace(old, new)
-        _write(self.config_file, text)
+        salt = [line for line in self.config_file.read_text().splitlines() if line.startswith("encryptionsalt:")]
+        _write(self.config_file, "\n".join([text.rstrip(), *salt, ""]))
 
     def _toolchain(self, command: str, *arguments: str, capture: bool = True) -> str:
         """Run `python3 -m toolchain[.command]`; its progress goes to the terminal. Raises SystemExit on failure."""
@@ -186,15 +192,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m toolchain.stack", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["tools", "cluster", "up", "down", "pulumi", "env"])
     parser.add_argument("--name", default="dev")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="arguments of pulumi")
-    options = parser.parse_args()
+    options, rest = parser.parse_known_args()
+    if rest and options.command != "pulumi":
+        parser.error(f"{options.command} takes no {' '.join(rest)}")
     stack = LocalStack(options.name)
     if options.command == "tools":
         stack.tools()
     elif options.command == "down":
         stack.down()
     elif options.command == "pulumi":
-        return stack.pulumi(*options.rest).returncode
+        return stack.pulumi(*rest).returncode
     elif options.command == "env":
         print("\n".join(f"export {key}={value}" for key, value in stack.environment().items()))
     else:
