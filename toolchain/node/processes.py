@@ -57,6 +57,10 @@ def spawn(
     )
     if done.returncode != 0:
         raise NodeError(f"cannot start {argv[0]}: exit code {done.returncode}; see {log.name}")
+    # Between the shell's end and the program's start the process is still called "sh".
+    deadline = time.monotonic() + 5
+    while find(cgroup, Path(argv[0]).name) is None and cgroups.processes(cgroup) and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def command_name(pid: int) -> str:

@@ -12,6 +12,8 @@ from toolchain.node.errors import NodeError
 INTERVAL = 0.1  # seconds between two looks at a condition
 REPORT_EVERY = 5.0  # seconds between two progress lines about the same condition
 LOG_LINES = 15  # lines of a log that a failure shows
+# The kubelet repeats this on machines whose root device it cannot measure. It explains nothing.
+NOISE = "cannot find filesystem info for device"
 
 
 class Progress:
@@ -64,5 +66,6 @@ def tail(log: Path | None) -> str:
         return ""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - 65536))
-        lines = stream.read().decode(errors="replace").splitlines()[-LOG_LINES:]
+        lines = stream.read().decode(errors="replace").splitlines()
+    lines = [line for line in lines if NOISE not in line][-LOG_LINES:]
     return f"\nlast lines of {log}:\n" + "\n".join(f"  {line[:400]}" for line in lines)
