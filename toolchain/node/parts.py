@@ -74,7 +74,7 @@ class Part:
             if self._mark.exists() and self._mark.read_text() == wanted:
                 return False
             progress.say(f"{self.name}: its configuration or program changed")
-            self.stop()
+            processes.stop(self.cgroup, self.name, patience=3)
         progress.say(f"starting {self.name}")
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT:
             self.log.rename(self.log.with_suffix(".log.1"))
@@ -82,9 +82,6 @@ class Part:
         with self.log.open("ab") as log:
             processes.spawn([binary(self.name), *self.arguments], self.cgroup, log, namespaces_of=init)
         return True
-
-    def stop(self) -> None:
-        processes.stop(self.cgroup, self.name)
 
     def unhealthy(self) -> str | None:
         """None when the part's own health endpoint says ok, else what it says. Raises when it ended."""
@@ -195,6 +192,9 @@ def _controller_manager(node: Node) -> Part:
         f"--bind-address={node.address}",
         "--leader-elect=false",
         "--use-service-account-credentials=true",
+        # With the default of 20 requests a second its forty controllers start one after the other.
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
         f"--client-ca-file={node.pki}/cluster-ca.crt",
         f"--root-ca-file={node.pki}/cluster-ca.crt",
         f"--cluster-signing-cert-file={node.pki}/cluster-ca.crt",
