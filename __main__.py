@@ -65,7 +65,7 @@ def build() -> None:
         phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job], runtime.evidence)
         evidence["runtimeAuthority"] = runtime.evidence
 
-    entries = ledger(intent.catalogue, Facts(settings.phase, git=intent.git_facts()))
+    entries = ledger(intent.catalogue, Facts(settings.phase, cluster.since, intent.git_facts()))
     pulumi.export("phase", settings.phase.value)
     pulumi.export("authority", settings.phase.authority.value)
     pulumi.export("evidence", evidence)

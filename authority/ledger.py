@@ -18,10 +18,10 @@ from authority.phases import Authority, Phase
 
 @dataclass(frozen=True)
 class GitFact:
-    """What Git says of a bootstrap secret: the encrypted file and when it last changed."""
+    """What Git says of a bootstrap secret: the encrypted file and when it was added."""
 
     file: str
-    changed: datetime | None = None
+    added: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class VaultRecord:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one cluster. `since` is when the cluster reached `phase`, None when not on record."""
+    """What is known of one cluster. `since` says when the cluster reached each phase on record."""
 
     phase: Phase
-    since: datetime | None = None
+    since: Mapping[Phase, datetime] = field(default_factory=dict)
     git: Mapping[str, GitFact] = field(default_factory=dict)
     vault: Mapping[str, VaultRecord] = field(default_factory=dict)
 
@@ -66,6 +66,26 @@ class Entry:
         }
 
 
+def table(entries: tuple[Entry, ...]) -> str:
+    """The ledger for people: one line a secret, columns aligned."""
+    head = ("SECRET", "CLASS", "AUTHORITY", "PHASE", "SINCE", "OWNER", "WHY")
+    rows = [
+        (
+            entry.secret,
+            entry.secret_class.value,
+            entry.authority.value if entry.authority else "unborn",
+            str(entry.phase.value),
+            entry.since.strftime("%Y-%m-%d %H:%M:%SZ") if entry.since else "-",
+            entry.owner,
+            entry.why,
+        )
+        for entry in entries
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows))
+    return "\n".join(line.rstrip() for line in lines)
+
+
 def ledger(catalogue: Catalogue, facts: Facts) -> tuple[Entry, ...]:
     """One entry for each secret of the catalogue, in its order."""
     return tuple(_entry(secret, facts) for secret in catalogue)
@@ -90,14 +110,13 @@ def _authority(secret: CatalogueSecret, facts: Facts) -> tuple[Authority | None,
     if secret.secret_class is not SecretClass.BOOTSTRAP:
         return None, None, f"class {secret.secret_class}: its first value is written to {secret.vault}"
     fact = facts.git.get(secret.name)
-    file = fact.file if fact else "no file"
+    file, added = (fact.file, fact.added) if fact else ("no file", None)
     if facts.phase is Phase.ROOT_OF_TRUST:
-        return (
-            Authority.OFFLINE_ROOT,
-            fact.changed if fact else None,
-            f"no cluster yet: only the offline root can read {file}",
-        )
-    if facts.phase <= Phase.BOOTSTRAP:
-        does = "Flux materialises" if facts.phase is Phase.BOOTSTRAP else "nothing materialises yet"
-        return Authority.GIT, facts.since, f"encrypted intent in Git: {does} {file}"
-    return Authority.GIT, facts.since, f"not handed over yet: encrypted intent in Git, {file}"
+        return Authority.OFFLINE_ROOT, added, f"no cluster yet: only the offline root can read {file}"
+    # Git took over when the control plane came up, or when the file was added, whichever was later.
+    since = max((at for at in (facts.since.get(Phase.GITOPS), added) if at), default=None)
+    if facts.phase is Phase.GITOPS:
+        return Authority.GIT, since, f"encrypted intent in Git: nothing materialises yet {file}"
+    if facts.phase is Phase.BOOTSTRAP:
+        return Authority.GIT, since, f"encrypted intent in Git: Flux materialises {file}"
+    return Authority.GIT, since, f"not handed over yet: encrypted intent in Git, {file}"

@@ -5,7 +5,9 @@ Read-only, with short time-outs, so that a preview in a pull request works witho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import kubernetes
@@ -22,9 +24,15 @@ class ClusterState:
     """What was found. When `reachable` is False the rest is unknown."""
 
     reachable: bool
-    reached: Phase | None = None
+    # When each phase was reached, by the creation of its record.
+    since: Mapping[Phase, datetime] = field(default_factory=dict)
     # The recipient of the identity in the cluster, None when none is planted.
     recipient: str | None = None
+
+    @property
+    def reached(self) -> Phase | None:
+        """The highest phase on record, None for a cluster without records."""
+        return max(self.since, default=None)
 
 
 UNREACHABLE = ClusterState(reachable=False)
@@ -45,8 +53,10 @@ def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
         records = api.list_namespaced_config_map(
             ENGINE_NAMESPACE, label_selector=PHASE_LABEL, _request_timeout=_TIMEOUT
         ).items
-        reached = max((Phase(int(record.metadata.labels[PHASE_LABEL])) for record in records), default=None)
-        return ClusterState(True, reached, _planted(api))
+        since = {
+            Phase(int(record.metadata.labels[PHASE_LABEL])): record.metadata.creation_timestamp for record in records
+        }
+        return ClusterState(True, since, _planted(api))
     except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
         return UNREACHABLE
 

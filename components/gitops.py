@@ -137,7 +137,7 @@ class GitOps(pulumi.ComponentResource):
             for policy, (selector, ingress) in policies.items()
         ]
 
-    def _controller(self, controller: str, policies: list[pulumi.Resource]) -> pulumi.Resource:
+    def _controller(self, controller: str, policies: list[pulumi.Resource]) -> k8s.apps.v1.Deployment:
         manifests = self._args.settings.manifests
         definitions: list[pulumi.Resource] = [
             k8s.apiextensions.v1.CustomResourceDefinition(

@@ -96,7 +96,8 @@ def _run(options: argparse.Namespace) -> int:
         evidence = gather(wanted, view, identity, lambda line: print(line, flush=True))
     except NotYetError as error:
         return _fail(str(error))
-    view.publish(*options.publish.split("/"), evidence)
+    namespace, _, name = options.publish.partition("/")
+    view.publish(namespace, name, evidence)
     if not evidence.holds:
         return _fail("\n".join(str(finding) for finding in evidence.failed))
     print(f"{len(evidence.findings)} bootstrap Secrets match Git at {evidence.revision}")

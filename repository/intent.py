@@ -76,9 +76,9 @@ class Intent:
         return next(e for e in self.encrypted if (e.namespace, e.name) == (target.namespace, target.secret))
 
     def git_facts(self) -> dict[str, GitFact]:
-        """For each bootstrap secret its file and the time of the commit that last changed it."""
+        """For each bootstrap secret its file and the time of the commit that added it."""
         return {
-            secret.name: GitFact(file, _changed(self.root, file))
+            secret.name: GitFact(file, _added(self.root, file))
             for secret in self.catalogue.of_class(SecretClass.BOOTSTRAP)
             for file in [self.file_of(secret.name).file]
         }
@@ -107,10 +107,12 @@ def read_intent(root: Path, layout: Layout) -> Intent:
                 encrypted += _read_file(path, shown)
             except InvalidInputError as error:
                 problems += error.problems
+    if not problems:
+        # A file that could not be taken in would only be missed here again.
+        problems += _match(catalogue, encrypted, layout.catalogue)
     for secret in encrypted:
         problems += _check_recipients(secret, wanted, trust)
     problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
-    problems += _match(catalogue, encrypted, layout.catalogue)
     raise_if_any(problems)
     claims = (
         *(file_claim(layout.cluster, e.namespace, e.name, e.keys, e.file, catalogue) for e in encrypted),
@@ -261,10 +263,13 @@ def _check_claims(claims: Sequence[Claim], file: str) -> Iterator[Problem]:
         yield Problem(file, "secrets", str(upflow), "see docs/concepts.md, one-way funnel")
 
 
-def _changed(root: Path, file: str) -> datetime | None:
-    """Time of the last commit that touched a file; None outside of Git."""
+def _added(root: Path, file: str) -> datetime | None:
+    """Time of the commit that (last) added a file; None outside of Git."""
     done = subprocess.run(
-        ["git", "-C", str(root), "log", "-1", "--format=%ct", "--", file], capture_output=True, check=False, text=True
+        ["git", "-C", str(root), "log", "-1", "--diff-filter=A", "--format=%ct", "--", file],
+        capture_output=True,
+        check=False,
+        text=True,
     )
     stamp = done.stdout.strip()
     return datetime.fromtimestamp(int(stamp), UTC) if stamp else None

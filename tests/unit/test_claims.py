@@ -39,9 +39,7 @@ def worlds(claim: Claim) -> set[tuple[str, ...]]:
 
 
 def brute(all_claims: list[Claim]) -> bool:
-    return any(
-        a.claimant != b.claimant and worlds(a) & worlds(b) for a, b in combinations(all_claims, 2)
-    )
+    return any(a.claimant != b.claimant and worlds(a) & worlds(b) for a, b in combinations(all_claims, 2))
 
 
 @given(claims(parts))

@@ -1,0 +1,74 @@
+"""A small repository with real identities and real SOPS files, made once and copied for each test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import yaml
+
+from authority.problems import InvalidInputError
+from custody.age import Identity, open_sealed, read_identity
+from examples.make_fleet import make_fleet
+from repository.intent import Intent, Layout, check_readable, read_intent
+
+CLUSTER = "dev"
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """A repository in a folder of its own, and the root identity beside it."""
+
+    repository: Path
+    root_file: Path
+
+    @property
+    def bootstrap(self) -> Path:
+        return self.repository / "clusters" / CLUSTER / "bootstrap"
+
+    def read(self) -> Intent:
+        return read_intent(self.repository, Layout.of(CLUSTER))
+
+    def root(self) -> Identity:
+        return read_identity(self.root_file)
+
+    def identity(self) -> Identity:
+        sealed = f"clusters/{CLUSTER}/identity.age"
+        return open_sealed(self.repository / sealed, sealed, self.root())
+
+    def check(self) -> None:
+        """Everything that a run with the root holder checks."""
+        check_readable(self.read(), self.identity())
+
+    def edit(self, file: str, change: Callable[[Any], None]) -> None:
+        """Change a YAML file of the repository by hand, as someone without sops would."""
+        path = self.repository / file
+        document = yaml.safe_load(path.read_text())
+        change(document)
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def problems(self) -> list[str]:
+        """What the checks say; empty when all is well."""
+        try:
+            self.check()
+        except InvalidInputError as error:
+            return [str(problem) for problem in error.problems]
+        return []
+
+
+@cache
+def _original() -> Path:
+    home = Path(mkdtemp(prefix="fleet-"))
+    make_fleet(home / "fleet", home / "root.age", CLUSTER)
+    return home
+
+
+def new_fleet(home: Path) -> Fleet:
+    """A fresh copy below `home`."""
+    shutil.copytree(_original(), home, dirs_exist_ok=True)
+    return Fleet(home / "fleet", home / "root.age")

@@ -1,0 +1,106 @@
+"""Root and cluster identities: made offline, sealed to the root, never where they do not belong."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from authority.problems import InvalidInputError
+from cli.main import main
+from custody.age import Identity, open_sealed, read_identity, seal, write_identity
+from repository.trust import read_trust
+from tests.unit.fleets import Fleet, new_fleet
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return new_fleet(tmp_path)
+
+
+def test_a_sealed_identity_opens_with_each_root_identity_and_no_other(tmp_path: Path) -> None:
+    cluster, alice, bob = Identity.generate(), Identity.generate(), Identity.generate()
+    file = tmp_path / "identity.age"
+    file.write_bytes(seal(cluster, [alice.recipient, bob.recipient]))
+    assert cluster.secret not in file.read_text()
+    assert open_sealed(file, "identity.age", alice) == cluster
+    assert open_sealed(file, "identity.age", bob) == cluster
+    with pytest.raises(InvalidInputError, match="cannot be opened by the given root identity"):
+        open_sealed(file, "identity.age", Identity.generate())
+
+
+def test_an_identity_never_shows_its_secret() -> None:
+    identity = Identity.generate()
+    assert identity.secret not in repr(identity)
+    assert identity.recipient in repr(identity)
+
+
+def test_an_identity_file_is_private_and_never_overwritten(tmp_path: Path) -> None:
+    file = tmp_path / "root.age"
+    identity = Identity.generate()
+    write_identity(identity, file)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert read_identity(file) == identity
+    with pytest.raises(InvalidInputError, match="none is overwritten"):
+        write_identity(Identity.generate(), file)
+    assert read_identity(file) == identity
+
+
+def test_an_identity_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "root.age"
+    write_identity(Identity.generate(), file)
+    file.chmod(0o644)
+    with pytest.raises(InvalidInputError, match="chmod 600"):
+        read_identity(file)
+
+
+def test_a_root_identity_is_not_written_into_a_repository(fleet: Fleet) -> None:
+    with pytest.raises(InvalidInputError, match="inside a Git work tree"):
+        write_identity(Identity.generate(), fleet.repository / "root.age")
+    assert not (fleet.repository / "root.age").exists()
+
+
+@pytest.mark.parametrize("text", ["", "AGE-SECRET-KEY-1NONSENSE\n", "one\ntwo\n"])
+def test_what_is_no_identity_file(text: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        Identity.parse(text, "root.age")
+    assert "NONSENSE" not in str(caught.value)
+
+
+def test_a_repository_from_nothing_with_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    repository = tmp_path / "fleet"
+    repository.mkdir()
+    for holder in ("alice", "bob"):
+        file = tmp_path / f"{holder}.age"
+        assert main(["root", "new", "--out", str(file), "--holder", holder, "--repository", str(repository)]) == 0
+    assert "Custody checklist for bob" in capsys.readouterr().out
+    assert main(["cluster", "new", "prod", "--repository", str(repository)]) == 0
+    recipient = capsys.readouterr().out.strip()
+    trust = read_trust(repository)
+    assert {root.holder for root in trust.root} == {"alice", "bob"}
+    assert trust.cluster("prod").recipient == recipient
+    sealed = repository / trust.cluster("prod").identity
+    assert open_sealed(sealed, "identity.age", read_identity(tmp_path / "alice.age")).recipient == recipient
+    assert recipient in (repository / ".sops.yaml").read_text()
+    assert main(["cluster", "new", "prod", "--repository", str(repository)]) == 2
+    assert "has prod already" in capsys.readouterr().err
+
+
+def test_a_second_cluster_keeps_what_people_wrote(fleet: Fleet) -> None:
+    file = fleet.repository / "root-of-trust.yaml"
+    file.write_text(file.read_text().replace("clusters:\n", "# our clusters\nclusters:\n"))
+    assert main(["cluster", "new", "prod", "--repository", str(fleet.repository)]) == 0
+    assert "# our clusters" in file.read_text()
+    assert [cluster.name for cluster in read_trust(fleet.repository).clusters] == ["prod", "dev"]
+    assert fleet.problems() == []
+
+
+def test_check_says_how_deep_it_looked(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["check", "--repository", str(fleet.repository), "--cluster", "dev"]
+    assert main(where) == 0
+    assert "headers only" in capsys.readouterr().out
+    assert main([*where, "--root-identity", str(fleet.root_file)]) == 0
+    assert "every MAC fits" in capsys.readouterr().out
+    assert main(["check", "--repository", str(fleet.repository), "--cluster", "prod"]) == 2
+    assert "has no cluster prod" in capsys.readouterr().err
