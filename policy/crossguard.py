@@ -79,7 +79,13 @@ def _policy(rule: Rule) -> Policy:
         return ResourceValidationPolicy(validate=validate_resource, **common)
 
     def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
-        _run(rule, World(read_stack(args.resources), _settings(args.get_config(), report)), report)
+        # `pulumi policy analyze` ends in a panic over a violation without a URN; the stack's own is always there.
+        stack = next((r.urn for r in args.resources if r.resource_type == "pulumi:pulumi:Stack"), None)
+
+        def placed(message: str, urn: str | None = None) -> None:
+            report(message, urn or stack)
+
+        _run(rule, World(read_stack(args.resources), _settings(args.get_config(), placed)), placed)
 
     return StackValidationPolicy(validate=validate_stack, **common)
 

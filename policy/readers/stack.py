@@ -13,8 +13,10 @@ from pulumi_policy import PolicyProviderResource, PolicyResource, ResourceValida
 from pulumi_policy.proxy import UnknownValueError
 
 from authority.places import Unknown
-from policy.model import Location, Origin, Provider, Resource
+from policy.model import HIDDEN, Location, Origin, Provider, Resource
 from policy.readers.lists import expand_lists
+
+_REDACTED = "[secret]"
 
 
 def plain(value: Any, owner: str, path: str = "") -> Any:
@@ -31,7 +33,8 @@ def plain(value: Any, owner: str, path: str = "") -> Any:
         return {key: child(value, key, f"{path}.{key}" if path else str(key)) for key in value}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [child(value, index, f"{path}[{index}]") for index in range(len(value))]
-    return value
+    # `pulumi policy analyze` puts this text in place of what it cannot decrypt, whatever its type was.
+    return HIDDEN if value == _REDACTED else value
 
 
 def _provider(given: PolicyProviderResource | None) -> Provider | None:

@@ -56,12 +56,18 @@ def layer_order(world: World) -> Iterator[Report]:
                 upper.resource, f"layer {upper.name} stands on {lower.name}; layer {missing} is missing between"
             )
             continue
-        if not _rests_on(world, upper.resource, lower.resource):
+        # The engine records dependencies on what a component made. A layer that made nothing (the root of trust)
+        # cannot be depended on; it has done its checks before the next layer is even constructed.
+        if _made(world, lower.resource) and not _rests_on(world, upper.resource, lower.resource):
             yield about(
                 upper.resource,
                 f"layer {upper.name} does not wait for layer {lower.name}: nothing in it depends on that layer. Give "
                 "it depends_on",
             )
+
+
+def _made(world: World, layer: Resource) -> bool:
+    return any(not world.by_urn[urn].token.startswith("secret-authority:") for urn in world.family(layer.where.urn))
 
 
 def _rests_on(world: World, upper: Resource, lower: Resource) -> bool:

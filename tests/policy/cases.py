@@ -14,6 +14,8 @@ from tests.policy.stacks import CANARY, R, component, k8s, secret
 
 ESO = "external-secrets.io/v1"
 PUSH = "external-secrets.io/v1alpha1"
+# What a Vault path holds.
+VALUES = f'{{"password": "{CANARY}"}}'
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ ORDERS = {
 LAYERS = [component("RootOfTrust", phase=2), component("GitOps", phase=2), component("BootstrapSecrets", phase=2)]
 
 
-def _layer(layer: str, depends_on: tuple[str, ...] = (), **outputs: Any) -> R:
-    return R(f"secret-authority:layer:{layer}", layer.lower(), outputs, depends_on=depends_on)
+def _inside(layer: str, name: str, *depends_on: str) -> R:
+    props = {"metadata": {"namespace": "layers", "name": name}, "data": {}}
+    return R("kubernetes:core/v1:ConfigMap", name, props, parent=layer, depends_on=depends_on)
 
 
 CASES: tuple[Case, ...] = (
@@ -150,7 +153,7 @@ CASES: tuple[Case, ...] = (
                 {
                     "mount": "platform-data",
                     "name": "pg/four",
-                    "dataJson": secret(CANARY),
+                    "dataJson": secret(VALUES),
                     "customMetadata": {"data": {"rotation_type": "static"}},
                 },
             )
@@ -287,9 +290,19 @@ CASES: tuple[Case, ...] = (
     ),
     Case(
         "layer-order",
-        [_layer("RootOfTrust"), _layer("GitOps")],
-        [_layer("RootOfTrust"), _layer("GitOps", ("rootoftrust",))],
-        ("layer GitOps does not wait for layer RootOfTrust",),
+        [
+            component("GitOps"),
+            _inside("gitops", "one"),
+            component("BootstrapSecrets"),
+            _inside("bootstrapsecrets", "two"),
+        ],
+        [
+            component("GitOps"),
+            _inside("gitops", "one"),
+            component("BootstrapSecrets"),
+            _inside("bootstrapsecrets", "two", "one"),
+        ],
+        ("layer BootstrapSecrets does not wait for layer GitOps",),
         alone=True,
     ),
     Case(
@@ -393,7 +406,11 @@ CASES: tuple[Case, ...] = (
             R(
                 "vault:kubernetes/authBackendRole:AuthBackendRole",
                 "nineteen",
-                {"boundServiceAccountNames": ["app"], "boundServiceAccountNamespaces": ["nineteen"]},
+                {
+                    "roleName": "nineteen",
+                    "boundServiceAccountNames": ["app"],
+                    "boundServiceAccountNamespaces": ["nineteen"],
+                },
             ),
         ],
         [
@@ -401,14 +418,18 @@ CASES: tuple[Case, ...] = (
             R(
                 "vault:kubernetes/authBackendRole:AuthBackendRole",
                 "nineteen",
-                {"boundServiceAccountNames": ["app-eso"], "boundServiceAccountNamespaces": ["nineteen"]},
+                {
+                    "roleName": "nineteen",
+                    "boundServiceAccountNames": ["app-eso"],
+                    "boundServiceAccountNamespaces": ["nineteen"],
+                },
             ),
         ],
         ("service account nineteen/app",),
     ),
     Case(
         "rotation-policy-missing",
-        [R("vault:kv/secretV2:SecretV2", "twenty", {"mount": "kv", "name": "pg/twenty", "dataJson": secret(CANARY)})],
+        [R("vault:kv/secretV2:SecretV2", "twenty", {"mount": "kv", "name": "pg/twenty", "dataJson": secret(VALUES)})],
         [
             R(
                 "vault:kv/secretV2:SecretV2",
@@ -416,7 +437,7 @@ CASES: tuple[Case, ...] = (
                 {
                     "mount": "kv",
                     "name": "pg/twenty",
-                    "dataJson": secret(CANARY),
+                    "dataJson": secret(VALUES),
                     "customMetadata": {"data": {"rotation_type": "time-based", "ttl": "720h"}},
                 },
             )

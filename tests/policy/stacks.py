@@ -68,7 +68,16 @@ class R:
 
 
 KUBERNETES = R("pulumi:providers:kubernetes", "cluster", {"kubeconfig": KUBECONFIG})
-VAULT = R("pulumi:providers:vault", "vault", {"address": "https://vault.vault.svc:8200", "token": CANARY})
+VAULT = R(
+    "pulumi:providers:vault",
+    "vault",
+    {
+        "address": "https://vault.vault.svc:8200",
+        "token": CANARY,
+        "skipChildToken": True,
+        "skipGetVaultVersion": True,
+    },
+)
 
 
 def k8s(api: str, kind: str, where: str, name: str | None = None, **fields: Any) -> R:
