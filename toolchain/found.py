@@ -28,14 +28,16 @@ def on_path(program: Program, own: Path = CHECKOUT / ".tools") -> dict[str, Path
         if folder and not Path(folder).resolve().is_relative_to(own.resolve())
     )
     files: dict[str, Path] = {}
-    for name in program.called:
+    for name in (*program.called, *(argv[0] for argv in program.probe)):
         file = shutil.which(name, path=path)
         if file is None:
             return None
         files[name] = Path(file)
-    answers = (_answer([str(files[argv[0]]), *argv[1:]]) for argv in program.probe)
+    answers = [_answer([str(files[argv[0]]), *argv[1:]]) for argv in program.probe]
     wanted = re.compile(rf"(?<![\d.]){re.escape(program.version)}(?![\d.]*\d)")
-    return files if all(wanted.search(answer) for answer in answers) else None
+    if not all(wanted.search(answer) for answer in answers):
+        return None
+    return {name: files[name] for name in program.called}
 
 
 def _answer(command: list[str]) -> str:

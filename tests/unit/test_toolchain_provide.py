@@ -152,6 +152,17 @@ def test_a_program_on_path_is_used_at_the_wanted_version_only(
     assert (found.on_path(program) is not None) is fits
 
 
+def test_a_program_that_comes_with_another_is_judged_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, printed in (("cli", "1.2.3"), ("host", "no version")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{printed}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    program = pins.Program("host", "1.2.3", "m", ".", {}, probe=(("cli", "version"),))
+    assert found.on_path(program) == {"host": tmp_path / "host"}
+    (tmp_path / "cli").unlink()
+    assert found.on_path(program) is None
+
+
 def test_our_own_links_do_not_count_as_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / ".tools"
     (own / "bin").mkdir(parents=True)
