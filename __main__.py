@@ -17,6 +17,7 @@ from authority.phases import Phase, PhaseRefusedError, admit
 from authority.problems import InvalidInputError
 from components.bootstrap import BootstrapSecrets, BootstrapSecretsArgs
 from components.cluster_state import UNREACHABLE, look_at_cluster
+from components.consumption import Consumption, ConsumptionArgs, read_consumption
 from components.gitops import GitOps, GitOpsArgs
 from components.phase_record import phase_record
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
@@ -32,6 +33,7 @@ def build() -> None:
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
     admit(cluster.reached, settings.phase)
+    config = read_consumption(settings, intent)
 
     root = RootOfTrust("root-of-trust", RootOfTrustArgs(settings, intent, cluster))
     evidence: dict[str, pulumi.Input[str]] = {"rootOfTrust": root.evidence}
@@ -62,8 +64,14 @@ def build() -> None:
         vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
         args = RuntimeAuthorityArgs(settings, intent, vault, bootstrap.evidence)
         runtime = RuntimeAuthority("runtime-authority", args, here)
-        phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job], runtime.evidence)
+        record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job], runtime.evidence)
         evidence["runtimeAuthority"] = runtime.evidence
+
+    if settings.phase >= Phase.CONSUMPTION:
+        here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime, record])
+        consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
+        phase_record(Phase.CONSUMPTION, consumption, [consumption.job], consumption.evidence)
+        evidence["consumption"] = consumption.evidence
 
     entries = ledger(intent.catalogue, Facts(settings.phase, cluster.since, intent.git_facts()))
     pulumi.export("phase", settings.phase.value)

@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     UNREADABLE = "the cluster identity cannot decrypt the file, or its MAC does not fit"
     UNLABELLED = "the Secret does not carry the bootstrap labels"
     NOT_HANDED_OVER = "Vault has no authority over it yet"
+    NOT_CONSUMED = "a consumer Secret does not hold Vault's newest version"
 
 
 @dataclass(frozen=True, order=True)

@@ -18,8 +18,8 @@ from components.settings import Settings
 _TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
 
 
-def report_job(settings: Settings, namespace: str) -> pulumi.ErrorHook:
-    """An error hook for a Job: what its pod said when it ended."""
+def report_job(settings: Settings, namespace: str, hook: str = "report-job") -> pulumi.ErrorHook:
+    """An error hook for a Job: what its pod said when it ended. Each Job gives its `hook` a name of its own."""
 
     def lines(args: pulumi.ErrorHookArgs) -> Iterator[str]:
         name = (args.new_inputs or {})["metadata"]["name"]
@@ -36,7 +36,7 @@ def report_job(settings: Settings, namespace: str) -> pulumi.ErrorHook:
         if not pods:
             yield from _events(api, namespace, name)
 
-    return _hook("report-job", lines)
+    return _hook(hook, lines)
 
 
 def report_conditions(settings: Settings, namespace: str, group: str, plural: str) -> pulumi.ErrorHook:

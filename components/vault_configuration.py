@@ -30,9 +30,10 @@ def reader_paths(catalogue: Catalogue) -> dict[str, list[str]]:
 
 
 def reader_policy(paths: list[str]) -> str:
-    """Read the named paths, nothing beside or below them; and look at the own token, as External Secrets does."""
+    """Read the named paths, nothing beside or below them; look at and end the own token, as External Secrets does."""
     rules = [f'path "{path}" {{\n  capabilities = ["read"]\n}}\n' for path in paths]
     rules.append('path "auth/token/lookup-self" {\n  capabilities = ["read"]\n}\n')
+    rules.append('path "auth/token/revoke-self" {\n  capabilities = ["update"]\n}\n')
     return "".join(rules)
 
 
@@ -40,6 +41,8 @@ class VaultConfiguration(pulumi.ComponentResource):
     """Mounts, policies and roles. `open_way` is called when Vault is in service, and gives Vault's address."""
 
     roles: Mapping[str, str]
+    # For the layer above, which has roles of its own.
+    provider: vault.Provider
 
     def __init__(
         self,
@@ -61,6 +64,8 @@ class VaultConfiguration(pulumi.ComponentResource):
             skip_child_token=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
+
+        self.provider = provider
 
         def here(*depends_on: pulumi.Resource, keep: bool = False) -> pulumi.ResourceOptions:
             # When Vault itself goes, nothing in it has to be deleted first. A mount is never deleted by Pulumi.

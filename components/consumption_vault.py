@@ -1,0 +1,115 @@
+"""What layer 5's own two identities may do in Vault, path by path, and their roles.
+
+- consumption: reads version numbers, generates internal secrets where nothing is, records first values,
+  writes configuration of Git. It reads no value of a bootstrap secret.
+- entry: a person's short-lived identity for `secret-authority enter`; it writes and reads no value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pulumi
+import pulumi_vault as vault
+
+from authority.catalogue import Catalogue, SecretClass
+from components.names import ENGINE_NAMESPACE
+from components.vault_names import AUDIENCE
+
+# A dot cannot stand in the name of a namespace, so these can never be the role of a consumer.
+CONSUMPTION_ROLE = "consumer-system.consumption"
+ENTRY_ROLE = "consumer-system.entry"
+CONSUMPTION_ACCOUNT = "secret-authority-consumption"
+ENTRY_ACCOUNT = "secret-authority-entry"
+# As engine/policies.py has it; the engine is not imported by the program.
+AUTHORITY_MOUNT = "platform-authority"
+_TOKEN_SECONDS = 900
+
+
+def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
+    """The policy of layer 5's engine. `config_from_git`: entries of class config whose values Git holds."""
+    rules: list[str] = []
+    for secret in catalogue:
+        place = secret.vault
+        data, metadata = f"{place.mount}/data/{place.path}", f"{place.mount}/metadata/{place.path}"
+        events = f"{AUTHORITY_MOUNT}/data/events/{secret.name}/*"
+        match secret.secret_class:
+            case SecretClass.INTERNAL:
+                # No "update": a value that stands cannot be overwritten, whatever a request says.
+                rules += [
+                    _rule(data, "create", "read"),
+                    _rule(metadata, "read", "patch"),
+                    _rule(events, "create", "read"),
+                ]
+            case SecretClass.EXTERNAL:
+                rules += [_rule(data, "read"), _rule(metadata, "read", "patch"), _rule(events, "create", "read")]
+            case SecretClass.CONFIG if secret.name in config_from_git:
+                rules += [_rule(data, "create", "read", "update"), _rule(metadata, "read")]
+            case _ if secret.consumers:
+                rules.append(_rule(metadata, "read"))
+    return "".join([*rules, _rule(f"{AUTHORITY_MOUNT}/data/digest-key", "read")])
+
+
+def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
+    """The policy of `secret-authority enter`: a new version of what is entered by hand, and nothing else."""
+    entered = [
+        secret.vault
+        for secret in catalogue
+        if secret.secret_class is SecretClass.EXTERNAL
+        or (secret.secret_class is SecretClass.CONFIG and secret.name not in config_from_git)
+    ]
+    rules = [
+        rule
+        for place in entered
+        for rule in (
+            _rule(f"{place.mount}/data/{place.path}", "create", "update"),
+            _rule(f"{place.mount}/metadata/{place.path}", "read"),
+        )
+    ]
+    return "".join([*rules, _rule("auth/token/revoke-self", "update")])
+
+
+def _rule(path: str, *capabilities: str) -> str:
+    listed = ", ".join(f'"{capability}"' for capability in capabilities)
+    return f'path "{path}" {{\n  capabilities = [{listed}]\n}}\n'
+
+
+class ConsumptionRoles(pulumi.ComponentResource):
+    """The two policies and roles, made with layer 4's provider for the Vault `server`."""
+
+    def __init__(
+        self,
+        name: str,
+        catalogue: Catalogue,
+        config_from_git: Collection[str],
+        provider: vault.Provider,
+        server: pulumi.Resource,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("secret-authority:consumption:Roles", name, {}, opts)
+
+        def here(*depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+            # When Vault itself goes, nothing in it has to be deleted first.
+            return pulumi.ResourceOptions(
+                parent=self, provider=provider, depends_on=list(depends_on), deleted_with=server
+            )
+
+        for short, role, account, text in (
+            ("consumption", CONSUMPTION_ROLE, CONSUMPTION_ACCOUNT, consumption_policy(catalogue, config_from_git)),
+            ("entry", ENTRY_ROLE, ENTRY_ACCOUNT, entry_policy(catalogue, config_from_git)),
+        ):
+            policy = vault.Policy(f"{name}-{short}", name=role, policy=text, opts=here())
+            vault.kubernetes.AuthBackendRole(
+                f"{name}-{short}",
+                backend="kubernetes",
+                role_name=role,
+                bound_service_account_names=[account],
+                bound_service_account_namespaces=[ENGINE_NAMESPACE],
+                audience=AUDIENCE,
+                token_policies=[policy.name],
+                token_no_default_policy=True,
+                token_ttl=_TOKEN_SECONDS,
+                token_max_ttl=_TOKEN_SECONDS,
+                opts=here(policy),
+            )
+        self.register_outputs({"roles": [CONSUMPTION_ROLE, ENTRY_ROLE]})

@@ -1,0 +1,239 @@
+"""The loop of layer 5: first values, configuration, delivery to consumers, restarts, status.
+
+RFC-SECOPS-0001 §3.2 (phase 4). It reads no value of a bootstrap secret and no Kubernetes Secret; workloads
+never talk to Vault.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from authority.catalogue import Catalogue, CatalogueSecret, SecretClass, parse_catalogue
+from authority.evidence import Evidence, Finding, Outcome
+from authority.phases import Phase
+from authority.transfer import LostRace, Unavailable
+from engine.config_values import keep_config
+from engine.distribution import Consumer, Delivery, Distribution, newest_version
+from engine.first_write import FirstWrites, Run, State
+from engine.handover_world import digest_key
+from engine.kubernetes_api import Api, ApiRefusedError
+from engine.lease import Lease
+from engine.status import Status
+from engine.trust_store import put
+from engine.vault import Vault, VaultRefusedError
+
+log = logging.getLogger(__name__)
+
+STATUS_CONFIG = "consumption-status"
+LEASE = "secret-authority-consumption"
+_LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "status"}
+
+# Conditions.
+VALUES = "ValuesInVault"
+DELIVERED = "Delivered"
+
+BUSY_SECONDS = 1.0
+QUIET_SECONDS = 2.0
+# A look at every version rests at least so many times its own length, so that it stays a small part of the load.
+REST_FACTOR = 2.0
+# First values and configuration change rarely.
+KEEP_SECONDS = 30.0
+PUBLISH_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the Pulumi program gives: the catalogue and configuration values. Nothing in it is secret."""
+
+    cluster: str
+    catalogue: Catalogue
+    config: dict[str, dict[str, str]]
+
+    @classmethod
+    def read(cls, path: Path) -> Task:
+        """From the JSON file that components/consumption_engine.py writes."""
+        data = json.loads(path.read_text())
+        return cls(data["cluster"], parse_catalogue(data["catalogue"], "catalogue"), data["config"])
+
+    @property
+    def consumers(self) -> list[Consumer]:
+        return [
+            Consumer(secret.name, consumer.namespace, consumer.secret, secret.vault.mount, secret.vault.path)
+            for secret in self.catalogue
+            for consumer in secret.consumers
+        ]
+
+
+class ConsumptionEngine:
+    """One engine. `run` returns when it is stopped or has lost its lease."""
+
+    def __init__(self, task: Task, api: Api, vault: Vault, namespace: str, run_name: str, status: Status) -> None:
+        self._task, self._api, self._vault = task, api, vault
+        self._namespace, self._run_name, self._status = namespace, run_name, status
+        self._lease = Lease(api, namespace, LEASE, run_name)
+        self._distribution = Distribution(api, vault)
+        self._stop = threading.Event()
+        self._kept_at: float | None = None
+        self._published: tuple[float, object] = (0.0, None)
+        self._waiting: dict[str, str] = {}
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def run(self) -> int:
+        """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
+        held = False
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            try:
+                if not self._lease.hold():
+                    if held:
+                        log.error("another engine holds the lease; this one ends")
+                        return 1
+                    self._status.ticked()
+                    self._stop.wait(QUIET_SECONDS)
+                    continue
+                held = True
+            except Unavailable as error:
+                log.warning("the lease cannot be renewed: %s", error)
+            quiet = self.round()
+            self._status.ticked()
+            took = time.monotonic() - begun
+            self._status.number("round_seconds", took)
+            self._stop.wait(max(QUIET_SECONDS if quiet else BUSY_SECONDS, REST_FACTOR * took))
+        if held:
+            try:
+                self._lease.release()
+            except (Unavailable, LostRace):
+                log.info("the lease was not given back; it ends by itself")
+        return 0
+
+    def round(self) -> bool:
+        """One round; True when nothing is left to do."""
+        parts: tuple[tuple[str, Callable[[], bool]], ...] = (
+            (VALUES, self._keep_values),
+            (DELIVERED, self._deliver),
+        )
+        quiet = True
+        for name, part in parts:
+            try:
+                quiet = part() and quiet
+            except (Unavailable, LostRace) as error:
+                self._failed(name, f"waiting: {error}")
+                quiet = False
+            except (VaultRefusedError, ApiRefusedError, LookupError, ValueError) as error:
+                log.error("%s: %s", name, error)
+                self._failed(name, str(error))
+                quiet = False
+        return quiet
+
+    def _failed(self, name: str, message: str) -> None:
+        self._status.set(name, False, message)
+        if name == DELIVERED:
+            self._publish([], force=False)
+            # Vault may be sealed or away: the stores are to try again as soon as it is back.
+            try:
+                self._distribution.look_at_stores(self._namespaces)
+            except (Unavailable, LostRace, ApiRefusedError) as error:
+                log.warning("the stores cannot be looked at: %s", error)
+
+    @property
+    def _namespaces(self) -> list[str]:
+        return sorted({consumer.namespace for consumer in self._task.consumers})
+
+    def _keep_values(self) -> bool:
+        """First values on record, configuration as Git says. Looked at now and then, and while one is missing."""
+        due = self._kept_at is None or time.monotonic() - self._kept_at >= KEEP_SECONDS
+        if not due and not self._waiting:
+            return True
+        writes = FirstWrites(self._vault, digest_key(self._vault), Run(self._task.cluster, self._run_name))
+        waiting: dict[str, str] = {}
+        for secret in self._task.catalogue:
+            if secret.secret_class is SecretClass.CONFIG:
+                state = self._keep_configuration(secret)
+            elif secret.secret_class in (SecretClass.INTERNAL, SecretClass.EXTERNAL):
+                state = writes.keep(secret)
+            else:
+                continue  # a bootstrap secret: the handover is its first write
+            if state is not State.ON_RECORD:
+                waiting[secret.name] = _what_is_missing(secret, state)
+        self._waiting, self._kept_at = waiting, time.monotonic()
+        self._status.number("secrets_without_value", len(waiting))
+        self._status.set(VALUES, True, "; ".join(waiting.values()))
+        return True
+
+    def _keep_configuration(self, secret: CatalogueSecret) -> State:
+        values = self._task.config.get(secret.name)
+        if values is None:
+            entered = newest_version(self._vault, secret.vault.mount, secret.vault.path)
+            return State.ON_RECORD if entered.number else State.NOT_ENTERED
+        if keep_config(self._vault, secret, values):
+            log.info("%s: configuration of Git written to %s", secret.name, secret.vault)
+        return State.ON_RECORD
+
+    def _deliver(self) -> bool:
+        deliveries = self._distribution.deliver(self._task.consumers)
+        open_ones = [d for d in deliveries if d.problem and d.consumer.secret not in self._waiting]
+        if any(d.problem for d in deliveries):
+            self._distribution.look_at_stores(self._namespaces)
+        for workload in self._distribution.restart(deliveries):
+            log.info("restarted %s: a Secret that it uses has a new value", workload)
+        done = sum(1 for delivery in deliveries if not delivery.problem)
+        self._status.number("consumers", len(deliveries))
+        self._status.number("consumers_with_newest_version", done)
+        first = next((f"; {d.consumer}: {d.problem}" for d in open_ones), "")
+        self._status.set(DELIVERED, not open_ones, f"{done} of {len(deliveries)} consumer Secrets are current{first}")
+        self._publish(deliveries, force=bool(open_ones))
+        return not open_ones
+
+    def _publish(self, deliveries: list[Delivery], force: bool) -> None:
+        """Status and evidence as a ConfigMap; at once when something has changed, else now and then."""
+        findings = findings_of(deliveries, self._waiting)
+        shown = (findings, tuple(sorted(self._waiting.items())), json.dumps(self._status.as_dict(), sort_keys=True))
+        now = time.monotonic()
+        if not force and shown == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
+            return
+        data = {
+            "conditions": shown[2],
+            "waiting": json.dumps(self._waiting, sort_keys=True),
+            "versions": json.dumps({str(d.consumer): d.version.number for d in deliveries}, sort_keys=True),
+        }
+        if deliveries:
+            evidence = Evidence(Phase.CONSUMPTION, "", datetime.now(UTC), findings)
+            data["evidence"] = evidence.to_json()
+        try:
+            put(self._api, "configmaps", self._namespace, STATUS_CONFIG, {"data": data}, _LABELS)
+            self._published = (now, shown)
+        except (Unavailable, LostRace) as error:
+            log.warning("the status cannot be published: %s", error)
+
+
+def findings_of(deliveries: Iterable[Delivery], waiting: dict[str, str]) -> tuple[Finding, ...]:
+    """One finding for each secret with consumers; a secret that waits for its first value has none."""
+    by_secret: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        by_secret.setdefault(delivery.consumer.secret, []).append(delivery)
+    found: list[Finding] = []
+    for secret, mine in by_secret.items():
+        if secret in waiting:
+            continue
+        problems = [f"{delivery.consumer}: {delivery.problem}" for delivery in mine if delivery.problem]
+        if problems:
+            found.append(Finding(secret, Outcome.NOT_CONSUMED, "; ".join(problems)))
+        else:
+            where = ", ".join(f"{d.consumer} version {d.version.number}" for d in mine)
+            found.append(Finding(secret, Outcome.MATCHES, where))
+    return tuple(found)
+
+
+def _what_is_missing(secret: CatalogueSecret, state: State) -> str:
+    if state is State.NOT_ENTERED:
+        return f"{secret.name} is not entered yet: run `secret-authority enter {secret.name}`"
+    return f"{secret.name}: {state}"

@@ -1,0 +1,233 @@
+"""Brings a new version in Vault to its consumers within seconds, and restarts the workloads that ask for it.
+
+Vault's version numbers are metadata; no value is read here, and no Secret. For each consumer the number is
+written as an annotation on its ExternalSecret, which makes External Secrets read Vault at once. Whether it
+has done so is seen in the ExternalSecret's status. All of it is in the cluster's objects, so a restart of
+this program loses nothing.
+
+Upstream: external-secrets v0.20 refreshes an ExternalSecret when its labels or annotations change, and
+writes a hash of them to status.syncedResourceVersion after a successful refresh.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from engine.kubernetes_api import Api, Object
+from engine.vault import Vault
+
+MANAGER = "secret-authority-consumption"
+VERSION = "secret-authority.dev/vault-version"
+SYNCED_BEFORE = "secret-authority.dev/synced-before"
+NUDGED = "secret-authority.dev/nudged"
+RESTART_ON_CHANGE = "secret-authority.dev/restart-on-change"
+SECRET_VERSIONS = "secret-authority.dev/secret-versions"
+ESO = "apis/external-secrets.io/v1"
+WORKLOADS = ("deployments", "statefulsets", "daemonsets")
+# After a failure External Secrets waits up to seven minutes; it is asked again this often.
+NUDGE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """A consumer Secret, and the Vault path that it comes from. The ExternalSecret has the Secret's name."""
+
+    secret: str
+    namespace: str
+    name: str
+    mount: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Version:
+    """The newest version at a Vault path; `number` 0 means that nothing was written yet."""
+
+    number: int
+    written: datetime | None = None
+    deleted: bool = False
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a consumer stands. `problem` is empty when its Secret has the newest version."""
+
+    consumer: Consumer
+    version: Version
+    problem: str = ""
+
+
+def newest_version(vault: Vault, mount: str, path: str) -> Version:
+    """The newest version of a KV v2 path, from its metadata."""
+    data = (vault.read(f"{mount}/metadata/{path}") or {}).get("data") or {}
+    number = int(data.get("current_version") or 0)
+    if not number:
+        return Version(0)
+    details = (data.get("versions") or {}).get(str(number)) or {}
+    gone = bool(details.get("destroyed")) or bool(details.get("deletion_time"))
+    return Version(number, _time(details.get("created_time")), gone)
+
+
+def ask_for(api: Api, found: Object, version: int) -> None:
+    """Make External Secrets read Vault now, for this version of the value."""
+    metadata = found["metadata"]
+    before = (found.get("status") or {}).get("syncedResourceVersion") or "never"
+    path = f"{ESO}/namespaces/{metadata['namespace']}/externalsecrets/{metadata['name']}"
+    _annotate(api, path, {VERSION: str(version), SYNCED_BEFORE: before}, metadata["resourceVersion"])
+
+
+def has(found: Object, version: int) -> str:
+    """Empty when the ExternalSecret has brought this version to its Secret, else what is missing."""
+    annotations = found["metadata"].get("annotations") or {}
+    status = found.get("status") or {}
+    if annotations.get(VERSION) != str(version):
+        return f"version {version} is not asked for yet"
+    ready = _condition(status)
+    if ready.get("status") != "True":
+        return ready.get("message") or "External Secrets has not looked at it yet"
+    if status.get("syncedResourceVersion", "") in ("", annotations.get(SYNCED_BEFORE)):
+        return f"version {version} is on its way"
+    return ""
+
+
+class Distribution:
+    """Looks at every consumer and does what is missing. Keeps nothing but the times of its last nudges."""
+
+    def __init__(self, api: Api, vault: Vault) -> None:
+        self._api, self._vault = api, vault
+        self._nudged: dict[str, float] = {}
+
+    def deliver(self, consumers: Iterable[Consumer]) -> list[Delivery]:
+        """Ask for the newest version wherever it is not asked for; says how each consumer stands."""
+        wanted = list(consumers)
+        versions = {
+            place: newest_version(self._vault, *place) for place in dict.fromkeys((c.mount, c.path) for c in wanted)
+        }
+        objects = {
+            (namespace, found["metadata"]["name"]): found
+            for namespace in sorted({consumer.namespace for consumer in wanted})
+            for found in self._api.list(f"{ESO}/namespaces/{namespace}/externalsecrets")
+        }
+        return [
+            self._one(
+                consumer, versions[consumer.mount, consumer.path], objects.get((consumer.namespace, consumer.name))
+            )
+            for consumer in wanted
+        ]
+
+    def _one(self, consumer: Consumer, version: Version, found: Object | None) -> Delivery:
+        if found is None:
+            return Delivery(consumer, version, "there is no ExternalSecret")
+        if not version.number:
+            return Delivery(consumer, version, "Vault has no value yet")
+        if version.deleted:
+            return Delivery(
+                consumer, version, f"version {version.number} in Vault is deleted; the Secret stays as it is"
+            )
+        annotations = found["metadata"].get("annotations") or {}
+        problem = has(found, version.number)
+        if problem and annotations.get(VERSION) != str(version.number):
+            ask_for(self._api, found, version.number)
+        elif problem and _condition(found.get("status") or {}).get("status") == "False":
+            self._nudge(f"{ESO}/namespaces/{consumer.namespace}/externalsecrets/{consumer.name}")
+        return Delivery(consumer, version, problem)
+
+    def look_at_stores(self, namespaces: Iterable[str]) -> None:
+        """A store that could not log in is tried again: while it is not ready, External Secrets asks nothing of it."""
+        for namespace in namespaces:
+            for store in self._api.list(f"{ESO}/namespaces/{namespace}/secretstores"):
+                if _condition(store.get("status") or {}).get("status") == "False":
+                    self._nudge(f"{ESO}/namespaces/{namespace}/secretstores/{store['metadata']['name']}")
+
+    def _nudge(self, path: str) -> None:
+        now = time.monotonic()
+        if now - self._nudged.get(path, -NUDGE_SECONDS) < NUDGE_SECONDS:
+            return
+        self._nudged[path] = now
+        _annotate(self._api, path, {NUDGED: str(int(time.time()))})
+
+    def restart(self, deliveries: Iterable[Delivery]) -> list[str]:
+        """Restart what asks for it and uses a Secret whose value has changed. Returns what was restarted."""
+        by_namespace: dict[str, dict[str, Delivery]] = {}
+        for delivery in deliveries:
+            by_namespace.setdefault(delivery.consumer.namespace, {})[delivery.consumer.name] = delivery
+        restarted: list[str] = []
+        for namespace, mine in by_namespace.items():
+            for kind in WORKLOADS:
+                for workload in self._api.list(f"apis/apps/v1/namespaces/{namespace}/{kind}"):
+                    if self._restart_one(kind, workload, mine):
+                        restarted.append(f"{kind} {namespace}/{workload['metadata']['name']}")
+        return restarted
+
+    def _restart_one(self, kind: str, workload: Object, deliveries: Mapping[str, Delivery]) -> bool:
+        metadata = workload["metadata"]
+        annotations = metadata.get("annotations") or {}
+        if annotations.get(RESTART_ON_CHANGE) != "true":
+            return False
+        used = [
+            deliveries[name]
+            for name in sorted(used_secrets(workload["spec"]["template"]["spec"]))
+            if name in deliveries
+        ]
+        # All of its Secrets have arrived first, so that one restart serves all of them.
+        if not used or any(delivery.problem for delivery in used):
+            return False
+        now = ",".join(f"{delivery.consumer.name}={delivery.version.number}" for delivery in used)
+        before = annotations.get(SECRET_VERSIONS)
+        if before == now:
+            return False
+        made = _time(metadata["creationTimestamp"])
+        changed = before is not None or any(d.version.written and made and d.version.written > made for d in used)
+        patch: dict[str, Any] = {
+            "metadata": {"annotations": {SECRET_VERSIONS: now}, "resourceVersion": metadata["resourceVersion"]}
+        }
+        if changed:
+            patch["spec"] = {"template": {"metadata": {"annotations": {SECRET_VERSIONS: now}}}}
+        path = f"apis/apps/v1/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}"
+        self._api.merge(f"{path}?fieldManager={MANAGER}", patch)
+        return changed
+
+
+def used_secrets(pod: Mapping[str, Any]) -> set[str]:
+    """The names of the Secrets that a pod uses: volumes, projected volumes, environment."""
+    found: set[str] = set()
+    for volume in pod.get("volumes") or []:
+        found.add((volume.get("secret") or {}).get("secretName", ""))
+        for source in (volume.get("projected") or {}).get("sources") or []:
+            found.add((source.get("secret") or {}).get("name", ""))
+    for container in [*(pod.get("containers") or []), *(pod.get("initContainers") or [])]:
+        for entry in container.get("env") or []:
+            found.add(((entry.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name", ""))
+        for entry in container.get("envFrom") or []:
+            found.add((entry.get("secretRef") or {}).get("name", ""))
+    return found - {""}
+
+
+def _annotate(api: Api, path: str, annotations: Mapping[str, str], resource_version: str | None = None) -> None:
+    metadata: dict[str, Any] = {"annotations": dict(annotations)}
+    if resource_version:
+        metadata["resourceVersion"] = resource_version
+    api.merge(f"{path}?fieldManager={MANAGER}", {"metadata": metadata})
+
+
+def _condition(status: Mapping[str, Any]) -> Mapping[str, str]:
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "Ready":
+            found: Mapping[str, str] = condition
+            return found
+    return {}
+
+
+def _time(text: str | None) -> datetime | None:
+    """A time of the Kubernetes or the Vault API; Vault writes up to nine digits of a second, Python reads six."""
+    if not text:
+        return None
+    head, _, rest = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{head}.{(rest + '000000')[:6]}+00:00")
