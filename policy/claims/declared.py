@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from policy.world import World
 
 # Systems whose resources stand in a Pulumi stack, so that a declaration can be held against them.
-VISIBLE_IN_STACK = frozenset({System.EXTERNAL_SECRETS, System.PUSH_SECRET, System.PULUMI, System.GENERATOR})
+VISIBLE_IN_STACK = frozenset({System.EXTERNAL_SECRETS, System.PUSH_SECRET, System.GENERATOR})
 
 
 def declared_claims(world: World) -> list[tuple[Claim, Layer]]:
@@ -30,7 +30,8 @@ def declared_claims(world: World) -> list[tuple[Claim, Layer]]:
 
 def localise(claim: Claim, world: World) -> Claim:
     """Layer components call the one Vault of a cluster by the cluster's name; so do the identities of a stack."""
-    return replace(claim, place=_localise(claim.place, world))
+    source = _localise(claim.source, world) if claim.source is not None else None
+    return replace(claim, place=_localise(claim.place, world), source=source)
 
 
 def _localise(place: Place, world: World) -> Place:

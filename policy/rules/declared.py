@@ -22,6 +22,9 @@ def declared_claims_hold(world: World) -> Iterator[Report]:
     for layer in world.layers:
         for broken in layer.broken:
             yield about(layer.resource, f"declares a claim that cannot be read: {broken}")
+    if world.phase is not None and world.phase < Phase.CONSUMPTION:
+        # What External Secrets will do is declared from the start, and done in the last phase.
+        return
     for claim, layer in declared:
         if claim.claimant.system not in VISIBLE_IN_STACK:
             continue
@@ -39,11 +42,22 @@ def declared_claims_hold(world: World) -> Iterator[Report]:
                 f"declares that {claim.claimant} holds {claim.keys} of {claim.place}, but it holds {seen[0].keys}",
                 str(claim.place),
             )
+        elif claim.source is not None and all(other.source not in (claim.source, None) for other in seen):
+            yield about(
+                layer.resource,
+                f"declares that {claim.place} is filled from {claim.source}, but {seen[0].claimant} fills it from "
+                f"{seen[0].source}",
+                str(claim.place),
+            )
+    if not declared:
+        return
     said = {(claim.claimant.system, claim.place) for claim, _ in declared}
-    inside = {layer.resource.where.urn: layer for layer in world.layers if layer.claims}
+    inside = {layer.resource.where.urn: layer for layer in world.layers}
     for claim, resource in world.observed:
+        if claim.claimant.system not in VISIBLE_IN_STACK or (claim.claimant.system, claim.place) in said:
+            continue
         owner = next((inside[p.where.urn] for p in world.ancestors(resource) if p.where.urn in inside), None)
-        if owner and claim.claimant.system in VISIBLE_IN_STACK and (claim.claimant.system, claim.place) not in said:
+        if owner is not None:
             yield about(
                 resource,
                 f"holds {claim.place}, which its layer {owner.name} does not declare. Add it to the catalogue",

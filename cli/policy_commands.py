@@ -28,7 +28,7 @@ OK, VIOLATIONS, BAD_INPUT = 0, 1, 2
 def register(subparsers: Any) -> None:
     """Add the command `policy` with its verbs."""
     command = subparsers.add_parser("policy", help="check that two systems never hold authority over one secret")
-    verbs = command.add_subparsers(dest="verb", required=True)
+    verbs = command.add_subparsers(dest="policy_verb", required=True, metavar="VERB")
     run = verbs.add_parser("check", help="check a Git tree or a Pulumi state")
     what = run.add_mutually_exclusive_group(required=True)
     what.add_argument("path", nargs="?", type=Path, help="folder with a checkout of the repository")
@@ -87,9 +87,7 @@ def run_pack_config(options: argparse.Namespace) -> int:
     except InvalidInputError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
-    shared = settings.model_dump(
-        mode="json", by_alias=True, exclude_unset=True, exclude={"levels", "today", "entries"}
-    )
+    shared = settings.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"levels", "today", "entries"})
     document = {}
     for rule in BY_ID.values():
         level = settings.levels.get(rule.id)

@@ -1,0 +1,79 @@
+"""Declarations of layer components against what the resources of the stack do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.policy.cases import ORDERS, catalogue, claim, external, plain, store
+from tests.policy.stacks import R, component, verdicts
+
+SOURCE = {"kind": "vault", "parts": ["dev", "platform-data", "pg/orders"]}
+
+
+def consumption(*claims: dict[str, Any], phase: int = 4) -> R:
+    return component("Consumption", claims=list(claims), phase=phase)
+
+
+def declared(**more: Any) -> dict[str, Any]:
+    return claim("EXTERNAL_SECRETS", "ExternalSecret orders/db of secret orders-db", ["dev", "orders", "db"], **more)
+
+
+def inside(resource: R) -> R:
+    return R(resource.token, resource.name, resource.props, parent="consumption")
+
+
+def test_a_true_declaration_is_counted_once() -> None:
+    stack = [consumption(declared(source=SOURCE)), store("orders"), inside(external("orders/db", "pg/orders"))]
+    found = verdicts(stack)
+    assert "declared-claims" not in found
+    assert "single-authority" not in found
+
+
+def test_a_source_that_is_another_one_is_a_lie() -> None:
+    stack = [consumption(declared(source=SOURCE)), store("orders"), inside(external("orders/db", "pg/other"))]
+    (message,) = verdicts(stack)["declared-claims"]
+    assert "is filled from Vault platform-data/pg/orders, but ExternalSecret orders/db" in message
+
+
+def test_keys_that_are_other_ones_are_a_lie() -> None:
+    merged = external("orders/db", "pg/orders", ["user"], creationPolicy="Merge")
+    (message,) = verdicts([consumption(declared(keys=["password"])), store("orders"), inside(merged)])[
+        "declared-claims"
+    ]
+    assert "holds password of Secret orders/db" in message
+    assert "but it holds user" in message
+
+
+def test_an_undeclared_deed_of_a_layer_is_found_and_a_strangers_is_not() -> None:
+    more = [inside(external("orders/more", "pg/orders")), external("stranger/x", "pg/stranger")]
+    stack = [consumption(declared()), store("orders"), inside(external("orders/db", "pg/orders")), *more]
+    (message,) = verdicts(stack)["declared-claims"]
+    assert "ExternalSecret orders/more" in message
+    assert "does not declare" in message
+
+
+def test_what_the_last_phase_will_do_is_no_lie_before() -> None:
+    assert "declared-claims" not in verdicts([consumption(declared(), phase=2)])
+
+
+def test_a_claim_that_cannot_be_read_is_found() -> None:
+    (message,) = verdicts([consumption({"system": "NOBODY"})])["declared-claims"]
+    assert "claims[0]" in message
+
+
+def test_gits_declared_claim_meets_what_the_stack_does() -> None:
+    git = claim("GIT", "clusters/dev/bootstrap/db.yaml", ["dev", "platform", "db"])
+    stack = [component("BootstrapSecrets", claims=[git], phase=2), plain("platform/db")]
+    (message,) = verdicts(stack)["single-authority"]
+    assert "clusters/dev/bootstrap/db.yaml" in message
+    assert "Secret platform/db of resource secret-platform-db" in message
+
+
+def test_the_catalogue_speaks_where_no_claims_are_declared() -> None:
+    stack = [
+        component("BootstrapSecrets", catalogue=catalogue(ORDERS), claims=[], phase=2),
+        plain("platform/orders-db"),
+    ]
+    (message,) = verdicts(stack)["single-authority"]
+    assert "catalogue entry orders-db" in message
+    assert "(secret orders-db)" in message
