@@ -23,6 +23,7 @@ from components.phase_record import phase_record
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
 from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings import read_settings
+from components.stack_record import admitted_kubeconfig
 from components.vault_settings import read_vault_settings
 from repository.intent import read_intent
 
@@ -33,6 +34,7 @@ def build() -> None:
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
     admit(cluster.reached, settings.phase)
+    kubeconfig = admitted_kubeconfig(settings)
     config = read_consumption(settings, intent)
 
     root = RootOfTrust("root-of-trust", RootOfTrustArgs(settings, intent, cluster))
@@ -41,7 +43,7 @@ def build() -> None:
     if settings.phase >= Phase.GITOPS:
         provider = k8s.Provider(
             "cluster",
-            kubeconfig=str(settings.kubeconfig),
+            kubeconfig=kubeconfig,
             context=settings.context,
             enable_server_side_apply=True,
             # Records keep their creation time when their text changes: it is the ledger's "since".

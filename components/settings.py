@@ -92,7 +92,7 @@ def read_settings() -> Settings:
         repository_ca=ca,
         namespaces_path=config.get("namespacesPath") or f"clusters/{cluster}/namespaces",
         kubeconfig=kubeconfig,
-        context=config.get("context"),
+        context=config.get("context") or None,
         manifests=manifests,
         engine_image=image,
         ready_timeout_seconds=config.get_int("readyTimeoutSeconds") or 300,
