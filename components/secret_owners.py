@@ -87,5 +87,5 @@ def _secrets_of(api: kubernetes.client.CoreV1Api, namespace: str) -> list[dict[s
     answer = api.list_namespaced_secret(
         namespace, _headers={"Accept": _METADATA_ONLY}, _preload_content=False, _request_timeout=_TIMEOUT
     )
-    items: list[dict[str, Any]] = json.loads(answer.data)["items"]
+    items: list[dict[str, Any]] = json.loads(answer.data)["items"] or []  # null for none
     return items
