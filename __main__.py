@@ -45,6 +45,8 @@ def build() -> None:
             "cluster",
             kubeconfig=kubeconfig,
             context=settings.context,
+            # The cluster is known by its name: another path to it, or its rebuilt successor, replaces nothing.
+            cluster_identifier=settings.layout.cluster,
             enable_server_side_apply=True,
             # Records keep their creation time when their text changes: it is the ledger's "since".
             enable_config_map_mutable=True,
@@ -52,13 +54,13 @@ def build() -> None:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[root])
         recipient = intent.trust.cluster(intent.layout.cluster).recipient
         gitops = GitOps("gitops", GitOpsArgs(settings, root, recipient), here)
-        record = phase_record(Phase.GITOPS, gitops, [gitops.namespaces], gitops.evidence)
+        record = phase_record(Phase.GITOPS, gitops, [gitops.namespaces])
         evidence["gitops"] = gitops.evidence
 
     if settings.phase >= Phase.BOOTSTRAP:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[gitops, record])
-        bootstrap = BootstrapSecrets("bootstrap", BootstrapSecretsArgs(settings, intent, gitops), here)
-        record = phase_record(Phase.BOOTSTRAP, bootstrap, [bootstrap.job], bootstrap.evidence)
+        bootstrap = BootstrapSecrets("bootstrap", BootstrapSecretsArgs(settings, intent, cluster, gitops), here)
+        record = phase_record(Phase.BOOTSTRAP, bootstrap, [bootstrap.job])
         evidence["bootstrap"] = bootstrap.evidence
 
     if settings.phase >= Phase.RUNTIME_AUTHORITY:

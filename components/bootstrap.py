@@ -19,6 +19,7 @@ from authority.encoding import encode_claim
 from authority.evidence import Evidence
 from authority.phases import Phase
 from components.bootstrap_guard import BootstrapGuard
+from components.cluster_state import ClusterState
 from components.failure_reports import report_job
 from components.gitops import SOURCE, GitOps, bind_role, kustomization, reconciler, reporting
 from components.names import (
@@ -40,10 +41,11 @@ EVIDENCE = "bootstrap-evidence"
 
 @dataclass(frozen=True)
 class BootstrapSecretsArgs:
-    """`intent` is the checked intent of Git; `gitops` is the layer below."""
+    """`intent` is the checked intent of Git; `cluster` what was seen of the cluster; `gitops` the layer below."""
 
     settings: Settings
     intent: Intent
+    cluster: ClusterState
     gitops: GitOps
 
 
@@ -65,14 +67,9 @@ class BootstrapSecrets(pulumi.ComponentResource):
         guard = BootstrapGuard(f"{name}-guard", self._targets, pulumi.ResourceOptions(parent=self))
         applied = self._kustomizations([guard])
         self.job = self._evidence_job(applied)
-        published = k8s.core.v1.ConfigMap.get(
-            f"{name}-evidence",
-            self.job.id.apply(lambda _: f"{ENGINE_NAMESPACE}/{EVIDENCE}"),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=[self.job]),
-        )
         self.claims = pulumi.Output.from_input([encode_claim(claim) for claim in args.intent.claims])
         self.phase = pulumi.Output.from_input(args.settings.phase.value)
-        self.evidence = published.data.apply(_summary)
+        self.evidence = self._published_evidence()
         self.register_outputs(
             {
                 "claims": self.claims,
@@ -176,6 +173,17 @@ class BootstrapSecrets(pulumi.ComponentResource):
             },
             opts=self._opts(*applied, *rights, hooks=reporting(report_job(settings, ENGINE_NAMESPACE))),
         )
+
+    def _published_evidence(self) -> pulumi.Output[str]:
+        if not self._args.cluster.reachable:
+            # A preview without a cluster: reading would fail it.
+            return pulumi.Output.from_input("not known: the cluster does not answer")
+        published = k8s.core.v1.ConfigMap.get(
+            f"{self._name}-evidence",
+            self.job.id.apply(lambda _: f"{ENGINE_NAMESPACE}/{EVIDENCE}"),
+            opts=self._opts(self.job),
+        )
+        return published.data.apply(_summary)
 
     def _evidence_rights(self) -> list[pulumi.Resource]:
         """The Job may read the Secrets of the catalogue by name, Flux's two objects, and write its ConfigMap."""

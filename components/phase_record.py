@@ -9,9 +9,7 @@ from authority.phases import Phase
 from components.names import ENGINE_NAMESPACE, MANAGED_BY, PHASE_LABEL
 
 
-def phase_record(
-    phase: Phase, parent: pulumi.Resource, shown_by: list[pulumi.Resource], evidence: pulumi.Input[str]
-) -> k8s.core.v1.ConfigMap:
+def phase_record(phase: Phase, parent: pulumi.Resource, shown_by: list[pulumi.Resource]) -> k8s.core.v1.ConfigMap:
     """Write the record once the resources in `shown_by` have shown that the phase's layer works."""
     return k8s.core.v1.ConfigMap(
         f"phase-{phase.value}",
@@ -20,6 +18,6 @@ def phase_record(
             "namespace": ENGINE_NAMESPACE,
             "labels": {**MANAGED_BY, PHASE_LABEL: str(phase.value)},
         },
-        data={"phase": phase.title, "authority": phase.authority.value, "evidence": evidence},
+        data={"phase": phase.title, "authority": phase.authority.value},
         opts=pulumi.ResourceOptions(parent=parent, depends_on=shown_by),
     )

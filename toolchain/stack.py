@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -35,6 +36,8 @@ class LocalStack:
         self.state = home / "secret-authority" / name
         self.fleet = self.state / "fleet"
         self.root_identity = self.state / "root.age"
+        # Set by `cluster`.
+        self.engine_image = ""
         self.spent: dict[str, float] = {}
 
     @property
@@ -74,6 +77,7 @@ class LocalStack:
         with self._timed("images"):
             self._toolchain("images", "import", "--name", self.name)
             image = self._toolchain("images", "engine", "--name", self.name)
+            self.engine_image = image.strip()
             _write(CHECKOUT / ".tools/engine-image", image)
         with self._timed("Git repository"):
             self._toolchain("gitserver", "start", "--name", self.name)
@@ -94,8 +98,13 @@ class LocalStack:
     ) -> subprocess.CompletedProcess[str]:
         """Run pulumi on the stack. `config` sets values for this run only. Does not raise on failure."""
         settings = [f"--config={key}={value}" for key, value in (config or {}).items()]
+        config_file = self.config_file
+        if settings:
+            # Pulumi writes such values into the file, so that run gets a file of its own.
+            config_file = self.state / "one-run.yaml"
+            shutil.copyfile(self.config_file, config_file)
         return subprocess.run(
-            ["pulumi", *arguments, "--stack", self.name, "--config-file", str(self.config_file), *settings],
+            ["pulumi", *arguments, "--stack", self.name, "--config-file", str(config_file), *settings],
             cwd=CHECKOUT,
             env={**os.environ, **self.environment(root=root)},
             text=True,
@@ -107,9 +116,18 @@ class LocalStack:
 
     def up(self, *, root: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
         """`pulumi up`, preview first. The first run needs the root holder; later ones do not."""
+        self.release_dead_lock()
         arguments = ["up", "--yes", "--non-interactive", "--suppress-progress"]
         with self._timed("pulumi up"):
             return self.pulumi(*arguments, root=root, **more)
+
+    def release_dead_lock(self) -> None:
+        """Cancel an update whose `pulumi` was killed on this machine. A living one keeps its lock."""
+        locks = [json.loads(file.read_text()) for file in self.state.glob(f".pulumi/locks/*/*/{self.name}/*.json")]
+        here = socket.gethostname()
+        if locks and all(lock["hostname"] == here and not _runs_pulumi(int(lock["pid"])) for lock in locks):
+            print("releasing the lock of an update that was killed", file=sys.stderr, flush=True)
+            self._in_state("cancel", "--yes", "--stack", self.name)
 
     def down(self) -> None:
         """Take away the node and everything of the stack, the example's root identity too."""
@@ -130,8 +148,12 @@ class LocalStack:
         subprocess.run([*make, "--cluster", self.name], cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
         # In the state's folder, because Pulumi writes its salt into the configuration that lies where it runs.
         shutil.copyfile(CHECKOUT / "Pulumi.yaml", self.state / "Pulumi.yaml")
+        self._in_state("stack", "select", "--create", self.name)
+
+    def _in_state(self, *arguments: str) -> None:
+        """Run a command of pulumi that is about the stack, not about the program. Raises SystemExit on failure."""
         done = subprocess.run(
-            ["pulumi", "stack", "select", "--create", self.name, "--non-interactive"],
+            ["pulumi", *arguments, "--non-interactive"],
             cwd=self.state,
             env={**os.environ, **self.environment()},
             text=True,
@@ -139,7 +161,7 @@ class LocalStack:
             capture_output=True,
         )
         if done.returncode:
-            raise SystemExit(f"pulumi could not make the stack {self.name}:\n{done.stdout}{done.stderr}")
+            raise SystemExit(f"pulumi {arguments[0]} failed for the stack {self.name}:\n{done.stdout}{done.stderr}")
 
     def _write_config(self, published: Mapping[str, Any]) -> None:
         text = TEMPLATE.read_text()
@@ -178,6 +200,14 @@ class LocalStack:
             yield
         finally:
             self.spent[step] = self.spent.get(step, 0.0) + time.monotonic() - start
+
+
+def _runs_pulumi(pid: int) -> bool:
+    """Whether the process lives and is pulumi; its number may belong to another program by now."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() == "pulumi"
+    except OSError:
+        return False
 
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:

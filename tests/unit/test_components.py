@@ -92,8 +92,8 @@ def stack(fleet: Fleet) -> Recorder:
         root = RootOfTrust("root", RootOfTrustArgs(chosen, intent, UNREACHABLE))
         recipient = intent.trust.cluster("dev").recipient
         gitops = GitOps("gitops", GitOpsArgs(chosen, root, recipient), pulumi.ResourceOptions(depends_on=[root]))
-        bootstrap = BootstrapSecrets("bootstrap", BootstrapSecretsArgs(chosen, intent, gitops))
-        record = phase_record(Phase.BOOTSTRAP, bootstrap, [bootstrap.job], bootstrap.evidence)
+        bootstrap = BootstrapSecrets("bootstrap", BootstrapSecretsArgs(chosen, intent, ClusterState(True), gitops))
+        record = phase_record(Phase.BOOTSTRAP, bootstrap, [bootstrap.job])
         recorder.claims = bootstrap.claims  # type: ignore[attr-defined]
         return pulumi.Output.all(bootstrap.evidence, record.urn, gitops.evidence)
 
