@@ -68,13 +68,13 @@ def build() -> None:
         vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
         args = RuntimeAuthorityArgs(settings, intent, vault, bootstrap.evidence)
         runtime = RuntimeAuthority("runtime-authority", args, here)
-        record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job], runtime.evidence)
+        record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job])
         evidence["runtimeAuthority"] = runtime.evidence
 
     if settings.phase >= Phase.CONSUMPTION:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime, record])
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
-        phase_record(Phase.CONSUMPTION, consumption, [consumption.job], consumption.evidence)
+        phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
 
     entries = ledger(intent.catalogue, Facts(settings.phase, cluster.since, intent.git_facts()))
