@@ -17,7 +17,7 @@ from authority.catalogue import SecretClass
 from authority.claims import System
 from authority.encoding import encode_claim
 from authority.phases import Phase
-from authority.problems import InvalidInputError, Problem, raise_if_any
+from authority.problems import Problem, raise_if_any
 from components.names import ENGINE_NAMESPACE, MANAGED_BY, layer_type
 from components.settings import HOME, Settings
 from components.vault_configuration import VaultConfiguration
@@ -150,7 +150,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
                 open_session(settings.kubeconfig, settings.context, folder, port, engine_address())
             except VaultSessionError as error:
                 fix = "see the pods of namespace vault and the log of the engine, then run again"
-                raise InvalidInputError([Problem("Vault", "", str(error), fix)]) from None
+                raise pulumi.RunError(f"{error}. Fix: {fix}.") from None
         return f"https://127.0.0.1:{port}"
 
     def _evidence_job(self) -> k8s.batch.v1.Job:

@@ -47,6 +47,9 @@ class VaultSessionError(Exception):
     """The session could not be opened. The message says what did not answer."""
 
 
+_ERRORS = (OSError, urllib3.exceptions.HTTPError, kubernetes.client.ApiException, VaultSessionError)
+
+
 @dataclass(frozen=True)
 class Session:
     """`folder` gets the CA and the token; `engine` is the address whose end is the end of the run."""
@@ -99,11 +102,10 @@ def main() -> int:
     try:
         listener = _listen(session.port)
         threading.Thread(target=_accept, args=(listener, session), daemon=True).start()
-        ca = _bundle(session)
-        _write(folder / CA_FILE, ca)
+        _write(folder / CA_FILE, _bundle(session))
         vault = _vault_pool(folder / CA_FILE)
-        token = _login(session, vault)
-    except (OSError, urllib3.exceptions.HTTPError, kubernetes.client.ApiException, VaultSessionError) as error:
+        token = _first_login(session, vault)
+    except _ERRORS as error:
         print(f"Vault cannot be reached for its configuration: {_words(error)}", flush=True)
         return 1
     _write(folder / TOKEN_FILE, token)
@@ -124,10 +126,22 @@ def main() -> int:
     return 0
 
 
+def _first_login(session: Session, vault: urllib3.PoolManager) -> str:
+    """Log in as soon as Vault takes it: a pod that was unsealed a moment ago is not active yet."""
+    end = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            return _login(session, vault)
+        except _ERRORS:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.5)
+
+
 def _words(error: Exception) -> str:
     if isinstance(error, kubernetes.client.ApiException):
         return f"the API server answered {error.status} {error.reason}"
-    return str(error)
+    return str(error) if isinstance(error, VaultSessionError) else type(error).__name__
 
 
 def _listen(port: int) -> socket.socket:
@@ -156,7 +170,7 @@ def _accept(listener: socket.socket, session: Session) -> None:
 
 def _carry(client: socket.socket, session: Session) -> None:
     """Carry one connection to a Vault pod through the API server. TLS stays between client and Vault."""
-    with contextlib.suppress(OSError, kubernetes.client.ApiException, urllib3.exceptions.HTTPError), client:
+    with contextlib.suppress(*_ERRORS), client:
         api = core_api(Path(session.kubeconfig), session.context)
         forward = portforward(
             api.connect_get_namespaced_pod_portforward, _ready_pod(api), VAULT_NAMESPACE, ports=str(PORT)
@@ -200,7 +214,7 @@ def _vault_pool(ca_file: Path) -> urllib3.PoolManager:
         server_hostname=SERVER_NAME,
         assert_hostname=SERVER_NAME,
         timeout=urllib3.Timeout(connect=5, read=30),
-        retries=urllib3.Retry(total=3, backoff_factor=0.5),
+        retries=False,
     )
 
 
@@ -252,7 +266,7 @@ def reading(session: Session) -> Iterator[tuple[urllib3.PoolManager, str]]:
         _write(folder / CA_FILE, _bundle(session))
         vault = _vault_pool(folder / CA_FILE)
         token = _login(session, vault)
-    except kubernetes.client.ApiException as error:
+    except _ERRORS as error:
         raise VaultSessionError(_words(error)) from None
     try:
         yield vault, token

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ from authority.handover import Done
 from authority.phases import Phase
 from authority.problems import InvalidInputError
 from authority.transfer import LostRace, Unavailable
-from engine.first_configuration import FirstConfiguration, Identities
+from engine.first_configuration import FirstConfiguration, Identities, fingerprint
 from engine.git_view import GitPlaces, GitState, GitView
 from engine.handover_run import Handover, Summary, lines, twice_in_vault
 from engine.handover_world import read_events
@@ -105,10 +106,9 @@ class Engine:
         self._trust = TrustStore(api, settings.namespace, settings.vault_namespace, settings.certificate_names)
         identity: Callable[[], str] = settings.identity_file.read_text
         ca = str(settings.ca_file)
-        seal = SealSettings(
-            settings.shares, settings.threshold, settings.recipients, FirstConfiguration(settings.identities)
-        )
-        store = ClusterSealStore(api, settings.vault_namespace, run_name)
+        first = FirstConfiguration(settings.identities)
+        seal = SealSettings(settings.shares, settings.threshold, settings.recipients, first)
+        store = ClusterSealStore(api, settings.vault_namespace, run_name, fingerprint(first))
         self._seal = Seal([Vault(pod, ca) for pod in settings.pods], store, seal, identity)
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE, str(settings.vault_token_file)))
         self._git = GitView(api, settings.git, identity)
@@ -117,6 +117,7 @@ class Engine:
         self._stop = threading.Event()
         self._looked_at: tuple[str, float] | None = None
         self._events_known = -1
+        self._configuration_looked_at = -math.inf
         self._published: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -166,7 +167,6 @@ class Engine:
                 quiet = False
                 break
             except (VaultRefusedError, ApiRefusedError, SharesError, InvalidInputError, LookupError) as error:
-                log.error("%s: %s", name, error)
                 self._status.set(name, False, str(error))
                 quiet = False
                 break
@@ -196,12 +196,16 @@ class Engine:
         return state.in_service or (state.stage.value == "configured" and state.unsealed * 2 > state.pods)
 
     def _look_at_configuration(self) -> bool:
+        now = time.monotonic()
+        if self._status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS:
+            return True
         mounts = (self._vault.read("sys/mounts") or {}).get("data", {})
         missing = [mount for mount in (DATA_MOUNT, CONFIG_MOUNT) if f"{mount}/" not in mounts]
         if missing:
             self._status.set(CONFIGURED, False, f"not mounted yet: {', '.join(missing)}")
             return False
         self._status.set(CONFIGURED, True)
+        self._configuration_looked_at = now
         strange = unmanaged(self._vault)
         self._status.set(AS_WANTED, not strange, "unmanaged: " + ", ".join(strange) if strange else "")
         self._status.number("unmanaged_configuration", len(strange))

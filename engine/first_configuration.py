@@ -8,6 +8,7 @@ step may be done again.
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,12 @@ class FirstConfiguration:
     kubernetes_ca: str | None = None
     audience: str = "vault"
     token_ttl_seconds: int = 900
+
+
+def fingerprint(wanted: FirstConfiguration) -> str:
+    """Changes when the first configuration does, so that an engine with other policies configures anew."""
+    texts = [policies.engine_policy(), policies.configurator_policy(), policies.auditor_policy(), repr(wanted)]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def configure(root: Vault, wanted: FirstConfiguration) -> None:

@@ -19,6 +19,14 @@ CONFIGURATOR = "secret-authority-configurator"
 AUDITOR = "secret-authority-auditor"
 
 
+# What every token may do with itself.
+_OWN_TOKEN = (("auth/token/lookup-self", "read"), ("auth/token/revoke-self", "update"))
+
+
+def _own_token() -> str:
+    return "".join(_rule(path, capability) for path, capability in _OWN_TOKEN)
+
+
 def _rule(path: str, *capabilities: str) -> str:
     listed = ", ".join(f'"{capability}"' for capability in capabilities)
     return f'path "{path}" {{\n  capabilities = [{listed}]\n}}\n'
@@ -62,6 +70,7 @@ def configurator_policy() -> str:
             _rule(f"sys/policies/acl/{CONSUMER_PREFIX}*", "create", "read", "update", "delete"),
             _rule(f"auth/kubernetes/role/{CONSUMER_PREFIX}*", "create", "read", "update", "delete"),
             _rule("sys/auth", "read"),
+            _own_token(),
         )
     )
 
@@ -73,5 +82,6 @@ def auditor_policy() -> str:
             _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/*", "read"),
             _rule(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}/*", "read", "list"),
             _rule(f"{DATA_MOUNT}/metadata/*", "read", "list"),
+            _own_token(),
         )
     )

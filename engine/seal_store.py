@@ -15,16 +15,20 @@ _LABELS = {"app.kubernetes.io/managed-by": "secret-authority", "secret-authority
 
 
 class ClusterSealStore:
-    """`SealStore` in one namespace. The Secret holds age ciphertext only."""
+    """`SealStore` in one namespace. The Secret holds age ciphertext only.
 
-    def __init__(self, api: Api, namespace: str, run: str) -> None:
-        self._api, self._namespace, self._run = api, namespace, run
+    `configuration` is the fingerprint of the wanted first configuration: while another one is on record, the
+    stage is that before it.
+    """
+
+    def __init__(self, api: Api, namespace: str, run: str, configuration: str) -> None:
+        self._api, self._namespace, self._run, self._configuration = api, namespace, run, configuration
 
     def stage(self) -> Stage:
         record = self._api.get(named("configmaps", self._namespace, INITIALISATION))
         if record is None:
             return Stage.NOTHING
-        if "configured" in (record.get("data") or {}):
+        if (record.get("data") or {}).get("configuration") == self._configuration:
             return Stage.CONFIGURED
         stored = self._api.get(named("secrets", self._namespace, SHARES))
         return Stage.STORED if stored is not None else Stage.CLAIMED
@@ -51,7 +55,8 @@ class ClusterSealStore:
         self._api.create(collection("secrets", self._namespace), body)
 
     def mark_configured(self) -> None:
-        self._api.merge(named("configmaps", self._namespace, INITIALISATION), {"data": {"configured": _now()}})
+        content = {"data": {"configured": _now(), "configuration": self._configuration}}
+        self._api.merge(named("configmaps", self._namespace, INITIALISATION), content)
 
 
 def _now() -> str:

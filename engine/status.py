@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from authority.audit import Event
 from engine.kubernetes_api import Api
 from engine.trust_store import put
+
+log = logging.getLogger(__name__)
 
 STATUS_CONFIG = "runtime-authority-status"
 AUDIT_CONFIG = "audit-trail"
@@ -42,6 +45,8 @@ class Status:
     def set(self, name: str, status: bool, message: str = "") -> None:
         with self._lock:
             old = self._conditions.get(name)
+            if old is None or (old.status, old.message) != (status, message):
+                log.log(logging.INFO if status else logging.WARNING, "%s: %s", name, message or status)
             if old is None or old.status != status:
                 self._conditions[name] = Condition(status, message)
             else:
