@@ -1,0 +1,262 @@
+"""Delivery of new versions and restarts, over an API and a Vault in memory."""
+
+from __future__ import annotations
+
+import copy
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import pytest
+
+from authority.evidence import Outcome
+from authority.transfer import LostRace
+from engine.consumption_loop import findings_of
+from engine.distribution import (
+    NUDGED,
+    RESTART_ON_CHANGE,
+    SECRET_VERSIONS,
+    SYNCED_BEFORE,
+    VERSION,
+    Consumer,
+    Distribution,
+    used_secrets,
+)
+from engine.kubernetes_api import Api
+from engine.vault import Vault
+
+ORDERS = Consumer("orders-db", "shop", "orders-db", "platform-data", "postgres/orders")
+BROKER = Consumer("broker-orders", "shop", "broker", "platform-data", "broker/orders")
+STORES = "apis/external-secrets.io/v1/namespaces/shop/secretstores"
+EXTERNAL_SECRETS = "apis/external-secrets.io/v1/namespaces/shop/externalsecrets"
+DEPLOYMENTS = "apis/apps/v1/namespaces/shop/deployments"
+
+
+class MemoryVault:
+    """Metadata of KV v2 paths. A path that is not there was never written."""
+
+    def __init__(self) -> None:
+        self.paths: dict[str, dict[str, Any]] = {}
+        self.reads = 0
+
+    def write(self, path: str, written: str = "2026-01-01T00:00:00.123456789Z") -> None:
+        entry = self.paths.setdefault(path, {"current_version": 0, "versions": {}})
+        entry["current_version"] += 1
+        details = {"created_time": written, "deletion_time": "", "destroyed": False}
+        entry["versions"][str(entry["current_version"])] = details
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        self.reads += 1
+        assert "/metadata/" in path, "no value is read"
+        found = self.paths.get(path.replace("/metadata/", "/", 1))
+        return {"data": found} if found else None
+
+
+class MemoryApi:
+    """Objects by collection; merge patches with a precondition, as the API server does them."""
+
+    def __init__(self) -> None:
+        self.collections: dict[str, dict[str, Any]] = {}
+        self.patches: list[tuple[str, dict[str, Any]]] = []
+
+    def add(self, collection: str, name: str, **fields: Any) -> dict[str, Any]:
+        body = {"metadata": {"name": name, "namespace": "shop", "resourceVersion": "1"}, **fields}
+        body["metadata"] |= {"creationTimestamp": "2026-02-01T00:00:00Z"}
+        self.collections.setdefault(collection, {})[name] = body
+        return body
+
+    def list(self, path: str, label_selector: str = "") -> list[dict[str, Any]]:
+        assert path.rpartition("/")[2] != "secrets", "no Secret is read"
+        return copy.deepcopy(list(self.collections.get(path, {}).values()))
+
+    def merge(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        path, _, query = path.partition("?")
+        assert query == "fieldManager=secret-authority-consumption"
+        collection, _, name = path.rpartition("/")
+        found = self.collections[collection][name]
+        wanted = body["metadata"].get("resourceVersion")
+        if wanted and wanted != found["metadata"]["resourceVersion"]:
+            raise LostRace(path)
+        self.patches.append((name, body))
+        found["metadata"].setdefault("annotations", {}).update(body["metadata"].get("annotations", {}))
+        template = body.get("spec", {}).get("template")
+        if template:
+            found["spec"]["template"].setdefault("metadata", {}).setdefault("annotations", {}).update(
+                template["metadata"]["annotations"]
+            )
+        found["metadata"]["resourceVersion"] += "1"
+        return found
+
+
+class Site:
+    def __init__(self) -> None:
+        self.api, self.vault = MemoryApi(), MemoryVault()
+        self.distribution = Distribution(cast(Api, self.api), cast(Vault, self.vault))
+        for name in ("orders-db", "broker"):
+            self.api.add(EXTERNAL_SECRETS, name)
+
+    def external_secrets_reads(self, name: str = "orders-db", ready: str = "True", message: str = "") -> None:
+        """What External Secrets does after a change of annotations."""
+        found = self.api.collections[EXTERNAL_SECRETS][name]
+        conditions = [{"type": "Ready", "status": ready, "message": message}]
+        old = found.get("status", {}).get("syncedResourceVersion", "")
+        synced = f"1-{hash(str(found['metadata'].get('annotations')))}" if ready == "True" else old
+        found["status"] = {"conditions": conditions, "syncedResourceVersion": synced}
+
+    def deliver(self, *consumers: Consumer) -> list[str]:
+        return [delivery.problem for delivery in self.distribution.deliver(consumers or (ORDERS,))]
+
+    def restart(self, *consumers: Consumer) -> list[str]:
+        return self.distribution.restart(self.distribution.deliver(consumers or (ORDERS,)))
+
+    def arrive(self, *names: str) -> None:
+        for name in names or ("orders-db",):
+            self.external_secrets_reads(name)
+
+    def workload(self, **annotations: str) -> dict[str, Any]:
+        volumes = [{"secret": {"secretName": "orders-db"}}, {"secret": {"secretName": "broker"}}]
+        made = self.api.add(DEPLOYMENTS, "web", spec={"template": {"spec": {"volumes": volumes, "containers": []}}})
+        made["metadata"]["annotations"] = annotations
+        return made
+
+    def template_annotations(self) -> dict[str, str]:
+        template = self.api.collections[DEPLOYMENTS]["web"]["spec"]["template"]
+        found: dict[str, str] = template.get("metadata", {}).get("annotations", {})
+        return found
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+def test_a_new_version_is_asked_for_once_and_has_arrived_when_it_was_read(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    assert site.deliver() == ["version 1 is not asked for yet"]
+    assert site.deliver() == ["External Secrets has not looked at it yet"]
+    assert len(site.api.patches) == 1
+    site.external_secrets_reads()
+    assert site.deliver() == [""]
+    site.vault.write("platform-data/postgres/orders")
+    assert site.deliver() == ["version 2 is not asked for yet"]
+    assert site.deliver() == ["version 2 is on its way"], "the status is that of the version before"
+    site.external_secrets_reads()
+    assert site.deliver() == [""] and len(site.api.patches) == 2
+
+
+def test_nothing_is_remembered_so_a_new_engine_goes_on(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.deliver()
+    other = Distribution(cast(Api, site.api), cast(Vault, site.vault))
+    site.external_secrets_reads()
+    assert [delivery.problem for delivery in other.deliver([ORDERS])] == [""]
+    assert len(site.api.patches) == 1
+
+
+def test_two_consumers_of_one_path_cost_one_look(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.deliver(ORDERS, Consumer("orders-db", "shop", "broker", "platform-data", "postgres/orders"))
+    assert site.vault.reads == 1
+
+
+@pytest.mark.parametrize("case", ["no value", "deleted", "no object"])
+def test_what_cannot_arrive_is_said_and_nothing_is_changed(site: Site, case: str) -> None:
+    if case != "no value":
+        site.vault.write("platform-data/postgres/orders")
+    if case == "deleted":
+        site.vault.paths["platform-data/postgres/orders"]["versions"]["1"]["deletion_time"] = "2026-03-01T00:00:00Z"
+    if case == "no object":
+        del site.api.collections[EXTERNAL_SECRETS]["orders-db"]
+    said = {"no value": "no value yet", "deleted": "the Secret stays", "no object": "no ExternalSecret"}
+    assert said[case] in site.deliver()[0]
+    assert not site.api.patches
+
+
+def test_a_failure_is_asked_again_but_not_at_every_look(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.deliver()
+    site.external_secrets_reads(ready="False", message="could not get secret data from provider")
+    assert site.deliver() == ["could not get secret data from provider"]
+    site.deliver()
+    nudges = [body for _, body in site.api.patches if NUDGED in body["metadata"]["annotations"]]
+    assert len(nudges) == 1
+
+
+def test_a_store_that_could_not_log_in_is_tried_again(site: Site) -> None:
+    site.api.add(STORES, "platform-data", status={"conditions": [{"type": "Ready", "status": "False"}]})
+    site.api.add(STORES, "platform-config", status={"conditions": [{"type": "Ready", "status": "True"}]})
+    site.distribution.look_at_stores(["shop"])
+    assert [name for name, _ in site.api.patches] == ["platform-data"]
+
+
+def test_the_ask_is_refused_when_the_object_changed_since_it_was_read(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    old = site.api.list(EXTERNAL_SECRETS)
+    site.api.collections[EXTERNAL_SECRETS]["orders-db"]["metadata"]["resourceVersion"] = "7"
+    site.api.list = lambda *_: old  # type: ignore[method-assign,misc,assignment]
+    with pytest.raises(LostRace):
+        site.deliver()
+
+
+def test_a_workload_is_restarted_when_a_secret_that_it_uses_has_a_new_value(site: Site) -> None:
+    site.workload(**{RESTART_ON_CHANGE: "true"})
+    for path in ("platform-data/postgres/orders", "platform-data/broker/orders"):
+        site.vault.write(path)
+    site.deliver(ORDERS, BROKER)
+    site.arrive("orders-db", "broker")
+    assert site.restart(ORDERS, BROKER) == [], "the values are older than the workload: it started with them"
+    assert not site.template_annotations()
+    site.vault.write("platform-data/postgres/orders")
+    assert site.restart(ORDERS, BROKER) == [], "not before the Secret has it"
+    site.arrive("orders-db")
+    assert site.restart(ORDERS, BROKER) == ["deployments shop/web"]
+    assert site.template_annotations() == {SECRET_VERSIONS: "broker=1,orders-db=2"}
+    assert site.restart(ORDERS, BROKER) == [], "once"
+
+
+def test_a_value_newer_than_a_workload_restarts_it_at_first_sight(site: Site) -> None:
+    site.workload(**{RESTART_ON_CHANGE: "true"})
+    site.vault.write("platform-data/postgres/orders", "2026-02-01T00:00:01.5Z")
+    site.deliver()
+    site.arrive()
+    assert site.restart() == ["deployments shop/web"]
+
+
+def test_a_workload_that_does_not_ask_is_left_alone(site: Site) -> None:
+    site.workload()
+    site.vault.write("platform-data/postgres/orders", "2026-02-02T00:00:00Z")
+    site.deliver()
+    site.arrive()
+    before = len(site.api.patches)
+    assert site.restart() == [] and len(site.api.patches) == before
+
+
+def test_every_way_to_use_a_secret_counts() -> None:
+    pod = {
+        "volumes": [
+            {"secret": {"secretName": "a"}},
+            {"projected": {"sources": [{"secret": {"name": "b"}}, {"configMap": {"name": "no"}}]}},
+            {"emptyDir": {}},
+        ],
+        "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "c"}}}, {"name": "X", "value": "no"}]}],
+        "initContainers": [{"envFrom": [{"secretRef": {"name": "d"}}, {"configMapRef": {"name": "no"}}]}],
+    }
+    assert used_secrets(pod) == {"a", "b", "c", "d"}
+
+
+def test_the_findings_name_what_is_missing_and_leave_out_what_waits(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.deliver(ORDERS)
+    site.arrive()
+    deliveries = site.distribution.deliver([ORDERS, BROKER])
+    found = {finding.secret: finding for finding in findings_of(deliveries, {})}
+    assert found["orders-db"].outcome is Outcome.MATCHES and "shop/orders-db version 1" in found["orders-db"].where
+    assert found["broker-orders"].outcome is Outcome.NOT_CONSUMED and "no value yet" in found["broker-orders"].where
+    assert [f.secret for f in findings_of(deliveries, {"broker-orders": "not entered"})] == ["orders-db"]
+
+
+def test_times_of_both_apis_can_be_compared(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders", "2026-02-01T00:00:00.123456789Z")
+    (delivery,) = site.distribution.deliver([ORDERS])
+    assert delivery.version.written == datetime(2026, 2, 1, 0, 0, 0, 123456, tzinfo=UTC)
+    assert SYNCED_BEFORE in site.api.patches[0][1]["metadata"]["annotations"]
+    assert site.api.patches[0][1]["metadata"]["annotations"][VERSION] == "1"
