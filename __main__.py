@@ -12,7 +12,7 @@ from __future__ import annotations
 import pulumi
 import pulumi_kubernetes as k8s
 
-from authority.ledger import Facts, ledger, summary
+from authority.ledger import Facts, ledger, summary, vault_records
 from authority.phases import Phase, PhaseRefusedError, admit
 from authority.problems import InvalidInputError
 from components.bootstrap import BootstrapSecrets, BootstrapSecretsArgs
@@ -77,11 +77,11 @@ def build() -> None:
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
 
-    entries = ledger(intent.catalogue, Facts(settings.phase, cluster.since, intent.git_facts()))
+    facts = Facts(settings.phase, cluster.since, intent.git_facts(), vault_records(cluster.events))
     pulumi.export("phase", settings.phase.value)
     pulumi.export("authority", settings.phase.authority.value)
     pulumi.export("evidence", evidence)
-    pulumi.export("ledger", summary(entries))
+    pulumi.export("ledger", summary(ledger(intent.catalogue, facts)))
 
 
 try:

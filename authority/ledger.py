@@ -7,11 +7,12 @@ truth. RFC-SECOPS-0001 §3.3 (authority by phase) and §5 (handover).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from authority.audit import Event
 from authority.catalogue import Catalogue, CatalogueSecret, SecretClass
 from authority.phases import Authority, Phase
 
@@ -64,6 +65,15 @@ class Entry:
             "since": self.since.isoformat() if self.since else None,
             "why": self.why,
         }
+
+
+def vault_records(events: Iterable[Event]) -> dict[str, VaultRecord]:
+    """The first event that gave each secret to Vault, from the audit trail."""
+    found: dict[str, VaultRecord] = {}
+    for event in sorted(events):
+        if event.change.endswith(f"-> {Authority.VAULT}") and event.result == "done":
+            found.setdefault(event.secret, VaultRecord(event.run, datetime.fromisoformat(event.at)))
+    return found
 
 
 def table(entries: tuple[Entry, ...]) -> str:

@@ -8,7 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from authority.ledger import Facts, ledger, table
+from authority.audit import table as history
+from authority.ledger import Facts, ledger, table, vault_records
 from authority.phases import Phase
 from cli.trust_commands import add_layout, layout
 from components.cluster_state import look_at_cluster
@@ -22,6 +23,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.add_argument("--context", help="context of the kubeconfig (default: the current one)")
     verb.add_argument("--offline", action="store_true", help="do not ask the cluster: the ledger of phase 0")
     verb.add_argument("--format", choices=["table", "json"], default="table")
+    verb.add_argument("--history", action="store_true", help="every change of authority instead, oldest first")
     verb.set_defaults(run=_ledger)
 
 
@@ -37,7 +39,15 @@ def _ledger(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 1
-        facts = Facts(cluster.reached or Phase.ROOT_OF_TRUST, cluster.since, intent.git_facts())
+        if options.history:
+            print(
+                "\n".join(e.line() for e in sorted(cluster.events))
+                if options.format == "json"
+                else history(cluster.events)
+            )
+            return 0
+        records = vault_records(cluster.events)
+        facts = Facts(cluster.reached or Phase.ROOT_OF_TRUST, cluster.since, intent.git_facts(), records)
     entries = ledger(intent.catalogue, facts)
     if options.format == "json":
         print(json.dumps([entry.as_dict() for entry in entries], indent=2))

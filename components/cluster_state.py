@@ -5,6 +5,7 @@ Read-only, with short time-outs, so that a preview in a pull request works witho
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,8 +14,17 @@ from pathlib import Path
 import kubernetes
 import urllib3
 
+from authority.audit import Event
 from authority.phases import Phase
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET, PHASE_LABEL, RECIPIENT_ANNOTATION
+from components.names import (
+    AUDIT_TRAIL,
+    ENGINE_NAMESPACE,
+    FLUX_NAMESPACE,
+    IDENTITY_SECRET,
+    PHASE_LABEL,
+    RECIPIENT_ANNOTATION,
+    STATUS_SELECTOR,
+)
 
 _TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
 
@@ -28,6 +38,8 @@ class ClusterState:
     since: Mapping[Phase, datetime] = field(default_factory=dict)
     # The recipient of the identity in the cluster, None when none is planted.
     recipient: str | None = None
+    # The audit trail, as the engine publishes it from Vault.
+    events: tuple[Event, ...] = ()
 
     @property
     def reached(self) -> Phase | None:
@@ -56,9 +68,22 @@ def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
         since = {
             Phase(int(record.metadata.labels[PHASE_LABEL])): record.metadata.creation_timestamp for record in records
         }
-        return ClusterState(True, since, _planted(api))
+        return ClusterState(True, since, _planted(api), _events(api))
     except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
         return UNREACHABLE
+
+
+def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...]:
+    maps = api.list_namespaced_config_map(
+        ENGINE_NAMESPACE, label_selector=STATUS_SELECTOR, _request_timeout=_TIMEOUT
+    ).items
+    lines = [
+        line
+        for found in maps
+        if found.metadata.name.startswith(AUDIT_TRAIL)
+        for line in (found.data or {}).get("events", "").splitlines()
+    ]
+    return tuple(Event.from_fields(json.loads(line)) for line in lines)
 
 
 def _planted(api: kubernetes.client.CoreV1Api) -> str | None:

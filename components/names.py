@@ -13,6 +13,9 @@ DOMAIN = "secret-authority.dev"
 CLASS_LABEL = f"{DOMAIN}/class"
 PHASE_LABEL = f"{DOMAIN}/phase"
 RECIPIENT_ANNOTATION = f"{DOMAIN}/recipient"
+# ConfigMaps in which the engine publishes what it knows; the audit trail is cut into several.
+STATUS_SELECTOR = f"{DOMAIN}/part=status"
+AUDIT_TRAIL = "audit-trail"
 MANAGED_BY = {"app.kubernetes.io/part-of": "secret-authority"}
 
 
