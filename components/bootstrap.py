@@ -183,7 +183,8 @@ class BootstrapSecrets(pulumi.ComponentResource):
             self.job.id.apply(lambda _: f"{ENGINE_NAMESPACE}/{EVIDENCE}"),
             opts=self._opts(self.job),
         )
-        return published.data.apply(_summary)
+        summary: pulumi.Output[str] = published.data.apply(_summary)
+        return summary
 
     def _evidence_rights(self) -> list[pulumi.Resource]:
         """The Job may read the Secrets of the catalogue by name, Flux's two objects, and write its ConfigMap."""
