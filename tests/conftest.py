@@ -1,0 +1,77 @@
+"""Fixtures that several rooms of tests share. A real node is started once for a session, and only when asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.recorded_stack import RecordedStack
+
+NODE = "test"
+# Modules that walk the same stack, in the order that repeats no work. Others keep their place behind them.
+WALK = (
+    "test_phases",
+    "test_bad_input",
+    "test_bootstrap_secrets",
+    "test_git_away",
+    "test_destroy",
+    "test_interrupted",
+    "test_no_leak",
+    "test_rebuild",
+)
+_MEASURED = pytest.StashKey[list[tuple[str, float]]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Walk the phases once. Tests outside of WALK come as pytest found them, fast rooms first."""
+
+    def place(item: pytest.Item) -> int:
+        module = item.path.stem
+        if item.path.parent.name not in ("cluster", "drills"):
+            return 0
+        return 1 + (WALK.index(module) if module in WALK else len(WALK))
+
+    items.sort(key=place)
+
+
+@pytest.fixture(scope="session")
+def stack(pytestconfig: pytest.Config) -> Iterator[RecordedStack]:
+    """One node with its images, its Git server and an empty stack, for the whole session.
+
+    KEEP_NODE=1 takes the node that is there, with whatever it holds, and leaves it running.
+    """
+    keep = os.environ.get("KEEP_NODE") == "1"
+    made = RecordedStack(NODE)
+    pytestconfig.stash[_MEASURED] = made.measured
+    reporter = pytestconfig.pluginmanager.get_plugin("capturemanager")
+    with reporter.global_and_fixture_disabled():
+        print(f"\nstarting the node {NODE}", file=sys.stderr, flush=True)
+        if not keep:
+            made.down()
+        made.cluster()
+    made.measured += [(f"start: {step}", seconds) for step, seconds in made.spent.items()]
+    yield made
+    if not keep:
+        made.down()
+
+
+@pytest.fixture(scope="module")
+def built(stack: RecordedStack) -> RecordedStack:
+    """The stack at phase 2, with Git and the cluster as the example fleet says."""
+    stack.git_server("start")
+    stack.publish()
+    if stack.reached() != 2:
+        stack.reach(2, root=True).passed()
+    return stack
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The durations that the documentation gives."""
+    measured = config.stash.get(_MEASURED, [])
+    if measured:
+        terminalreporter.section("measured on the local node")
+        for what, seconds in measured:
+            terminalreporter.write_line(f"{seconds:8.1f} s  {what}")

@@ -1,0 +1,187 @@
+"""The stack of `make up`, for tests: every command's output is kept, and each run has a configuration of its own."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from authority.phases import Phase
+from components.names import ENGINE_NAMESPACE, PHASE_LABEL
+from custody.age import Identity, open_sealed, read_identity
+from engine.bootstrap_evidence import encrypted_files, secret_values
+from repository.sops import decrypt
+from repository.trust import read_trust
+from tests.cluster_objects import ClusterObjects
+from toolchain.stack import CHECKOUT, LocalStack
+
+UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
+DESTROY = ("destroy", "--yes", "--non-interactive", "--suppress-progress")
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    """Wait for a condition, at most `timeout` seconds. Fails with `what` was awaited."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of pulumi: exit code, both outputs in one, and its duration in seconds."""
+
+    code: int
+    output: str
+    seconds: float
+
+    def passed(self) -> Run:
+        assert self.code == 0, self.output
+        return self
+
+    def refused(self, *words: str) -> Run:
+        """It failed, and the output has each of `words`, whatever the line breaks."""
+        assert self.code != 0, self.output
+        said = " ".join(self.output.split())
+        missing = [text for text in words if text not in said]
+        assert not missing, f"the output lacks {missing}:\n{self.output}"
+        return self
+
+
+class RecordedStack(LocalStack):
+    """A node, a Git repository and a stack that tests may break."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.transcript: list[str] = []
+        self.measured: list[tuple[str, float]] = []
+
+    @cached_property
+    def kubeconfig(self) -> Path:
+        return super().kubeconfig
+
+    @property
+    def objects(self) -> ClusterObjects:
+        return ClusterObjects(self.name)
+
+    @property
+    def home(self) -> str:
+        """The cluster's folder in its repository."""
+        return f"clusters/{self.name}"
+
+    def publish(self, folder: Path | None = None) -> dict[str, Any]:
+        """Put a folder onto the main branch: the fleet, or another state of it."""
+        if folder is None:
+            return super().publish()
+        place = ("--repo", "fleet", "--from", str(folder))
+        return {"commit": self._toolchain("gitserver", "publish", "--name", self.name, *place)}
+
+    def git_server(self, command: str) -> None:
+        """`start` or `stop` the Git server."""
+        self._toolchain("gitserver", command, "--name", self.name)
+
+    def start(
+        self, *arguments: str, phase: object = 2, root: Path | bool = False, **settings: object
+    ) -> subprocess.Popen[str]:
+        """Start pulumi in a process group of its own. `settings` are configuration of this run alone."""
+        content = yaml.safe_load(self.config_file.read_text())
+        # The image of this node: the checkout's note of it may change when another node is started.
+        for key, value in {"phase": phase, "engineImage": self.engine_image, **settings}.items():
+            content["config"][f"secret-authority:{key}"] = value if isinstance(value, list) else str(value)
+        config = self.state / "run.yaml"
+        config.write_text(yaml.safe_dump(content, sort_keys=False))
+        environment = {**os.environ, **self.environment(root=bool(root))}
+        if isinstance(root, Path):
+            environment["SECRET_AUTHORITY_ROOT_IDENTITY"] = str(root)
+        return subprocess.Popen(
+            ["pulumi", *arguments, "--stack", self.name, "--config-file", str(config)],
+            cwd=CHECKOUT,
+            env=environment,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], begun: float, timeout: float = 300) -> Run:
+        """Wait for a run, at most `timeout` seconds; then it ends with its whole group."""
+        try:
+            output, _ = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.kill(process)
+            raise
+        self.transcript.append(output)
+        return Run(process.returncode, output, time.monotonic() - begun)
+
+    def kill(self, process: subprocess.Popen[str]) -> None:
+        """SIGKILL to pulumi, its program and its plugins at once."""
+        os.killpg(process.pid, signal.SIGKILL)
+        self.transcript.append(process.communicate()[0])
+
+    def run(
+        self, *arguments: str, phase: object = 2, root: Path | bool = False, timeout: float = 300, **settings: object
+    ) -> Run:
+        """Run pulumi to its end."""
+        begun = time.monotonic()
+        return self.finish(self.start(*arguments, phase=phase, root=root, **settings), begun, timeout)
+
+    def query(self, *arguments: str) -> str:
+        """The answer of a command of pulumi that is about the stack, such as `stack output --json`."""
+        done = subprocess.run(
+            ["pulumi", *arguments, "--stack", self.name],
+            cwd=CHECKOUT,
+            env={**os.environ, **self.environment()},
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+        self.transcript += [done.stdout, done.stderr]
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def reach(self, phase: object, *more: str, root: Path | bool = False, **settings: object) -> Run:
+        """`pulumi up` with the phase."""
+        self.release_dead_lock()
+        return self.run(*UP, *more, phase=phase, root=root, **settings)
+
+    def record(self, what: str, run: Run) -> Run:
+        """Keep a duration for the report at the end of the session."""
+        self.measured.append((what, run.seconds))
+        return run
+
+    def reached(self) -> Phase | None:
+        """The highest phase on record in the cluster."""
+        path = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps?labelSelector={PHASE_LABEL}"
+        items = (self.objects.get(path) or {}).get("items", [])
+        return max((Phase(int(item["metadata"]["labels"][PHASE_LABEL])) for item in items), default=None)
+
+    def identities(self) -> tuple[Identity, Identity]:
+        """The root identity and the cluster's, opened as the root holder would."""
+        root = read_identity(self.root_identity)
+        entry = read_trust(self.fleet).cluster(self.name)
+        return root, open_sealed(self.fleet / entry.identity, entry.identity, root)
+
+    def wanted_values(self) -> dict[tuple[str, str], dict[str, bytes]]:
+        """What Git's ciphertext decrypts to, for each (namespace, Secret)."""
+        root, _ = self.identities()
+        files = encrypted_files(self.fleet, (f"{self.home}/bootstrap",))
+        return {place: secret_values(decrypt(self.fleet / file, file, [root.secret])) for place, file in files.items()}
+
+    def cluster_values(self) -> dict[tuple[str, str], dict[str, bytes]]:
+        """What the bootstrap Secrets of the cluster hold; places without a Secret are left out."""
+        found = {place: self.objects.secret(*place) for place in self.wanted_values()}
+        return {
+            place: {key: base64.b64decode(value) for key, value in secret["data"].items()}
+            for place, secret in found.items()
+            if secret
+        }
