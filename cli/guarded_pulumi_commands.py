@@ -1,0 +1,68 @@
+"""`secret-authority pulumi ...`: pulumi with the policy pack, and without the ways around it.
+
+A stack rule runs when a preview ends; an update without its preview has made everything before the rule
+speaks. So the flag is refused, and the variable by which pulumi 3.250 takes it too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parent.parent / "policy"
+# Commands that plan or change resources of the stack, and take --policy-pack.
+_JUDGED = frozenset({"up", "update", "preview", "pre", "watch"})
+_VARIABLE = "PULUMI_OPTION_SKIP_PREVIEW"
+REFUSED = 2
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("pulumi", help="run pulumi with the policy pack; an update always has its preview")
+    verb.add_argument("--pack", type=Path, default=PACK, help="folder of the policy pack")
+    verb.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of pulumi, such as: up --yes")
+    verb.set_defaults(run=run_pulumi)
+
+
+def run_pulumi(options: argparse.Namespace) -> int:
+    """Run pulumi in place of this process. Returns only when it is refused."""
+    arguments = [argument for argument in options.arguments if argument != "--"]
+    refusal = refuse(arguments, os.environ)
+    if refusal:
+        print(refusal, file=sys.stderr)
+        return REFUSED
+    program = shutil.which("pulumi")
+    if program is None:
+        print("pulumi is not installed; run `make tools`", file=sys.stderr)
+        return REFUSED
+    command = [program, *with_pack(arguments, options.pack)]
+    os.execv(program, command)  # noqa: S606, RET503  (no shell; does not return)
+
+
+def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
+    """Why these arguments may not run; None when they may."""
+    if not _JUDGED & set(arguments):
+        return None
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        bundled = argument.startswith("-") and not argument.startswith("--") and "f" in name[1:]
+        if (name == "--skip-preview" or bundled) and value.lower() not in ("false", "0"):
+            return (
+                f"{argument} is refused: without its preview an update has made everything before the rules over the "
+                "whole stack are asked. Leave it out"
+            )
+    if environment.get(_VARIABLE, "").lower() not in ("", "false", "0"):
+        return f"{_VARIABLE} is set, which skips the preview that the policy pack blocks in. Unset it"
+    return None
+
+
+def with_pack(arguments: Sequence[str], pack: Path) -> list[str]:
+    """The arguments, with the pack for commands that are judged and name none."""
+    command = next((argument for argument in arguments if argument in _JUDGED), None)
+    if command is None or any(argument.startswith("--policy-pack") for argument in arguments):
+        return list(arguments)
+    place = list(arguments).index(command) + 1
+    return [*arguments[:place], "--policy-pack", str(pack), *arguments[place:]]
