@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run_pulumi(options: argparse.Namespace) -> int:
-    """Run pulumi in place of this process. Returns only when it is refused."""
+    """Run pulumi with this process's terminal. Returns its exit code, 2 when it is refused."""
     arguments = [argument for argument in options.arguments if argument != "--"]
     refusal = refuse(arguments, os.environ)
     if refusal:
@@ -38,8 +39,7 @@ def run_pulumi(options: argparse.Namespace) -> int:
     if program is None:
         print("pulumi is not installed; run `make tools`", file=sys.stderr)
         return REFUSED
-    command = [program, *with_pack(arguments, options.pack)]
-    os.execv(program, command)  # noqa: S606, RET503  (no shell; does not return)
+    return subprocess.run([program, *with_pack(arguments, options.pack)], check=False).returncode
 
 
 def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
