@@ -33,6 +33,13 @@ def _ledger(options: argparse.Namespace) -> int:
     if not options.offline:
         cluster = look_at_cluster(options.kubeconfig.expanduser(), options.context)
         if not cluster.reachable:
+            print(
+                f"the cluster of {options.kubeconfig} does not answer; a ledger without it would be a guess. "
+                "Give --offline for the ledger of phase 0",
+                file=sys.stderr,
+            )
+            return 1
+        if options.history:
             as_json = options.format == "json"
             print("\n".join(e.line() for e in sorted(cluster.events)) if as_json else history(cluster.events))
             return 0
