@@ -21,9 +21,7 @@ CONFIG_MOUNT = "platform-config"
 
 # DNS-1123: the names that Kubernetes takes.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-SecretName = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)
-]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 DataKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 
 
@@ -132,9 +130,7 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
     outside the allowed namespaces. Two entries over one place are found by `authority.claims`.
     """
     if not isinstance(document, Mapping):
-        raise InvalidInputError(
-            [Problem(file, "", "is not a mapping", f"start it with apiVersion: {API_VERSION}")]
-        )
+        raise InvalidInputError([Problem(file, "", "is not a mapping", f"start it with apiVersion: {API_VERSION}")])
     try:
         catalogue = Catalogue.model_validate(document)
     except ValidationError as error:

@@ -9,7 +9,7 @@ from authority.catalogue import SecretClass
 from authority.problems import InvalidInputError, Problem
 from custody.age import Identity, open_sealed, read_identity, write_identity
 from custody.checklist import custody_checklist
-from custody.trust_file import add_cluster, add_root_recipient
+from custody.trust_file import add_cluster, add_root_recipient, reseal_cluster
 from repository.intent import Layout, check_readable, read_intent
 from repository.trust import read_trust
 
@@ -27,6 +27,12 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     made.add_argument("name")
     made.add_argument("--repository", type=Path, default=Path())
     made.set_defaults(run=_cluster_new)
+
+    again = cluster.add_parser("reseal", help="seal a cluster's identity to the present root recipients")
+    again.add_argument("name")
+    again.add_argument("--repository", type=Path, default=Path())
+    again.add_argument("--root-identity", type=Path, required=True)
+    again.set_defaults(run=_cluster_reseal)
 
     check = verbs.add_parser("check", help="check a repository as `pulumi preview` would, without a cluster")
     add_layout(check)
@@ -62,6 +68,11 @@ def _cluster_new(options: argparse.Namespace) -> int:
         fix = "choose another name; to replace its identity see docs/runbooks/retire-a-recipient.md"
         raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", f"has {options.name} already", fix)])
     print(add_cluster(options.repository, options.name))
+    return 0
+
+
+def _cluster_reseal(options: argparse.Namespace) -> int:
+    reseal_cluster(options.repository, options.name, read_identity(options.root_identity))
     return 0
 
 

@@ -59,9 +59,7 @@ def read_identity(path: Path) -> Identity:
         reason = error.strerror if isinstance(error, OSError) else "is not text"
         raise InvalidInputError([Problem(str(path), "", f"cannot be read: {reason}", "check the path")]) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InvalidInputError(
-            [Problem(str(path), "", "can be read by others than its owner", f"chmod 600 {path}")]
-        )
+        raise InvalidInputError([Problem(str(path), "", "can be read by others than its owner", f"chmod 600 {path}")])
     return Identity.parse(text, str(path))
 
 

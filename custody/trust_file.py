@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from custody.age import Identity, seal
+from custody.age import Identity, open_sealed, seal
 from repository.sops_rules import FILE as SOPS_FILE
 from repository.trust import FILE as TRUST_FILE
 from repository.trust import read_trust
@@ -50,6 +50,14 @@ def add_cluster(repository: Path, name: str) -> str:
     _replace(rules, _insert(rules.read_text() if rules.exists() else "creation_rules:\n", "creation_rules:", rule))
     read_trust(repository)
     return identity.recipient
+
+
+def reseal_cluster(repository: Path, name: str, root: Identity) -> None:
+    """Seal a cluster's identity anew to the present root recipients. Raises `InvalidInputError`."""
+    trust = read_trust(repository)
+    sealed = trust.cluster(name).identity
+    identity = open_sealed(repository / sealed, sealed, root)
+    _replace(repository / sealed, seal(identity, [entry.recipient for entry in trust.root]).decode())
 
 
 def _insert(text: str, under: str, entry: str) -> str:

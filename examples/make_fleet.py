@@ -107,7 +107,9 @@ def git(repository: Path, *arguments: str) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Make an example repository with fresh secrets.")
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--root", type=Path, required=True, help="file for the root identity, outside of the repository")
+    parser.add_argument(
+        "--root", type=Path, required=True, help="file for the root identity, outside of the repository"
+    )
     parser.add_argument("--cluster", default="dev")
     options = parser.parse_args()
     make_fleet(options.directory, options.root, options.cluster)

@@ -96,6 +96,16 @@ def test_a_second_cluster_keeps_what_people_wrote(fleet: Fleet) -> None:
     assert fleet.problems() == []
 
 
+def test_a_resealed_identity_opens_for_a_new_holder(fleet: Fleet, tmp_path: Path) -> None:
+    new, repository = tmp_path / "bob.age", str(fleet.repository)
+    assert main(["root", "new", "--out", str(new), "--holder", "bob", "--repository", repository]) == 0
+    before = fleet.identity()
+    reseal = ["cluster", "reseal", "dev", "--repository", repository, "--root-identity"]
+    assert main([*reseal, str(new)]) == 2, "bob cannot open what is not sealed to bob yet"
+    assert main([*reseal, str(fleet.root_file)]) == 0
+    assert open_sealed(fleet.repository / "clusters/dev/identity.age", "identity.age", read_identity(new)) == before
+
+
 def test_check_says_how_deep_it_looked(fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
     where = ["check", "--repository", str(fleet.repository), "--cluster", "dev"]
     assert main(where) == 0
