@@ -1,0 +1,116 @@
+"""`audit`: every change of authority, read from Vault. `tombstone`: prepare the Git change after a handover."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import urllib3
+
+from authority.audit import Event, table
+from authority.catalogue import SecretClass
+from authority.problems import InvalidInputError, Problem, raise_if_any
+from cli.trust_commands import add_layout, layout
+from components.cluster_state import look_at_cluster
+from components.vault_names import AUDITOR_ACCOUNT
+from components.vault_session import Session, VaultSessionError, reading
+from engine.policies import AUDITOR, AUTHORITY_MOUNT, EVENTS
+from repository.intent import read_intent
+from repository.tombstones import Tombstone, ciphertext_digest, read_tombstones, write_tombstones
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = verbs.add_parser("audit", help="every change of authority, from Vault itself")
+    _add_cluster(audit)
+    audit.add_argument("--format", choices=["table", "json"], default="table")
+    audit.add_argument("--secret", help="only this secret")
+    audit.set_defaults(run=_audit)
+    tombstone = verbs.add_parser("tombstone", help="say in Git which secrets Vault has taken over; for review")
+    add_layout(tombstone)
+    _add_cluster(tombstone)
+    tombstone.add_argument("names", nargs="*", help="names of secrets (default: all that are handed over)")
+    tombstone.set_defaults(run=_tombstone)
+
+
+def _add_cluster(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--kubeconfig", type=Path, default=Path(os.environ.get("KUBECONFIG", "~/.kube/config")))
+    verb.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+
+
+def _audit(options: argparse.Namespace) -> int:
+    try:
+        events = read_trail(options.kubeconfig.expanduser(), options.context)
+    except VaultSessionError as error:
+        print(f"Vault cannot be reached: {error}", file=sys.stderr)
+        return 1
+    if options.secret:
+        events = [event for event in events if event.secret == options.secret]
+    print("\n".join(event.line() for event in events) if options.format == "json" else table(events))
+    return 0
+
+
+def read_trail(kubeconfig: Path, context: str | None) -> list[Event]:
+    """The audit trail, in order of time, as the auditor identity. Raises `VaultSessionError`."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        session = Session(str(kubeconfig), context, folder, port, AUDITOR, AUDITOR_ACCOUNT, engine="")
+        with reading(session) as (vault, token):
+            base = f"{session.address}/v1/{AUTHORITY_MOUNT}"
+            events: list[Event] = []
+            for secret in _keys(vault, f"{base}/metadata/{EVENTS}", token):
+                for name in _keys(vault, f"{base}/metadata/{EVENTS}/{secret.rstrip('/')}", token):
+                    data = _ask(vault, "GET", f"{base}/data/{EVENTS}/{secret}{name}", token)
+                    if data and data.get("data"):
+                        events.append(Event.from_fields(data["data"]))
+    return sorted(events)
+
+
+def _keys(vault: urllib3.PoolManager, url: str, token: str) -> list[str]:
+    return list((_ask(vault, "GET", f"{url}?list=true", token) or {}).get("keys", []))
+
+
+def _ask(vault: urllib3.PoolManager, method: str, url: str, token: str) -> dict[str, Any] | None:
+    answer = vault.request(method, url, headers={"X-Vault-Token": token})
+    if answer.status == 404:
+        return None
+    if answer.status != 200:
+        raise VaultSessionError(f"Vault answered {answer.status}")
+    data: dict[str, Any] = json.loads(answer.data)["data"]
+    return data
+
+
+def _tombstone(options: argparse.Namespace) -> int:
+    intent = read_intent(options.repository, layout(options))
+    cluster = look_at_cluster(options.kubeconfig.expanduser(), options.context)
+    if not cluster.reachable:
+        print(f"the cluster of {options.kubeconfig} does not answer; what it took over is not known", file=sys.stderr)
+        return 1
+    handovers = {event.secret: event for event in cluster.events if event.id.startswith("ho-")}
+    known = {secret.name for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP)}
+    wanted = set(options.names) or known & set(handovers)
+    open_names = sorted(wanted - set(handovers))
+    raise_if_any(_not_handed_over(name, known, intent.layout.catalogue) for name in open_names)
+    stones = read_tombstones(intent)
+    for name in wanted:
+        file = intent.file_of(name)
+        digest = ciphertext_digest(intent.root, file.file, file.namespace, file.name)
+        stones[name] = Tombstone(name, file.file, handovers[name].id, handovers[name].at, digest)
+    if not wanted:
+        raise InvalidInputError([Problem(intent.layout.catalogue, "", "no secret is handed over yet", "reach phase 3")])
+    path = write_tombstones(intent, stones)
+    print(f"{path}: {len(stones)} tombstones. Look at the change, then commit it.")
+    return 0
+
+
+def _not_handed_over(name: str, known: set[str], file: str) -> Problem:
+    if name not in known:
+        return Problem(file, f"secrets[{name}]", "is no bootstrap secret of the catalogue", "correct the name")
+    return Problem(file, f"secrets[{name}]", "is not handed over: Git is its authority", "reach phase 3 first")
