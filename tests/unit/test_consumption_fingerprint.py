@@ -12,7 +12,7 @@ import pytest
 from authority.digest import keyed_digest
 
 ROOT = Path(__file__).parents[2]
-VALUES = {"DB_USER": "orders", "DB_PASSWORD": "p4ss-w0rd"}
+VALUES = {"DB_USER": "u5er-name", "DB_PASSWORD": "p4ss-w0rd"}
 
 
 def mounted(home: Path, values: dict[str, str]) -> Path:
