@@ -62,6 +62,8 @@ class RecordedStack(LocalStack):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
+        # Whether this session has built it; a node that was kept may have been built by other code.
+        self.built = False
         self.transcript: list[str] = []
         self.measured: list[tuple[str, float]] = []
 
@@ -152,7 +154,8 @@ class RecordedStack(LocalStack):
     def reach(self, phase: object, *more: str, root: Path | bool = False, **settings: object) -> Run:
         """`pulumi up` with the phase."""
         self.release_dead_lock()
-        return self.run(*UP, *more, phase=phase, root=root, **settings)
+        begun = time.monotonic()
+        return self.finish(self.start(*UP, *more, phase=phase, root=root, **settings), begun)
 
     def record(self, what: str, run: Run) -> Run:
         """Keep a duration for the report at the end of the session."""

@@ -15,6 +15,8 @@ from tests.recorded_stack import DESTROY, RecordedStack
 
 pytestmark = pytest.mark.cluster
 
+ALLOWED = "phase must be one of 0 (root of trust), 1 (gitops), 2 (bootstrap), 3 (runtime authority), 4 (consumption)"
+
 
 @pytest.fixture(scope="module")
 def empty(stack: RecordedStack) -> dict[Key, str]:
@@ -88,7 +90,7 @@ def test_phase_1_after_git_is_back(stack: RecordedStack) -> None:
     """The identity was planted by the run before, so the root holder is not needed again."""
     stack.reach(1).passed()
     assert stack.reached() is Phase.GITOPS
-    root, cluster = stack.identities()
+    _, cluster = stack.identities()
     for namespace in (FLUX_NAMESPACE, ENGINE_NAMESPACE):
         planted = stack.objects.secret(namespace, IDENTITY_SECRET)
         assert planted is not None
@@ -104,6 +106,7 @@ def test_phase_1_again_changes_nothing(stack: RecordedStack) -> None:
 def test_phase_2_materialises_every_secret(stack: RecordedStack) -> None:
     stack.record("up from phase 1 to 2", stack.reach(2).passed())
     assert stack.reached() is Phase.BOOTSTRAP
+    stack.built = True
     wanted = stack.wanted_values()
     assert len(wanted) == 12
     assert len({namespace for namespace, _ in wanted}) == 3
