@@ -18,6 +18,7 @@ from authority.problems import InvalidInputError
 from components.bootstrap import BootstrapSecrets, BootstrapSecretsArgs
 from components.cluster_state import UNREACHABLE, look_at_cluster
 from components.consumption import Consumption, ConsumptionArgs, read_consumption
+from components.demo_workload import DemoWorkload, demo_place
 from components.gitops import GitOps, GitOpsArgs
 from components.phase_record import phase_record
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
@@ -76,6 +77,10 @@ def build() -> None:
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
+        place = demo_place(intent.catalogue) if pulumi.Config().get_bool("demo") else None
+        if place:
+            here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
+            DemoWorkload("demo", settings.engine_image, intent.catalogue, place, here)
 
     facts = Facts(settings.phase, cluster.since, intent.git_facts(), vault_records(cluster.events))
     pulumi.export("phase", settings.phase.value)
