@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     """What was found for one secret."""
 
     MATCHES = "matches"
+    HANDED_OVER = "was handed over to Vault; its bootstrap Secret is consumed"
     NO_FILE = "no encrypted file in Git"
     NO_SECRET = "no Secret in the cluster"
     KEYS_DIFFER = "the Secret has other keys than the catalogue says"
@@ -27,6 +28,9 @@ class Outcome(StrEnum):
     UNLABELLED = "the Secret does not carry the bootstrap labels"
     NOT_HANDED_OVER = "Vault has no authority over it yet"
     NOT_CONSUMED = "a consumer Secret does not hold Vault's newest version"
+
+
+_GOOD = frozenset({Outcome.MATCHES, Outcome.HANDED_OVER})
 
 
 @dataclass(frozen=True, order=True)
@@ -52,7 +56,7 @@ class Evidence:
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if finding.outcome is not Outcome.MATCHES)
+        return tuple(finding for finding in self.findings if finding.outcome not in _GOOD)
 
     @property
     def holds(self) -> bool:

@@ -26,12 +26,11 @@ from authority.handover import (
     handover_id,
 )
 from authority.transfer import LostRace
+from engine.bootstrap_evidence import CONSUMED, STATE_LABEL
 from engine.kubernetes_api import Api, Object, collection, named
 from engine.policies import AUTHORITY_MOUNT, DIGEST_KEY_PATH, EVENTS
 from engine.vault import Vault
 
-STATE_LABEL = "secret-authority.dev/state"
-CONSUMED = "consumed"
 ID_ANNOTATION = "secret-authority.dev/handover-id"
 AT_ANNOTATION = "secret-authority.dev/handover-at"
 # kubectl keeps a copy of the object there, values and all.

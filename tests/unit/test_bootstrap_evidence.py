@@ -145,3 +145,15 @@ def test_the_gate_says_what_is_missing(
 ) -> None:
     with pytest.raises(EvidenceMissingError, match=says):
         require(evidence, phase, names, NOW + timedelta(hours=age), timedelta(hours=2))
+
+
+def test_a_consumed_secret_does_not_stand_in_the_way(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    found = cluster.secrets["bootstrap-data", "orders-db"]
+    cluster.secrets["bootstrap-data", "orders-db"] = {
+        "data": {},
+        "labels": {**found["labels"], "secret-authority.dev/state": "consumed"},
+    }
+    assert outcome(fleet, cluster) is Outcome.HANDED_OVER
+    findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
+    assert Evidence(Phase.BOOTSTRAP, "main@sha1:1", datetime.now(UTC), findings).holds

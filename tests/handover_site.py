@@ -1,0 +1,339 @@
+"""A place to hand secrets over and to break things: a real Vault process and the Kubernetes API of a real node.
+
+`break_at` of a child names the request, counted over both systems, before or after which the child is killed
+with SIGKILL, Vault is sealed, or one of the networks is cut for good.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from authority.audit import Event
+from authority.catalogue import parse_catalogue
+from authority.handover import Done, authority_of
+from authority.phases import Authority
+from authority.transfer import Unavailable
+from engine.first_configuration import FirstConfiguration, Identities, configure
+from engine.git_view import GitState
+from engine.handover_run import Handover, Summary
+from engine.handover_world import ClusterWorld, Run, digest_key, plan_for, read_events
+from engine.kubernetes_api import Api, collection, named
+from engine.policies import ENGINE
+from engine.vault import Vault, VaultRefusedError
+from tests.vault_process import Server, servers, wait_for
+
+CLUSTER = "drill"
+WAYS = ("kill", "seal", "cut vault", "cut api")
+
+
+@dataclass
+class Fault:
+    """Counts the requests of a child and breaks at one of them."""
+
+    number: int
+    after: bool
+    way: str
+    root_token: str
+    address: str
+    ca_file: str
+    count: int = 0
+    cut: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, system: str) -> int:
+        with self.lock:
+            number, self.count = self.count, self.count + 1
+        if number == self.number and not self.after:
+            self._strike()
+        if system in self.cut:
+            raise requests.ConnectionError("cut")
+        return number
+
+    def end(self, system: str, number: int) -> None:
+        if number == self.number and self.after:
+            self._strike()
+        if system in self.cut:
+            raise requests.ConnectionError("cut")  # it was done, and the answer is lost
+
+    def _strike(self) -> None:
+        match self.way:
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "seal":
+                Vault(self.address, self.ca_file).with_token(self.root_token).write("sys/seal", {})
+            case "cut vault":
+                self.cut.add("vault")
+            case "cut api":
+                self.cut.add("api")
+
+
+def strike_requests(fault: Fault, vault_address: str) -> None:
+    """Let every request of this process pass by the fault."""
+    send = requests.Session.request
+
+    def passing(self: requests.Session, method: str, url: str, **more: Any) -> requests.Response:
+        if url.endswith("/sys/seal"):
+            return send(self, method, url, **more)
+        system = "vault" if url.startswith(vault_address) else "api"
+        number = fault.begin(system)
+        answer = send(self, method, url, **more)
+        fault.end(system, number)
+        return answer
+
+    requests.Session.request = passing  # type: ignore[method-assign,assignment]
+
+
+@dataclass
+class Site:
+    """Vault, the API server, and a namespace of bootstrap Secrets."""
+
+    server: Server
+    root_token: str = field(repr=False)
+    unseal_key: str = field(repr=False)
+    kubeconfig: Path
+    namespace: str
+
+    @property
+    def api(self) -> Api:
+        return Api.from_kubeconfig(self.kubeconfig)
+
+    @property
+    def root(self) -> Vault:
+        return self.server.api.with_token(self.root_token)
+
+    def engine_token(self) -> str:
+        """A token with the engine's own policy: the drills run with its rights and no more."""
+        body = {"policies": [ENGINE], "no_default_policy": True, "ttl": "2h", "no_parent": True}
+        return str(self.root.write("auth/token/create", body)["auth"]["client_token"])
+
+    def unseal(self) -> None:
+        self.server.api.write("sys/unseal", {"key": self.unseal_key})
+        wait_for(lambda: self.server.api.health() == 200, "Vault is active again")
+
+    def make(self, name: str, values: Mapping[str, bytes], **more: object) -> None:
+        data = {key: base64.b64encode(value).decode() for key, value in values.items()}
+        labels = {"secret-authority.dev/class": "bootstrap"}
+        body = {"metadata": {"name": name, "labels": labels}, "type": "Opaque", "data": data, **more}
+        self.api.create(collection("secrets", self.namespace), body)
+
+    def entry(self, name: str, keys: Sequence[str] = ("password",)) -> dict[str, object]:
+        """A catalogue entry of a bootstrap secret that the site holds."""
+        return {
+            "name": name,
+            "class": "bootstrap",
+            "owner": "team-drill",
+            "bootstrap": {"namespace": self.namespace, "secret": name, "keys": list(keys)},
+            "vault": {"datasource": "drill", "consumer": name},
+            "rotation": {"type": "static"},
+        }
+
+    def catalogue(self, entries: Sequence[Mapping[str, object]]) -> Any:
+        document = {
+            "apiVersion": "secret-authority.dev/v1",
+            "kind": "SecretCatalogue",
+            "bootstrapNamespaces": [self.namespace],
+            "secrets": list(entries),
+        }
+        return parse_catalogue(document, "catalogue.yaml")
+
+    def hand_over(
+        self, entries: Sequence[Mapping[str, object]], digests: Mapping[str, str] | None = None, workers: int = 8
+    ) -> Summary:
+        """A whole run in this process."""
+        vault = self.server.api.with_token(self.engine_token())
+        handover = Handover(CLUSTER, self.api, vault, "run-whole", workers)
+        state = GitState("main@sha1:0", self.catalogue(entries), dict(digests or {}))
+        return handover.run(state, handover.key())
+
+    def child(
+        self,
+        entries: Sequence[Mapping[str, object]],
+        at: int = -1,
+        after: bool = False,
+        way: str = "kill",
+        workers: int = 1,
+    ) -> subprocess.Popen[bytes]:
+        """A run in a process of its own that breaks as it is told."""
+        task = {
+            "address": self.server.address,
+            "ca": self.server.ca_file,
+            "token": self.engine_token(),
+            "root": self.root_token,
+            "kubeconfig": str(self.kubeconfig),
+            "entries": list(entries),
+            "namespace": self.namespace,
+            "at": at,
+            "after": after,
+            "way": way,
+            "workers": workers,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.handover_site"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=Path(__file__).parents[1],
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(task).encode())
+        process.stdin.close()
+        process.stdin = None  # communicate() would flush it
+        return process
+
+    def state(self, name: str) -> dict[str, object]:
+        """All that a handover leaves of one secret, without the time and the name of the run."""
+        found = self.root.read(f"platform-data/data/drill/{name}") or {"data": {"data": None, "metadata": {}}}
+        metadata = found["data"]["metadata"]
+        custom = dict(metadata.get("custom_metadata") or {})
+        at = custom.pop("handover_at", None)
+        custom.pop("handover_run", None)
+        custom.pop("handover_id", None)
+        held = self.api.get(named("secrets", self.namespace, name)) or {"metadata": {}}
+        annotations = held["metadata"].get("annotations") or {}
+        events = [event for event in read_events(self.root) if event.secret == name]
+        return {
+            "values": found["data"]["data"],
+            "version": metadata.get("version"),
+            "metadata": {key: value for key, value in custom.items() if key not in ("secret",)},
+            "data": held.get("data"),
+            "state": (held["metadata"].get("labels") or {}).get("secret-authority.dev/state"),
+            "times agree": at is not None
+            and annotations.get("secret-authority.dev/handover-at") == at
+            and [event.at for event in events] == [at],
+            "events": len(events),
+        }
+
+    def events(self) -> list[Event]:
+        return read_events(self.root)
+
+
+def end_of(process: subprocess.Popen[bytes]) -> str:
+    """How a child ended: killed, or the state it says."""
+    out, err = process.communicate(timeout=120)
+    if process.returncode == -signal.SIGKILL:
+        return "killed"
+    assert process.returncode == 0, err.decode()
+    return out.decode().strip()
+
+
+@contextlib.contextmanager
+def site(folder: Path, kubeconfig: Path) -> Iterator[Site]:
+    """A configured Vault and an empty namespace; both are gone afterwards."""
+    api = Api.from_kubeconfig(kubeconfig)
+    namespace = f"drill-{secrets.token_hex(3)}"
+    api.create("api/v1/namespaces", {"metadata": {"name": namespace}})
+    try:
+        with servers(folder) as (server,):
+            wait_for(lambda: _answers(server), "Vault answers")
+            made = server.api.write("sys/init", {"secret_shares": 1, "secret_threshold": 1})
+            found = Site(server, made["root_token"], made["keys_base64"][0], kubeconfig, namespace)
+            found.unseal()
+            nobody = ("none", "none")
+            ca = Path(server.ca_file).read_text()
+            first = FirstConfiguration(Identities(nobody, nobody, nobody), str(server.audit_file), kubernetes_ca=ca)
+            configure(found.root, first)
+            found.root.write("sys/mounts/platform-data", {"type": "kv", "options": {"version": "2"}})
+            wait_for(lambda: _takes(found.root), "the mount takes its configuration")
+            yield found
+    finally:
+        api.delete(f"api/v1/namespaces/{namespace}")
+
+
+def _answers(server: Server) -> bool:
+    with contextlib.suppress(Unavailable):
+        return server.api.health() in (200, 501, 503)
+    return False
+
+
+def _takes(root: Vault) -> bool:
+    with contextlib.suppress(VaultRefusedError, Unavailable):
+        root.write("platform-data/config", {"cas_required": True})
+        return True
+    return False
+
+
+class Watcher:
+    """Looks from outside, all the time, at Secret and Vault, and notes what no instant may show.
+
+    The Secret is read first: a Secret that is seen empty must have its record in Vault in the look after it.
+    While Vault is sealed or a system is away nothing can be said, and nothing is noted.
+    """
+
+    def __init__(self, place: Site, names: Sequence[str]) -> None:
+        self._site, self._names = place, names
+        self.looks = 0
+        self.wrong: list[str] = []
+        self.seen: dict[str, Authority] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        api, vault = self._site.api, self._site.root
+        while not self._stop.is_set():
+            for name in self._names:
+                with contextlib.suppress(Unavailable, VaultRefusedError):
+                    self._look(api, vault, name)
+
+    def _look(self, api: Api, vault: Vault, name: str) -> None:
+        entry = self._site.catalogue([self._site.entry(name)]).secrets[0]
+        world = ClusterWorld(entry, api, vault, b"w" * 32, Run("watcher"))
+        plan = plan_for(CLUSTER, entry)
+        held = world.observe_bootstrap(plan)
+        found = world.observe_vault(plan)
+        if held is None:
+            return  # the secret of this case is not made yet
+        self.looks += 1
+        authority = authority_of(found)
+        if found.broken:
+            self.wrong.append(f"{name}: half a record")
+        if self.seen.get(name) is Authority.VAULT and authority is Authority.GIT:
+            self.wrong.append(f"{name}: authority moved back")
+        if authority is Authority.GIT and not held.holds_data:
+            self.wrong.append(f"{name}: nobody has the value while Git is the authority")
+        if authority is Authority.VAULT and found.digest is None:
+            self.wrong.append(f"{name}: Vault is the authority without a value")
+        self.seen[name] = authority
+
+
+def _child() -> int:
+    task = json.loads(sys.stdin.read())
+    fault = Fault(task["at"], task["after"], task["way"], task["root"], task["address"], task["ca"])
+    vault = Vault(task["address"], task["ca"]).with_token(task["token"])
+    api = Api.from_kubeconfig(Path(task["kubeconfig"]))
+    key = digest_key(vault)
+    server = Server("", Path(), 0, task["ca"])
+    here = Site(server, task["root"], "", Path(task["kubeconfig"]), task["namespace"])
+    handover = Handover(CLUSTER, api, vault, f"run-{os.getpid()}", task["workers"])
+    strike_requests(fault, task["address"])
+    summary = handover.run(GitState("main@sha1:0", here.catalogue(task["entries"]), {}), key)
+    ends = {"done" if isinstance(result.end, Done) else f"open: {result.end}" for result in summary.results}
+    print("; ".join(sorted(ends)), fault.count, flush=True)
+    return 0
+
+
+
+if __name__ == "__main__":
+
+    sys.exit(_child())
