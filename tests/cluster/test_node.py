@@ -356,6 +356,71 @@ def test_volumes_are_bound_and_recycled(node: layout.Node) -> None:
     assert not list(folder.iterdir())
 
 
+RELAY = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: relay, namespace: default}}
+data:
+  # Every question opens a connection of its own: policies judge the first packet of each.
+  Corefile: ".:53 {{\\n  forward . {server} {{\\n    expire 10ms\\n  }}\\n}}\\n"
+---
+apiVersion: v1
+kind: Pod
+metadata: {{name: relay, namespace: default, labels: {{app: relay}}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  securityContext: {{sysctls: [{{name: net.ipv4.ip_unprivileged_port_start, value: "0"}}]}}
+  containers:
+  - name: coredns
+    image: registry.k8s.io/coredns/coredns:v1.12.4
+    args: [-conf, /etc/coredns/Corefile]
+    volumeMounts: [{{name: config, mountPath: /etc/coredns}}]
+  volumes: [{{name: config, configMap: {{name: relay}}}}]
+"""
+
+POLICIES = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{name: relay, namespace: default}}
+spec:
+  podSelector: {{matchLabels: {{app: relay}}}}
+  policyTypes: [Ingress, Egress]
+  ingress: {ingress}
+  egress: {egress}
+"""
+
+
+def test_network_policies_are_enforced(node: layout.Node) -> None:
+    """A DNS relay is asked from the host and asks the cluster's DNS server: one connection in, one out."""
+    dns_pod = ("-n", "kube-system", "get", "pods", "-l", "k8s-app=kube-dns", "-o", "jsonpath={.items[0].status.podIP}")
+    kubectl(node, "apply", "-f", "-", given=RELAY.format(server=kubectl(node, *dns_pod)))
+    kubectl(node, "wait", "--for=condition=Ready", "pod/relay", "--timeout=60s")
+    relay = kubectl(node, "get", "pod", "relay", "-o", "jsonpath={.status.podIP}")
+    name = f"kubernetes.default.svc.{layout.CLUSTER_DOMAIN}"
+
+    def answers() -> bool:
+        return api.resolve(relay, name, timeout=0.5) == node.api_service
+
+    host = f"[{{from: [{{ipBlock: {{cidr: {node.host_address}/32}}}}], ports: [{{protocol: UDP, port: 53}}]}}]"
+    other = "[{from: [{ipBlock: {cidr: 192.0.2.0/24}}]}]"
+    server = (
+        "[{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: kube-system}}}],"
+        " ports: [{protocol: UDP, port: 53}]}]"
+    )
+    until(answers, "the relay answers without policies", 20)
+    for ingress, egress, allowed in (
+        (host, server, True),
+        ("[]", server, False),
+        (host, server, True),
+        (host, "[]", False),
+        (host, server, True),
+        (other, server, False),
+    ):
+        kubectl(node, "apply", "-f", "-", given=POLICIES.format(ingress=ingress, egress=egress))
+        until(lambda want=allowed: answers() is want, f"ingress {ingress}, egress {egress}: {allowed}", 20)  # type: ignore[misc]
+    kubectl(node, "delete", "networkpolicy/relay", "pod/relay", "configmap/relay")
+
+
 def test_git_server_stops_and_starts(node: layout.Node, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()

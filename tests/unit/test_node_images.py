@@ -11,7 +11,7 @@ import pytest
 
 from toolchain import pins
 from toolchain.images import archive, engine, python_base, table
-from toolchain.node import addons, files
+from toolchain.node import addons, files, netpolicy
 from toolchain.node.errors import NodeError
 
 IMAGE = table.Image("example.org/thing", "v1", "thing", "/usr/local/bin/thing", "65532:65532")
@@ -27,7 +27,7 @@ def test_tags_are_the_versions_that_are_built() -> None:
 
 def test_the_node_uses_images_of_the_table() -> None:
     references = {image.reference for image in table.load()}
-    assert {files.PAUSE_IMAGE, addons.COREDNS_IMAGE} <= references
+    assert {files.PAUSE_IMAGE, addons.COREDNS_IMAGE, netpolicy.IMAGE} <= references
 
 
 def test_select_by_any_name() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
-from toolchain.node import api
+from toolchain.node import api, netpolicy
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import CLUSTER_DOMAIN, GIT_HOST, VOLUME_COUNT, Node
 from toolchain.node.progress import Progress
@@ -19,7 +19,8 @@ RECYCLE_ANNOTATION = "secret-authority.dev/volume"
 
 def manifests(node: Node) -> list[dict[str, Any]]:
     """Every object, in order of creation."""
-    return [*_kubelet_access(), *_dns(node), *_storage(node)]
+    enforcement = netpolicy.manifests(node) if netpolicy.available() else []
+    return [*_kubelet_access(), *enforcement, *_dns(node), *_storage(node)]
 
 
 def apply(node: Node, client: api.Client) -> None:
@@ -52,7 +53,7 @@ def _kubelet_access() -> list[dict[str, Any]]:
 
 def corefile(node: Node) -> str:
     """Names of the cluster, the Git server of the host, and a quick "no" for everything else."""
-    return f"""{CLUSTER_DOMAIN}:5353 in-addr.arpa:5353 ip6.arpa:5353 {{
+    return f"""{CLUSTER_DOMAIN}:53 in-addr.arpa:53 ip6.arpa:53 {{
     errors
     kubernetes {CLUSTER_DOMAIN} in-addr.arpa ip6.arpa {{
         pods insecure
@@ -60,14 +61,14 @@ def corefile(node: Node) -> str:
     }}
 }}
 
-{GIT_HOST}:5353 {{
+{GIT_HOST}:53 {{
     errors
     hosts {{
         {node.host_address} {GIT_HOST}
     }}
 }}
 
-.:5353 {{
+.:53 {{
     errors
     health :8080 {{
         lameduck 0s
@@ -91,8 +92,8 @@ def _dns(node: Node) -> list[dict[str, Any]]:
         "imagePullPolicy": "IfNotPresent",
         "args": ["-conf", "/etc/coredns/Corefile"],
         "ports": [
-            {"name": "dns", "containerPort": 5353, "protocol": "UDP"},
-            {"name": "dns-tcp", "containerPort": 5353, "protocol": "TCP"},
+            {"name": "dns", "containerPort": 53, "protocol": "UDP"},
+            {"name": "dns-tcp", "containerPort": 53, "protocol": "TCP"},
         ],
         "livenessProbe": {
             "httpGet": {"path": "/health", "port": 8080},
@@ -157,6 +158,8 @@ def _dns(node: Node) -> list[dict[str, Any]]:
                             "runAsNonRoot": True,
                             "runAsUser": 65532,
                             "seccompProfile": {"type": "RuntimeDefault"},
+                            # Port 53 without root and without a capability; network policies name that port.
+                            "sysctls": [{"name": "net.ipv4.ip_unprivileged_port_start", "value": "0"}],
                         },
                         "containers": [container],
                         "volumes": [{"name": "config", "configMap": {"name": "coredns"}}],
@@ -172,8 +175,8 @@ def _dns(node: Node) -> list[dict[str, Any]]:
                 "clusterIP": node.dns_service,
                 "selector": DNS_LABELS,
                 "ports": [
-                    {"name": "dns", "port": 53, "targetPort": 5353, "protocol": "UDP"},
-                    {"name": "dns-tcp", "port": 53, "targetPort": 5353, "protocol": "TCP"},
+                    {"name": "dns", "port": 53, "targetPort": 53, "protocol": "UDP"},
+                    {"name": "dns-tcp", "port": 53, "targetPort": 53, "protocol": "TCP"},
                 ],
             },
         },

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.images import store
-from toolchain.node import addons, api, cgroups, files, packages, parts, pki, processes, sandbox
+from toolchain.node import addons, api, cgroups, files, netpolicy, packages, parts, pki, processes, sandbox
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import (
     CLUSTER_DOMAIN,
@@ -85,7 +85,10 @@ def _start(node: Node, init: int, progress: Progress) -> None:
         return client.ready()
 
     progress.wait("containerd", containerd_missing, timeout=30, log=containerd.log)
-    store.ensure(node, BOOT_IMAGES, progress)
+    enforced = netpolicy.available()
+    store.ensure(node, [*BOOT_IMAGES, *([netpolicy.IMAGE] if enforced else [])], progress)
+    if enforced:
+        netpolicy.ensure_rules(node, init)
     progress.wait("API server", apiserver_missing, timeout=120, log=apiserver.log)
     kubelet = all_parts["kubelet"]
     for name in ("kubelet", "kube-controller-manager", "kube-scheduler"):
