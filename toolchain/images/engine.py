@@ -6,6 +6,7 @@ unchanged tree is recognised without building.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -66,11 +67,14 @@ def ensure(node: Node, progress: Progress) -> str:
     if name in present:
         return name
     storage = Storage(CACHE / "buildah")
-    if not storage.has(name):
-        base = python_base.ensure(storage, progress)
-        progress.say(f"building {name}")
-        context = make_context(progress)
-        storage.build(context, RECIPE, name, {"BASE": base})
+    with (CACHE / "lock").open("w") as lock:
+        # One build context serves every node of the checkout.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not storage.has(name):
+            base = python_base.ensure(storage, progress)
+            progress.say(f"building {name}")
+            context = make_context(progress)
+            storage.build(context, RECIPE, name, {"BASE": base})
     progress.say(f"importing {name}")
     with tempfile.TemporaryDirectory(dir=node.state) as scratch:
         target = Path(scratch, "engine.tar")
