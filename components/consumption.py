@@ -36,7 +36,8 @@ from repository.config_values import read_config_values
 from repository.intent import Intent
 
 # A net under the delivery of new versions, which takes seconds; see docs/consumption.md for what it costs.
-REFRESH_INTERVAL = "10m"
+# Written as External Secrets writes it: it would take the field over to change "10m" into this.
+REFRESH_INTERVAL = "10m0s"
 
 
 def read_consumption(settings: Settings, intent: Intent) -> dict[str, dict[str, str]]:

@@ -80,7 +80,7 @@ def test_every_consumer_of_the_catalogue_has_its_external_secret(stack: Recorder
 
 def test_an_external_secret_names_each_key_and_keeps_the_secret_when_vault_has_nothing(stack: Recorder) -> None:
     assert stack.inputs["ExternalSecret", "consumption-shop-orders-db"]["spec"] == {
-        "refreshInterval": "10m",
+        "refreshInterval": "10m0s",
         "secretStoreRef": {"kind": "SecretStore", "name": "platform-data"},
         "target": {"name": "orders-db", "creationPolicy": "Owner", "deletionPolicy": "Retain", "immutable": False},
         "data": [
