@@ -18,6 +18,7 @@ from authority.claims import System
 from authority.encoding import encode_claim
 from authority.phases import Phase
 from authority.problems import Problem, raise_if_any
+from components.failure_reports import report_job
 from components.names import ENGINE_NAMESPACE, MANAGED_BY, layer_type
 from components.settings import HOME, Settings
 from components.vault_configuration import VaultConfiguration
@@ -187,13 +188,25 @@ class RuntimeAuthority(pulumi.ComponentResource):
         )
         wanted = k8s.core.v1.ConfigMap(
             f"{self._name}-evidence-task",
-            metadata={"name": f"{HANDOVER_EVIDENCE}-{run}", "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
+            metadata={
+                "name": f"{HANDOVER_EVIDENCE}-{run}",
+                "namespace": ENGINE_NAMESPACE,
+                "labels": MANAGED_BY,
+                # Nothing waits for its deletion; the provider can miss it and hang.
+                "annotations": {"pulumi.com/skipAwait": "true"},
+            },
             data={"secrets": text},
             opts=self._opts(),
         )
         return k8s.batch.v1.Job(
             f"{self._name}-evidence",
-            metadata={"name": f"{HANDOVER_EVIDENCE}-{run}", "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
+            metadata={
+                "name": f"{HANDOVER_EVIDENCE}-{run}",
+                "namespace": ENGINE_NAMESPACE,
+                "labels": MANAGED_BY,
+                # A Job that failed is made anew by the next run.
+                "annotations": {"pulumi.com/replaceUnready": "true"},
+            },
             spec={
                 "backoffLimit": 0,
                 "activeDeadlineSeconds": settings.ready_timeout_seconds + 60,
@@ -202,7 +215,14 @@ class RuntimeAuthority(pulumi.ComponentResource):
                     "spec": _evidence_pod(settings, wanted.metadata.name),
                 },
             },
-            opts=self._opts(self.configuration, binding),
+            opts=pulumi.ResourceOptions.merge(
+                self._opts(self.configuration, binding),
+                pulumi.ResourceOptions(
+                    hooks=pulumi.ResourceHookBinding(
+                        on_error=[report_job(settings, ENGINE_NAMESPACE, "report-handover-job")]
+                    )
+                ),
+            ),
         )
 
 
@@ -221,6 +241,7 @@ def _evidence_pod(settings: Settings, config: pulumi.Input[str]) -> dict[str, An
                 "name": "evidence",
                 "image": settings.engine_image,
                 "imagePullPolicy": "IfNotPresent",
+                "terminationMessagePolicy": "FallbackToLogsOnError",
                 "args": [
                     "handover-evidence",
                     f"--namespace={ENGINE_NAMESPACE}",

@@ -106,7 +106,7 @@ class VaultEngine(pulumi.ComponentResource):
             "vaultNamespace": VAULT_NAMESPACE,
             "pods": [f"https://{pod_host(number)}:{PORT}" for number in range(args.vault.replicas)],
             "service": ADDRESS,
-            "certificateNames": certificate_names(args.vault.replicas),
+            "certificateNames": certificate_names(),
             "shares": args.vault.shares,
             "threshold": args.vault.threshold,
             "recipients": list(args.recipients),

@@ -280,6 +280,6 @@ _RESTRICTED: dict[str, Any] = {
 }
 
 
-def certificate_names(replicas: int) -> list[str]:
-    """Every name under which a Vault listener is called."""
-    return [SERVER_NAME, f"{SERVER_NAME}.cluster.local", *(pod_host(number) for number in range(replicas))]
+def certificate_names() -> list[str]:
+    """Every name under which a Vault listener is called, however many pods there are."""
+    return [SERVER_NAME, f"{SERVER_NAME}.cluster.local", f"*.{INTERNAL_SERVICE}.{VAULT_NAMESPACE}.svc"]

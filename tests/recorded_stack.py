@@ -98,7 +98,7 @@ class RecordedStack(LocalStack):
         content = yaml.safe_load(self.config_file.read_text())
         # The image of this node: the checkout's note of it may change when another node is started.
         for key, value in {"phase": phase, "engineImage": self.engine_image, **settings}.items():
-            content["config"][f"secret-authority:{key}"] = value if isinstance(value, list) else str(value)
+            content["config"][f"secret-authority:{key}"] = value if isinstance(value, list | dict) else str(value)
         config = self.state / "run.yaml"
         config.write_text(yaml.safe_dump(content, sort_keys=False))
         environment = {**os.environ, **self.environment(root=bool(root))}

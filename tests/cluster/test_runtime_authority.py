@@ -1,0 +1,206 @@
+"""Layer 4 on a real cluster: Vault in service unattended, whatever happens to it, and nothing in the clear."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from components.names import ENGINE_NAMESPACE
+from components.vault_names import VAULT_NAMESPACE, reader_role
+from engine.policies import AUTHORITY_MOUNT
+from engine.shares import SealedShares, SharesError, open_shares
+from tests.recorded_stack import RecordedStack, until
+from tests.vault_way import broken_glass, served_certificate, vault_way
+
+pytestmark = pytest.mark.cluster
+
+STATUS = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/runtime-authority-status"
+PODS = f"/api/v1/namespaces/{VAULT_NAMESPACE}/pods"
+SHARES = f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-unseal-shares"
+
+
+def phase_of(stack: RecordedStack) -> int:
+    return max(3, int(stack.reached() or 0))
+
+
+@pytest.fixture(scope="module")
+def runtime(stack: RecordedStack) -> Iterator[RecordedStack]:
+    """The stack at phase 3 or above."""
+    stack.git_server("start")
+    stack.publish()
+    if (stack.reached() or 0) < 3:
+        stack.record("up to phase 3", stack.reach(3, root=True).passed())
+    until(lambda: in_service(stack), "Vault in service", 120)
+    yield stack
+
+
+def conditions(stack: RecordedStack) -> dict[str, dict[str, object]]:
+    found = stack.objects.get(STATUS) or {"data": {"conditions": "{}"}}
+    read: dict[str, dict[str, object]] = json.loads(found["data"]["conditions"])
+    return read
+
+
+def ready_pods(stack: RecordedStack) -> set[str]:
+    """The uids of the Vault pods that are ready now."""
+    items = (stack.objects.get(PODS) or {}).get("items", [])
+    return {
+        pod["metadata"]["uid"]
+        for pod in items
+        if "deletionTimestamp" not in pod["metadata"]
+        and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+    }
+
+
+def in_service(stack: RecordedStack, pods: int = 1) -> bool:
+    held = conditions(stack)
+    return len(ready_pods(stack)) == pods and all(
+        held.get(name, {}).get("status") for name in ("VaultInService", "VaultConfigured", "HandedOver")
+    )
+
+
+def back_in_service(stack: RecordedStack, what: str, gone: set[str], pods: int = 1) -> None:
+    """Wait until other pods than those in `gone` serve, and keep how long that took."""
+    begun = time.monotonic()
+    until(lambda: len(ready_pods(stack) - gone) == pods and in_service(stack, pods), f"in service after {what}", 180)
+    stack.measured.append((f"Vault in service again after {what}", time.monotonic() - begun))
+
+
+def test_a_second_up_changes_nothing(runtime: RecordedStack) -> None:
+    run = runtime.reach(phase_of(runtime), "--expect-no-changes").passed()
+    runtime.record("up without a change at phase 3", run)
+
+
+def test_every_condition_holds(runtime: RecordedStack) -> None:
+    found = conditions(runtime)
+    assert {name for name, condition in found.items() if not condition["status"]} == set()
+    assert set(found) >= {"CertificatesValid", "VaultInService", "VaultConfigured", "HandedOver", "NothingUnmanaged"}
+
+
+def test_what_is_stored_of_the_shares_is_ciphertext_for_cluster_and_root(runtime: RecordedStack) -> None:
+    stored = runtime.objects.get(SHARES)
+    assert stored is not None
+    fields = {name: base64.b64decode(text).decode() for name, text in stored["data"].items()}
+    sealed = SealedShares.from_fields(fields)
+    assert all(text.startswith("-----BEGIN AGE ENCRYPTED FILE-----") for text in sealed.ciphertexts)
+    root, cluster = runtime.identities()
+    assert open_shares(sealed, root.secret) == open_shares(sealed, cluster.secret)
+    with pytest.raises(SharesError):
+        open_shares(SealedShares(sealed.ciphertexts, len(sealed.ciphertexts) + 1), root.secret)
+
+
+def test_break_glass_opens_vault_and_leaves_no_root_token(runtime: RecordedStack, tmp_path: Path) -> None:
+    root, _ = runtime.identities()
+    with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
+        found = [
+            vault.write("auth/token/lookup-accessor", {"accessor": accessor})["data"]
+            for accessor in vault.list("auth/token/accessors")
+        ]
+        assert sum("root" in token["policies"] for token in found) == 1, "the break-glass token alone"
+        assert set((vault.read("sys/audit") or {})["data"]) == {"file/", "stdout/"}
+        mounts = (vault.read("sys/mounts") or {})["data"]
+        assert {"platform-data/", "platform-config/", f"{AUTHORITY_MOUNT}/"} <= set(mounts)
+        settings = vault.read("platform-data/config")
+        assert settings is not None and settings["data"]["cas_required"] is True
+
+
+def test_a_reader_may_read_its_own_paths_and_nothing_else(runtime: RecordedStack, tmp_path: Path) -> None:
+    root, _ = runtime.identities()
+    with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
+        roles = [role for role in vault.list("auth/kubernetes/role") if role.startswith("consumer-")]
+        assert roles
+        namespace = roles[0].removeprefix("consumer-")
+        role = vault.read(f"auth/kubernetes/role/{reader_role(namespace)}")
+        assert role is not None and role["data"]["bound_service_account_namespaces"] == [namespace]
+        policy = vault.read(f"sys/policies/acl/{roles[0]}")
+        assert policy is not None and "*" not in policy["data"]["policy"]
+        assert set(policy["data"]["policy"].split('"')[3::4]) == {"read"}
+
+
+def test_unmanaged_configuration_is_reported(runtime: RecordedStack, tmp_path: Path) -> None:
+    root, _ = runtime.identities()
+    with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
+        vault.write("sys/policies/acl/by-hand", {"policy": 'path "a" { capabilities = ["read"] }'})
+        until(lambda: "policy by-hand" in str(conditions(runtime)["NothingUnmanaged"]["message"]), "it is said", 90)
+        assert conditions(runtime)["NothingUnmanaged"]["status"] is False
+        vault.delete("sys/policies/acl/by-hand")
+        until(lambda: conditions(runtime)["NothingUnmanaged"]["status"] is True, "it is gone", 90)
+
+
+def test_a_deleted_pod_is_unsealed_without_anyone(runtime: RecordedStack) -> None:
+    gone = ready_pods(runtime)
+    runtime.objects.request("DELETE", f"{PODS}/vault-0")
+    back_in_service(runtime, "its pod was deleted", gone)
+
+
+def test_sealed_by_hand_it_is_unsealed_without_anyone(runtime: RecordedStack, tmp_path: Path) -> None:
+    root, _ = runtime.identities()
+    with vault_way(runtime.kubeconfig, tmp_path) as plain:
+        with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
+            begun = time.monotonic()
+            vault.write("sys/seal", {})
+            until(lambda: plain.health() == 200, "Vault is active again", 60)
+        runtime.measured.append(("Vault unsealed after it was sealed by hand", time.monotonic() - begun))
+
+
+def test_vault_does_not_need_the_bootstrap_secrets(runtime: RecordedStack) -> None:
+    """All of them are deleted and Vault restarted; Flux makes them anew, and they are emptied again."""
+    places = list(runtime.wanted_values())
+    for namespace, name in places:
+        runtime.objects.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+    gone = ready_pods(runtime)
+    runtime.objects.request("DELETE", f"{PODS}/vault-0")
+    back_in_service(runtime, "all bootstrap Secrets and its pod were deleted", gone)
+
+
+def test_a_restarted_kubelet_and_api_server_change_nothing(runtime: RecordedStack) -> None:
+    for part in ("kubelet", "kube-apiserver"):
+        runtime._toolchain("node", "kill", "--name", runtime.name, "--part", part)
+        runtime._toolchain("node", "up", "--name", runtime.name)
+    until(lambda: in_service(runtime), "in service", 180)
+
+
+def test_a_killed_engine_is_replaced(runtime: RecordedStack) -> None:
+    path = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/pods?labelSelector=app=secret-authority-engine"
+    before = (runtime.objects.get(path) or {})["items"]
+    for pod in before:
+        runtime.objects.request(
+            "DELETE", f"/api/v1/namespaces/{ENGINE_NAMESPACE}/pods/{pod['metadata']['name']}?gracePeriodSeconds=0"
+        )
+    gone = ready_pods(runtime)
+    runtime.objects.request("DELETE", f"{PODS}/vault-0")
+    back_in_service(runtime, "its pod and the engine were deleted", gone)
+
+
+def test_a_new_certificate_is_served_without_a_restart(runtime: RecordedStack, tmp_path: Path) -> None:
+    before = ready_pods(runtime)
+    with vault_way(runtime.kubeconfig, tmp_path) as vault:
+        ca = tmp_path / "ca.crt"
+        old = served_certificate(vault, ca)
+        runtime.objects.request("DELETE", f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-tls")
+        begun = time.monotonic()
+        until(lambda: served_certificate(vault, ca) != old, "the listener serves a new certificate", 240)
+        runtime.measured.append(("a new certificate is served", time.monotonic() - begun))
+    assert ready_pods(runtime) == before, "no pod was restarted"
+
+
+def test_three_replicas_join_and_come_back_when_all_are_deleted(runtime: RecordedStack, tmp_path: Path) -> None:
+    settings = {"storageClass": "local", "replicas": 3}
+    runtime.record("up to three replicas", runtime.reach(phase_of(runtime), vault=settings).passed())
+    until(lambda: in_service(runtime, 3), "three pods in service", 180)
+    gone = ready_pods(runtime)
+    for number in range(3):
+        runtime.objects.request("DELETE", f"{PODS}/vault-{number}")
+    back_in_service(runtime, "all three pods were deleted", gone, pods=3)
+    root, _ = runtime.identities()
+    with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
+        peers = vault.read("sys/storage/raft/configuration")
+        assert peers is not None
+        servers = peers["data"]["config"]["servers"]
+        assert {server["node_id"] for server in servers} == {"vault-0", "vault-1", "vault-2"}
+        assert sum(server["leader"] for server in servers) == 1
+    runtime.reach(phase_of(runtime), "--expect-no-changes", vault=settings).passed()
