@@ -26,11 +26,8 @@ def is_encrypted(resource: Resource) -> bool:
 def catalogue_entry(world: World, resource: Resource) -> CatalogueSecret | None:
     """The catalogue's entry whose bootstrap target is this Secret."""
     catalogue = world.catalogue_of(resource)
-    for entry in catalogue or ():
-        target = entry.bootstrap
-        if target and (target.namespace, target.secret) == (resource.namespace, resource.metadata_name):
-            return entry
-    return None
+    place = (resource.namespace, resource.metadata_name)
+    return world.bootstrap_entries[id(catalogue)].get(place) if catalogue is not None else None
 
 
 def is_labelled(resource: Resource) -> bool:

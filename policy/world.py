@@ -9,10 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
-from authority.catalogue import Catalogue, parse_catalogue
+from authority.catalogue import Catalogue, CatalogueSecret, parse_catalogue
 from authority.claims import Claim, Conflict, find_conflicts
 from authority.phases import Phase
-from authority.places import KubernetesSecret, Place, Unknown
+from authority.places import KubernetesSecret, Part, Place, Unknown
 from authority.problems import InvalidInputError, Problem
 from policy import layers
 from policy.claims import observed_claims
@@ -109,6 +109,31 @@ class World:
         if len(self.catalogues) == 1 and resource.origin is Origin.STACK:
             return next(iter(self.catalogues.values()))
         return self.catalogues.get(str(self.identities.cluster(resource)))
+
+    @cached_property
+    def bootstrap_entries(self) -> Mapping[int, Mapping[tuple[Part, Part], CatalogueSecret]]:
+        """Catalogue (by id) -> (namespace, Secret) -> the entry with this bootstrap target."""
+        return {
+            id(catalogue): {(e.bootstrap.namespace, e.bootstrap.secret): e for e in catalogue if e.bootstrap}
+            for catalogue in self.catalogues.values()
+        }
+
+    @cached_property
+    def catalogued_keys(self) -> Mapping[int, Mapping[tuple[Part, str], CatalogueSecret]]:
+        """Catalogue (by id) -> (namespace, key) -> a secret that has this key in a Secret of the namespace."""
+        found: dict[int, dict[tuple[Part, str], CatalogueSecret]] = {}
+        for catalogue in self.catalogues.values():
+            keys = found.setdefault(id(catalogue), {})
+            for entry in catalogue:
+                if not entry.vault.consumer:
+                    continue
+                places = [(consumer.namespace, tuple(consumer.keys)) for consumer in entry.consumers]
+                if entry.bootstrap:
+                    places.append((entry.bootstrap.namespace, entry.bootstrap.keys))
+                for namespace, names in places:
+                    for name in names:
+                        keys.setdefault((namespace, name), entry)
+        return found
 
     # -- identities and claims ------------------------------------------------------------------------------
 

@@ -62,18 +62,14 @@ def catalogued_key_in_config(world: World) -> Iterator[Report]:
         if catalogue is None:
             continue
         for path, key in _leaves(resource):
-            for entry in catalogue:
-                places = [(c.namespace, set(c.keys)) for c in entry.consumers]
-                if entry.bootstrap:
-                    places.append((entry.bootstrap.namespace, set(entry.bootstrap.keys)))
-                if entry.vault.consumer and any(ns == resource.namespace and key in keys for ns, keys in places):
-                    yield about(
-                        resource,
-                        f"{path} carries the key {key} of the catalogued secret {entry.name} as configuration. Take "
-                        "it out, and refer to the Secret instead",
-                        entry.name,
-                    )
-                    break
+            entry = world.catalogued_keys[id(catalogue)].get((resource.namespace, key))
+            if entry is not None:
+                yield about(
+                    resource,
+                    f"{path} carries the key {key} of the catalogued secret {entry.name} as configuration. Take it "
+                    "out, and refer to the Secret instead",
+                    entry.name,
+                )
 
 
 def secret_like_config(world: World) -> Iterator[Report]:

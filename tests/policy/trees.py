@@ -66,8 +66,8 @@ def findings_of(root: Path, settings: Settings) -> list[tuple[str, str]]:
 
 CORPUS = Path(__file__).with_name("corpus")
 _AGE = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj"
-_CIPHER = "ENC[AES256_GCM,data:p673w==,iv:YY=,aad:UQ=,tag:A=,type:str]"
-_SOPS = f"""sops:
+CIPHER = "ENC[AES256_GCM,data:p673w==,iv:YY=,aad:UQ=,tag:A=,type:str]"
+SOPS_BLOCK = f"""sops:
   age:
     - recipient: {_AGE}
       enc: |
@@ -75,7 +75,7 @@ _SOPS = f"""sops:
         YWdlLWVuY3J5cHRpb24ub3JnL3YxCi0+IFgyNTUxOQ==
         -----END AGE ENCRYPTED FILE-----
   lastmodified: "2026-01-01T00:00:00Z"
-  mac: {_CIPHER}
+  mac: {CIPHER}
   encrypted_regex: ^(data|stringData)$
   version: 3.11.0
 """
@@ -84,6 +84,6 @@ _SOPS = f"""sops:
 def corpus() -> list[Repository]:
     """Every repository of the corpus. `<<enc>>` and `<<sops>>` stand for ciphertext and a sops block."""
     return [
-        parse_repository(file.read_text().replace("<<enc>>", _CIPHER).replace("<<sops>>\n", _SOPS), file.stem)
+        parse_repository(file.read_text().replace("<<enc>>", CIPHER).replace("<<sops>>\n", SOPS_BLOCK), file.stem)
         for file in sorted(CORPUS.glob("*.txt"))
     ]
