@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from engine.certificates import Pair, Trust, renew
+from engine.certificates import Pair, Trust, issue, renew
 from engine.kubernetes_api import Api, Object, collection, named
 
 AUTHORITY_SECRET = "vault-ca"
@@ -24,7 +24,9 @@ class TrustStore:
 
     def keep(self, now: datetime | None = None) -> str:
         """Issue what is missing or wears out. Returns the bundle that clients should trust."""
-        trust, changed = renew(self._load(), "secret-authority Vault CA", self._names, now or datetime.now(UTC))
+        now = now or datetime.now(UTC)
+        trust, changed = renew(self._load(now), "secret-authority Vault CA", self._names, now)
+        changed = changed or self._api.get(named("secrets", self._vault, SERVER_SECRET)) is None
         if changed or self._api.get(named("configmaps", self._vault, BUNDLE_CONFIG)) is None:
             # The bundle goes out before the certificate that needs it.
             for namespace in (self._vault, self._engine):
@@ -33,16 +35,15 @@ class TrustStore:
             self._put_pair(self._vault, SERVER_SECRET, trust.server, {BUNDLE_KEY: trust.bundle})
         return trust.bundle
 
-    def _load(self) -> Trust | None:
+    def _load(self, now: datetime) -> Trust | None:
         authority = self._read(self._engine, AUTHORITY_SECRET)
         server = self._read(self._vault, SERVER_SECRET)
         if authority is None:
             return None
         pair = Pair(authority["tls.crt"], authority["tls.key"])
         if server is None:
-            # Killed before the listener had its pair: the CA stays, the pair is issued now.
-            trust, _ = renew(Trust(pair, pair, authority["bundle"]), "", self._names, datetime.now(UTC))
-            return trust
+            # Lost, or the engine was killed before it was written: the CA stays, the pair is issued now.
+            return Trust(pair, issue(pair, self._names, now), authority["bundle"])
         return Trust(pair, Pair(server["tls.crt"], server["tls.key"]), authority["bundle"])
 
     def _read(self, namespace: str, name: str) -> dict[str, str] | None:

@@ -1,0 +1,115 @@
+"""The small CA of the Vault listeners: when it issues anew, and that trust never breaks meanwhile."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+
+from engine.certificates import CA_LIFE, SERVER_LIFE, Trust, issue, new_authority, renew
+
+NAMES = ["vault.vault.svc", "*.vault-internal.vault.svc"]
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def rounds(trust: Trust, now: datetime) -> list[Trust]:
+    """The states that are published one after the other, until nothing changes any more."""
+    found: list[Trust] = []
+    while True:
+        trust, changed = renew(trust, "ca", NAMES, now)
+        if not changed:
+            return found
+        found.append(trust)
+
+
+def verifies(server: x509.Certificate, bundle: str) -> bool:
+    for authority in x509.load_pem_x509_certificates(bundle.encode()):
+        try:
+            server.verify_directly_issued_by(authority)
+        except (ValueError, InvalidSignature):
+            continue
+        return True
+    return False
+
+
+def begin() -> Trust:
+    trust, changed = renew(None, "ca", NAMES, START)
+    assert changed
+    return trust
+
+
+def test_a_fresh_state_stays_as_it_is() -> None:
+    assert rounds(begin(), START + timedelta(days=1)) == []
+
+
+def test_the_listener_gets_a_new_certificate_after_two_thirds_of_its_life() -> None:
+    trust = begin()
+    assert rounds(trust, START + SERVER_LIFE * 0.6) == []
+    (after,) = rounds(trust, START + SERVER_LIFE * 0.7)
+    assert after.server != trust.server and after.authority == trust.authority and after.bundle == trust.bundle
+
+
+def test_a_new_name_asks_for_a_new_certificate() -> None:
+    trust = begin()
+    after, changed = renew(trust, "ca", [*NAMES, "other"], START)
+    assert changed and after.server.covers(["other"])
+
+
+def test_a_new_ca_is_trusted_before_its_first_certificate_is_used() -> None:
+    trust = begin()
+    published = rounds(trust, START + CA_LIFE * 0.7)
+    assert len(published) == 2
+    known, used = published
+    assert known.authority != trust.authority and known.server == trust.server
+    assert verifies(known.server.parsed, known.bundle)
+    # Whoever still trusts only the old bundle meets the old certificate; the new one comes a step later.
+    assert used.server.issued_by(known.authority) and verifies(used.server.parsed, known.bundle)
+    assert len(x509.load_pem_x509_certificates(used.bundle.encode())) == 2
+
+
+def test_an_ended_ca_leaves_the_bundle() -> None:
+    after = rounds(begin(), START + CA_LIFE * 1.1)[-1]
+    assert len(x509.load_pem_x509_certificates(after.bundle.encode())) == 1
+
+
+def test_a_certificate_of_another_ca_is_replaced() -> None:
+    trust = begin()
+    foreign = Trust(trust.authority, issue(new_authority("other", START), NAMES, START), trust.bundle)
+    (after,) = rounds(foreign, START)
+    assert after.server.issued_by(trust.authority)
+
+
+def test_tls_clients_accept_it_for_its_names_and_no_other(tmp_path: Path) -> None:
+    trust, _ = renew(None, "ca", NAMES, datetime.now(UTC))
+    (tmp_path / "pair").write_text(trust.server.certificate + trust.server.key)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "pair")
+    client = ssl.create_default_context(cadata=trust.bundle)
+
+    def connect(name: str) -> bool:
+        near, far = socket.socketpair()
+
+        def serve() -> None:
+            try:
+                server.wrap_socket(far, server_side=True).close()
+            except OSError:
+                far.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            client.wrap_socket(near, server_hostname=name).close()
+        except ssl.SSLCertVerificationError:
+            near.close()
+            return False
+        finally:
+            thread.join()
+        return True
+
+    assert connect("vault.vault.svc") and connect("vault-2.vault-internal.vault.svc")
+    assert not connect("vault.other.svc")

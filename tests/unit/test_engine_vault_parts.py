@@ -1,0 +1,205 @@
+"""Small parts of the engine: the lease, the audit file, the status, what counts as evidence."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import json
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from authority.evidence import Evidence, Finding, Outcome
+from authority.phases import Phase
+from authority.transfer import LostRace
+from engine.handover_evidence_verb import missing
+from engine.kubernetes_api import Api
+from engine.lease import DURATION_SECONDS, Lease
+from engine.listener_verb import find_processes, fingerprint, turn_over
+from engine.status import Status, serve
+from engine.trust_store import TrustStore
+
+
+class FakeApi(Api):
+    """Objects in memory, with the API server's rules for creation and replacement."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.version = 0
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        return copy.deepcopy(self.objects.get(path))
+
+    def create(self, path: str, body: Any) -> dict[str, Any]:
+        place = f"{path}/{body['metadata']['name']}"
+        if place in self.objects:
+            raise LostRace(path)
+        return self._put(place, dict(body))
+
+    def replace(self, path: str, body: Any) -> dict[str, Any]:
+        wanted = body["metadata"].get("resourceVersion")
+        if wanted and self.objects[path]["metadata"]["resourceVersion"] != wanted:
+            raise LostRace(path)
+        return self._put(path, dict(body))
+
+    def merge(self, path: str, body: Any) -> dict[str, Any]:
+        return self._put(path, {**self.objects[path], **{k: v for k, v in body.items() if k != "metadata"}})
+
+    def delete(self, path: str, uid: str | None = None) -> None:
+        self.objects.pop(path, None)
+
+    def _put(self, place: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.version += 1
+        body = copy.deepcopy(body)
+        for name, text in body.pop("stringData", {}).items():
+            body.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
+        body["metadata"] = {**body["metadata"], "resourceVersion": str(self.version)}
+        self.objects[place] = body
+        return copy.deepcopy(body)
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_one_holds_the_lease_until_it_ends() -> None:
+    api = FakeApi()
+    first, second = Lease(api, "ns", "engine", "one"), Lease(api, "ns", "engine", "two")
+    assert first.hold(NOW) and not second.hold(NOW)
+    assert first.hold(NOW + timedelta(seconds=10))
+    assert not second.hold(NOW + timedelta(seconds=DURATION_SECONDS))
+    assert second.hold(NOW + timedelta(seconds=10 + DURATION_SECONDS))
+    assert not first.hold(NOW + timedelta(seconds=11 + DURATION_SECONDS))
+
+
+def test_a_released_lease_is_free_at_once() -> None:
+    api = FakeApi()
+    first, second = Lease(api, "ns", "engine", "one"), Lease(api, "ns", "engine", "two")
+    assert first.hold(NOW)
+    second.release()
+    assert not second.hold(NOW), "only the holder gives it back"
+    first.release()
+    assert second.hold(NOW)
+
+
+def test_of_two_that_take_a_free_lease_one_gets_it() -> None:
+    api = FakeApi()
+    assert Lease(api, "ns", "engine", "one").hold(NOW)
+    class Late(FakeApi):
+        def get(self, path: str) -> dict[str, Any] | None:
+            return None  # it looked before the other one wrote
+
+    late = Late()
+    late.objects = api.objects
+    assert not Lease(late, "ns", "engine", "two").hold(NOW)
+
+
+def test_the_audit_file_is_turned_over_and_the_oldest_goes(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    assert not turn_over(log, 10, 2)
+    for number in range(4):
+        log.write_text(f"{number}" * 10)
+        assert turn_over(log, 10, 2) and not log.exists()
+    assert {path.name: path.read_text()[0] for path in tmp_path.iterdir()} == {"audit.log.1": "3", "audit.log.2": "2"}
+    log.write_text("short")
+    assert not turn_over(log, 10, 2) and log.exists()
+
+
+def test_a_changed_certificate_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "tls.crt"
+    before = fingerprint([file])
+    file.write_text("a")
+    after = fingerprint([file])
+    assert before != after == fingerprint([file])
+
+
+def test_processes_are_found_by_name(tmp_path: Path) -> None:
+    program = tmp_path / "vault-test"
+    program.symlink_to("/bin/sleep")
+    running = subprocess.Popen([program, "30"])
+    try:
+        assert running.pid in find_processes("vault-test") or running.pid in find_processes("sleep")
+    finally:
+        running.kill()
+        running.wait()
+    assert running.pid not in find_processes("vault-test")
+
+
+def test_certificates_are_made_once_and_the_bundle_goes_everywhere() -> None:
+    api = FakeApi()
+    store = TrustStore(api, "engine", "vault", ["vault.vault.svc"])
+    bundle = store.keep(NOW)
+    before = copy.deepcopy(api.objects)
+    assert store.keep(NOW + timedelta(days=1)) == bundle and api.objects == before
+    names = {place.split("namespaces/")[1] for place in api.objects}
+    assert names == {
+        "engine/secrets/vault-ca",
+        "vault/secrets/vault-tls",
+        "engine/configmaps/vault-ca-bundle",
+        "vault/configmaps/vault-ca-bundle",
+    }
+    # The CA's key stays in the engine's namespace.
+    authority = api.objects["api/v1/namespaces/engine/secrets/vault-ca"]["data"]["tls.key"]
+    assert authority not in json.dumps(api.objects["api/v1/namespaces/vault/secrets/vault-tls"])
+
+
+def test_a_lost_listener_certificate_is_issued_again_by_the_same_ca() -> None:
+    api = FakeApi()
+    store = TrustStore(api, "engine", "vault", ["vault.vault.svc"])
+    bundle = store.keep()
+    del api.objects["api/v1/namespaces/vault/secrets/vault-tls"]
+    assert store.keep() == bundle
+    assert "api/v1/namespaces/vault/secrets/vault-tls" in api.objects
+
+
+def test_the_endpoint_tells_health_readiness_and_numbers() -> None:
+    status = Status()
+    server = serve(status, 0, "VaultInService")
+    base = f"http://127.0.0.1:{server.server_address[1]}"
+
+    def code(path: str) -> int:
+        return requests.get(base + path, timeout=5).status_code
+
+    assert code("/healthz") == 200 and code("/readyz") == 503 and code("/other") == 404
+    status.set("VaultInService", True, "1 of 1")
+    status.number("vault_pods", 1)
+    assert code("/readyz") == 200
+    text = requests.get(f"{base}/metrics", timeout=5).text
+    assert 'secret_authority_condition{type="VaultInService"} 1' in text and "secret_authority_vault_pods 1" in text
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_condition_keeps_its_time_while_it_holds() -> None:
+    status = Status()
+    status.set("A", True, "one")
+    first = status.as_dict()["A"]["since"]
+    status.set("A", True, "two")
+    assert status.as_dict()["A"] == {"status": True, "message": "two", "since": first}
+    assert not status.alive(-1)
+
+
+def published(at: datetime, *outcomes: Outcome) -> dict[str, str]:
+    findings = tuple(Finding(f"s{number}", outcome, "here") for number, outcome in enumerate(outcomes))
+    return {"evidence": Evidence(Phase.RUNTIME_AUTHORITY, "r", at, findings).to_json(), "conditions": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        ({}, "published no evidence"),
+        ({"conditions": '{"VaultInService": {"status": false, "message": "sealed"}}'}, "VaultInService: sealed"),
+        (published(NOW - timedelta(seconds=1), Outcome.MATCHES), "before this look began"),
+        (published(NOW, Outcome.NOT_HANDED_OVER), "s0: Vault has no authority over it yet"),
+        (published(NOW), "s0: not looked at"),
+    ],
+)
+def test_missing_evidence_is_said(status: dict[str, str], words: str) -> None:
+    assert words in str(missing(status, {"s0"}, NOW))
+
+
+def test_fresh_and_whole_evidence_is_enough() -> None:
+    assert missing(published(NOW, Outcome.MATCHES), {"s0"}, NOW) is None
