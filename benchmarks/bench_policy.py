@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from policy.collection import paused
 from policy.readers.state import read_state_file
 from policy.readers.tree import read_tree
 from policy.registry import check
@@ -99,7 +100,8 @@ def over_state(file: Path) -> tuple[int, int]:
 
 def _child(job: Callable[[Path], tuple[int, int]], path: Path) -> tuple[float, float, int, int]:
     start = time.process_time()
-    objects, findings = job(path)
+    with paused():
+        objects, findings = job(path)
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return seconds, peak, objects, findings

@@ -14,6 +14,7 @@ from typing import Any
 
 from authority.phases import PhaseRefusedError, parse_phase
 from authority.problems import InvalidInputError
+from policy.collection import paused
 from policy.model import Resource
 from policy.readers.state import read_state_file
 from policy.readers.tree import read_tree
@@ -50,11 +51,12 @@ def run_check(options: argparse.Namespace) -> int:
         settings = read_settings(options.config) if options.config else Settings()
         if options.phase is not None:
             settings = settings.model_copy(update={"phase": parse_phase(options.phase)})
-        world = _world(options, settings)
+        with paused():
+            world = _world(options, settings)
+            findings = check(world)
     except (InvalidInputError, PhaseRefusedError) as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
-    findings = check(world)
     match options.format:
         case "json":
             print(as_json(findings, len(world.resources)))

@@ -101,12 +101,15 @@ def _servers(addresses: set[str], named: Mapping[str, Iterable[str]], declared: 
     known = {_reduce(address): name for name, listed in named.items() for address in listed}
     reduced = {address: _reduce(address) for address in addresses}
     open_ones = {short for short in reduced.values() if short not in known}
+    services = {short for short in open_ones if _kind(short) == "service"}
     found: dict[str, Part] = {}
     for address, short in reduced.items():
         if short in known:
             found[address] = known[short]
         elif len(open_ones) == 1 and not known:
             found[address] = declared or DEFAULT_VAULT
+        elif declared and _kind(short) == "service" and len(services) == 1:
+            found[address] = declared
         elif _kind(short) == "service" or {_kind(other) for other in open_ones} == {"host"}:
             found[address] = short
         else:

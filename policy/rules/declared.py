@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from authority.phases import Phase
-from authority.places import Overlap, overlap_keys
+from authority.places import Overlap, overlap_keys, overlap_places
 from policy.bootstrap import BOOTSTRAP, CLASS_LABEL, catalogue_entry, is_encrypted, is_labelled
 from policy.claims.declared import VISIBLE_IN_STACK, declared_claims
 from policy.findings import Level, Report, Rule, Scope, Severity, about
@@ -42,7 +42,9 @@ def declared_claims_hold(world: World) -> Iterator[Report]:
                 f"declares that {claim.claimant} holds {claim.keys} of {claim.place}, but it holds {seen[0].keys}",
                 str(claim.place),
             )
-        elif claim.source is not None and all(other.source not in (claim.source, None) for other in seen):
+        elif claim.source is not None and all(
+            other.source is not None and overlap_places(claim.source, other.source) is Overlap.NO for other in seen
+        ):
             yield about(
                 layer.resource,
                 f"declares that {claim.place} is filled from {claim.source}, but {seen[0].claimant} fills it from "

@@ -140,9 +140,10 @@ def verdicts(resources: Iterable[R], config: Mapping[str, Any] | None = None) ->
     diagnostics = []
     for resource in everything.values():
         provider = _provider_of(resource, everything)
-        given = {"type": resource.token, "name": resource.name, "urn": urn(resource)}
-        one = analyzer_pb2.AnalyzeRequest(**given, properties=_struct(resource.props))
-        many = stack.resources.add(**given, properties=_struct(resource.props))
+        props = _struct(resource.props)
+        own = urn(resource)
+        one = analyzer_pb2.AnalyzeRequest(type=resource.token, name=resource.name, urn=own, properties=props)
+        many = stack.resources.add(type=resource.token, name=resource.name, urn=own, properties=props)
         if resource.parent:
             one.options.parent = many.parent = urn(everything[resource.parent])
         if provider is not None:

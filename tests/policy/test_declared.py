@@ -77,3 +77,13 @@ def test_the_catalogue_speaks_where_no_claims_are_declared() -> None:
     (message,) = verdicts(stack)["single-authority"]
     assert "catalogue entry orders-db" in message
     assert "(secret orders-db)" in message
+
+
+def test_the_cluster_speaks_of_its_vault_by_name_also_beside_a_tunnel() -> None:
+    """Pulumi reaches Vault through a tunnel, the stores through the service; the declaration says only the cluster."""
+    tunnel = R("pulumi:providers:vault", "tunnel", {"address": "https://127.0.0.1:41234"})
+    mount = R("vault:index/mount:Mount", "data", {"path": "platform-data"}, provider="tunnel")
+    stack = [tunnel, mount, consumption(declared(source=SOURCE)), store("orders")]
+    assert "declared-claims" not in verdicts([*stack, inside(external("orders/db", "pg/orders"))])
+    (message,) = verdicts([*stack, inside(external("orders/db", "pg/other"))])["declared-claims"]
+    assert "is filled from" in message
