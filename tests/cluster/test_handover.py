@@ -1,0 +1,224 @@
+"""The handover of the example repository on a real cluster: with Flux, Git, Pulumi and Vault's own audit log."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from authority.audit import Event, match_vault_log
+from authority.handover import Notice
+from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
+from components.vault_names import VAULT_NAMESPACE
+from engine.shares import SealedShares, open_shares
+from repository.sops import sops_program
+from tests.recorded_stack import CHECKOUT, RecordedStack, until
+from tests.vault_way import broken_glass
+
+pytestmark = pytest.mark.cluster
+
+STATUS = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/runtime-authority-status"
+KUSTOMIZATION = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/bootstrap-secrets"
+SOURCE = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
+
+
+@pytest.fixture(scope="module")
+def handed(stack: RecordedStack) -> Iterator[RecordedStack]:
+    """The stack at phase 3 or above, with everything handed over."""
+    stack.git_server("start")
+    stack.publish()
+    if (stack.reached() or 0) < 3:
+        stack.record("up to phase 3", stack.reach(3, root=True).passed())
+    until(lambda: all(line["state"] == "done" for line in status(stack)), "everything is handed over", 120)
+    yield stack
+
+
+def status(stack: RecordedStack) -> list[dict[str, Any]]:
+    found = stack.objects.get(STATUS) or {}
+    lines: list[dict[str, Any]] = json.loads(found.get("data", {}).get("handover", "[]"))
+    return lines or [{"state": "nothing yet"}]
+
+
+def reconcile(stack: RecordedStack, mark: str) -> None:
+    """Let Flux fetch and apply, and wait until it has."""
+    for path in (SOURCE, KUSTOMIZATION):
+        body = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": mark}}}
+        stack.objects.request("PATCH", path, body)
+        until(
+            lambda path=path: (stack.objects.get(path) or {})["status"].get("lastHandledReconcileAt") == mark,
+            f"Flux handles {path}",
+        )
+
+
+def ready(stack: RecordedStack) -> bool:
+    conditions = (stack.objects.get(KUSTOMIZATION) or {})["status"]["conditions"]
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def audit(stack: RecordedStack) -> list[Event]:
+    command = [sys.executable, "-m", "cli.main", "audit", "--format=json", "--kubeconfig", str(stack.kubeconfig)]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return [Event.from_fields(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_every_bootstrap_secret_is_empty_and_marked_and_flux_leaves_it_alone(handed: RecordedStack) -> None:
+    for namespace, name in handed.wanted_values():
+        found = handed.objects.secret(namespace, name)
+        assert found is not None and not found.get("data"), f"{namespace}/{name}"
+    before = {place: handed.objects.secret(*place) for place in handed.wanted_values()}
+    for mark in ("first", "second"):
+        reconcile(handed, mark)
+        assert ready(handed)
+    after = {place: handed.objects.secret(*place) for place in handed.wanted_values()}
+    assert after == before, "not even a field manager or a version of an object changed"
+
+
+def test_vault_holds_what_git_says(handed: RecordedStack, tmp_path: Path) -> None:
+    root, _ = handed.identities()
+    catalogue = json.loads((handed.objects.get(STATUS) or {})["data"]["evidence"])
+    wanted = handed.wanted_values()
+    events = {event.secret: event for event in audit(handed)}
+    assert len(catalogue["findings"]) == len(wanted) == 12
+    seen = []
+    with broken_glass(handed.kubeconfig, tmp_path, root.secret) as vault:
+        for event in events.values():
+            mount, _, path = event.place.partition("/")
+            if event.why.startswith("handover"):
+                found = vault.read(f"{mount}/data/{path}?version=1")
+                assert found is not None
+                metadata = found["data"]["metadata"]["custom_metadata"]
+                assert metadata["authority"] == "vault" and metadata["handover_digest"] == event.digest
+                assert metadata["rotation_type"]
+                encoded = set((metadata.get("base64_keys") or "").split())
+                seen.append(
+                    {
+                        key: base64.b64decode(text) if key in encoded else text.encode()
+                        for key, text in found["data"]["data"].items()
+                    }
+                )
+    assert sorted(map(repr, map(sorted, (v.items() for v in seen)))) == sorted(
+        map(repr, map(sorted, (v.items() for v in wanted.values())))
+    )
+
+
+def test_a_change_in_git_after_the_handover_is_reported_and_never_applied(
+    handed: RecordedStack, tmp_path: Path
+) -> None:
+    changed = tmp_path / "fleet"
+    shutil.copytree(handed.fleet, changed)
+    (namespace, name) = next(iter(handed.wanted_values()))
+    file = changed / handed.home / "bootstrap" / f"{name}.yaml"
+    _, cluster = handed.identities()
+    key = next(iter(handed.wanted_values()[namespace, name]))
+    before = handed.objects.secret(namespace, name)
+    _sops_set(file, key, "changed later", cluster.secret)
+    try:
+        handed.publish(changed)
+        reconcile(handed, "changed")
+        assert ready(handed)
+        until(lambda: any(str(Notice.GIT_CHANGED) in line["notices"] for line in status(handed)), "it is said", 120)
+        told = [line["secret"] for line in status(handed) if line["notices"]]
+        assert len(told) == 1 and all(line["state"] == "done" for line in status(handed))
+        assert handed.objects.secret(namespace, name) == before
+    finally:
+        handed.publish()
+        reconcile(handed, "restored")
+    until(lambda: not any(line["notices"] for line in status(handed)), "nothing is said any more", 120)
+
+
+def _sops_set(file: Path, key: str, value: str, identity: str) -> None:
+    field = "stringData" if "stringData" in file.read_text() else "data"
+    text = value if field == "stringData" else base64.b64encode(value.encode()).decode()
+    subprocess.run(
+        [sops_program(), "set", str(file), f'["{field}"]["{key}"]', json.dumps(text)],
+        env={"SOPS_AGE_KEY": identity, "HOME": "/nonexistent"},
+        check=True,
+        capture_output=True,
+    )
+
+
+def test_the_trail_matches_vaults_own_audit_log(handed: RecordedStack, tmp_path: Path) -> None:
+    root, _ = handed.identities()
+    events = [event for event in audit(handed) if event.why.startswith("handover")]
+    assert len(events) == 12 and len({event.id for event in events}) == 12
+    with broken_glass(handed.kubeconfig, tmp_path, root.secret) as vault:
+        hashed = {
+            event.id: str(vault.write("sys/audit-hash/file", {"input": event.id})["data"]["hash"]) for event in events
+        }
+    assert match_vault_log(events, audit_log(handed), hashed, timedelta(seconds=10)) == []
+
+
+def audit_log(stack: RecordedStack) -> list[str]:
+    """The lines of the file audit device of the first pod, from its volume on the node."""
+    claims = f"/api/v1/namespaces/{VAULT_NAMESPACE}/persistentvolumeclaims/audit-vault-0"
+    claim = stack.objects.get(claims)
+    assert claim is not None
+    volume = stack.objects.get(f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
+    assert volume is not None
+    path = volume["spec"]["local"]["path"]
+    command = ["-m", "toolchain.node", "exec", "--name", stack.name, "--", "cat", f"{path}/audit.log"]
+    done = subprocess.run([sys.executable, *command], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_no_value_and_no_share_stands_anywhere_in_the_clear(handed: RecordedStack) -> None:
+    """State, every API object, every pod log, Vault's audit log. The search itself is proved by a planted hit."""
+    root, _ = handed.identities()
+    stored = handed.objects.get(f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-unseal-shares")
+    assert stored is not None
+    fields = {name: base64.b64decode(text).decode() for name, text in stored["data"].items()}
+    canaries = {share.encode() for share in open_shares(SealedShares.from_fields(fields), root.secret)}
+    values = {v for secret in handed.wanted_values().values() for v in secret.values() if len(v) >= 12}
+    if (handed.reached() or 0) == 3:
+        canaries |= values
+    places = dict(texts(handed))
+    assert len(places) > 50
+    for where, text in places.items():
+        for canary in canaries:
+            assert canary not in text, where
+            assert base64.b64encode(canary) not in text, where
+    for where in ("pulumi state", "audit log"):
+        assert not any(value in places[where] for value in values), where
+    plant = next(iter(canaries))
+    handed.objects.request(
+        "POST",
+        f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps",
+        {"metadata": {"name": "planted"}, "data": {"text": plant.decode("latin-1")}},
+    )
+    try:
+        assert any(plant in text for _, text in texts(handed))
+    finally:
+        handed.objects.request("DELETE", f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/planted")
+
+
+def texts(stack: RecordedStack) -> Iterator[tuple[str, bytes]]:
+    yield "pulumi state", stack.query("stack", "export").encode()
+    yield "audit log", "\n".join(audit_log(stack)).encode()
+    pods = []
+    for key, item in stack.objects.everything():
+        yield str(key), json.dumps(item).encode()
+        if key.kind == "Pod":
+            pods.append((key, item))
+    for key, item in pods:
+        for container in item["spec"]["containers"]:
+            path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log?container={container['name']}"
+            yield f"log of {key} {container['name']}", stack.objects.text(path)
+
+
+def test_tombstones_are_prepared_for_review(handed: RecordedStack, tmp_path: Path) -> None:
+    checkout = tmp_path / "fleet"
+    shutil.copytree(handed.fleet, checkout)
+    place = ["--repository", str(checkout), "--cluster", handed.name, "--kubeconfig", str(handed.kubeconfig)]
+    command = [sys.executable, "-m", "cli.main", "tombstone", *place]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "12 tombstones" in done.stdout
+    assert (checkout / handed.home / "tombstones.yaml").read_text().count("handover: ho-") == 12
