@@ -23,7 +23,7 @@ from authority.claims import System
 from authority.encoding import encode_claim
 from authority.phases import Phase
 from components.adoption_guard import AdoptionGuard
-from components.consumption_engine import ConsumptionEngine, ConsumptionEngineArgs
+from components.consumption_engine import STATUS_CONFIG, ConsumptionEngine, ConsumptionEngineArgs
 from components.consumption_vault import ConsumptionRoles
 from components.eso_controller import EsoControllers, EsoControllersArgs
 from components.eso_manifests import EXTERNAL_SECRETS_API

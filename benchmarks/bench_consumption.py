@@ -1,0 +1,374 @@
+"""What delivery costs: `python -m benchmarks.bench_consumption --name NODE [--count 1000]`. Prints Markdown.
+
+Needs a node whose stack is at phase 4. In a namespace of its own it makes `count` ExternalSecrets with a
+controller, and compares two ways to bring a new version to its Secret in one run:
+
+- External Secrets alone, with a refresh interval
+- layer 5's engine, which looks at version numbers, over a refresh interval of ten minutes
+
+CPU is that of the processes, in cores (1.0 is one core all the time), over windows of a minute. The root
+holder's identity is used to make a token for the benchmark (break-glass); everything is taken away at the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import json
+import os
+import random
+import secrets
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import requests
+import urllib3
+
+from authority.transfer import Unavailable
+from cli.consumption_commands import _free_port
+from components.consumption_engine import _consumer_rules, _engine_pod, _own_rules
+from components.eso_controller import _pod, controller_rules
+from components.vault_names import READER_ACCOUNT
+from components.vault_session import Session, reading
+from engine.first_configuration import generate_root
+from engine.shares import SealedShares, open_shares
+from engine.vault import Vault
+from tests.recorded_stack import RecordedStack
+from toolchain.node.api import ApiError
+
+SPACE = "bench"
+ESO = f"/apis/external-secrets.io/v1/namespaces/{SPACE}"
+LOOK = "bench-look"
+WINDOW_SECONDS = 60.0
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+class TunnelVault(Vault):
+    """Vault at the far end of a tunnel; the certificate is checked against Vault's own name."""
+
+    def __init__(self, address: str, pool: urllib3.PoolManager, token: str | None) -> None:
+        super().__init__(address)
+        self._pool, self._token = pool, token
+
+    def with_token(self, token: str) -> Vault:
+        return TunnelVault(self.address, self._pool, token)
+
+    def _send(self, method: str, path: str, data: Mapping[str, Any] | None, token: str | None) -> requests.Response:
+        headers = {"X-Vault-Token": token} if token else {}
+        body = None if data is None else json.dumps(data)
+        try:
+            found = self._pool.request(method, f"{self.address}/v1/{path}", headers=headers, body=body)
+        except urllib3.exceptions.HTTPError as error:
+            raise Unavailable(type(error).__name__) from None
+        answer = requests.Response()
+        answer.status_code, answer._content = found.status, found.data
+        return answer
+
+
+@contextlib.contextmanager
+def root_of(stack: RecordedStack) -> Iterator[Vault]:
+    """A root token from the shares and the root holder's identity, revoked afterwards."""
+    stored = (stack.objects.secret("vault", "vault-unseal-shares") or {})["data"]
+    fields = {key: base64.b64decode(text).decode() for key, text in stored.items()}
+    shares = open_shares(SealedShares.from_fields(fields), stack.root_identity.read_text())
+    account = "secret-authority-auditor"
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(
+            kubeconfig=str(stack.kubeconfig),
+            context=None,
+            folder=folder,
+            port=_free_port(),
+            role=account,
+            account=account,
+            engine="",
+        )
+        with reading(session) as (pool, _):
+            plain = TunnelVault(session.address, pool, None)
+            vault = plain.with_token(generate_root(plain, shares))
+            try:
+                yield vault
+            finally:
+                vault.write("auth/token/revoke-self", {})
+
+
+class Bench:
+    def __init__(self, stack: RecordedStack, vault: Vault, count: int) -> None:
+        self.objects, self.vault, self.count, self.stack = stack.objects, vault, count, stack
+        self.names = [f"s{number:04d}" for number in range(count)]
+
+    def make(self, path: str, body: Mapping[str, Any]) -> None:
+        try:
+            self.objects.request("POST", path, body)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+
+    def prepare(self, image: str) -> None:
+        """Namespace, identities, values in Vault, a controller; no ExternalSecret yet."""
+        self.make("/api/v1/namespaces", {"metadata": {"name": SPACE}})
+        for role, space, account, paths in (
+            (f"consumer-{SPACE}", SPACE, READER_ACCOUNT, [f"platform-config/data/{SPACE}/*", "auth/token/lookup-self"]),
+            (
+                LOOK,
+                "secret-authority",
+                LOOK,
+                [f"platform-config/metadata/{SPACE}/*", "platform-authority/data/digest-key"],
+            ),
+        ):
+            rules = [f'path "{path}" {{ capabilities = ["read"] }}' for path in paths]
+            rules.append('path "auth/token/revoke-self" { capabilities = ["update"] }')
+            self.vault.write(f"sys/policies/acl/{role}", {"policy": "\n".join(rules)})
+            self.vault.write(
+                f"auth/kubernetes/role/{role}",
+                {
+                    "bound_service_account_names": [account],
+                    "bound_service_account_namespaces": [space],
+                    "audience": "vault",
+                    "token_policies": [role],
+                    "token_ttl": 900,
+                },
+            )
+            self.make(f"/api/v1/namespaces/{space}/serviceaccounts", {"metadata": {"name": account}})
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(self.write, self.names))
+        controller = f"external-secrets-{SPACE}"
+        self.make("/api/v1/namespaces/external-secrets/serviceaccounts", {"metadata": {"name": controller}})
+        self.grant(SPACE, controller, "external-secrets", controller_rules(self.names))
+        self.deploy("external-secrets", controller, _pod(controller, SPACE))
+        shop = self.objects.get("/apis/external-secrets.io/v1/namespaces/shop/secretstores/platform-config") or {}
+        spec = shop["spec"]
+        spec["provider"]["vault"]["auth"]["kubernetes"]["role"] = f"consumer-{SPACE}"
+        body = {"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "bench"}}
+        self.make(f"{ESO}/secretstores", {**body, "spec": spec})
+        self.grant(SPACE, LOOK, "secret-authority", _consumer_rules())
+        self.make_task()
+        self.image = image
+
+    def grant(self, space: str, account: str, home: str, rules: list[dict[str, Any]]) -> None:
+        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{space}"
+        self.make(f"{rbac}/roles", {"metadata": {"name": account}, "rules": rules})
+        binding = {
+            "metadata": {"name": account},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": account},
+            "subjects": [{"kind": "ServiceAccount", "name": account, "namespace": home}],
+        }
+        self.make(f"{rbac}/rolebindings", binding)
+
+    def deploy(self, space: str, name: str, pod: dict[str, Any]) -> None:
+        labels = {"app": name}
+        body = {
+            "metadata": {"name": name, "labels": labels},
+            "spec": {
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        }
+        self.make(f"/apis/apps/v1/namespaces/{space}/deployments", body)
+        path = f"/apis/apps/v1/namespaces/{space}/deployments/{name}"
+        until(lambda: bool(((self.objects.get(path) or {}).get("status") or {}).get("readyReplicas")), f"{name} runs")
+
+    def make_task(self) -> None:
+        entries = [
+            {
+                "name": name,
+                "class": "config",
+                "owner": "bench",
+                "vault": {"datasource": SPACE, "instance": name},
+                "consumers": [{"namespace": SPACE, "secret": name, "keys": {"value": "value"}}],
+            }
+            for name in self.names
+        ]
+        catalogue = {
+            "apiVersion": "secret-authority.dev/v1",
+            "kind": "SecretCatalogue",
+            "bootstrapNamespaces": ["bootstrap-data"],
+            "secrets": entries,
+        }
+        task = json.dumps({"cluster": "bench", "catalogue": catalogue, "config": {}})
+        place = "/api/v1/namespaces/secret-authority/configmaps"
+        self.make(place, {"metadata": {"name": LOOK}, "data": {"task.json": task}})
+
+    def start_engine(self) -> None:
+        """Layer 5's engine over the benchmark's secrets, with a lease and a status of its own namespace."""
+        self.grant(SPACE, f"{LOOK}-own", "secret-authority", _own_rules())
+        binding = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{SPACE}/rolebindings/{LOOK}-own"
+        subjects = [{"kind": "ServiceAccount", "name": LOOK, "namespace": "secret-authority"}]
+        self.objects.request("PATCH", binding, {"subjects": subjects})
+        pod = _engine_pod(self.image, LOOK)
+        pod["serviceAccountName"] = LOOK
+        arguments = pod["containers"][0]["args"]
+        pod["containers"][0]["args"] = [
+            {"--namespace=secret-authority": f"--namespace={SPACE}"}.get(
+                a, f"--role={LOOK}" if a[:7] == "--role=" else a
+            )
+            for a in arguments
+        ]
+        self.deploy("secret-authority", LOOK, pod)
+
+    def write(self, name: str) -> str:
+        value = secrets.token_hex(16)
+        self.vault.write(f"platform-config/data/{SPACE}/{name}", {"data": {"value": value}})
+        return value
+
+    def external_secrets(self, interval: str) -> float:
+        """Make them all; seconds until all are Ready."""
+        begun = time.monotonic()
+        for name in self.names:
+            body = {
+                "apiVersion": "external-secrets.io/v1",
+                "kind": "ExternalSecret",
+                "metadata": {"name": name},
+                "spec": {
+                    "refreshInterval": interval,
+                    "secretStoreRef": {"kind": "SecretStore", "name": "bench"},
+                    "target": {"name": name, "creationPolicy": "Owner", "deletionPolicy": "Retain"},
+                    "data": [{"secretKey": "value", "remoteRef": {"key": f"{SPACE}/{name}", "property": "value"}}],
+                },
+            }
+            self.make(f"{ESO}/externalsecrets", body)
+        until(lambda: self.ready() == self.count, "all are Ready", 600)
+        return time.monotonic() - begun
+
+    def ready(self) -> int:
+        listed = (self.objects.get(f"{ESO}/externalsecrets") or {})["items"]
+        return sum(
+            1
+            for item in listed
+            for condition in (item.get("status") or {}).get("conditions") or []
+            if condition["type"] == "Ready" and condition["status"] == "True"
+        )
+
+    def set_interval(self, interval: str) -> None:
+        for name in self.names:
+            self.objects.request("PATCH", f"{ESO}/externalsecrets/{name}", {"spec": {"refreshInterval": interval}})
+
+    def value(self, name: str) -> str:
+        found = self.objects.secret(SPACE, name) or {}
+        return base64.b64decode((found.get("data") or {}).get("value", "")).decode()
+
+    def latencies(self, samples: int, timeout: float) -> list[float]:
+        """Seconds from the answer of Vault to the Secret, one value after another."""
+        found: list[float] = []
+        for name in random.sample(self.names, samples):
+            value = self.write(name)
+            begun = time.monotonic()
+            until(lambda n=name, v=value: self.value(n) == v, "the value arrives", timeout, 0.05)  # type: ignore[misc]
+            found.append(time.monotonic() - begun)
+        return found
+
+    def burst(self, size: int) -> float:
+        """Seconds until `size` values that change at once are all in their Secrets."""
+        chosen = self.names[:size]
+        with ThreadPoolExecutor(8) as pool:
+            wanted = dict(zip(chosen, pool.map(self.write, chosen), strict=True))
+        begun = time.monotonic()
+        until(lambda: all(self.value(name) == value for name, value in wanted.items()), "all arrive", 300)
+        return time.monotonic() - begun
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far of each program of the node, and of the benchmark's two pods."""
+        spent: dict[str, float] = {}
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+                name = self.program(int(entry.name), [part.decode() for part in command])
+                if name:
+                    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                    spent[name] = spent.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / TICK
+        return spent
+
+    def program(self, pid: int, command: list[str]) -> str | None:
+        joined = " ".join(command)
+        if f"--namespace={SPACE}" in command:
+            return "External Secrets" if "external-secrets" in command[0] else "engine"
+        if self.stack.name not in Path(f"/proc/{pid}/cgroup").read_text():
+            return None
+        for name, mark in (("Vault", "vault server"), ("API server", "kube-apiserver"), ("etcd", "etcd ")):
+            if mark in joined:
+                return name
+        return None
+
+    def window(self) -> dict[str, float]:
+        before, begun = self.cpu(), time.monotonic()
+        time.sleep(WINDOW_SECONDS)  # the measurement is over time itself
+        after, seconds = self.cpu(), time.monotonic() - begun
+        return {name: (after[name] - before.get(name, 0.0)) / seconds for name in after}
+
+    def clear(self) -> None:
+        for path in (
+            f"/apis/apps/v1/namespaces/secret-authority/deployments/{LOOK}",
+            f"/api/v1/namespaces/secret-authority/configmaps/{LOOK}",
+            f"/api/v1/namespaces/secret-authority/serviceaccounts/{LOOK}",
+        ):
+            with contextlib.suppress(ApiError):
+                self.objects.request("DELETE", path)
+        with contextlib.suppress(ApiError):
+            self.objects.request("DELETE", f"{ESO}/externalsecrets")
+            until(lambda: not (self.objects.get(f"{ESO}/externalsecrets") or {})["items"], "all are gone", 300)
+        for path in (
+            f"/apis/apps/v1/namespaces/external-secrets/deployments/external-secrets-{SPACE}",
+            f"/api/v1/namespaces/external-secrets/serviceaccounts/external-secrets-{SPACE}",
+            f"/api/v1/namespaces/{SPACE}",
+        ):
+            with contextlib.suppress(ApiError):
+                self.objects.request("DELETE", path)
+        for name in (f"consumer-{SPACE}", LOOK):
+            self.vault.delete(f"auth/kubernetes/role/{name}")
+            self.vault.delete(f"sys/policies/acl/{name}")
+        for name in self.names:
+            self.vault.delete(f"platform-config/metadata/{SPACE}/{name}")
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = 120, every: float = 0.5) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(what)
+        time.sleep(every)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="What delivery of new versions costs.")
+    parser.add_argument("--name", default="dev", help="the node, its stack at phase 4")
+    parser.add_argument("--count", type=int, default=1000)
+    options = parser.parse_args()
+    stack = RecordedStack(options.name)
+    deployed = stack.objects.get("/apis/apps/v1/namespaces/secret-authority/deployments/secret-authority-consumption")
+    image = (deployed or {})["spec"]["template"]["spec"]["containers"][0]["image"]
+    with root_of(stack) as vault:
+        bench = Bench(stack, vault, options.count)
+        try:
+            bench.prepare(image)
+            made = bench.external_secrets("1h0m0s")
+            print(f"{options.count} ExternalSecrets made and Ready in {made:.0f} s\n")
+            print("| way | External Secrets | Vault | API server | etcd | engine | latency median, worst |")
+            print("|---|---|---|---|---|---|---|", flush=True)
+            row("idle, refresh 1 h", bench.window(), [])
+            for interval in ("1m0s", "10s"):
+                bench.set_interval(interval)
+                window = bench.window()
+                row(f"refresh {interval}", window, bench.latencies(5, 180))
+            bench.set_interval("10m0s")
+            bench.start_engine()
+            until(lambda: bool(bench.latencies(1, 300)), "the engine has asked for everything once", 300)
+            row("engine, refresh 10 min", bench.window(), bench.latencies(20, 60))
+            print(f"\n100 values changed at once arrive within {bench.burst(100):.1f} s (engine).")
+        finally:
+            bench.clear()
+    return 0
+
+
+def row(way: str, cores: Mapping[str, float], latencies: list[float]) -> None:
+    shown = [f"{cores.get(name, 0.0):.3f}" for name in ("External Secrets", "Vault", "API server", "etcd", "engine")]
+    times = f"{statistics.median(latencies):.1f} s, {max(latencies):.1f} s" if latencies else "–"
+    print(f"| {way} | {' | '.join(shown)} | {times} |", flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
