@@ -107,7 +107,7 @@ class Consumption(pulumi.ComponentResource):
         self.evidence = self.job.id.apply(
             lambda _: (
                 f"{count} consumer Secrets in {len(consumers)} namespaces are current with Vault, or wait for "
-                "their first value (see `secret-authority status`)"
+                f"their first value (ConfigMap {ENGINE_NAMESPACE}/{STATUS_CONFIG} says which)"
             )
         )
         self.phase = pulumi.Output.from_input(Phase.CONSUMPTION.value)
