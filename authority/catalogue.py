@@ -90,6 +90,8 @@ class CatalogueSecret(_Model):
     bootstrap: BootstrapTarget | None = None
     vault: VaultPath
     consumers: tuple[Consumer, ...] = ()
+    # Keys whose values are bytes and no text: Vault holds them in base64, consumers get the bytes.
+    binary: tuple[DataKey, ...] = ()
     rotation: RotationPolicy | None = None
 
     @model_validator(mode="after")
@@ -99,6 +101,9 @@ class CatalogueSecret(_Model):
             raise ValueError("class bootstrap needs a bootstrap target (namespace, secret, keys)")
         if not born_in_git and self.bootstrap is not None:
             raise ValueError(f"class {self.secret_class} has no bootstrap target: only class bootstrap is in Git")
+        unknown = sorted(set(self.binary) - set(self.bootstrap.keys if self.bootstrap else ()))
+        if unknown:
+            raise ValueError(f"binary names {', '.join(unknown)}: name keys of the bootstrap target only")
         is_config = self.secret_class is SecretClass.CONFIG
         if is_config != (self.vault.mount == CONFIG_MOUNT):
             wanted = "instance (platform-config)" if is_config else "consumer (platform-data)"

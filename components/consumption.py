@@ -222,7 +222,11 @@ def external_secret_spec(secret: CatalogueSecret, consumer: Consumer, refresh_in
             "immutable": False,
         },
         "data": [
-            {"secretKey": key, "remoteRef": {"key": secret.vault.path, "property": vault_key}}
+            {
+                "secretKey": key,
+                "remoteRef": {"key": secret.vault.path, "property": vault_key}
+                | ({"decodingStrategy": "Base64"} if vault_key in secret.binary else {}),
+            }
             for key, vault_key in sorted(consumer.keys.items())
         ],
     }

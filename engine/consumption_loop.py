@@ -65,7 +65,15 @@ class Task:
     @property
     def consumers(self) -> list[Consumer]:
         return [
-            Consumer(secret.name, consumer.namespace, consumer.secret, secret.vault.mount, secret.vault.path)
+            Consumer(
+                secret.name,
+                consumer.namespace,
+                consumer.secret,
+                secret.vault.mount,
+                secret.vault.path,
+                frozenset(consumer.keys.values()),
+                frozenset(consumer.keys.values()) & frozenset(secret.binary),
+            )
             for secret in self.catalogue
             for consumer in secret.consumers
         ]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from authority.handover import BASE64_KEYS
 from engine.kubernetes_api import Api, Object
 from engine.vault import Vault
 
@@ -34,13 +35,18 @@ NUDGE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Consumer:
-    """A consumer Secret, and the Vault path that it comes from. The ExternalSecret has the Secret's name."""
+    """A consumer Secret, and the Vault path that it comes from. The ExternalSecret has the Secret's name.
+
+    `keys` are those that it reads in Vault, `binary` those among them that its ExternalSecret decodes.
+    """
 
     secret: str
     namespace: str
     name: str
     mount: str
     path: str
+    keys: frozenset[str] = frozenset()
+    binary: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -53,6 +59,8 @@ class Version:
     number: int
     written: datetime | None = None
     deleted: bool = False
+    # The keys that Vault holds in base64, as whoever wrote them has noted.
+    base64: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,8 @@ def newest_version(vault: Vault, mount: str, path: str) -> Version:
         return Version(0)
     details = (data.get("versions") or {}).get(str(number)) or {}
     gone = bool(details.get("destroyed")) or bool(details.get("deletion_time"))
-    return Version(number, _time(details.get("created_time")), gone)
+    encoded = frozenset(((data.get("custom_metadata") or {}).get(BASE64_KEYS) or "").split())
+    return Version(number, _time(details.get("created_time")), gone, encoded)
 
 
 def ask_for(api: Api, found: Object, version: int) -> None:
@@ -131,6 +140,10 @@ class Distribution:
             return Delivery(
                 consumer, version, f"version {version.number} in Vault is deleted; the Secret stays as it is"
             )
+        wrong = (version.base64 & consumer.keys) ^ consumer.binary
+        if wrong:
+            listed = ", ".join(sorted(wrong))
+            return Delivery(consumer, version, f"Vault and the field `binary` of the catalogue disagree over {listed}")
         annotations = found["metadata"].get("annotations") or {}
         problem = has(found, version.number)
         if problem and annotations.get(VERSION) != str(version.number):

@@ -123,7 +123,7 @@ def consuming(stack: RecordedStack) -> Consuming:
 def kept(consuming: Consuming) -> Iterator[dict[tuple[str, str], tuple[str, dict[str, bytes]]]]:
     """What the consumer Secrets hold before a test; afterwards it is still all there."""
     before = consuming.everything()
-    assert len(before) == 13
+    assert len(before) == 14
     yield before
     until(consuming.vault_in_service, "Vault is in service again", 120)
     assert consuming.everything() == before
@@ -136,6 +136,7 @@ def test_every_consumer_holds_what_git_said_before_the_handover(consuming: Consu
         "DB_PASSWORD": wanted["bootstrap-data", "orders-db"]["password"],
     }
     assert consuming.secret("edge-tls", "edge") == wanted["bootstrap-edge", "edge-tls"], "many lines"
+    assert consuming.secret("broker-keystore", "reports") == wanted["bootstrap-messaging", "broker-keystore"], "bytes"
     assert consuming.secret("orders-db-endpoint") == {"DB_HOST": b"orders-db.postgres.svc", "DB_PORT": b"5432"}
     born = consuming.secret("session-key")
     assert born is not None and len(born["SESSION_KEY"]) == 43
@@ -356,7 +357,7 @@ def test_a_workload_account_cannot_log_in_to_vault(consuming: Consuming) -> None
 def test_the_evidence_names_each_version(consuming: Consuming) -> None:
     def complete() -> bool:
         findings = consuming.status()["evidence"]["findings"]
-        return len(findings) == 13 and {outcome for _, outcome, _ in findings} == {"matches"}
+        return len(findings) == 14 and {outcome for _, outcome, _ in findings} == {"matches"}
 
     until(complete, "evidence over every secret with consumers", 60)
     assert consuming.status()["waiting"] == {}

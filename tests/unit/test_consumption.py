@@ -90,6 +90,12 @@ def test_an_external_secret_names_each_key_and_keeps_the_secret_when_vault_has_n
     }
 
 
+def test_binary_values_are_decoded_and_others_are_not(stack: Recorder) -> None:
+    entries = stack.inputs["ExternalSecret", "consumption-reports-broker-keystore"]["spec"]["data"]
+    found = {entry["secretKey"]: entry["remoteRef"].get("decodingStrategy") for entry in entries}
+    assert found == {"keystore.p12": "Base64", "password": None}
+
+
 def test_configuration_comes_from_the_configuration_mount_only(stack: Recorder) -> None:
     by_store: dict[str, set[str]] = {}
     for inputs in stack.kind("ExternalSecret").values():
@@ -270,3 +276,15 @@ def test_configuration_that_does_not_fit_is_refused_with_every_problem(tmp_path:
     said = config_problems(tmp_path, {"orders-db-endpoint.yaml": "port: 5432", "nobody.yaml": "a: b"}, fleet)
     for part in ("nobody is not in the catalogue", "port: is not a text", "host: is missing"):
         assert part in said
+
+
+@pytest.mark.parametrize(("secret", "keys"), [("session-key", ["key"]), ("broker-keystore", ["keystore"])])
+def test_only_keys_of_a_bootstrap_secret_can_be_binary(tmp_path: Path, secret: str, keys: list[str]) -> None:
+    copy = new_fleet(tmp_path)
+
+    def change(document: Any) -> None:
+        next(entry for entry in document["secrets"] if entry["name"] == secret)["binary"] = keys
+
+    copy.edit("clusters/dev/catalogue.yaml", change)
+    with pytest.raises(InvalidInputError, match=f"{secret}.*binary names {keys[0]}: name keys of the bootstrap target"):
+        copy.read()

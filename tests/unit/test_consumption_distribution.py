@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -169,6 +170,17 @@ def test_what_cannot_arrive_is_said_and_nothing_is_changed(site: Site, case: str
     said = {"no value": "no value yet", "deleted": "the Secret stays", "no object": "no ExternalSecret"}
     assert said[case] in site.deliver()[0]
     assert not site.api.patches
+
+
+def test_binary_values_are_delivered_only_when_the_catalogue_says_so(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.vault.paths["platform-data/postgres/orders"]["custom_metadata"] = {"base64_keys": "keystore.p12 other"}
+    keys = frozenset({"keystore.p12", "password"})
+    said = replace(ORDERS, keys=keys, binary=frozenset({"keystore.p12"}))
+    assert site.deliver(said) == ["version 1 is not asked for yet"]
+    for wrong in (replace(ORDERS, keys=keys), replace(said, binary=frozenset({"keystore.p12", "password"}))):
+        assert "disagree over" in site.deliver(wrong)[0]
+    assert len(site.api.patches) == 1
 
 
 def test_a_failure_is_asked_again_but_not_at_every_look(site: Site) -> None:
