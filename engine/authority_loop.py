@@ -159,17 +159,16 @@ class Engine:
         quiet = True
         for name, part in parts:
             try:
-                if not part():
-                    quiet = False
-                    break
+                if part():
+                    continue
             except (Unavailable, LostRace) as error:
                 self._status.set(name, False, f"waiting: {error}")
-                quiet = False
-                break
             except (VaultRefusedError, ApiRefusedError, SharesError, InvalidInputError, LookupError) as error:
                 self._status.set(name, False, str(error))
-                quiet = False
-                break
+            # What was seen before the trouble counts no more: the next round looks at everything again.
+            self._looked_at, self._configuration_looked_at = None, -math.inf
+            quiet = False
+            break
         try:
             self._publisher.status({"conditions": json.dumps(self._status.as_dict(), sort_keys=True)} | self._published)
         except (Unavailable, LostRace) as error:

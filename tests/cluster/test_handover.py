@@ -23,7 +23,11 @@ from repository.sops import sops_program
 from tests.recorded_stack import CHECKOUT, RecordedStack, until
 from tests.vault_way import broken_glass
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    # A tunnel's thread may still write while its test has ended.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 
 STATUS = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/runtime-authority-status"
 KUSTOMIZATION = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/bootstrap-secrets"

@@ -17,7 +17,11 @@ from engine.shares import SealedShares, SharesError, open_shares
 from tests.recorded_stack import RecordedStack, until
 from tests.vault_way import broken_glass, served_certificate, vault_way
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    # A tunnel's thread may still write while its test has ended.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 
 STATUS = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/runtime-authority-status"
 PODS = f"/api/v1/namespaces/{VAULT_NAMESPACE}/pods"
