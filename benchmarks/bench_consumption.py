@@ -22,24 +22,17 @@ import secrets
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import requests
-import urllib3
-
-from authority.transfer import Unavailable
-from cli.consumption_commands import _free_port
 from components.consumption_engine import _consumer_rules, _engine_pod, _own_rules
 from components.eso_controller import _pod, controller_rules
 from components.vault_names import READER_ACCOUNT
-from components.vault_session import Session, reading
-from engine.first_configuration import generate_root
-from engine.shares import SealedShares, open_shares
 from engine.vault import Vault
 from tests.recorded_stack import RecordedStack
+from tests.vault_way import broken_glass
 from toolchain.node.api import ApiError
 
 SPACE = "bench"
@@ -47,54 +40,6 @@ ESO = f"/apis/external-secrets.io/v1/namespaces/{SPACE}"
 LOOK = "bench-look"
 WINDOW_SECONDS = 60.0
 TICK = os.sysconf("SC_CLK_TCK")
-
-
-class TunnelVault(Vault):
-    """Vault at the far end of a tunnel; the certificate is checked against Vault's own name."""
-
-    def __init__(self, address: str, pool: urllib3.PoolManager, token: str | None) -> None:
-        super().__init__(address)
-        self._pool, self._token = pool, token
-
-    def with_token(self, token: str) -> Vault:
-        return TunnelVault(self.address, self._pool, token)
-
-    def _send(self, method: str, path: str, data: Mapping[str, Any] | None, token: str | None) -> requests.Response:
-        headers = {"X-Vault-Token": token} if token else {}
-        body = None if data is None else json.dumps(data)
-        try:
-            found = self._pool.request(method, f"{self.address}/v1/{path}", headers=headers, body=body)
-        except urllib3.exceptions.HTTPError as error:
-            raise Unavailable(type(error).__name__) from None
-        answer = requests.Response()
-        answer.status_code, answer._content = found.status, found.data
-        return answer
-
-
-@contextlib.contextmanager
-def root_of(stack: RecordedStack) -> Iterator[Vault]:
-    """A root token from the shares and the root holder's identity, revoked afterwards."""
-    stored = (stack.objects.secret("vault", "vault-unseal-shares") or {})["data"]
-    fields = {key: base64.b64decode(text).decode() for key, text in stored.items()}
-    shares = open_shares(SealedShares.from_fields(fields), stack.root_identity.read_text())
-    account = "secret-authority-auditor"
-    with tempfile.TemporaryDirectory() as folder:
-        session = Session(
-            kubeconfig=str(stack.kubeconfig),
-            context=None,
-            folder=folder,
-            port=_free_port(),
-            role=account,
-            account=account,
-            engine="",
-        )
-        with reading(session) as (pool, _):
-            plain = TunnelVault(session.address, pool, None)
-            vault = plain.with_token(generate_root(plain, shares))
-            try:
-                yield vault
-            finally:
-                vault.write("auth/token/revoke-self", {})
 
 
 class Bench:
@@ -341,7 +286,8 @@ def main() -> int:
     stack = RecordedStack(options.name)
     deployed = stack.objects.get("/apis/apps/v1/namespaces/secret-authority/deployments/secret-authority-consumption")
     image = (deployed or {})["spec"]["template"]["spec"]["containers"][0]["image"]
-    with root_of(stack) as vault:
+    root = stack.root_identity.read_text()
+    with tempfile.TemporaryDirectory() as folder, broken_glass(stack.kubeconfig, Path(folder), root) as vault:
         bench = Bench(stack, vault, options.count)
         try:
             bench.prepare(image)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from authority.handover import BASE64_KEYS
@@ -79,7 +79,9 @@ def newest_version(vault: Vault, mount: str, path: str) -> Version:
     if not number:
         return Version(0)
     details = (data.get("versions") or {}).get(str(number)) or {}
-    gone = bool(details.get("destroyed")) or bool(details.get("deletion_time"))
+    # With delete_version_after a living version has a time of deletion as well, in the future.
+    deletion = _time(details.get("deletion_time"))
+    gone = bool(details.get("destroyed")) or (deletion is not None and deletion <= datetime.now(UTC))
     encoded = frozenset(((data.get("custom_metadata") or {}).get(BASE64_KEYS) or "").split())
     return Version(number, _time(details.get("created_time")), gone, encoded)
 

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from authority.digest import keyed_digest
 from tests.recorded_stack import CHECKOUT, RecordedStack, until
+from tests.vault_way import broken_glass
 from toolchain.node.api import ApiError
 
 pytestmark = pytest.mark.cluster
@@ -217,6 +219,37 @@ def test_vault_away_for_long_takes_nothing_and_is_followed_at_once_when_it_is_ba
     consuming.stack.measured.append(("Vault unsealed to delivery again", time.monotonic() - begun))
 
 
+def test_vault_sealed_by_hand(consuming: Consuming, kept: object, tmp_path: Path) -> None:
+    root, _ = consuming.stack.identities()
+    with broken_glass(consuming.stack.kubeconfig, tmp_path, root.secret) as vault:
+        vault.write("sys/seal", {})
+        until(lambda: vault.health() == 200, "the engine has unsealed it", 60)
+    consuming.objects.request("PATCH", f"{ESO}/externalsecrets/orders-db", touched())
+    until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "True", "delivery goes on", 60)
+
+
+def test_a_value_deleted_in_vault_is_neither_taken_nor_made_anew(
+    consuming: Consuming, kept: object, tmp_path: Path
+) -> None:
+    """The internal secret keeps its record and its policy, and its consumer keeps the value."""
+    root, _ = consuming.stack.identities()
+    path = "sessions/shop"
+    with broken_glass(consuming.stack.kubeconfig, tmp_path, root.secret) as vault:
+        before = (vault.read(f"platform-data/metadata/{path}") or {})["data"]
+        assert before["custom_metadata"]["authority"] == "vault" and before["custom_metadata"]["ttl"] == "168h"
+        vault.delete(f"platform-data/data/{path}")
+        try:
+            until(lambda: "is deleted" in str(consuming.status()["evidence"]["findings"]), "it is said", 30)
+            consuming.objects.request("PATCH", f"{ESO}/externalsecrets/session-key", touched())
+            until(lambda: consuming.ready(f"{ESO}/externalsecrets/session-key") == "False", "it was looked at", 30)
+            after = (vault.read(f"platform-data/metadata/{path}") or {})["data"]
+            assert after["custom_metadata"] == before["custom_metadata"]
+            assert after["current_version"] == before["current_version"]
+        finally:
+            vault.write(f"platform-data/undelete/{path}", {"versions": [before["current_version"]]})
+    until(lambda: consuming.ready(f"{ESO}/externalsecrets/session-key") == "True", "it is there again", 60)
+
+
 def touched() -> dict[str, Any]:
     """A change of annotations, which makes External Secrets look."""
     return {"metadata": {"annotations": {"test/touched": secrets.token_hex(4)}}}
@@ -352,6 +385,20 @@ def test_a_workload_account_cannot_log_in_to_vault(consuming: Consuming) -> None
     with pytest.raises(ApiError) as refused:
         log_in("default")
     assert refused.value.status == 403
+
+
+def test_the_ledger_knows_who_holds_what_was_born_or_entered(consuming: Consuming) -> None:
+    def authorities() -> dict[str, str | None]:
+        command = [sys.executable, "-m", "cli.main", "ledger", "--format", "json", "--cluster", consuming.stack.name]
+        where = ["--repository", str(consuming.stack.fleet), "--kubeconfig", str(consuming.stack.kubeconfig)]
+        done = subprocess.run([*command, *where], cwd=CHECKOUT, text=True, capture_output=True, check=True)
+        return {entry["secret"]: entry["authority"] for entry in json.loads(done.stdout)}
+
+    def known() -> bool:
+        found = authorities()
+        return (found["session-key"], found["payment-api"], found["orders-db"]) == ("vault", "vault", "vault")
+
+    until(known, "both first values are in the ledger", 120)
 
 
 def test_the_evidence_names_each_version(consuming: Consuming) -> None:

@@ -159,6 +159,12 @@ def test_two_consumers_of_one_path_cost_one_look(site: Site) -> None:
     assert site.vault.reads == 1
 
 
+def test_a_version_that_will_be_deleted_later_is_delivered(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.vault.paths["platform-data/postgres/orders"]["versions"]["1"]["deletion_time"] = "2999-01-01T00:00:00Z"
+    assert site.deliver() == ["version 1 is not asked for yet"]
+
+
 @pytest.mark.parametrize("case", ["no value", "deleted", "no object"])
 def test_what_cannot_arrive_is_said_and_nothing_is_changed(site: Site, case: str) -> None:
     if case != "no value":
