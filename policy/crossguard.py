@@ -25,7 +25,7 @@ from pulumi_policy import Severity as PulumiSeverity
 
 from authority.problems import InvalidInputError
 from policy.findings import Rule, Scope
-from policy.readers.stack import read_registration, read_stack
+from policy.readers.stack import WrittenKeys, read_registration, read_stack
 from policy.registry import RULES, reports
 from policy.settings import Settings, parse_settings
 from policy.world import World
@@ -53,10 +53,11 @@ CONFIG: dict[str, dict[str, Any]] = {
 
 def policies() -> list[Policy]:
     """All rules, in the order of the documentation."""
-    return [_policy(rule) for rule in RULES]
+    written = WrittenKeys()
+    return [_policy(rule, written) for rule in RULES]
 
 
-def _policy(rule: Rule) -> Policy:
+def _policy(rule: Rule, written: WrittenKeys) -> Policy:
     common: dict[str, Any] = {
         "name": rule.id,
         "description": rule.title,
@@ -71,6 +72,7 @@ def _policy(rule: Rule) -> Policy:
     if rule.scope is Scope.RESOURCE:
 
         def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+            written.remember(args)
             resources = read_registration(args)
             if rule.concerns is not None and not any(rule.concerns(resource) for resource in resources):
                 return
@@ -85,7 +87,7 @@ def _policy(rule: Rule) -> Policy:
         def placed(message: str, urn: str | None = None) -> None:
             report(message, urn or stack)
 
-        _run(rule, World(read_stack(args.resources), _settings(args.get_config(), placed)), placed)
+        _run(rule, World(read_stack(args.resources, written), _settings(args.get_config(), placed)), placed)
 
     return StackValidationPolicy(validate=validate_stack, **common)
 

@@ -41,12 +41,46 @@ def _provider(given: PolicyProviderResource | None) -> Provider | None:
     return Provider(given.name, given.urn, plain(given.props, f"provider {given.name}")) if given else None
 
 
-def _once(props: Any, name: str) -> Callable[[], Mapping[str, Any]]:
-    return lambda: plain(props, name)
+def _once(props: Any, name: str, keys: Mapping[str, Any] | None = None) -> Callable[[], Mapping[str, Any]]:
+    return lambda: {**plain(props, name), **(keys or {})}
 
 
-def read_stack(resources: Iterable[PolicyResource]) -> list[Resource]:
+class WrittenKeys:
+    """Which keys of a Secret each resource writes, remembered from the registrations of this run.
+
+    A stack policy sees outputs, and those of a Kubernetes object are the live object: the keys that External Secrets
+    merged into it stand there too. The engine asks about each registration, with its inputs, before it asks about
+    the stack. Names of keys are kept, no value. What was not seen registered counts with its outputs.
+    """
+
+    _FIELDS = ("data", "stringData")
+
+    def __init__(self) -> None:
+        self._by_urn: dict[str, Mapping[str, Any]] = {}
+
+    def remember(self, args: ResourceValidationArgs) -> None:
+        """Note the keys of a Secret that is being registered."""
+        if not args.resource_type.startswith("kubernetes:core/v1:Secret"):
+            return
+        found: dict[str, Any] = {}
+        for field in self._FIELDS:
+            try:
+                value = args.props.get(field)
+            except UnknownValueError:
+                value = Unknown(f"{field} of {args.name}")
+            # The provider moves stringData into data.
+            names = isinstance(value, Mapping)
+            found[field] = {str(key): HIDDEN for key in value} if names else plain(value, args.name, field)
+        self._by_urn[args.urn] = found
+
+    def of(self, urn: str) -> Mapping[str, Any] | None:
+        """The fields with their keys, None when the resource was not registered in this run."""
+        return self._by_urn.get(urn)
+
+
+def read_stack(resources: Iterable[PolicyResource], written: WrittenKeys | None = None) -> list[Resource]:
     """The resources of a stack, in the engine's order."""
+    written = written or WrittenKeys()
     providers: dict[str, Provider | None] = {}
     found = []
     for given in resources:
@@ -59,7 +93,7 @@ def read_stack(resources: Iterable[PolicyResource]) -> list[Resource]:
                 given.name,
                 Location(urn=given.urn),
                 Origin.STACK,
-                _once(given.props, given.name),
+                _once(given.props, given.name, written.of(given.urn)),
                 parent=given.parent.urn if given.parent else None,
                 dependencies=tuple(other.urn for other in given.dependencies),
                 property_dependencies={

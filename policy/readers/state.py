@@ -53,8 +53,11 @@ def read_state(document: Any, shown: str) -> list[Resource]:
 
 def _resource(entry: Mapping[str, Any], providers: Mapping[str, Provider]) -> Resource:
     urn = str(entry["urn"])
-    # Outputs as a stack policy sees them; a resource that was only imported or is pending has inputs.
-    values = entry.get("outputs") or entry.get("inputs") or {}
+    # Outputs as a stack policy sees them. Those of a Kubernetes object are the live object, with keys that others
+    # hold, so there the inputs count. A resource that was only imported or is pending has inputs alone.
+    outputs, inputs = entry.get("outputs"), entry.get("inputs")
+    kubernetes = str(entry.get("type", "")).startswith("kubernetes:")
+    values = (inputs or outputs if kubernetes else outputs or inputs) or {}
     return Resource(
         str(entry.get("type", "")),
         _name(urn),

@@ -65,6 +65,8 @@ class R:
     depends_on: tuple[str, ...] = ()
     fed_by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provider: str | None = None
+    # Outputs, where they differ from the inputs.
+    live: Mapping[str, Any] | None = None
 
 
 KUBERNETES = R("pulumi:providers:kubernetes", "cluster", {"kubeconfig": KUBECONFIG})
@@ -143,7 +145,8 @@ def verdicts(resources: Iterable[R], config: Mapping[str, Any] | None = None) ->
         props = _struct(resource.props)
         own = urn(resource)
         one = analyzer_pb2.AnalyzeRequest(type=resource.token, name=resource.name, urn=own, properties=props)
-        many = stack.resources.add(type=resource.token, name=resource.name, urn=own, properties=props)
+        outputs = props if resource.live is None else _struct(resource.live)
+        many = stack.resources.add(type=resource.token, name=resource.name, urn=own, properties=outputs)
         if resource.parent:
             one.options.parent = many.parent = urn(everything[resource.parent])
         if provider is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from authority.claims import find_conflicts
 from tests.policy.cases import ESO, external, plain, push, store
-from tests.policy.stacks import CANARY, R, k8s, secret, world_of_state
+from tests.policy.stacks import CANARY, R, k8s, secret, verdicts, world_of_state
 
 Writer = Callable[[str], R]
 
@@ -224,3 +224,14 @@ def test_namespaces_are_judged_by_their_labels() -> None:
     assert not find_conflicts(world_of_state(everywhere("b")).claims)
     (doubt,) = find_conflicts(world_of_state(everywhere("a")[1:]).claims)
     assert "the labels of Namespace shop" in str(doubt)
+
+
+def test_keys_that_others_merged_into_the_live_object_are_not_the_writers() -> None:
+    """Outputs of a Secret are the live object. What a resource claims is what it wrote, not what stands there."""
+    mine = plain("shop/db", "password")
+    both = {**mine.props, "data": {"password": secret(CANARY), "username": secret(CANARY)}}
+    merged = external("shop/merge", "pg/x", ["username"], name="db", creationPolicy="Merge")
+    seen = replace(mine, live=both)
+    assert "single-authority" not in verdicts([store("shop"), seen, merged])
+    taken = external("shop/merge", "pg/x", ["password"], name="db", creationPolicy="Merge")
+    assert "single-authority" in verdicts([store("shop"), seen, taken])
