@@ -41,8 +41,9 @@ DELIVERED = "Delivered"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 2.0
-# A look at every version rests at least so many times its own length, so that it stays a small part of the load.
-REST_FACTOR = 2.0
+# A look at every version rests as long as it took, so that it stays a part of the load, and no longer than this:
+# the lease has to be renewed.
+REST_SECONDS = 5.0
 # First values and configuration change rarely.
 KEEP_SECONDS = 30.0
 PUBLISH_SECONDS = 10.0
@@ -115,7 +116,7 @@ class ConsumptionEngine:
             self._status.ticked()
             took = time.monotonic() - begun
             self._status.number("round_seconds", took)
-            self._stop.wait(max(QUIET_SECONDS if quiet else BUSY_SECONDS, REST_FACTOR * took))
+            self._stop.wait(max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS)))
         if held:
             try:
                 self._lease.release()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -31,6 +32,8 @@ ESO = "apis/external-secrets.io/v1"
 WORKLOADS = ("deployments", "statefulsets", "daemonsets")
 # After a failure External Secrets waits up to seven minutes; it is asked again this often.
 NUDGE_SECONDS = 5.0
+# Looks at version numbers at once: each waits mostly for the network.
+WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -114,13 +117,15 @@ class Distribution:
     def __init__(self, api: Api, vault: Vault) -> None:
         self._api, self._vault = api, vault
         self._nudged: dict[str, float] = {}
+        # Its threads stay, and with them their connections to Vault.
+        self._pool = ThreadPoolExecutor(max_workers=WORKERS)
 
     def deliver(self, consumers: Iterable[Consumer]) -> list[Delivery]:
         """Ask for the newest version wherever it is not asked for; says how each consumer stands."""
         wanted = list(consumers)
-        versions = {
-            place: newest_version(self._vault, *place) for place in dict.fromkeys((c.mount, c.path) for c in wanted)
-        }
+        places = list(dict.fromkeys((consumer.mount, consumer.path) for consumer in wanted))
+        found_versions = self._pool.map(lambda place: newest_version(self._vault, *place), places)
+        versions = dict(zip(places, found_versions, strict=True))
         objects = {
             (namespace, found["metadata"]["name"]): found
             for namespace in sorted({consumer.namespace for consumer in wanted})
