@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from authority.digest import keyed_digest
-from tests.recorded_stack import CHECKOUT, RecordedStack, until
+from tests.recorded_stack import UP, RecordedStack, Run, until
 from tests.vault_way import broken_glass
 from toolchain.node.api import ApiError
+from toolchain.stack import CHECKOUT
 
 pytestmark = pytest.mark.cluster
 
@@ -34,6 +35,12 @@ class Consuming:
 
     def __init__(self, stack: RecordedStack) -> None:
         self.stack, self.objects = stack, stack.objects
+
+    def up(self, *, root: bool = False) -> Run:
+        """`pulumi up` at phase 4; from nothing it takes some minutes."""
+        self.stack.release_dead_lock()
+        begun = time.monotonic()
+        return self.stack.finish(self.stack.start(*UP, phase=4, root=root, demo="true"), begun, timeout=900)
 
     def secret(self, name: str, namespace: str = "shop") -> dict[str, bytes] | None:
         found = self.objects.secret(namespace, name)
@@ -113,9 +120,7 @@ def consuming(stack: RecordedStack) -> Consuming:
     stack.git_server("start")
     stack.publish()
     made = Consuming(stack)
-    if stack.reached() != 4 or not stack.built:  # a stack that was kept may be of other code
-        stack.record("pulumi up to phase 4", stack.reach(4, root=True, demo="true").passed())
-        stack.built = True
+    stack.record("pulumi up to phase 4, with the demo", made.up(root=True).passed())
     made.put(f"first-{secrets.token_hex(8)}")
     until(lambda: made.payment() is not None, "the entered value has arrived", 30)
     return made
@@ -156,7 +161,7 @@ def test_the_demo_workload_proves_that_it_reads_these_values(consuming: Consumin
 
 
 def test_a_second_run_changes_nothing(consuming: Consuming) -> None:
-    run = consuming.stack.record("pulumi up at phase 4, no change", consuming.stack.reach(4, demo="true").passed())
+    run = consuming.stack.record("pulumi up at phase 4, no change", consuming.up().passed())
     words = [line.split() for line in run.output.splitlines()]
     # A resource's line: a sign, then its type, such as kubernetes:core/v1:ConfigMap.
     changed = [w for w in words if len(w) > 2 and set(w[0]) <= set("+-~") and w[1].count(":") == 2]
@@ -318,7 +323,7 @@ def foreign(consuming: Consuming) -> Iterator[str]:
 
 
 def test_a_foreign_secret_is_refused_before_the_first_change(consuming: Consuming, foreign: str) -> None:
-    run = consuming.stack.reach(4, demo="true")
+    run = consuming.up()
     run.refused(
         f"Secret backup/{foreign} exists and belongs to Flux (Kustomization apps)", "Fix: take the Secret out of"
     )
