@@ -48,8 +48,10 @@ AS_WANTED = "NothingUnmanaged"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 5.0
-# Every secret is looked at again this often; between, only when something may have changed.
-FULL_LOOK_SECONDS = 60.0
+# Everything is looked at again after this time, or later when a look takes long: at most a twentieth of the
+# time is spent with looking. Between, the engine looks only when something has changed.
+FULL_LOOK_SECONDS = (10.0, 60.0)
+_LOOK_SHARE = 20
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Engine:
         self._handover = Handover(settings.cluster, api, self._vault, run_name)
         self._publisher = Publisher(api, settings.namespace)
         self._stop = threading.Event()
+        # The revision that was looked at, and when to look again.
         self._looked_at: tuple[str, float] | None = None
         self._events_known = -1
         self._configuration_looked_at = -math.inf
@@ -196,7 +199,7 @@ class Engine:
 
     def _look_at_configuration(self) -> bool:
         now = time.monotonic()
-        if self._status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS:
+        if self._status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS[1]:
             return True
         mounts = (self._vault.read("sys/mounts") or {}).get("data", {})
         missing = [mount for mount in (DATA_MOUNT, CONFIG_MOUNT) if f"{mount}/" not in mounts]
@@ -214,7 +217,7 @@ class Engine:
         key = self._handover.key()
         git = self._git.look(key)
         now = time.monotonic()
-        if self._looked_at and self._looked_at[0] == git.revision and now - self._looked_at[1] < FULL_LOOK_SECONDS:
+        if self._looked_at and self._looked_at[0] == git.revision and now < self._looked_at[1]:
             return True
         clash = twice_in_vault(git.catalogue)
         if clash:
@@ -223,7 +226,9 @@ class Engine:
         summary = self._handover.run(git, key, self._stop.is_set)
         self._tell(git, summary)
         if summary.complete:
-            self._looked_at = (git.revision, now)
+            least, most = FULL_LOOK_SECONDS
+            took = time.monotonic() - now
+            self._looked_at = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
         return summary.complete
 
     def _tell(self, git: GitState, summary: Summary) -> None:
