@@ -59,11 +59,11 @@ def run_check(options: argparse.Namespace) -> int:
         return BAD_INPUT
     match options.format:
         case "json":
-            print(as_json(findings, len(world.resources)))
+            print(as_json(findings, len(world.resources), world.elsewhere))
         case "sarif":
             print(as_sarif(findings, _version()))
         case _:
-            print(as_text(findings, len(world.resources)))
+            print(as_text(findings, len(world.resources), world.elsewhere))
     return VIOLATIONS if blocks(findings) else OK
 
 
@@ -72,7 +72,7 @@ def _world(options: argparse.Namespace, settings: Settings) -> World:
         resources: list[Resource] = read_state_file(options.state, str(options.state))
         return World(resources, settings)
     tree = read_tree(options.path, settings)
-    return World(tree.resources, settings, tree.problems)
+    return World(tree.resources, settings, tree.problems, tree.elsewhere)
 
 
 def run_rules(_: argparse.Namespace) -> int:

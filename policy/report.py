@@ -20,24 +20,26 @@ def blocks(findings: Sequence[Finding]) -> bool:
     return any(finding.level is Level.MANDATORY for finding in findings)
 
 
-def as_text(findings: Sequence[Finding], looked_at: int) -> str:
-    """For people: the worst first, each with rule, place, message and way out."""
+def as_text(findings: Sequence[Finding], looked_at: int, elsewhere: Sequence[str] = ()) -> str:
+    """For people: the worst first, each with rule, place, message and way out; then what was not looked at."""
     lines: list[str] = []
     for finding in findings:
         where = str(finding.where)
         lines.append(f"{finding.level}: {finding.rule.id} ({finding.rule.severity}){f'  {where}' if where else ''}")
         lines.append(f"    {finding.message}")
         lines.append(f"    RFC-SECOPS-0001 {finding.rule.rfc}. {finding.rule.fix}")
+    lines += [f"not in this tree: {what}" for what in elsewhere]
     counts = Counter(finding.level.value for finding in findings)
     told = ", ".join(f"{counts[level.value]} {level.value}" for level in (Level.MANDATORY, Level.ADVISORY))
     lines.append(f"{looked_at} objects, {len(RULES)} rules: {told}")
     return "\n".join(lines)
 
 
-def as_json(findings: Sequence[Finding], looked_at: int) -> str:
+def as_json(findings: Sequence[Finding], looked_at: int, elsewhere: Sequence[str] = ()) -> str:
     """For programs; the order is that of the text."""
     document = {
         "objects": looked_at,
+        "notInThisTree": list(elsewhere),
         "violations": sum(finding.level is Level.MANDATORY for finding in findings),
         "findings": [
             {

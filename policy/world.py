@@ -27,12 +27,18 @@ class World:
     """The resources of one stack or one Git tree."""
 
     def __init__(
-        self, resources: Iterable[Resource], settings: Settings | None = None, problems: Iterable[Problem] = ()
+        self,
+        resources: Iterable[Resource],
+        settings: Settings | None = None,
+        problems: Iterable[Problem] = (),
+        elsewhere: Iterable[str] = (),
     ) -> None:
         self.resources = list(resources)
         self.settings = settings or Settings()
         # What a reader could not make sense of.
         self.problems = tuple(problems)
+        # What leads out of what was read; not judged.
+        self.elsewhere = tuple(elsewhere)
 
     def of(self, group: str, *kinds: str) -> list[Resource]:
         """Kubernetes objects of the kinds, in the order of the world."""

@@ -72,6 +72,10 @@ class Renderer:
     def is_kustomized(self, folder: str) -> bool:
         return folder in self._kustomized
 
+    def is_component(self, folder: str) -> bool:
+        """A kustomize Component does nothing by itself; others take it in."""
+        return self._kustomization(folder).get("kind") == "Component"
+
     def kustomized(self) -> set[str]:
         return set(self._kustomized)
 
@@ -128,13 +132,10 @@ class Renderer:
         for file in self.files:
             if not file.startswith(prefix):
                 continue
-            parent = next(
-                (str(p) for p in reversed(Path(file).parents) if str(p) in self._kustomized and _below(str(p), folder)),
-                None,
-            )
+            parent = self._top(file, folder)
             if parent is None:
                 found += [document for document in self.documents(file) if document.is_manifest]
-            elif parent not in done:
+            elif parent not in done and not self.is_component(parent):
                 done.add(parent)
                 try:
                     found += self._simple(parent)
@@ -167,7 +168,9 @@ class Renderer:
         self.problems.append(Problem(file.removeprefix("./"), where, message, fix))
 
     def _with_kustomize(self, folder: str, change: Change) -> list[Document]:
-        if not self._can_build(folder):
+        parts = [folder] if self.is_kustomized(folder) else self._below(folder)
+        buildable = [part for part in parts if self._can_build(part)]
+        if not buildable:
             return []
         program = shutil.which("kubectl") or shutil.which("kustomize")
         if program is None:
@@ -176,12 +179,9 @@ class Renderer:
         with tempfile.TemporaryDirectory() as scratch:
             here = Path(scratch).resolve()
             into = os.path.relpath(self.root / folder, here)
-            is_list = not self.is_kustomized(folder)
             wrapper: dict[str, Any] = {
                 "buildMetadata": ["originAnnotations"],
-                "resources": [f"{os.path.relpath(self.root, here)}/{f}" for f in self._below(folder)]
-                if is_list
-                else [into],
+                "resources": [os.path.relpath(self.root / part, here) for part in buildable],
                 "namePrefix": change.prefix,
                 "nameSuffix": change.suffix,
                 "patches": list(change.patches),
@@ -203,8 +203,26 @@ class Renderer:
             return [self._with_origin(document, here) for document in documents if document.is_manifest]
 
     def _below(self, folder: str) -> list[str]:
+        """What Flux would list for a folder without a kustomization: kustomized subfolders, and other manifests."""
         prefix = "" if folder == "." else f"{folder}/"
-        return [f for f in self.files if f.startswith(prefix) and any(d.is_manifest for d in self.documents(f))]
+        found: dict[str, None] = {}
+        for file in self.files:
+            if not file.startswith(prefix):
+                continue
+            top = self._top(file, folder)
+            if top is not None:
+                if not self.is_component(top):
+                    found[top] = None
+            elif any(document.is_manifest for document in self.documents(file)):
+                found[file] = None
+        return list(found)
+
+    def _top(self, file: str, folder: str) -> str | None:
+        """The uppermost kustomized folder between a folder and a file below it."""
+        for parent in reversed(Path(file).parents):
+            if str(parent) in self._kustomized and _below(str(parent), folder):
+                return str(parent)
+        return None
 
     def _can_build(self, folder: str, seen: frozenset[str] = frozenset()) -> bool:
         """Whether a build needs nothing from outside of the tree."""

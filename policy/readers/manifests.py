@@ -16,13 +16,31 @@ _SKIPPED = frozenset({"node_modules", "__pycache__"})
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """The safe loader without dates: Kubernetes reads them as text."""
+    """The safe loader, as Kubernetes reads YAML: no dates, a lone = is text, tags of other tools are passed over."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
+class _Lenient(yaml.SafeLoader):
+    """The same in Python, which also lets a document give one anchor twice, as YAML 1.2 does. Slow."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if not self.check_event(yaml.AliasEvent):
+            self.anchors.pop(self.peek_event().anchor, None)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
+
+
+def _untagged(loader: Any, _suffix: str, node: Any) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return loader.construct_scalar(node)
+    sequence = isinstance(node, yaml.SequenceNode)
+    return loader.construct_sequence(node, deep=True) if sequence else loader.construct_mapping(node, deep=True)
+
+
+for _each in (_Loader, _Lenient):
+    _each.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("timestamp", "value")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    _each.add_multi_constructor("!", _untagged)
 
 
 @dataclass(frozen=True)
@@ -40,21 +58,30 @@ class Document:
 
 def parse(text: str, file: str) -> tuple[list[Document], list[Problem]]:
     """Documents of a text, and what is wrong with it."""
+    try:
+        return _parse(text, file, _Loader), []
+    except yaml.YAMLError:
+        pass
+    try:
+        return _parse(text, file, _Lenient), []
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else ""
+        return [], [Problem(file, where, "is not valid YAML", "correct the syntax there")]
+
+
+def _parse(text: str, file: str, kind: Any) -> list[Document]:
     found: list[Document] = []
-    loader = _Loader(text)
+    loader = kind(text)
     try:
         while loader.check_node():
             node = loader.get_node()
             content = loader.construct_document(node)
             if isinstance(content, Mapping):
                 found.append(Document(file, node.start_mark.line + 1, content))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else ""
-        return found, [Problem(file, where, "is not valid YAML", "correct the syntax there")]
     finally:
         loader.dispose()
-    return found, []
+    return found
 
 
 def read_file(root: Path, file: str) -> tuple[list[Document], list[Problem]]:

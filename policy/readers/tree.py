@@ -20,6 +20,7 @@ from policy.model import Delivery, Location, Origin, Resource, dig, items, mappi
 from policy.readers.kustomize import NAMES, Change, Renderer
 from policy.readers.lists import expand_lists, token_of
 from policy.readers.manifests import Document, read_file, yaml_files
+from policy.readers.sources import Sources
 from policy.settings import Settings
 
 FLUX = "kustomize.toolkit.fluxcd.io"
@@ -37,6 +38,8 @@ class Tree:
     resources: list[Resource] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     clusters: tuple[str, ...] = ()
+    # Kustomizations whose source is another one than this tree.
+    elsewhere: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class _Flux:
     decrypts: bool
     change: Change
     variables: Mapping[str, Any] | None
-    source: str
+    source: tuple[str, str]
 
 
 def read_tree(root: Path, settings: Settings | None = None) -> Tree:
@@ -60,7 +63,7 @@ def read_tree(root: Path, settings: Settings | None = None) -> Tree:
     entries = _entries(renderer, settings)
     tree = Tree(clusters=tuple(sorted(entries)))
     for cluster, folders in sorted(entries.items()):
-        tree.resources += expand_lists(_cluster(renderer, cluster, folders))
+        tree.resources += expand_lists(_cluster(renderer, cluster, folders, tree.elsewhere))
         tree.resources += list(_catalogues(renderer, cluster, folders, len(entries)))
     tree.resources += list(_sops_config(root, renderer))
     _hidden_identity(renderer)
@@ -84,7 +87,7 @@ def _entries(renderer: Renderer, settings: Settings) -> dict[str, tuple[str, ...
             )
         return found
     kustomizations = [d for d in _documents(renderer) if _is_flux(d)]
-    own = {_path(d) for d in kustomizations if _holds(_path(d), d.file)}
+    own = {_path(d) for d in kustomizations if _applies_itself(d)}
     if own:
         return {_short(path): (path,) for path in own}
     folders = {str(Path(file).parent) for file in renderer.files}
@@ -102,14 +105,13 @@ def _entries(renderer: Renderer, settings: Settings) -> dict[str, tuple[str, ...
     return {ONE_CLUSTER: (".",)}
 
 
-def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str]) -> Iterator[Resource]:
-    """All that one cluster gets, each Flux Kustomization followed once."""
+def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str], elsewhere: list[str]) -> Iterator[Resource]:
+    """All that one cluster gets, each Flux Kustomization followed once; what leads out of the tree is noted."""
     work: list[tuple[str, _Flux | None]] = []
     for folder in folders:
-        own = next(
-            (d for d in _documents(renderer) if _is_flux(d) and _path(d) == folder and _holds(folder, d.file)), None
-        )
+        own = next((d for d in _documents(renderer) if _is_flux(d) and _path(d) == folder and _applies_itself(d)), None)
         work.append((folder, _flux(own) if own else None))
+    sources = Sources(_documents(renderer), next((flux.source[1] for _, flux in work if flux), None))
     done: set[str] = {flux.label for _, flux in work if flux}
     applied: set[str] = set()
     while work:
@@ -117,24 +119,36 @@ def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str]) -> Iterat
         documents = (
             renderer.render(folder, flux.change if flux else None) if flux else _loose(renderer, folder, applied)
         )
+        if flux:
+            flux, documents = _as_applied(renderer, folder, flux, documents)
         for given in documents:
             if _is_own_format(given):
                 continue
             document = _substituted(given, flux)
             if _is_flux(document):
                 inner = _flux(document)
-                if inner.label not in done:
-                    done.add(inner.label)
-                    if (renderer.root / inner.path).is_dir():
-                        work.append((inner.path, inner))
-                        applied.add(inner.path)
-                    elif flux is None or inner.source == flux.source:
-                        renderer.problems.append(
-                            Problem(
-                                document.file, "spec.path", f"{inner.path} is no folder of the tree", "correct the path"
-                            )
-                        )
+                if inner.label in done:
+                    path = None
+                elif (path := sources.folder(inner)) is None:
+                    elsewhere.append(f"{inner.label} of {cluster}: {inner.path} of {' '.join(inner.source)}")
+                done.add(inner.label)
+                if path is not None and (renderer.root / path).is_dir():
+                    work.append((path, inner))
+                    applied.add(path)
+                elif path is not None:
+                    problem = f"{path} is no folder of the tree"
+                    renderer.problems.append(Problem(document.file, "spec.path", problem, "correct the path"))
             yield _resource(document, cluster, flux)
+
+
+def _as_applied(
+    renderer: Renderer, folder: str, flux: _Flux, documents: list[Document]
+) -> tuple[_Flux, list[Document]]:
+    """A Kustomization that applies itself may be patched by what it applies; then that is what counts."""
+    for document in documents:
+        if _is_flux(document) and (patched := _flux(document)).label == flux.label and patched != flux:
+            return patched, renderer.render(folder, patched.change)
+    return flux, documents
 
 
 def _loose(renderer: Renderer, folder: str, applied: set[str]) -> list[Document]:
@@ -146,7 +160,7 @@ def _loose(renderer: Renderer, folder: str, applied: set[str]) -> list[Document]
     bases, files = renderer.referenced()
     found: list[Document] = []
     for top in sorted(renderer.kustomized()):
-        inside = _holds(folder, f"{top}/x") and top not in bases
+        inside = _holds(folder, f"{top}/x") and top not in bases and not renderer.is_component(top)
         if inside and not any(_holds(path, f"{top}/x") for path in elsewhere):
             found += renderer.render(top)
     for file in renderer.files:
@@ -222,6 +236,13 @@ def _is_flux(document: Document) -> bool:
     return isinstance(api, str) and api.startswith(f"{FLUX}/") and document.content.get("kind") == "Kustomization"
 
 
+def _applies_itself(document: Document) -> bool:
+    """As `flux bootstrap` writes it: a path of this tree in which the file itself lies."""
+    spec = mapping(document.content.get("spec"))
+    here = dig(spec, "sourceRef", "kind") == "GitRepository" and bool(spec.get("path"))
+    return here and _holds(_path(document), document.file)
+
+
 def _path(document: Document) -> str:
     return _normal(str(dig(document.content, "spec", "path") or "."))
 
@@ -258,7 +279,7 @@ def _flux(document: Document) -> _Flux:
             annotations=mapping(dig(spec, "commonMetadata", "annotations")),
         ),
         variables,
-        str(dig(spec, "sourceRef", "name")),
+        (str(dig(spec, "sourceRef", "kind")), str(dig(spec, "sourceRef", "name"))),
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from policy.bootstrap import is_encrypted
 from policy.claims.argocd import vault_plugin_path
 from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Location, Origin, Resource, items, walk
+from policy.model import Location, Origin, Resource, items, mapping, walk
 
 if TYPE_CHECKING:
     from policy.world import World
@@ -18,14 +18,15 @@ if TYPE_CHECKING:
 _ENVIRONMENT = re.compile(
     r"^(env[-/])?(dev|development|test|testing|qa|uat|stage|staging|preprod|pre-prod|prod|production|live)$"
 )
-_VARIABLE = re.compile(r"^\s*\$\{\w+")
+# What stands for a value that something else fills in: a variable, template text, a reference to a store.
+_REFERENCE = re.compile(r"^\s*(\$\{\w+|\{\{|op://|ref\+|vault:|secretref\+|<[\w.:/#-]+>\s*$)")
 
 
 def plaintext_secret(world: World) -> Iterator[Report]:
     for resource in world.secrets:
         if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
             continue
-        clear = [key for key, value in _values(resource) if not _VARIABLE.match(value)]
+        clear = [key for key, value in _values(resource) if not _REFERENCE.match(value)]
         if clear:
             yield about(
                 resource,
@@ -99,17 +100,20 @@ def unread_manifest(world: World) -> Iterator[Report]:
 
 
 def sops_rules(world: World) -> Iterator[Report]:
-    """.sops.yaml must encrypt the data of Secrets and leave their identity readable."""
+    """.sops.yaml must encrypt the data of Secrets and leave their identity readable.
+
+    Only rules by which a Secret of the tree is encrypted are judged: others are for files of other tools.
+    """
+    files = {resource.where.file for resource in world.secrets if resource.origin is Origin.GIT}
     for resource in world.of("secret-authority.dev", "SopsConfig"):
-        for index, rule in enumerate(items(resource.get("creation_rules"))):
-            pattern = rule.get("encrypted_regex") if isinstance(rule, dict) else None
-            if not isinstance(pattern, str):
+        rules = [mapping(rule) for rule in items(resource.get("creation_rules"))]
+        used = {_first_match(rules, file) for file in files}
+        for index, rule in enumerate(rules):
+            pattern = rule.get("encrypted_regex")
+            if not isinstance(pattern, str) or index not in used:
                 continue
-            try:
-                missed = [field for field in ("data", "stringData") if not re.search(pattern, field)]
-                hidden = [field for field in ("metadata", "kind") if re.search(pattern, field)]
-            except re.error:
-                missed, hidden = ["data", "stringData"], []
+            missed = [field for field in ("data", "stringData") if not _matches(pattern, field)]
+            hidden = [field for field in ("metadata", "kind") if _matches(pattern, field)]
             if missed or hidden:
                 what = f"leaves {', '.join(missed)} in the clear" if missed else f"hides {', '.join(hidden)}"
                 yield Report(
@@ -117,6 +121,18 @@ def sops_rules(world: World) -> Iterator[Report]:
                     resource.where,
                     (resource.where.file,),
                 )
+
+
+def _first_match(rules: list[Mapping[str, Any]], file: str) -> int | None:
+    """The rule by which sops would encrypt a file: the first whose path_regex is found in the path."""
+    return next((i for i, rule in enumerate(rules) if _matches(str(rule.get("path_regex") or ""), file)), None)
+
+
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        return bool(re.search(pattern, text))
+    except re.error:
+        return False
 
 
 RULES = (

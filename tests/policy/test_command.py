@@ -172,3 +172,14 @@ def test_every_rule_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "rules"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == [rule.id for rule in RULES]
+
+
+def test_what_leads_out_of_the_tree_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = REPOSITORIES["artifact-generator"].write(tmp_path)
+    assert main(["policy", "check", str(root)]) == 1
+    assert (
+        "not in this tree: Kustomization flux-system/vendor of prod: . of OCIRepository vendor"
+        in capsys.readouterr().out
+    )
+    assert main(["policy", "check", str(root), "--format", "json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["notInThisTree"]) == 1
