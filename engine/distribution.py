@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from authority.handover import BASE64_KEYS
+from authority.transfer import Unavailable
 from engine.kubernetes_api import Api, Object
 from engine.vault import Vault
 
@@ -30,8 +31,9 @@ RESTART_ON_CHANGE = "secret-authority.dev/restart-on-change"
 SECRET_VERSIONS = "secret-authority.dev/secret-versions"
 ESO = "apis/external-secrets.io/v1"
 WORKLOADS = ("deployments", "statefulsets", "daemonsets")
-# After a failure External Secrets waits up to seven minutes; it is asked again this often.
+# After a failure External Secrets waits up to seven minutes; it is asked again sooner, ever more rarely.
 NUDGE_SECONDS = 5.0
+NUDGE_SECONDS_MOST = 60.0
 # Looks at version numbers at once: each waits mostly for the network.
 WORKERS = 8
 
@@ -112,11 +114,13 @@ def has(found: Object, version: int) -> str:
 
 
 class Distribution:
-    """Looks at every consumer and does what is missing. Keeps nothing but the times of its last nudges."""
+    """Looks at every consumer and does what is missing. Keeps nothing but the times of its nudges."""
 
     def __init__(self, api: Api, vault: Vault) -> None:
         self._api, self._vault = api, vault
-        self._nudged: dict[str, float] = {}
+        # When an object may be nudged next, and how long it then waits.
+        self._nudged: dict[str, tuple[float, float]] = {}
+        self._vault_away = False
         # Its threads stay, and with them their connections to Vault.
         self._pool = ThreadPoolExecutor(max_workers=WORKERS)
 
@@ -124,8 +128,16 @@ class Distribution:
         """Ask for the newest version wherever it is not asked for; says how each consumer stands."""
         wanted = list(consumers)
         places = list(dict.fromkeys((consumer.mount, consumer.path) for consumer in wanted))
-        found_versions = self._pool.map(lambda place: newest_version(self._vault, *place), places)
-        versions = dict(zip(places, found_versions, strict=True))
+        try:
+            found_versions = self._pool.map(lambda place: newest_version(self._vault, *place), places)
+            versions = dict(zip(places, found_versions, strict=True))
+        except Unavailable:
+            self._vault_away = True
+            raise
+        if self._vault_away:
+            # It is back: whatever failed meanwhile is asked again at once.
+            self._vault_away = False
+            self._nudged.clear()
         objects = {
             (namespace, found["metadata"]["name"]): found
             for namespace in sorted({consumer.namespace for consumer in wanted})
@@ -153,24 +165,31 @@ class Distribution:
             return Delivery(consumer, version, f"Vault and the field `binary` of the catalogue disagree over {listed}")
         annotations = found["metadata"].get("annotations") or {}
         problem = has(found, version.number)
-        if problem and annotations.get(VERSION) != str(version.number):
+        path = f"{ESO}/namespaces/{consumer.namespace}/externalsecrets/{consumer.name}"
+        if not problem:
+            self._nudged.pop(path, None)
+        elif annotations.get(VERSION) != str(version.number):
             ask_for(self._api, found, version.number)
-        elif problem and _condition(found.get("status") or {}).get("status") == "False":
-            self._nudge(f"{ESO}/namespaces/{consumer.namespace}/externalsecrets/{consumer.name}")
+        elif _condition(found.get("status") or {}).get("status") == "False":
+            self._nudge(path)
         return Delivery(consumer, version, problem)
 
     def look_at_stores(self, namespaces: Iterable[str]) -> None:
         """A store that could not log in is tried again: while it is not ready, External Secrets asks nothing of it."""
         for namespace in namespaces:
             for store in self._api.list(f"{ESO}/namespaces/{namespace}/secretstores"):
+                path = f"{ESO}/namespaces/{namespace}/secretstores/{store['metadata']['name']}"
                 if _condition(store.get("status") or {}).get("status") == "False":
-                    self._nudge(f"{ESO}/namespaces/{namespace}/secretstores/{store['metadata']['name']}")
+                    self._nudge(path)
+                else:
+                    self._nudged.pop(path, None)
 
     def _nudge(self, path: str) -> None:
         now = time.monotonic()
-        if now - self._nudged.get(path, -NUDGE_SECONDS) < NUDGE_SECONDS:
+        due, pause = self._nudged.get(path, (now, NUDGE_SECONDS))
+        if now < due:
             return
-        self._nudged[path] = now
+        self._nudged[path] = (now + pause, min(2 * pause, NUDGE_SECONDS_MOST))
         _annotate(self._api, path, {NUDGED: str(int(time.time()))})
 
     def restart(self, deliveries: Iterable[Delivery]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from authority.evidence import Outcome
-from authority.transfer import LostRace
+from authority.transfer import LostRace, Unavailable
 from engine.consumption_loop import findings_of
 from engine.distribution import (
     NUDGED,
@@ -189,14 +189,42 @@ def test_binary_values_are_delivered_only_when_the_catalogue_says_so(site: Site)
     assert len(site.api.patches) == 1
 
 
-def test_a_failure_is_asked_again_but_not_at_every_look(site: Site) -> None:
+def test_a_failure_is_asked_again_ever_more_rarely(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("engine.distribution.time.monotonic", lambda: clock[0])
+
+    def nudged_at(seconds: range) -> list[int]:
+        times: list[int] = []
+        for second in seconds:
+            clock[0] = float(second)
+            before = len(site.api.patches)
+            assert site.deliver() == ["could not get secret data from provider"]
+            times += [second] if len(site.api.patches) > before else []
+        return times
+
     site.vault.write("platform-data/postgres/orders")
     site.deliver()
     site.external_secrets_reads(ready="False", message="could not get secret data from provider")
-    assert site.deliver() == ["could not get secret data from provider"]
+    assert nudged_at(range(200)) == [0, 5, 15, 35, 75, 135, 195]
+    assert all(NUDGED in body["metadata"]["annotations"] for _, body in site.api.patches[1:])
+    site.external_secrets_reads()
+    assert site.deliver() == [""]
+    site.external_secrets_reads(ready="False", message="could not get secret data from provider")
+    assert nudged_at(range(200, 210)) == [200, 205], "a success counts as a new beginning"
+
+
+def test_when_vault_is_back_what_failed_is_asked_again_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.vault.write("platform-data/postgres/orders")
     site.deliver()
-    nudges = [body for _, body in site.api.patches if NUDGED in body["metadata"]["annotations"]]
-    assert len(nudges) == 1
+    site.external_secrets_reads(ready="False", message="Vault is sealed")
+    site.deliver()
+    monkeypatch.setattr(site.vault, "read", lambda _: (_ for _ in ()).throw(Unavailable("sealed")))
+    with pytest.raises(Unavailable):
+        site.deliver()
+    monkeypatch.undo()
+    before = len(site.api.patches)
+    site.deliver()
+    assert len(site.api.patches) == before + 1
 
 
 def test_a_store_that_could_not_log_in_is_tried_again(site: Site) -> None:
