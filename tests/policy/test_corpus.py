@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_the_verdict(repository: Repository, tmp_path: Path) -> None:
     assert CANARY not in str(found)
 
 
-def test_true_and_false_positives(tmp_path: Path, record_property: pytest.RecordProperty) -> None:
+def test_true_and_false_positives(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """The figures over the whole corpus; each wrong verdict is named by the test above."""
     wanted = true = false = clean = 0
     for repository in REPOSITORIES:

@@ -11,6 +11,7 @@ import pytest
 
 from policy.findings import Level
 from policy.registry import BY_ID, RULES, check
+from policy.settings import parse_settings
 from tests.policy.cases import CASES, Case
 from tests.policy.stacks import CANARY, UNKNOWN, R, SecretMark, secret, verdicts, world_of_state
 from tests.policy.trees import TREE_RULES
@@ -34,9 +35,8 @@ def test_the_near_twin_passes(case: Case) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_state_file_gives_the_same_verdict(case: Case) -> None:
-    if case.config:
-        pytest.skip("the settings of a state file are those of the command line")
-    ids = {finding.rule.id for finding in check(world_of_state(case.bad))}
+    settings = parse_settings(case.config or None, "settings")
+    ids = {finding.rule.id for finding in check(world_of_state(case.bad, settings))}
     assert case.rule in ids
     assert case.rule not in {finding.rule.id for finding in check(world_of_state(case.good))}
 

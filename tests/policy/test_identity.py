@@ -1,0 +1,100 @@
+"""One cluster, one server: several providers and several spellings of an address."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from authority.claims import Conflict, find_conflicts
+from policy.identity import _reduce
+from tests.policy.cases import plain
+from tests.policy.stacks import CANARY, UNKNOWN, R, verdicts, world_of_state
+
+
+def kubeconfig(server: str, context: str = "c") -> str:
+    return json.dumps(
+        {
+            "clusters": [
+                {"name": "other", "cluster": {"server": "https://other.example"}},
+                {"name": "c", "cluster": {"server": server}},
+            ],
+            "contexts": [{"name": context, "context": {"cluster": "c", "user": "u"}}],
+            "current-context": context,
+            "users": [{"name": "u", "user": {"token": CANARY}}],
+        }
+    )
+
+
+def two_secrets(first: dict[str, Any], second: dict[str, Any]) -> list[R]:
+    """One Secret written through two providers."""
+    kind = "pulumi:providers:kubernetes"
+    return [
+        R(kind, "one", first),
+        R(kind, "two", second),
+        replace(plain("shop/db"), name="a", provider="one"),
+        replace(plain("shop/db"), name="b", provider="two"),
+    ]
+
+
+def conflicts(first: dict[str, Any], second: dict[str, Any]) -> list[Conflict]:
+    return find_conflicts(world_of_state(two_secrets(first, second)).claims)
+
+
+def test_two_providers_of_one_api_server_are_one_cluster() -> None:
+    (conflict,) = conflicts(
+        {"kubeconfig": kubeconfig("https://api.example:6443")},
+        {"kubeconfig": kubeconfig("https://API.example:6443/", "admin"), "namespace": "shop"},
+    )
+    assert conflict.certain
+
+
+def test_two_api_servers_are_two_clusters() -> None:
+    assert not conflicts(
+        {"kubeconfig": kubeconfig("https://a.example:6443")}, {"kubeconfig": kubeconfig("https://b.example:6443")}
+    )
+
+
+def test_a_name_for_a_cluster_counts_before_its_address() -> None:
+    one = {"kubeconfig": kubeconfig("https://a.example"), "clusterIdentifier": "prod"}
+    other = {"kubeconfig": kubeconfig("https://b.example"), "clusterIdentifier": "prod"}
+    (conflict,) = conflicts(one, other)
+    assert conflict.certain
+
+
+@pytest.mark.parametrize("hidden", [{}, {"kubeconfig": "/home/me/.kube/config"}, {"kubeconfig": "clusters: ["}])
+def test_a_cluster_that_cannot_be_known_could_be_the_other_one(hidden: dict[str, Any]) -> None:
+    (conflict,) = conflicts({"kubeconfig": kubeconfig("https://a.example")}, hidden)
+    assert not conflict.certain
+    assert "kubeconfig (or clusterIdentifier) of provider two" in str(conflict)
+    assert CANARY not in str(conflict)
+
+
+def test_an_unknown_kubeconfig_fails_closed_in_the_pack() -> None:
+    found = verdicts(two_secrets({"kubeconfig": kubeconfig("https://a.example")}, {"kubeconfig": UNKNOWN}))
+    (message,) = found["undecided-authority"]
+    assert "Make known: kubeconfig" in message
+    assert CANARY not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("address", "short"),
+    [
+        ("https://vault.vault.svc.cluster.local:8200", "vault/vault"),
+        ("https://vault.vault.svc:8200/", "vault/vault"),
+        ("http://vault.vault:8200", "vault/vault"),
+        ("https://vault-active.vault.svc:8200", "vault/vault"),
+        ("https://vault-0.vault-internal.vault.svc.cluster.local:8200", "vault/vault"),
+        ("https://bao.platform.svc", "platform/bao"),
+        ("https://vault", "default/vault"),
+        ("https://vault.example.org", "vault.example.org:443"),
+        ("https://vault.example", "vault.example:443"),
+        ("https://127.0.0.1:8200", "127.0.0.1:8200"),
+        ("https://localhost:8200", "localhost:8200"),
+        ("vault.example.org:8200", "vault.example.org:8200"),
+    ],
+)
+def test_addresses_are_reduced_to_what_they_stand_for(address: str, short: str) -> None:
+    assert _reduce(address) == short
