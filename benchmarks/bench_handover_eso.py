@@ -3,8 +3,9 @@
     python -m benchmarks.bench_handover_eso --kubeconfig FILE --root-identity FILE [--secrets 1000]
 
 It needs a stack at phase 4 on a local node. It works in a namespace and below Vault paths of its own, opens the
-network policy of Vault for this machine meanwhile, and takes all of it away. Ratios carry over to other
-machines, seconds do not.
+network policy of Vault for this machine meanwhile, runs a controller of External Secrets with PushSecret (the
+project's own controllers have it switched off), and takes all of it away. Ratios carry over to other machines,
+seconds do not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import yaml
+
 from authority.catalogue import parse_catalogue
 from components.vault_names import AUDIENCE, CA_CONFIG, CA_KEY, PORT, SERVER_NAME, VAULT_NAMESPACE
 from engine.git_view import GitState
@@ -32,6 +35,7 @@ from tests.vault_way import TunnelledVault, broken_glass
 NAMESPACE = "bench-handover"
 READER = "pusher"
 ESO = "apis/external-secrets.io"
+ESO_NAMESPACE = "external-secrets"
 DEADLINE_SECONDS = 1800
 
 
@@ -109,11 +113,7 @@ class Place:
             self.api.create(f"{ESO}/v1alpha1/namespaces/{NAMESPACE}/pushsecrets", body)
 
         _many(make, self.count)
-        end = time.monotonic() + DEADLINE_SECONDS
-        while (ready := self._ready()) < self.count:
-            if time.monotonic() > end:
-                raise SystemExit(f"{ready} of {self.count} PushSecrets are Ready after {DEADLINE_SECONDS} s")
-            time.sleep(0.5)
+        _wait(lambda: self._ready() == self.count, f"{self.count} PushSecrets", DEADLINE_SECONDS)
 
     def _ready(self) -> int:
         items = self.api.list(f"{ESO}/v1alpha1/namespaces/{NAMESPACE}/pushsecrets")
@@ -121,6 +121,60 @@ class Place:
             any(c["type"] == "Ready" and c["status"] == "True" for c in item.get("status", {}).get("conditions", []))
             for item in items
         )
+
+
+@contextlib.contextmanager
+def push_controller(api: Api, manifests: Path) -> Iterator[None]:
+    """A controller for PushSecrets of the namespace: a copy of one that the project runs, with other switches."""
+    crd = yaml.safe_load((manifests / "external-secrets.io_pushsecrets.yaml").read_text())
+    crds = "apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    roles = f"apis/rbac.authorization.k8s.io/v1/namespaces/{NAMESPACE}"
+    deployments = f"apis/apps/v1/namespaces/{ESO_NAMESPACE}/deployments"
+    api.create(crds, crd)
+    try:
+        rules = [
+            {"apiGroups": ["external-secrets.io"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": ["generators.external-secrets.io"], "resources": ["*"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": [""], "resources": ["serviceaccounts/token"], "verbs": ["create"]},
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "patch"]},
+        ]
+        api.create(f"{roles}/roles", {"metadata": {"name": NAMESPACE}, "rules": rules})
+        binding = {
+            "metadata": {"name": NAMESPACE},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAMESPACE},
+            "subjects": [{"kind": "ServiceAccount", "name": NAMESPACE, "namespace": ESO_NAMESPACE}],
+        }
+        api.create(f"{roles}/rolebindings", binding)
+        api.create(collection("serviceaccounts", ESO_NAMESPACE), {"metadata": {"name": NAMESPACE}})
+        template = api.list(deployments)[0]["spec"]["template"]
+        labels = {**template["metadata"]["labels"], "bench": NAMESPACE}
+        pod = {**template["spec"], "serviceAccountName": NAMESPACE, "serviceAccount": NAMESPACE}
+        kept = [arg for arg in pod["containers"][0]["args"] if "namespace=" not in arg and "=false" not in arg]
+        off = ["cluster-store", "cluster-external-secret", "cluster-push-secret"]
+        switches = [f"--enable-{what}-reconciler=false" for what in off]
+        pod["containers"][0]["args"] = [f"--namespace={NAMESPACE}", *switches, *kept]
+        spec = {
+            "replicas": 1,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        }
+        api.create(deployments, {"metadata": {"name": NAMESPACE}, "spec": spec})
+        _wait(lambda: (api.get(f"{deployments}/{NAMESPACE}") or {})["status"].get("readyReplicas") == 1, "controller")
+        yield
+    finally:
+        api.delete(f"{deployments}/{NAMESPACE}")
+        api.delete(named("serviceaccounts", ESO_NAMESPACE, NAMESPACE))
+        api.delete(f"{crds}/{crd['metadata']['name']}")
+
+
+def _wait(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise SystemExit(f"not ready after {seconds:.0f} s: {what}")
+        time.sleep(0.5)
 
 
 @contextlib.contextmanager
@@ -200,10 +254,13 @@ def main() -> int:
     parser.add_argument("--root-identity", type=Path, required=True)
     parser.add_argument("--secrets", type=int, default=1000)
     parser.add_argument("--node-network", default="10.220.0.0/16", help="where this machine's requests come from")
+    manifests = Path(".tools/manifests/external-secrets-crds/bases")
+    parser.add_argument("--manifests", type=Path, default=manifests, help="CRDs of External Secrets")
     options = parser.parse_args()
     api = Api.from_kubeconfig(options.kubeconfig)
     identity = options.root_identity.read_text()
-    with place(api, options.kubeconfig, identity, options.secrets, options.node_network) as found:
+    where = place(api, options.kubeconfig, identity, options.secrets, options.node_network)
+    with where as found, push_controller(api, options.manifests):
         token = found.root.write("auth/token/create", {"policies": [ENGINE], "no_default_policy": True, "ttl": "1h"})
         engine = found.root.with_token(token["auth"]["client_token"])
         found.make_secrets("h")
