@@ -219,7 +219,7 @@ def external_secret_spec(secret: CatalogueSecret, consumer: Consumer, refresh_in
             "name": consumer.secret,
             "creationPolicy": "Owner",
             "deletionPolicy": "Retain",
-            "immutable": False,
+            # `immutable` stays away: External Secrets drops a false one, and the next run would bring it back.
         },
         "data": [
             {

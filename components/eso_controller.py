@@ -184,6 +184,11 @@ def _pod(controller: str, namespace: str) -> dict[str, Any]:
                     "--loglevel=info",
                     "--zap-time-encoding=rfc3339",
                 ],
+                # Upstream's client waits a minute and tries three times; External Secrets itself tries again.
+                "env": [
+                    {"name": "VAULT_CLIENT_TIMEOUT", "value": "10s"},
+                    {"name": "VAULT_MAX_RETRIES", "value": "0"},
+                ],
                 "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
                 "readinessProbe": _probe(2),
                 "livenessProbe": _probe(10),

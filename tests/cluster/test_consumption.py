@@ -212,10 +212,10 @@ def test_vault_pod_deleted(consuming: Consuming, kept: object) -> None:
 def test_vault_away_for_long_takes_nothing_and_is_followed_at_once_when_it_is_back(
     consuming: Consuming, kept: dict[tuple[str, str], object]
 ) -> None:
-    consuming.scale("vault", "vault", 0, "statefulsets")
+    consuming.scale("vault", "vault", 0, "statefulsets")  # `kept` sees that it comes back
     consuming.objects.request("PATCH", f"{ESO}/secretstores/platform-data", touched())
     consuming.objects.request("PATCH", f"{ESO}/externalsecrets/orders-db", touched())
-    until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "False", "External Secrets sees it", 60)
+    until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "False", "External Secrets sees it", 120)
     assert consuming.everything() == kept
     assert consuming.status()["conditions"]["Delivered"]["status"] is False
     consuming.scale("vault", "vault", 1, "statefulsets")

@@ -82,7 +82,7 @@ def test_an_external_secret_names_each_key_and_keeps_the_secret_when_vault_has_n
     assert stack.inputs["ExternalSecret", "consumption-shop-orders-db"]["spec"] == {
         "refreshInterval": "10m0s",
         "secretStoreRef": {"kind": "SecretStore", "name": "platform-data"},
-        "target": {"name": "orders-db", "creationPolicy": "Owner", "deletionPolicy": "Retain", "immutable": False},
+        "target": {"name": "orders-db", "creationPolicy": "Owner", "deletionPolicy": "Retain"},
         "data": [
             {"secretKey": "DB_PASSWORD", "remoteRef": {"key": "postgres/orders", "property": "password"}},
             {"secretKey": "DB_USER", "remoteRef": {"key": "postgres/orders", "property": "username"}},
