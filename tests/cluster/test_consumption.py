@@ -6,6 +6,7 @@ The tests walk one stack at phase 4, with the demo workload, and put back what t
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import secrets
 import subprocess
@@ -93,6 +94,15 @@ class Consuming:
         path = f"/apis/apps/v1/namespaces/{namespace}/{kind}/{name}"
         self.objects.request("PATCH", path, {"spec": {"replicas": replicas}})
         until(lambda: self._running(path, replicas), f"{name} has {replicas} pods", 120)
+
+    @contextlib.contextmanager
+    def away(self, namespace: str, name: str, kind: str = "deployments") -> Iterator[None]:
+        """Without a program's pods; they come back whatever a test finds."""
+        self.scale(namespace, name, 0, kind)
+        try:
+            yield
+        finally:
+            self.scale(namespace, name, 1, kind)
 
     def _running(self, path: str, replicas: int) -> bool:
         status = (self.objects.get(path) or {}).get("status") or {}
@@ -212,13 +222,12 @@ def test_vault_pod_deleted(consuming: Consuming, kept: object) -> None:
 def test_vault_away_for_long_takes_nothing_and_is_followed_at_once_when_it_is_back(
     consuming: Consuming, kept: dict[tuple[str, str], object]
 ) -> None:
-    consuming.scale("vault", "vault", 0, "statefulsets")  # `kept` sees that it comes back
-    consuming.objects.request("PATCH", f"{ESO}/secretstores/platform-data", touched())
-    consuming.objects.request("PATCH", f"{ESO}/externalsecrets/orders-db", touched())
-    until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "False", "External Secrets sees it", 120)
-    assert consuming.everything() == kept
-    assert consuming.status()["conditions"]["Delivered"]["status"] is False
-    consuming.scale("vault", "vault", 1, "statefulsets")
+    with consuming.away("vault", "vault", "statefulsets"):
+        consuming.objects.request("PATCH", f"{ESO}/secretstores/platform-data", touched())
+        consuming.objects.request("PATCH", f"{ESO}/externalsecrets/orders-db", touched())
+        until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "False", "External Secrets sees it", 120)
+        assert consuming.everything() == kept
+        assert consuming.status()["conditions"]["Delivered"]["status"] is False
     begun = time.monotonic()
     until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "True", "delivery goes on", 60)
     consuming.stack.measured.append(("Vault unsealed to delivery again", time.monotonic() - begun))
@@ -261,18 +270,20 @@ def touched() -> dict[str, Any]:
 
 
 def test_external_secrets_down(consuming: Consuming, kept: object) -> None:
-    consuming.scale("external-secrets", "external-secrets-shop", 0)
     (pod,) = consuming.pods("shop", "app=fingerprint")
-    consuming.objects.request("DELETE", f"{SHOP}/pods/{pod['metadata']['name']}")
-    until(lambda: bool(consuming.proof()), "a new pod starts with what is there", 60)
-    consuming.scale("external-secrets", "external-secrets-shop", 1)
+    with consuming.away("external-secrets", "external-secrets-shop"):
+        consuming.objects.request("DELETE", f"{SHOP}/pods/{pod['metadata']['name']}")
+        until(lambda: bool(consuming.proof()), "a new pod starts with what is there", 60)
 
 
 def test_layer_5_engine_down_the_refresh_is_left(consuming: Consuming, kept: object) -> None:
-    consuming.scale(ENGINE, "secret-authority-consumption", 0)
-    consuming.objects.request("PATCH", f"{ESO}/externalsecrets/orders-db", touched())
-    until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "True", "External Secrets goes on alone", 30)
-    consuming.scale(ENGINE, "secret-authority-consumption", 1)
+    def refreshed() -> str:
+        return str((consuming.objects.get(f"{ESO}/externalsecrets/orders-db") or {})["status"]["refreshTime"])
+
+    with consuming.away(ENGINE, "secret-authority-consumption"):
+        before = refreshed()
+        consuming.objects.request("PATCH", f"{ESO}/externalsecrets/orders-db", touched())
+        until(lambda: refreshed() != before, "External Secrets goes on alone", 60)
 
 
 def test_a_wrong_path_keeps_the_secret(consuming: Consuming, kept: object) -> None:
