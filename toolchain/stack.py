@@ -115,19 +115,23 @@ class LocalStack:
         )
 
     def up(self, *, root: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
-        """`pulumi up`, preview first. The first run needs the root holder; later ones do not."""
+        """`pulumi up` with the policy pack, preview first. Only the first run needs the root holder."""
         self.release_dead_lock()
-        arguments = ["up", "--yes", "--non-interactive", "--suppress-progress"]
+        arguments = ["up", "--yes", "--non-interactive", "--suppress-progress", "--policy-pack", "policy"]
         with self._timed("pulumi up"):
             return self.pulumi(*arguments, root=root, **more)
 
     def release_dead_lock(self) -> None:
-        """Cancel an update whose `pulumi` was killed on this machine. A living one keeps its lock."""
+        """Cancel an update whose `pulumi` was killed on this machine. A living one keeps its lock.
+
+        What the killed update was just making is then read from the cluster, or made again by the next one.
+        """
         locks = [json.loads(file.read_text()) for file in self.state.glob(f".pulumi/locks/*/*/{self.name}/*.json")]
         here = socket.gethostname()
         if locks and all(lock["hostname"] == here and not _runs_pulumi(int(lock["pid"])) for lock in locks):
             print("releasing the lock of an update that was killed", file=sys.stderr, flush=True)
             self._in_state("cancel", "--yes", "--stack", self.name)
+            self._in_state("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", self.name)
 
     def down(self) -> None:
         """Take away the node and everything of the stack, the example's root identity too."""
