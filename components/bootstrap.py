@@ -148,11 +148,13 @@ class BootstrapSecrets(pulumi.ComponentResource):
         # A new intent or a new engine asks for new evidence; the same ones do not.
         run = hashlib.sha256(f"{text}{settings.engine_image}".encode()).hexdigest()[:10]
         rights = self._evidence_rights()
+        # The same intent has the same names: an old object that is deleted late would take the new one along.
+        in_place = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
         config = k8s.core.v1.ConfigMap(
             f"{self._name}-evidence-task",
             metadata={"name": f"{EVIDENCE}-{run}", "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
             data={"task.json": text},
-            opts=self._opts(),
+            opts=in_place,
         )
         return k8s.batch.v1.Job(
             f"{self._name}-evidence",
@@ -171,7 +173,9 @@ class BootstrapSecrets(pulumi.ComponentResource):
                     "spec": _evidence_pod(settings.engine_image, config.metadata.name),
                 },
             },
-            opts=self._opts(*applied, *rights, hooks=reporting(report_job(settings, ENGINE_NAMESPACE))),
+            opts=pulumi.ResourceOptions.merge(
+                in_place, self._opts(*applied, *rights, hooks=reporting(report_job(settings, ENGINE_NAMESPACE)))
+            ),
         )
 
     def _published_evidence(self) -> pulumi.Output[str]:

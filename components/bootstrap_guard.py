@@ -1,28 +1,44 @@
 """Refuses pods that use a bootstrap secret. Bootstrap secrets are scaffolding, never an application's.
 
-RFC-SECOPS-0001 §2 and §5. Kubernetes: ValidatingAdmissionPolicy (admissionregistration.k8s.io/v1) with the
-names as a parameter, so that the rule and the catalogue cannot drift apart.
+RFC-SECOPS-0001 §2 and §5. Kubernetes: ValidatingAdmissionPolicy (admissionregistration.k8s.io/v1), written
+from the catalogue at each run, so that the rule and the catalogue cannot drift apart.
 """
 
 from __future__ import annotations
 
+import json
+
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.names import ENGINE_NAMESPACE, MANAGED_BY, layer_type
+from components.names import MANAGED_BY, layer_type
 
 NAME = "secret-authority-bootstrap-guard"
 
-# Every way in which a pod can name a Secret.
-_USES = """(
-  object.spec.?volumes.orValue([]).exists(v,
-    (has(v.secret) && v.secret.?secretName.orValue("") in variables.names) ||
-    (has(v.projected) && v.projected.?sources.orValue([]).exists(s,
-      has(s.secret) && s.secret.?name.orValue("") in variables.names))) ||
-  variables.containers.exists(c,
-    c.?envFrom.orValue([]).exists(e, has(e.secretRef) && e.secretRef.?name.orValue("") in variables.names) ||
-    c.?env.orValue([]).exists(e, has(e.valueFrom) && has(e.valueFrom.secretKeyRef) &&
-      e.valueFrom.secretKeyRef.?name.orValue("") in variables.names)) ||
+# Volumes that name a Secret in a field of their own.
+_VOLUME_FIELDS = (
+    "secret.secretName",
+    "azureFile.secretName",
+    "csi.nodePublishSecretRef.name",
+    "cephfs.secretRef.name",
+    "flexVolume.secretRef.name",
+    "iscsi.secretRef.name",
+    "rbd.secretRef.name",
+    "scaleIO.secretRef.name",
+    "storageos.secretRef.name",
+)
+_VOLUMES = " || ".join(f'v.?{field}.orValue("") in variables.names' for field in _VOLUME_FIELDS)
+_CONTAINERS = """exists(c,
+    c.?envFrom.orValue([]).exists(e, e.?secretRef.name.orValue("") in variables.names) ||
+    c.?env.orValue([]).exists(e, e.?valueFrom.secretKeyRef.name.orValue("") in variables.names))"""
+
+# Every way in which a pod can name a Secret. Ephemeral containers are of another type than the others.
+_USES = f"""(
+  object.spec.?volumes.orValue([]).exists(v, {_VOLUMES} ||
+    v.?projected.sources.orValue([]).exists(s, s.?secret.name.orValue("") in variables.names)) ||
+  object.spec.containers.{_CONTAINERS} ||
+  object.spec.?initContainers.orValue([]).{_CONTAINERS} ||
+  object.spec.?ephemeralContainers.orValue([]).{_CONTAINERS} ||
   object.spec.?imagePullSecrets.orValue([]).exists(s, s.?name.orValue("") in variables.names)
 )"""
 
@@ -35,18 +51,11 @@ class BootstrapGuard(pulumi.ComponentResource):
     def __init__(self, name: str, targets: dict[str, list[str]], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(layer_type("BootstrapGuard"), name, {}, opts)
         here = pulumi.ResourceOptions(parent=self)
-        names = k8s.core.v1.ConfigMap(
-            f"{name}-names",
-            metadata={"name": NAME, "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
-            data={namespace: ",".join(found) for namespace, found in targets.items()},
-            opts=here,
-        )
         policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
             f"{name}-policy",
             metadata={"name": NAME, "labels": MANAGED_BY},
             spec={
                 "failurePolicy": "Fail",
-                "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
                 "matchConstraints": {
                     "resourceRules": [
                         {
@@ -60,11 +69,9 @@ class BootstrapGuard(pulumi.ComponentResource):
                 "variables": [
                     {
                         "name": "names",
-                        "expression": 'params.?data[request.namespace].orValue("").split(",").filter(n, n != "")',
-                    },
-                    {
-                        "name": "containers",
-                        "expression": "object.spec.containers + object.spec.?initContainers.orValue([])",
+                        # In the policy itself: an API server does not see a parameter any more once a policy
+                        # of this name was deleted and made again.
+                        "expression": f"{json.dumps(targets)}[?request.namespace].orValue([])",
                     },
                 ],
                 "validations": [
@@ -84,11 +91,6 @@ class BootstrapGuard(pulumi.ComponentResource):
             spec={
                 "policyName": policy.metadata.name,
                 "validationActions": ["Deny"],
-                "paramRef": {
-                    "name": names.metadata.name,
-                    "namespace": ENGINE_NAMESPACE,
-                    "parameterNotFoundAction": "Deny",
-                },
                 "matchResources": {
                     "namespaceSelector": {
                         "matchExpressions": [

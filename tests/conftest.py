@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.recorded_stack import RecordedStack
+from tests.cluster_objects import Key
+from tests.recorded_stack import DESTROY, RecordedStack
 
 NODE = "test"
 # Modules that walk the same stack, in the order that repeats no work. Others keep their place behind them.
@@ -41,7 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def stack(pytestconfig: pytest.Config) -> Iterator[RecordedStack]:
     """One node with its images, its Git server and an empty stack, for the whole session.
 
-    KEEP_NODE=1 takes the node that is there, with whatever it holds, and leaves it running.
+    KEEP_NODE=1 takes the node that is there and leaves it running, for work on a test.
     """
     keep = os.environ.get("KEEP_NODE") == "1"
     made = RecordedStack(NODE)
@@ -53,10 +54,20 @@ def stack(pytestconfig: pytest.Config) -> Iterator[RecordedStack]:
         if not keep:
             made.down()
         made.cluster()
+    if keep:
+        made.release_dead_lock()
+        made.run(*DESTROY).passed()
+    made.bare_names = made.objects.names()
     made.measured += [(f"start: {step}", seconds) for step, seconds in made.spent.items()]
     yield made
     if not keep:
         made.down()
+
+
+@pytest.fixture(scope="session")
+def bare_names(stack: RecordedStack) -> set[Key]:
+    """Which objects a node has before anything is built on it."""
+    return stack.bare_names
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +75,8 @@ def built(stack: RecordedStack) -> RecordedStack:
     """The stack at phase 2, with Git and the cluster as the example fleet says."""
     stack.git_server("start")
     stack.publish()
-    if stack.reached() != 2 or not stack.built:
+    if stack.reached() != 2:
         stack.reach(2, root=True).passed()
-        stack.built = True
     return stack
 
 

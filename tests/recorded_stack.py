@@ -21,7 +21,7 @@ from custody.age import Identity, open_sealed, read_identity
 from engine.bootstrap_evidence import encrypted_files, secret_values
 from repository.sops import decrypt
 from repository.trust import read_trust
-from tests.cluster_objects import ClusterObjects
+from tests.cluster_objects import ClusterObjects, Key
 from toolchain.stack import CHECKOUT, LocalStack
 
 UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
@@ -62,8 +62,8 @@ class RecordedStack(LocalStack):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        # Whether this session has built it; a node that was kept may have been built by other code.
-        self.built = False
+        # The objects of the node before anything is built on it.
+        self.bare_names: set[Key] = set()
         self.transcript: list[str] = []
         self.measured: list[tuple[str, float]] = []
 
@@ -91,6 +91,11 @@ class RecordedStack(LocalStack):
         """`start` or `stop` the Git server."""
         self._toolchain("gitserver", command, "--name", self.name)
 
+    def lose_cluster(self) -> None:
+        """The node and all that was on it are gone; what the team has stays: Git, root identity, Pulumi state."""
+        self.git_server("stop")
+        self._toolchain("node", "down", "--name", self.name)
+
     def start(
         self, *arguments: str, phase: object = 2, root: Path | bool = False, **settings: object
     ) -> subprocess.Popen[str]:
@@ -115,7 +120,7 @@ class RecordedStack(LocalStack):
             start_new_session=True,
         )
 
-    def finish(self, process: subprocess.Popen[str], begun: float, timeout: float = 300) -> Run:
+    def finish(self, process: subprocess.Popen[str], begun: float, timeout: float = 180) -> Run:
         """Wait for a run, at most `timeout` seconds; then it ends with its whole group."""
         try:
             output, _ = process.communicate(timeout=timeout)
@@ -131,7 +136,7 @@ class RecordedStack(LocalStack):
         self.transcript.append(process.communicate()[0])
 
     def run(
-        self, *arguments: str, phase: object = 2, root: Path | bool = False, timeout: float = 300, **settings: object
+        self, *arguments: str, phase: object = 2, root: Path | bool = False, timeout: float = 180, **settings: object
     ) -> Run:
         """Run pulumi to its end."""
         begun = time.monotonic()

@@ -173,8 +173,9 @@ def test_the_evidence_job_reads_named_secrets_and_nothing_else(stack: Recorder, 
 
 
 def test_the_guard_names_every_bootstrap_secret(stack: Recorder, fleet: Fleet) -> None:
-    data = stack.kind("ConfigMap")["bootstrap-guard-names"]["data"]
-    listed = {(namespace, name) for namespace, names in data.items() for name in names.split(",")}
+    (variable,) = stack.kind("ValidatingAdmissionPolicy")["bootstrap-guard-policy"]["spec"]["variables"]
+    names, _ = json.JSONDecoder().raw_decode(variable["expression"])
+    listed = {(namespace, name) for namespace, found in names.items() for name in found}
     assert listed == {(secret.namespace, secret.name) for secret in fleet.read().encrypted}
 
 

@@ -1,0 +1,258 @@
+"""Layer 3 on a real cluster: what is found when Git or the cluster was changed behind sops, and who may use what."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.bootstrap import EVIDENCE, KUSTOMIZATION
+from components.names import CLASS_LABEL, ENGINE_NAMESPACE, FLUX_NAMESPACE
+from tests.recorded_stack import RecordedStack, until
+from toolchain.node.api import ApiError
+
+pytestmark = pytest.mark.cluster
+
+NAMESPACE = "bootstrap-data"
+SECRET = "orders-db"
+PAUSE = "registry.k8s.io/pause:3.10.1"
+KUSTOMIZATION_PATH = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/{KUSTOMIZATION}"
+SOURCE_PATH = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
+
+
+def secret_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/secrets/{name}"
+
+
+def ask_flux(stack: RecordedStack) -> None:
+    """Have Flux fetch and apply now instead of at its interval, and wait until it has."""
+    for path in (SOURCE_PATH, KUSTOMIZATION_PATH):
+        asked = str(time.time_ns())
+        note = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": asked}}}
+        stack.objects.request("PATCH", path, note)
+
+        def handled(path: str = path, asked: str = asked) -> bool:
+            found = stack.objects.get(path)
+            return found is not None and found["status"].get("lastHandledReconcileAt") == asked
+
+        until(handled, f"Flux has looked at {path}")
+
+
+# Gathers the evidence anew although Git has not changed.
+NEW_EVIDENCE = ("--replace", f"**Job::{EVIDENCE}")
+
+
+@pytest.fixture
+def branch(built: RecordedStack, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the fleet to change and to publish. Afterwards the cluster is back at the fleet."""
+    folder = tmp_path / "fleet"
+    shutil.copytree(built.fleet, folder)
+    yield folder
+    built.publish()
+    ask_flux(built)
+    built.reach(2).passed()
+
+
+def test_every_secret_has_its_labels_and_nothing_else(built: RecordedStack) -> None:
+    for namespace, name in built.wanted_values():
+        secret = built.objects.secret(namespace, name)
+        assert secret is not None
+        assert secret["metadata"]["labels"][CLASS_LABEL] == "bootstrap"
+        assert "sops" not in secret
+
+
+def test_a_tampered_file_that_flux_applies_is_found(built: RecordedStack, branch: Path) -> None:
+    """Flux does not check the MAC. The evidence in the cluster does, and names the file."""
+    file = branch / built.home / "bootstrap/edge-tls.yaml"
+    text = file.read_text()
+    assert "    name: edge-tls\n" in text
+    file.write_text(text.replace("    name: edge-tls\n", "    name: edge-tls\n    labels: {added: in-the-clear}\n"))
+    built.publish(branch)
+    ask_flux(built)
+    reached = built.objects.secret("bootstrap-edge", "edge-tls")
+    assert reached is not None
+    assert reached["metadata"]["labels"]["added"] == "in-the-clear"
+
+    built.reach(2, repositoryPath=branch).refused(
+        "edge-tls: the cluster identity cannot decrypt the file, or its MAC does not fit",
+        f"({built.home}/bootstrap/edge-tls.yaml)",
+    )
+
+
+def test_a_value_changed_by_hand_is_found(built: RecordedStack) -> None:
+    wanted = built.wanted_values()
+    other = {"data": {"password": base64.b64encode(b"changed by hand").decode()}}
+    built.objects.request("PATCH", secret_path(NAMESPACE, SECRET), other)
+    try:
+        built.reach(2, *NEW_EVIDENCE).refused(
+            "orders-db: the Secret does not hold what Git's ciphertext decrypts to",
+            f"(Secret {NAMESPACE}/{SECRET})",
+        )
+    finally:
+        ask_flux(built)
+    assert built.cluster_values() == wanted
+    built.reach(2).passed()
+
+
+def test_a_secret_deleted_by_hand_comes_back(built: RecordedStack) -> None:
+    wanted = built.wanted_values()
+    built.objects.request("DELETE", secret_path(NAMESPACE, SECRET))
+    assert built.objects.secret(NAMESPACE, SECRET) is None
+    ask_flux(built)
+    assert built.cluster_values() == wanted
+
+
+def test_new_evidence_asks_no_one(built: RecordedStack) -> None:
+    run = built.reach(2, *NEW_EVIDENCE).passed()
+    assert "12 of 12 bootstrap Secrets match Git" in run.output
+
+
+def test_evidence_names_no_value(built: RecordedStack) -> None:
+    record = built.objects.get(f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{EVIDENCE}")
+    assert record is not None
+    findings = json.loads(record["data"]["evidence"])["findings"]
+    assert sorted(finding[0] for finding in findings) == sorted(name for _, name in built.wanted_values())
+    assert {finding[1] for finding in findings} == {"matches"}
+
+
+# Who may use a bootstrap Secret: no pod.
+
+RESTRICTED = {
+    "runAsNonRoot": True,
+    "runAsUser": 65532,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+SELECTED = {"name": SECRET, "key": "password"}
+USES: dict[str, dict[str, Any]] = {
+    "env": {"containers": [{"env": [{"name": "P", "valueFrom": {"secretKeyRef": SELECTED}}]}]},
+    "envFrom": {"containers": [{"envFrom": [{"secretRef": {"name": SECRET}}]}]},
+    "init container": {
+        "initContainers": [
+            {"name": "i", "image": PAUSE, "securityContext": RESTRICTED, "envFrom": [{"secretRef": {"name": SECRET}}]}
+        ]
+    },
+    "volume": {"volumes": [{"name": "v", "secret": {"secretName": SECRET}}]},
+    "projected volume": {
+        "volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": SECRET}}]}}],
+    },
+    "second source": {
+        "volumes": [
+            {"name": "a", "emptyDir": {}},
+            {"name": "v", "projected": {"sources": [{"downwardAPI": {}}, {"secret": {"name": SECRET}}]}},
+        ],
+    },
+    "imagePullSecrets": {"imagePullSecrets": [{"name": SECRET}]},
+    "CSI volume": {
+        "volumes": [{"name": "v", "csi": {"driver": "example.org", "nodePublishSecretRef": {"name": SECRET}}}],
+    },
+    "flex volume": {
+        "volumes": [{"name": "v", "flexVolume": {"driver": "example.org/x", "secretRef": {"name": SECRET}}}]
+    },
+    "ISCSI volume": {
+        "volumes": [
+            {
+                "name": "v",
+                "iscsi": {
+                    "targetPortal": "10.0.0.1",
+                    "iqn": "iqn.2026-01.a:b",
+                    "lun": 0,
+                    "secretRef": {"name": SECRET},
+                },
+            }
+        ],
+    },
+    "CephFS volume": {"volumes": [{"name": "v", "cephfs": {"monitors": ["10.0.0.1"], "secretRef": {"name": SECRET}}}]},
+    "RBD volume": {
+        "volumes": [{"name": "v", "rbd": {"monitors": ["10.0.0.1"], "image": "i", "secretRef": {"name": SECRET}}}],
+    },
+    "ScaleIO volume": {
+        "volumes": [
+            {
+                "name": "v",
+                "scaleIO": {
+                    "gateway": "https://10.0.0.1",
+                    "system": "s",
+                    "volumeName": "n",
+                    "secretRef": {"name": SECRET},
+                },
+            }
+        ],
+    },
+    "StorageOS volume": {"volumes": [{"name": "v", "storageos": {"volumeName": "n", "secretRef": {"name": SECRET}}}]},
+    "Azure file volume": {"volumes": [{"name": "v", "azureFile": {"secretName": SECRET, "shareName": "s"}}]},
+}
+
+
+@pytest.fixture
+def unrestricted(built: RecordedStack) -> Iterator[None]:
+    """A namespace that takes every kind of volume, so that the guard and not another rule answers."""
+    level = "pod-security.kubernetes.io/enforce"
+    path = f"/api/v1/namespaces/{NAMESPACE}"
+    found = built.objects.get(path)
+    assert found is not None
+    built.objects.request("PATCH", path, {"metadata": {"labels": {level: "privileged"}}})
+    yield
+    built.objects.request("PATCH", path, {"metadata": {"labels": {level: found["metadata"]["labels"].get(level)}}})
+
+
+def pod(name: str, **spec: Any) -> dict[str, Any]:
+    """A pod with one container, which `spec` may extend."""
+    given = spec.pop("containers", [{}])[0]
+    container = {"name": "main", "image": PAUSE, "securityContext": RESTRICTED, **given}
+    return {"metadata": {"name": name}, "spec": {"containers": [container], **spec}}
+
+
+def create(stack: RecordedStack, manifest: dict[str, Any], *, namespace: str = NAMESPACE) -> dict[str, Any]:
+    """What the API server would answer. Nothing is stored."""
+    return stack.objects.request("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", manifest)
+
+
+def assert_refused(error: ApiError) -> None:
+    assert error.status == 403
+    assert f"this pod uses a bootstrap secret of namespace {NAMESPACE}" in str(error)
+    assert "workloads read Secrets that External Secrets materialises" in str(error)
+
+
+@pytest.mark.usefixtures("unrestricted")
+@pytest.mark.parametrize("use", USES)
+def test_a_pod_that_uses_a_bootstrap_secret_is_refused(built: RecordedStack, use: str) -> None:
+    with pytest.raises(ApiError) as refusal:
+        create(built, pod("user", **json.loads(json.dumps(USES[use]))))
+    assert_refused(refusal.value)
+
+
+@pytest.mark.parametrize("use", ["env", "envFrom", "volume", "projected volume", "imagePullSecrets"])
+def test_a_pod_that_uses_another_secret_passes(built: RecordedStack, use: str) -> None:
+    """The same use with a Secret that the catalogue does not name; also a name that begins alike."""
+    for other in ("other", f"{SECRET}-of-mine"):
+        spec = json.loads(json.dumps(USES[use]).replace(f'"{SECRET}"', f'"{other}"'))
+        assert create(built, pod("user", **spec))["metadata"]["name"] == "user"
+
+
+def test_the_same_name_elsewhere_is_another_secret(built: RecordedStack) -> None:
+    assert create(built, pod("user", **USES["envFrom"]), namespace="default")
+
+
+def test_an_ephemeral_container_is_refused_too(built: RecordedStack) -> None:
+    """First an ordinary pod, which passes, then a debug container in it that reads the Secret."""
+    objects, path = built.objects, f"/api/v1/namespaces/{NAMESPACE}/pods"
+    objects.request("POST", path, pod("ordinary"))
+    try:
+        debug = {"name": "debug", "image": PAUSE, "securityContext": RESTRICTED}
+        harmless = {"spec": {"ephemeralContainers": [debug]}}
+        add = f"{path}/ordinary/ephemeralcontainers?dryRun=All"
+        assert objects.request("PATCH", add, harmless)["spec"]["ephemeralContainers"]
+        reading = {"spec": {"ephemeralContainers": [{**debug, "envFrom": [{"secretRef": {"name": SECRET}}]}]}}
+        with pytest.raises(ApiError) as refusal:
+            objects.request("PATCH", add, reading)
+        assert_refused(refusal.value)
+    finally:
+        objects.request("DELETE", f"{path}/ordinary?gracePeriodSeconds=0")
