@@ -53,7 +53,8 @@ class LocalStack:
         """The environment of `pulumi`: a backend in files, a passphrase file; with `root` also the root holder."""
         ours = {
             "PATH": f"{CHECKOUT / '.tools/bin'}:{PYTHON.parent}:{os.environ['PATH']}",
-            "PULUMI_BACKEND_URL": self.state.as_uri(),
+            # Without side files, which a killed pulumi leaves half written and then cannot read.
+            "PULUMI_BACKEND_URL": f"{self.state.as_uri()}?metadata=skip",
             "PULUMI_CONFIG_PASSPHRASE_FILE": str(self.state / "passphrase"),
             "PULUMI_SKIP_UPDATE_CHECK": "true",
             "KUBECONFIG": str(self.kubeconfig),
@@ -131,7 +132,10 @@ class LocalStack:
         if locks and all(lock["hostname"] == here and not _runs_pulumi(int(lock["pid"])) for lock in locks):
             print("releasing the lock of an update that was killed", file=sys.stderr, flush=True)
             self._in_state("cancel", "--yes", "--stack", self.name)
-            self._in_state("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--stack", self.name)
+            words = ("refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--non-interactive")
+            done = self.pulumi(*words, capture=True)
+            if done.returncode:
+                raise SystemExit(f"pulumi refresh failed for the stack {self.name}:\n{done.stdout}")
 
     def down(self) -> None:
         """Take away the node and everything of the stack, the example's root identity too."""
