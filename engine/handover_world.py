@@ -197,10 +197,10 @@ def _emptied(found: Object, record: Record) -> Object:
     }
 
 
-def read_events(vault: Vault) -> list[Event]:
-    """The whole audit trail, in order of time."""
+def read_events(vault: Vault, only: str | None = None) -> list[Event]:
+    """The audit trail in order of time: all of it, or that of one secret."""
     events: list[Event] = []
-    for secret in vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"):
+    for secret in [f"{only}/"] if only else vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"):
         for name in vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}/{secret}"):
             found = vault.read(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret}{name}")
             if found is not None and found["data"].get("data"):
