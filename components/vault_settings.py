@@ -17,7 +17,7 @@ IMAGE = "docker.io/hashicorp/vault:1.21.1"
 
 @dataclass(frozen=True)
 class VaultSettings:
-    """See the `vault` object in the config section of Pulumi.yaml. `check` says what does not fit."""
+    """The `vault` object of the stack, see docs/runtime-authority.md. `check` says what does not fit."""
 
     replicas: int = 1
     storage_class: str | None = None
@@ -85,7 +85,7 @@ def read_vault_settings(config: pulumi.Config, cluster: str) -> VaultSettings:
         problems = settings.check(file)
     except TypeError as error:
         raise InvalidInputError(
-            [Problem(file, "vault", f"a field has the wrong type: {error}", "see Pulumi.yaml")]
+            [Problem(file, "vault", f"a field has the wrong type: {error}", "see docs/runtime-authority.md")]
         ) from None
     raise_if_any(problems)
     return settings
