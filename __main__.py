@@ -15,6 +15,7 @@ import pulumi_kubernetes as k8s
 from authority.ledger import Facts, ledger, summary, vault_records
 from authority.phases import Phase, PhaseRefusedError, admit
 from authority.problems import InvalidInputError
+from components.adoption import take_over
 from components.bootstrap import BootstrapSecrets, BootstrapSecretsArgs
 from components.cluster_state import UNREACHABLE, look_at_cluster
 from components.consumption import Consumption, ConsumptionArgs, read_consumption
@@ -32,6 +33,7 @@ from repository.intent import read_intent
 
 def build() -> None:
     pulumi.runtime.register_stack_transformation(in_background)
+    pulumi.runtime.register_stack_transformation(take_over)
     settings = read_settings()
     intent = read_intent(settings.repository, settings.layout)
     in_cluster = settings.phase >= Phase.GITOPS

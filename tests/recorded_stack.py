@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import signal
 import subprocess
@@ -120,7 +121,7 @@ class RecordedStack(LocalStack):
             start_new_session=True,
         )
 
-    def finish(self, process: subprocess.Popen[str], begun: float, timeout: float = 180) -> Run:
+    def finish(self, process: subprocess.Popen[str], begun: float, timeout: float = 300) -> Run:
         """Wait for a run, at most `timeout` seconds; then it ends with its whole group."""
         try:
             output, _ = process.communicate(timeout=timeout)
@@ -132,11 +133,12 @@ class RecordedStack(LocalStack):
 
     def kill(self, process: subprocess.Popen[str]) -> None:
         """SIGKILL to pulumi, its program and its plugins at once."""
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         self.transcript.append(process.communicate()[0])
 
     def run(
-        self, *arguments: str, phase: object = 2, root: Path | bool = False, timeout: float = 180, **settings: object
+        self, *arguments: str, phase: object = 2, root: Path | bool = False, timeout: float = 300, **settings: object
     ) -> Run:
         """Run pulumi to its end."""
         begun = time.monotonic()
