@@ -22,7 +22,7 @@ from components.consumption import Consumption, ConsumptionArgs, read_consumptio
 from components.demo_workload import DemoWorkload, demo_place
 from components.gitops import GitOps, GitOpsArgs
 from components.phase_record import phase_record
-from components.quick_deletion import in_background
+from components.quick_deletion import quick
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
 from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings import read_settings
@@ -32,7 +32,7 @@ from repository.intent import read_intent
 
 
 def build() -> None:
-    pulumi.runtime.register_stack_transformation(in_background)
+    pulumi.runtime.register_stack_transformation(quick)
     pulumi.runtime.register_stack_transformation(take_over)
     settings = read_settings()
     intent = read_intent(settings.repository, settings.layout)

@@ -1,9 +1,11 @@
-"""Deletion in the background for kinds that nothing hangs on.
+"""Deletion that does not wait for what is gone.
 
 The Kubernetes provider deletes in the foreground: the object gets a finalizer, and the garbage collector takes
 it away a moment later. The provider looks once whether it is gone and then waits for a watch; an object that
-goes between the two is waited for until the time-out, ten minutes (pulumi-kubernetes 4.18, pkg/await,
-condition/deleted.go). In the background the object is gone when the call returns.
+goes between the two is waited for until the time-out, ten minutes, and then found gone (pulumi-kubernetes 4.18,
+pkg/await, condition/deleted.go). So kinds that nothing hangs on are deleted in the background, where the object
+is gone when the call returns, and the time-out of the others is short: at its end the provider looks once more,
+and fails only when the object is really still there.
 """
 
 from __future__ import annotations
@@ -32,13 +34,25 @@ _KINDS = frozenset(
 )
 
 
-def in_background(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
-    """A stack transformation that adds the annotation where it is safe."""
+# Enough for garbage collection and finalizers on a busy machine.
+_AT_ONCE, _WITH_DEPENDENTS = "45s", "120s"
+
+
+def quick(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+    """A stack transformation: deletion in the background where it is safe, and short time-outs of deletion."""
+    if not args.type_.startswith("kubernetes:") or args.type_ == "kubernetes:core/v1:Namespace":
+        return None
+    alone = args.type_ in _KINDS or args.type_.endswith(":CustomResourceDefinition")
+    opts = args.opts
+    if opts.custom_timeouts is None:
+        timeouts = pulumi.CustomTimeouts(delete=_AT_ONCE if alone else _WITH_DEPENDENTS)
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(custom_timeouts=timeouts))
+    return pulumi.ResourceTransformationResult(_in_background(args), opts)
+
+
+def _in_background(args: pulumi.ResourceTransformationArgs) -> pulumi.Inputs:
     metadata = args.props.get("metadata")
-    if args.type_ not in _KINDS or not isinstance(metadata, Mapping):
-        return None
-    annotations = metadata.get("annotations") or {}
-    if not isinstance(annotations, Mapping):
-        return None
-    changed = {**metadata, "annotations": {**annotations, ANNOTATION: "background"}}
-    return pulumi.ResourceTransformationResult({**args.props, "metadata": changed}, args.opts)
+    annotations = metadata.get("annotations") or {} if isinstance(metadata, Mapping) else None
+    if args.type_ not in _KINDS or not isinstance(metadata, Mapping) or not isinstance(annotations, Mapping):
+        return args.props
+    return {**args.props, "metadata": {**metadata, "annotations": {**annotations, ANNOTATION: "background"}}}

@@ -1,33 +1,60 @@
-"""Which resources are deleted in the background."""
+"""Which resources are deleted in the background, and how long a deletion may take."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 import pulumi
+import pytest
 
-from components.quick_deletion import ANNOTATION, in_background
+from components.quick_deletion import ANNOTATION, quick
 
 
-def transform(kind: str, metadata: Any) -> dict[str, Any] | None:
+def transform(
+    kind: str, metadata: Any, opts: pulumi.ResourceOptions | None = None
+) -> tuple[dict[str, Any], str | None] | None:
     args = pulumi.ResourceTransformationArgs(
-        cast(pulumi.Resource, None), kind, "name", {"metadata": metadata, "data": {}}, pulumi.ResourceOptions()
+        cast(pulumi.Resource, None), kind, "name", {"metadata": metadata, "data": {}}, opts or pulumi.ResourceOptions()
     )
-    done = in_background(args)
-    return None if done is None else dict(cast(dict[str, Any], done.props))
+    done = quick(args)
+    if done is None:
+        return None
+    timeouts = cast(pulumi.CustomTimeouts, done.opts.custom_timeouts)
+    return dict(cast(dict[str, Any], done.props)), timeouts.delete
 
 
 def test_a_kind_that_nothing_hangs_on_is_deleted_in_the_background() -> None:
-    props = transform("kubernetes:core/v1:ConfigMap", {"name": "a", "annotations": {"b": "c"}})
-    assert props == {"metadata": {"name": "a", "annotations": {"b": "c", ANNOTATION: "background"}}, "data": {}}
-    assert transform("kubernetes:rbac.authorization.k8s.io/v1:Role", {"name": "a"}) is not None
+    found = transform("kubernetes:core/v1:ConfigMap", {"name": "a", "annotations": {"b": "c"}})
+    assert found is not None
+    assert found[0] == {"metadata": {"name": "a", "annotations": {"b": "c", ANNOTATION: "background"}}, "data": {}}
+    assert found[1] == "45s"
 
 
-def test_what_owns_pods_or_has_finalizers_is_awaited() -> None:
-    flux = "kustomize.toolkit.fluxcd.io/v1:Kustomization"
-    for kind in ("batch/v1:Job", "apps/v1:StatefulSet", "core/v1:Namespace", flux):
-        assert transform(f"kubernetes:{kind}", {"name": "a"}) is None
+@pytest.mark.parametrize(
+    ("kind", "seconds"),
+    [
+        ("batch/v1:Job", "120s"),
+        ("apps/v1:StatefulSet", "120s"),
+        ("kustomize.toolkit.fluxcd.io/v1:Kustomization", "120s"),
+        ("apiextensions.k8s.io/v1:CustomResourceDefinition", "45s"),
+    ],
+)
+def test_what_owns_pods_or_has_finalizers_is_awaited_but_not_for_long(kind: str, seconds: str) -> None:
+    found = transform(f"kubernetes:{kind}", {"name": "a"})
+    assert found == ({"metadata": {"name": "a"}, "data": {}}, seconds)
+
+
+def test_other_providers_and_namespaces_are_left_alone() -> None:
+    assert transform("vault:index/mount:Mount", {"name": "a"}) is None
+    assert transform("kubernetes:core/v1:Namespace", {"name": "a"}) is None
+
+
+def test_a_timeout_that_is_given_stays() -> None:
+    given = pulumi.ResourceOptions(custom_timeouts=pulumi.CustomTimeouts(delete="5m"))
+    found = transform("kubernetes:core/v1:ConfigMap", {"name": "a"}, given)
+    assert found is not None and found[1] == "5m"
 
 
 def test_metadata_that_is_not_known_yet_is_left_alone() -> None:
-    assert transform("kubernetes:core/v1:ConfigMap", None) is None
+    found = transform("kubernetes:core/v1:ConfigMap", None)
+    assert found is not None and found[0] == {"metadata": None, "data": {}}
