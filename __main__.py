@@ -29,6 +29,7 @@ from components.settings import read_settings
 from components.stack_record import admitted_kubeconfig
 from components.vault_settings import read_vault_settings
 from repository.intent import read_intent
+from repository.tombstones import changed_after_handover
 
 
 def build() -> None:
@@ -36,6 +37,8 @@ def build() -> None:
     pulumi.runtime.register_stack_transformation(take_over)
     settings = read_settings()
     intent = read_intent(settings.repository, settings.layout)
+    for problem in changed_after_handover(intent):
+        pulumi.log.warn(str(problem))
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
     admit(cluster.reached, settings.phase)
