@@ -31,6 +31,7 @@ from components.names import (
     MANAGED_BY,
     layer_type,
 )
+from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
 from components.settings import Settings
 from repository.intent import Intent
 from repository.intent_digest import intent_digest
@@ -258,12 +259,7 @@ def _evidence_pod(image: str, config: pulumi.Input[str]) -> dict[str, Any]:
         "restartPolicy": "Never",
         "serviceAccountName": EVIDENCE,
         "automountServiceAccountToken": True,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "fsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED_POD_WITH_VOLUMES,
         "containers": [
             {
                 "name": "evidence",
@@ -276,11 +272,7 @@ def _evidence_pod(image: str, config: pulumi.Input[str]) -> dict[str, Any]:
                     f"--identity=/identity/{IDENTITY_KEY}",
                     f"--publish={ENGINE_NAMESPACE}/{EVIDENCE}",
                 ],
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": RESTRICTED_CONTAINER,
                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
                 "volumeMounts": [
                     {"name": "task", "mountPath": "/task", "readOnly": True},

@@ -19,23 +19,13 @@ from components.consumption_vault import CONSUMPTION_ACCOUNT, CONSUMPTION_ROLE, 
 from components.eso_manifests import GROUP
 from components.failure_reports import report_job
 from components.names import ENGINE_NAMESPACE, MANAGED_BY
+from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
 from components.settings import Settings
 from components.vault_names import ADDRESS, AUDIENCE, CA_CONFIG, CA_KEY
 
 STATUS_CONFIG = "consumption-status"
 EVIDENCE = "consumption-evidence"
 _APP = {"app": CONSUMPTION_ACCOUNT}
-_RESTRICTED: dict[str, Any] = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
-_POD_SECURITY: dict[str, Any] = {
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "fsGroup": 65532,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 @dataclass(frozen=True)
@@ -206,7 +196,7 @@ def _engine_pod(image: str, config: pulumi.Input[str]) -> dict[str, Any]:
     return {
         "serviceAccountName": CONSUMPTION_ACCOUNT,
         "automountServiceAccountToken": True,
-        "securityContext": _POD_SECURITY,
+        "securityContext": RESTRICTED_POD_WITH_VOLUMES,
         "containers": [
             {
                 "name": "consumption",
@@ -226,7 +216,7 @@ def _engine_pod(image: str, config: pulumi.Input[str]) -> dict[str, Any]:
                 # Alive is enough to be ready: whether everything has arrived is for the evidence to say.
                 "readinessProbe": probe("/healthz", 2, 3),
                 "livenessProbe": probe("/healthz", 10, 6),
-                "securityContext": _RESTRICTED,
+                "securityContext": RESTRICTED_CONTAINER,
                 "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
                 "volumeMounts": [
                     {"name": "task", "mountPath": "/task", "readOnly": True},
@@ -248,7 +238,7 @@ def _evidence_pod(settings: Settings, config: pulumi.Input[str]) -> dict[str, An
         "restartPolicy": "Never",
         "serviceAccountName": EVIDENCE,
         "automountServiceAccountToken": True,
-        "securityContext": _POD_SECURITY,
+        "securityContext": RESTRICTED_POD_WITH_VOLUMES,
         "containers": [
             {
                 "name": "evidence",
@@ -260,7 +250,7 @@ def _evidence_pod(settings: Settings, config: pulumi.Input[str]) -> dict[str, An
                     "--secrets=/task/secrets",
                     f"--seconds={settings.ready_timeout_seconds}",
                 ],
-                "securityContext": _RESTRICTED,
+                "securityContext": RESTRICTED_CONTAINER,
                 "resources": {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}},
                 "volumeMounts": [{"name": "task", "mountPath": "/task", "readOnly": True}],
             }

@@ -13,6 +13,7 @@ import pulumi_kubernetes as k8s
 
 from authority.catalogue import Catalogue, SecretClass
 from components.names import MANAGED_BY
+from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
 
 NAME = "fingerprint"
 _APP = {"app": NAME}
@@ -66,23 +67,14 @@ def _pod(image: str, mounted: list[str], key_file: str) -> dict[str, Any]:
         # The default account without a token: a workload needs no identity to read its Secrets.
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 5,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "fsGroup": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED_POD_WITH_VOLUMES,
         "containers": [
             {
                 "name": NAME,
                 "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "args": [NAME, f"--key={key_file}", *(f"/secrets/{secret}" for secret in mounted)],
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": RESTRICTED_CONTAINER,
                 "resources": {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "96Mi"}},
                 "volumeMounts": [
                     {"name": f"secret-{index}", "mountPath": f"/secrets/{secret}", "readOnly": True}

@@ -21,6 +21,7 @@ import pulumi_kubernetes as k8s
 
 from components.eso_manifests import ESO_NAMESPACE, GENERATORS_GROUP, GROUP, custom_resource_definitions, eso_image
 from components.names import MANAGED_BY
+from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD
 from components.vault_names import PORT as VAULT_PORT
 from components.vault_names import READER_ACCOUNT, VAULT_NAMESPACE
 
@@ -162,11 +163,7 @@ def _pod(controller: str, namespace: str) -> dict[str, Any]:
     return {
         "serviceAccountName": controller,
         "automountServiceAccountToken": True,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED_POD,
         "containers": [
             {
                 "name": "external-secrets",
@@ -192,11 +189,7 @@ def _pod(controller: str, namespace: str) -> dict[str, Any]:
                 "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
                 "readinessProbe": _probe(2),
                 "livenessProbe": _probe(10),
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": RESTRICTED_CONTAINER,
                 # 1,000 ExternalSecrets refreshed every ten seconds take a quarter of a gibibyte.
                 "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}},
             }

@@ -20,6 +20,7 @@ from authority.phases import Phase
 from authority.problems import Problem, raise_if_any
 from components.failure_reports import report_job
 from components.names import ENGINE_NAMESPACE, MANAGED_BY, layer_type
+from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD
 from components.settings import HOME, Settings
 from components.vault_configuration import VaultConfiguration
 from components.vault_engine import EngineArgs, VaultEngine
@@ -88,9 +89,9 @@ class RuntimeAuthority(pulumi.ComponentResource):
         below = self._opts(namespace)
         self.workload = VaultWorkload(f"{name}-vault", args.vault, settings.engine_image, namespace, below, timeout)
         self.engine = VaultEngine(f"{name}-engine", self._engine_args(), below, timeout)
-        in_service = pulumi.Output.all(
-            args.below, self.engine.deployment.id, self.workload.stateful_set.id
-        ).apply(lambda _: ADDRESS)
+        in_service = pulumi.Output.all(args.below, self.engine.deployment.id, self.workload.stateful_set.id).apply(
+            lambda _: ADDRESS
+        )
         self.configuration = VaultConfiguration(
             f"{name}-configuration",
             intent.catalogue,
@@ -231,11 +232,7 @@ def _evidence_pod(settings: Settings, config: pulumi.Input[str]) -> dict[str, An
         "restartPolicy": "Never",
         "serviceAccountName": HANDOVER_EVIDENCE,
         "automountServiceAccountToken": True,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": 65532,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": RESTRICTED_POD,
         "containers": [
             {
                 "name": "evidence",
@@ -248,16 +245,10 @@ def _evidence_pod(settings: Settings, config: pulumi.Input[str]) -> dict[str, An
                     "--secrets=/task/secrets",
                     f"--seconds={settings.ready_timeout_seconds}",
                 ],
-                "securityContext": {
-                    "allowPrivilegeEscalation": False,
-                    "readOnlyRootFilesystem": True,
-                    "capabilities": {"drop": ["ALL"]},
-                },
+                "securityContext": RESTRICTED_CONTAINER,
                 "resources": {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}},
                 "volumeMounts": [{"name": "task", "mountPath": "/task", "readOnly": True}],
             }
         ],
         "volumes": [{"name": "task", "configMap": {"name": config}}],
     }
-
-

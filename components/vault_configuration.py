@@ -79,9 +79,7 @@ class VaultConfiguration(pulumi.ComponentResource):
 
         mounts: list[pulumi.Resource] = []
         for mount in (DATA_MOUNT, CONFIG_MOUNT):
-            made = vault.Mount(
-                f"{name}-{mount}", path=mount, type="kv", options={"version": "2"}, opts=here(keep=True)
-            )
+            made = vault.Mount(f"{name}-{mount}", path=mount, type="kv", options={"version": "2"}, opts=here(keep=True))
             settings = vault.kv.SecretBackendV2(
                 f"{name}-{mount}",
                 mount=made.path,
@@ -94,9 +92,7 @@ class VaultConfiguration(pulumi.ComponentResource):
         roles: dict[str, str] = {}
         for namespace, paths in reader_paths(catalogue).items():
             role = roles[namespace] = reader_role(namespace)
-            policy = vault.Policy(
-                f"{name}-{role}", name=role, policy=reader_policy(paths), opts=here(*mounts)
-            )
+            policy = vault.Policy(f"{name}-{role}", name=role, policy=reader_policy(paths), opts=here(*mounts))
             vault.kubernetes.AuthBackendRole(
                 f"{name}-{role}",
                 backend="kubernetes",

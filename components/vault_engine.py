@@ -13,6 +13,7 @@ import pulumi_kubernetes as k8s
 
 from components.gitops import SOURCE
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_KEY, IDENTITY_SECRET, MANAGED_BY
+from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
 from components.vault_names import (
     ADDRESS,
     AUDIENCE,
@@ -175,12 +176,7 @@ class VaultEngine(pulumi.ComponentResource):
             "serviceAccountName": ENGINE_ACCOUNT,
             "automountServiceAccountToken": True,
             "terminationGracePeriodSeconds": 30,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": RESTRICTED_POD_WITH_VOLUMES,
             "containers": [
                 {
                     "name": "engine",
@@ -190,11 +186,7 @@ class VaultEngine(pulumi.ComponentResource):
                     "ports": [{"name": "http", "containerPort": 8080}],
                     "readinessProbe": _probe("/readyz", 2, 1),
                     "livenessProbe": _probe("/healthz", 10, 6),
-                    "securityContext": {
-                        "allowPrivilegeEscalation": False,
-                        "readOnlyRootFilesystem": True,
-                        "capabilities": {"drop": ["ALL"]},
-                    },
+                    "securityContext": RESTRICTED_CONTAINER,
                     "resources": {"requests": {"cpu": "50m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
                     "volumeMounts": [
                         {"name": "settings", "mountPath": "/settings", "readOnly": True},

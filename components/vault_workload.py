@@ -12,6 +12,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.names import ENGINE_NAMESPACE, MANAGED_BY
+from components.pod_security import RESTRICTED_CONTAINER
 from components.vault_names import (
     CA_KEY,
     CLUSTER_PORT,
@@ -247,7 +248,7 @@ class VaultWorkload(pulumi.ComponentResource):
             "readinessProbe": probe("standbyok=true", 2),
             # Alive also while sealed or not initialised: the engine mends that, a restart would not.
             "livenessProbe": probe("standbyok=true&sealedcode=204&uninitcode=204", 20),
-            "securityContext": _RESTRICTED,
+            "securityContext": RESTRICTED_CONTAINER,
             "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
             "volumeMounts": [
                 {"name": "config", "mountPath": "/vault/config", "readOnly": True},
@@ -264,20 +265,13 @@ class VaultWorkload(pulumi.ComponentResource):
             "image": self._image,
             "imagePullPolicy": "IfNotPresent",
             "args": ["listener", "--watch=/vault/tls/tls.crt", f"--audit-file={_AUDIT_FILE}"],
-            "securityContext": _RESTRICTED,
+            "securityContext": RESTRICTED_CONTAINER,
             "resources": {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
             "volumeMounts": [
                 {"name": "tls", "mountPath": "/vault/tls", "readOnly": True},
                 {"name": "audit", "mountPath": "/vault/audit"},
             ],
         }
-
-
-_RESTRICTED: dict[str, Any] = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
 
 
 def certificate_names() -> list[str]:
