@@ -27,6 +27,7 @@ from components.root_of_trust import RootOfTrust, RootOfTrustArgs
 from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings import read_settings
 from components.stack_record import admitted_kubeconfig
+from components.vault_replicas import refuse_fewer_replicas
 from components.vault_settings import read_vault_settings
 from repository.intent import read_intent
 from repository.tombstones import changed_after_handover
@@ -44,6 +45,9 @@ def build() -> None:
     admit(cluster.reached, settings.phase)
     kubeconfig = admitted_kubeconfig(settings)
     config = read_consumption(settings, intent)
+    vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
+    if settings.phase >= Phase.RUNTIME_AUTHORITY and cluster.reachable:
+        refuse_fewer_replicas(settings.kubeconfig, settings.context, vault.replicas)
 
     root = RootOfTrust("root-of-trust", RootOfTrustArgs(settings, intent, cluster))
     evidence: dict[str, pulumi.Input[str]] = {"rootOfTrust": root.evidence}
@@ -73,7 +77,6 @@ def build() -> None:
 
     if settings.phase >= Phase.RUNTIME_AUTHORITY:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[bootstrap, record])
-        vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
         args = RuntimeAuthorityArgs(settings, intent, vault, bootstrap.evidence)
         runtime = RuntimeAuthority("runtime-authority", args, here)
         record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job])
