@@ -43,7 +43,7 @@ def build() -> None:
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
     admit(cluster.reached, settings.phase)
-    kubeconfig = admitted_kubeconfig(settings)
+    kubeconfig = admitted_kubeconfig(settings, cluster)
     config = read_consumption(settings, intent)
     vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
     if settings.phase >= Phase.RUNTIME_AUTHORITY and cluster.reachable:

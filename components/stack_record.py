@@ -8,10 +8,11 @@ from __future__ import annotations
 import pulumi
 
 from authority.phases import Phase, PhaseRefusedError, admit
+from components.cluster_state import ClusterState
 from components.settings import Settings
 
 
-def admitted_kubeconfig(settings: Settings) -> pulumi.Output[str]:
+def admitted_kubeconfig(settings: Settings, cluster: ClusterState) -> pulumi.Output[str]:
     """The path of the kubeconfig, once the stack's record admits the wanted phase.
 
     The provider takes it from here, so nothing in a cluster can change before. A lower phase fails the run
@@ -25,6 +26,11 @@ def admitted_kubeconfig(settings: Settings) -> pulumi.Output[str]:
             admit(before, settings.phase, rebuild=settings.rebuild)
         except PhaseRefusedError as error:
             raise pulumi.RunError(str(error)) from None
+        if before and cluster.reachable and cluster.reached is None:
+            pulumi.log.warn(
+                f"this stack has built its cluster to phase {before.value}, but this cluster has no record of any "
+                "phase. If it is a new one, run with --refresh: else what is missing in it is not made"
+            )
         return str(settings.kubeconfig)
 
     record: pulumi.Output[object] = pulumi.StackReference("stack-record", stack_name=stack).get_output("phase")

@@ -43,6 +43,8 @@ def _show(facts: dict[str, object], as_json: bool) -> None:
 def main() -> int:
     arguments = _parser().parse_args()
     try:
+        if arguments.command == "stop" and layout.find(arguments.name) is None:
+            return 0  # without its node there is no server to end
         node = layout.require(arguments.name)
         if arguments.command == "start":
             server.start(node, Progress(f"git {node.name}"))
