@@ -45,14 +45,13 @@ class RootOfTrust(pulumi.ComponentResource):
         self.identity = open_identity(args)
         super().__init__(layer_type("RootOfTrust"), name, {}, opts)
         intent = args.intent
-        checked = "decrypted, MAC checked" if self.identity else "headers checked"
         self.recipient = pulumi.Output.from_input(intent.trust.cluster(intent.layout.cluster).recipient)
         self.holders = pulumi.Output.from_input([root.holder for root in intent.trust.root])
         self.evidence = pulumi.Output.from_input(f"{len(intent.encrypted)} encrypted files for {TRUST_FILE}")
         if not self.identity:
             pulumi.log.info("no root identity given: recipients and headers are checked, MACs are not", self)
         else:
-            pulumi.log.info(f"{len(intent.encrypted)} files {checked}", self)
+            pulumi.log.info(f"{len(intent.encrypted)} files decrypted, MAC checked", self)
         self.register_outputs({"recipient": self.recipient, "holders": self.holders, "evidence": self.evidence})
 
 

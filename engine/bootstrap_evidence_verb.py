@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,9 @@ import urllib3
 
 from authority.evidence import Evidence
 from engine.bootstrap_evidence import ClusterView, NotYetError, Task, gather
+from engine.termination import fail
 
 FLUX_NAMESPACE = "flux-system"
-_TERMINATION_MESSAGE = Path("/dev/termination-log")
 _TIMEOUT = (5.0, 15.0)  # seconds to connect, to read
 
 
@@ -95,17 +94,10 @@ def _run(options: argparse.Namespace) -> int:
     try:
         evidence = gather(wanted, view, identity, lambda line: print(line, flush=True))
     except NotYetError as error:
-        return _fail(str(error))
+        return fail(str(error))
     namespace, _, name = options.publish.partition("/")
     view.publish(namespace, name, evidence)
     if not evidence.holds:
-        return _fail("\n".join(str(finding) for finding in evidence.failed))
+        return fail("\n".join(str(finding) for finding in evidence.failed))
     print(f"{len(evidence.findings)} bootstrap Secrets match Git at {evidence.revision}")
     return 0
-
-
-def _fail(message: str) -> int:
-    print(message, file=sys.stderr, flush=True)
-    if _TERMINATION_MESSAGE.exists():
-        _TERMINATION_MESSAGE.write_text(message[:4000])
-    return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +12,7 @@ from authority.transfer import Unavailable
 from engine.consumption_loop import STATUS_CONFIG
 from engine.handover_evidence_verb import missing
 from engine.kubernetes_api import Api, named
-
-_TERMINATION_MESSAGE = Path("/dev/termination-log")
+from engine.termination import fail
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,7 +40,4 @@ def _run(options: argparse.Namespace) -> int:
             print("\n".join(waiting.values()))
             return 0
         time.sleep(1)  # between two looks at a condition that has a deadline
-    print(reason, file=sys.stderr, flush=True)
-    if _TERMINATION_MESSAGE.exists():
-        _TERMINATION_MESSAGE.write_text(reason[:4000])
-    return 1
+    return fail(reason)

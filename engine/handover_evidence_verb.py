@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +12,7 @@ from authority.evidence import Evidence
 from authority.transfer import Unavailable
 from engine.kubernetes_api import Api, named
 from engine.status import STATUS_CONFIG
-
-_TERMINATION_MESSAGE = Path("/dev/termination-log")
+from engine.termination import fail
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,10 +38,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{len(wanted)} bootstrap secrets are handed over to Vault")
             return 0
         time.sleep(1)  # between two looks at a condition that has a deadline
-    print(reason, file=sys.stderr, flush=True)
-    if _TERMINATION_MESSAGE.exists():
-        _TERMINATION_MESSAGE.write_text(reason[:4000])
-    return 1
+    return fail(reason)
 
 
 def missing(status: dict[str, str], wanted: set[str], not_before: datetime) -> str | None:
