@@ -193,6 +193,27 @@ def test_a_run_killed_during_initialisation_is_taken_up(site: Site, point: str) 
     assert revoke_every_root(root) == 1
 
 
+def test_a_token_that_ends_while_roots_are_looked_for_is_passed_over(site: Site) -> None:
+    class Slow(Vault):
+        """Answers a listing late: one of the tokens has ended meanwhile."""
+
+        def list(self, path: str) -> list[str]:
+            brief = self.write("auth/token/create", {"policies": ["default"], "ttl": "1h"})["auth"]["accessor"]
+            found = super().list(path)
+            self.write("auth/token/revoke-accessor", {"accessor": brief})
+            assert brief in found
+            return found
+
+    site.in_service()
+    plain = site.vaults[0]
+    left = site.root_token()
+    root = Slow(plain.api.address, plain.ca_file)
+    root._token = site.root_token()
+    assert revoke_every_root(root) == 2
+    with pytest.raises(VaultRefusedError, match="403"):
+        plain.api.with_token(left).read("auth/token/lookup-self")
+
+
 def test_api_server_away_while_shares_are_to_be_stored_loses_nothing(site: Site) -> None:
     site.store.break_at["before store"] = Unavailable("away")
     site.in_service()
