@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from engine.handover_world import read_events
 from engine.initialise import Seal, SealSettings
 from engine.kubernetes_api import Api, ApiRefusedError
 from engine.lease import Lease
+from engine.leased_loop import LeasedLoop
 from engine.policies import AUTHORITY_MOUNT, ENGINE, EVENTS
 from engine.seal_store import ClusterSealStore
 from engine.shares import SharesError
@@ -104,7 +104,8 @@ class Engine:
 
     def __init__(self, settings: LoopSettings, api: Api, run_name: str, status: Status) -> None:
         self._settings, self._api, self._status = settings, api, status
-        self._lease = Lease(api, settings.namespace, "secret-authority-engine", run_name)
+        lease = Lease(api, settings.namespace, "secret-authority-engine", run_name)
+        self._loop = LeasedLoop(lease, status, QUIET_SECONDS)
         self._trust = TrustStore(api, settings.namespace, settings.vault_namespace, settings.certificate_names)
         identity: Callable[[], str] = settings.identity_file.read_text
         ca = str(settings.ca_file)
@@ -116,7 +117,6 @@ class Engine:
         self._git = GitView(api, settings.git, identity)
         self._handover = Handover(settings.cluster, api, self._vault, run_name)
         self._publisher = Publisher(api, settings.namespace)
-        self._stop = threading.Event()
         # The revision that was looked at, and when to look again.
         self._looked_at: tuple[str, float] | None = None
         self._events_known = -1
@@ -124,32 +124,11 @@ class Engine:
         self._published: dict[str, str] = {}
 
     def stop(self) -> None:
-        self._stop.set()
+        self._loop.stop()
 
     def run(self) -> int:
         """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        held = False
-        while not self._stop.is_set():
-            try:
-                if not self._lease.hold():
-                    if held:
-                        log.error("another engine holds the lease; this one ends")
-                        return 1
-                    self._stop.wait(QUIET_SECONDS)
-                    self._status.ticked()
-                    continue
-                held = True
-            except Unavailable as error:
-                log.warning("the lease cannot be renewed: %s", error)
-            quiet = self._round()
-            self._status.ticked()
-            self._stop.wait(QUIET_SECONDS if quiet else BUSY_SECONDS)
-        if held:
-            try:
-                self._lease.release()
-            except (Unavailable, LostRace):
-                log.info("the lease was not given back; it ends by itself")
-        return 0
+        return self._loop.run(lambda: QUIET_SECONDS if self._round() else BUSY_SECONDS)
 
     def _round(self) -> bool:
         """One round; True when nothing is left to do."""
@@ -223,7 +202,7 @@ class Engine:
         if clash:
             self._status.set(HANDED_OVER, False, "; ".join(clash))
             return False
-        summary = self._handover.run(git, key, self._stop.is_set)
+        summary = self._handover.run(git, key, self._loop.stopped)
         self._tell(git, summary)
         if summary.complete:
             least, most = FULL_LOOK_SECONDS

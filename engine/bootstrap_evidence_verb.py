@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import kubernetes
-import urllib3
-
 from authority.evidence import Evidence
+from authority.transfer import LostRace, Unavailable
 from engine.bootstrap_evidence import ClusterView, NotYetError, Task, gather
+from engine.evidence_wait import wait
+from engine.kubernetes_api import Api, collection, named
 from engine.termination import fail
 
 FLUX_NAMESPACE = "flux-system"
-_TIMEOUT = (5.0, 15.0)  # seconds to connect, to read
+_PUBLISH_SECONDS = 30  # how long an API server that is away is waited for, once the evidence is gathered
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,22 +34,15 @@ def _api_may_be_away() -> Iterator[None]:
     """An API server that does not answer is waited for, like every other condition."""
     try:
         yield
-    except urllib3.exceptions.HTTPError as error:
-        raise NotYetError(f"the API server does not answer ({type(error).__name__})") from None
-    except kubernetes.client.ApiException as error:
-        if error.status and error.status >= 500:
-            raise NotYetError(f"the API server answers {error.status}") from None
-        raise
+    except Unavailable as error:
+        raise NotYetError(str(error)) from None
 
 
 class KubernetesView(ClusterView):
     """The cluster as its API server shows it to the Job's service account."""
 
-    def __init__(self, source: str, kustomization: str) -> None:
-        kubernetes.config.load_incluster_config()
-        self._core = kubernetes.client.CoreV1Api()
-        self._custom = kubernetes.client.CustomObjectsApi()
-        self._source, self._kustomization = source, kustomization
+    def __init__(self, api: Api, source: str, kustomization: str) -> None:
+        self._api, self._source, self._kustomization = api, source, kustomization
 
     def source(self) -> dict[str, Any]:
         return self._flux("source.toolkit.fluxcd.io", "gitrepositories", self._source)
@@ -60,35 +53,28 @@ class KubernetesView(ClusterView):
 
     def _flux(self, group: str, plural: str, name: str) -> dict[str, Any]:
         with _api_may_be_away():
-            found: dict[str, Any] = self._custom.get_namespaced_custom_object(
-                group, "v1", FLUX_NAMESPACE, plural, name, _request_timeout=_TIMEOUT
-            )
-            return found
+            return self._api.get(f"apis/{group}/v1/namespaces/{FLUX_NAMESPACE}/{plural}/{name}") or {}
 
     def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        try:
-            with _api_may_be_away():
-                found = self._core.read_namespaced_secret(name, namespace, _request_timeout=_TIMEOUT)
-        except kubernetes.client.ApiException as error:
-            if error.status == 404:
-                return None
-            raise
-        data = {key: base64.b64decode(value) for key, value in (found.data or {}).items()}
-        return {"data": data, "labels": found.metadata.labels or {}}
+        with _api_may_be_away():
+            found = self._api.get(named("secrets", namespace, name))
+        if found is None:
+            return None
+        data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
+        return {"data": data, "labels": found["metadata"].get("labels") or {}}
 
     def publish(self, namespace: str, name: str, evidence: Evidence) -> None:
+        """Write the ConfigMap, new or over an old one: the Job may not read it. Raises `Unavailable`."""
         body = {"metadata": {"name": name, "namespace": namespace}, "data": {"evidence": evidence.to_json()}}
         try:
-            self._core.create_namespaced_config_map(namespace, body)
-        except kubernetes.client.ApiException as error:
-            if error.status != 409:
-                raise
-            self._core.replace_namespaced_config_map(name, namespace, body)
+            self._api.create(collection("configmaps", namespace), body)
+        except LostRace:
+            self._api.replace(named("configmaps", namespace, name), body)
 
 
 def _run(options: argparse.Namespace) -> int:
     task = json.loads(options.task.read_text())
-    view = KubernetesView(task["source"], task["kustomization"])
+    view = KubernetesView(Api.in_cluster(), task["source"], task["kustomization"])
     identity = next(line for line in options.identity.read_text().splitlines() if line and not line.startswith("#"))
     wanted = Task(task["catalogue"], tuple(task["bootstrap"]), task["digest"], task["deadlineSeconds"])
     try:
@@ -96,7 +82,9 @@ def _run(options: argparse.Namespace) -> int:
     except NotYetError as error:
         return fail(str(error))
     namespace, _, name = options.publish.partition("/")
-    view.publish(namespace, name, evidence)
+    unpublished = wait(lambda: view.publish(namespace, name, evidence), _PUBLISH_SECONDS)
+    if unpublished:
+        return fail(unpublished)
     if not evidence.holds:
         return fail("\n".join(str(finding) for finding in evidence.failed))
     print(f"{len(evidence.findings)} bootstrap Secrets match Git at {evidence.revision}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from engine.first_write import FirstWrites, Run, State
 from engine.handover_world import digest_key
 from engine.kubernetes_api import Api, ApiRefusedError
 from engine.lease import Lease
+from engine.leased_loop import LeasedLoop
 from engine.status import Status
 from engine.trust_store import put
 from engine.vault import Vault, VaultRefusedError
@@ -86,43 +86,26 @@ class ConsumptionEngine:
     def __init__(self, task: Task, api: Api, vault: Vault, namespace: str, run_name: str, status: Status) -> None:
         self._task, self._api, self._vault = task, api, vault
         self._namespace, self._run_name, self._status = namespace, run_name, status
-        self._lease = Lease(api, namespace, LEASE, run_name)
+        self._loop = LeasedLoop(Lease(api, namespace, LEASE, run_name), status, QUIET_SECONDS)
         self._distribution = Distribution(api, vault)
-        self._stop = threading.Event()
         self._kept_at: float | None = None
         self._published: tuple[float, object] = (0.0, None)
         self._waiting: dict[str, str] = {}
 
     def stop(self) -> None:
-        self._stop.set()
+        self._loop.stop()
 
     def run(self) -> int:
         """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        held = False
-        while not self._stop.is_set():
-            begun = time.monotonic()
-            try:
-                if not self._lease.hold():
-                    if held:
-                        log.error("another engine holds the lease; this one ends")
-                        return 1
-                    self._status.ticked()
-                    self._stop.wait(QUIET_SECONDS)
-                    continue
-                held = True
-            except Unavailable as error:
-                log.warning("the lease cannot be renewed: %s", error)
-            quiet = self.round()
-            self._status.ticked()
-            took = time.monotonic() - begun
-            self._status.number("round_seconds", took)
-            self._stop.wait(max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS)))
-        if held:
-            try:
-                self._lease.release()
-            except (Unavailable, LostRace):
-                log.info("the lease was not given back; it ends by itself")
-        return 0
+        return self._loop.run(self._timed_round)
+
+    def _timed_round(self) -> float:
+        """A round; how many seconds to rest after it."""
+        begun = time.monotonic()
+        quiet = self.round()
+        took = time.monotonic() - begun
+        self._status.number("round_seconds", took)
+        return max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS))
 
     def round(self) -> bool:
         """One round; True when nothing is left to do."""

@@ -1,26 +1,30 @@
-"""A small client of the Kubernetes API: get, create, replace, delete, with errors the engine can act on.
+"""The Kubernetes API as dicts, with errors the engine can act on: a thin layer over the official client.
 
-The service account token is read anew for each request, as the kubelet replaces it while the engine runs.
+The package `kubernetes` finds the server, checks certificates, keeps connections and authenticates. It reads the
+service account token again when a minute has passed since it last did, as the kubelet replaces it while the engine
+runs. Nothing of it logs headers or bodies unless `Configuration.debug` is set, which nobody does here.
+
+One `Api` may be used by many threads at once.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-import tempfile
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-import requests
-import yaml
+import urllib3
+from kubernetes.client.api_client import ApiClient
+from kubernetes.client.configuration import Configuration
+from kubernetes.client.exceptions import ApiException
+from kubernetes.config import load_incluster_config, load_kube_config
 
 from authority.transfer import LostRace, Unavailable
 
 TIMEOUT_SECONDS = 15
-_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# Connections that are kept open: more than there are threads that use one `Api`.
+_CONNECTIONS = 32
 
 Object = dict[str, Any]
 
@@ -36,56 +40,34 @@ class ApiRefusedError(Exception):
 class Api:
     """One API server as one identity."""
 
-    def __init__(
-        self,
-        server: str,
-        ca_file: str | bool,
-        token: Callable[[], str] | None = None,
-        client_cert: tuple[str, str] | None = None,
-    ) -> None:
-        self.server = server.rstrip("/")
-        self._ca_file, self._token, self._client_cert = ca_file, token, client_cert
-        self._local = threading.local()
+    def __init__(self, configuration: Configuration) -> None:
+        """`configuration` says where and as whom. It is changed: nothing may repeat a request behind the caller."""
+        configuration.retries = False
+        configuration.connection_pool_maxsize = _CONNECTIONS
+        self._client = ApiClient(configuration)
+        self._client.user_agent = "secret-authority"
 
     @classmethod
     def in_cluster(cls) -> Api:
-        """The API server of the pod's own cluster, as its service account."""
-        return cls(
-            "https://kubernetes.default.svc",
-            str(_ACCOUNT / "ca.crt"),
-            token=lambda: (_ACCOUNT / "token").read_text().strip(),
-        )
+        """The API server of the pod's own cluster, as its service account. Raises `ConfigException` elsewhere."""
+        configuration = _without_environment()
+        load_incluster_config(client_configuration=configuration)
+        return cls(configuration)
 
     @classmethod
     def from_kubeconfig(cls, path: Path) -> Api:
-        """The current context of a kubeconfig that has a client certificate or a token."""
-        config = yaml.safe_load(path.read_text())
-        context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
-        cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
-        user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
-        folder = Path(tempfile.mkdtemp(prefix="secret-authority-"))
-
-        def as_file(section: Mapping[str, str], name: str) -> str:
-            if name in section:
-                return section[name]
-            target = folder / name
-            target.touch(mode=0o600)
-            target.write_bytes(base64.b64decode(section[f"{name}-data"]))
-            return str(target)
-
-        ca_file = as_file(cluster, "certificate-authority")
-        if "token" in user:
-            return cls(cluster["server"], ca_file, token=lambda: str(user["token"]))
-        pair = (as_file(user, "client-certificate"), as_file(user, "client-key"))
-        return cls(cluster["server"], ca_file, client_cert=pair)
+        """The current context of a kubeconfig. Raises `ConfigException` when it cannot be used."""
+        configuration = _without_environment()
+        load_kube_config(str(path), client_configuration=configuration)
+        return cls(configuration)
 
     def get(self, path: str) -> Object | None:
         """The object, None when there is none."""
         return self._call("GET", path, None, missing_ok=True)
 
     def list(self, path: str, label_selector: str = "") -> list[Object]:
-        query = f"{path}?labelSelector={quote(label_selector)}" if label_selector else path
-        return list((self._call("GET", query, None) or {}).get("items") or [])
+        selector = {"labelSelector": label_selector} if label_selector else None
+        return list((self._call("GET", path, None, query=selector) or {}).get("items") or [])
 
     def create(self, path: str, body: Mapping[str, Any]) -> Object:
         """POST to a collection. Raises `LostRace` when the object is there already."""
@@ -105,45 +87,55 @@ class Api:
         self._call("DELETE", path, body, missing_ok=True)
 
     def _call(
-        self, method: str, path: str, body: Mapping[str, Any] | None, missing_ok: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        missing_ok: bool = False,
+        query: Mapping[str, str] | None = None,
     ) -> Object | None:
-        session = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            session.trust_env = False
-        patch = method == "PATCH"
-        headers = {"Content-Type": "application/merge-patch+json" if patch else "application/json"}
-        if self._token is not None:
-            headers["Authorization"] = f"Bearer {self._token()}"
         shown = path.partition("?")[0]
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        _, url, headers, content, _ = self._client.param_serialize(
+            method,
+            f"/{path.lstrip('/')}",
+            query_params=query,
+            header_params={"Accept": "application/json", "Content-Type": kind},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
         try:
-            answer = session.request(
-                method,
-                f"{self.server}/{path.lstrip('/')}",
-                data=None if body is None else json.dumps(body),
-                headers=headers,
-                verify=self._ca_file,
-                cert=self._client_cert,
-                timeout=TIMEOUT_SECONDS,
-            )
-        except requests.RequestException as error:
+            answer = self._client.call_api(method, url, headers, content, _request_timeout=TIMEOUT_SECONDS)
+            text: bytes = answer.read()
+        except urllib3.exceptions.HTTPError as error:
             raise Unavailable(f"the API server cannot be reached: {type(error).__name__}") from None
-        if answer.ok:
-            found: Object = answer.json()
+        except ApiException as error:
+            # The package's word for a failed TLS handshake: the name of the error, then a line with its text.
+            name, *_ = str(error.reason).splitlines()
+            raise Unavailable(f"the API server cannot be reached: {name}") from None
+        if 200 <= answer.status < 300:
+            found: Object = json.loads(text)
             return found
-        if answer.status_code == 404 and missing_ok:
+        if answer.status == 404 and missing_ok:
             return None
-        if answer.status_code == 409:
+        if answer.status == 409:
             raise LostRace(shown)
-        if answer.status_code >= 500 or answer.status_code == 429:
-            raise Unavailable(f"the API server answered {answer.status_code} to {method} {shown}")
-        raise ApiRefusedError(method, shown, answer.status_code, _reason(answer))
+        if answer.status >= 500 or answer.status == 429:
+            raise Unavailable(f"the API server answered {answer.status} to {method} {shown}")
+        raise ApiRefusedError(method, shown, answer.status, _reason(text))
 
 
-def _reason(answer: requests.Response) -> str:
+def _without_environment() -> Configuration:
+    """No proxy that an environment variable names gets to see a token; one in a kubeconfig is meant."""
+    configuration = Configuration(no_proxy="")
+    configuration.proxy = None  # left alone, the next change of the host would look at the environment again
+    return configuration
+
+
+def _reason(text: bytes) -> str:
     try:
-        return str(answer.json().get("reason") or "no reason given")
-    except requests.JSONDecodeError:
+        return str(json.loads(text).get("reason") or "no reason given")
+    except (ValueError, AttributeError):
         return "no reason given"
 
 

@@ -19,7 +19,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import requests
+import urllib3
+from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import ProtocolError
 
 from authority.audit import Event
 from authority.catalogue import parse_catalogue
@@ -61,14 +63,14 @@ class Fault:
         if number == self.number and not self.after:
             self._strike()
         if system in self.cut:
-            raise requests.ConnectionError("cut")
+            raise ProtocolError("cut")
         return number
 
     def end(self, system: str, number: int) -> None:
         if number == self.number and self.after:
             self._strike()
         if system in self.cut:
-            raise requests.ConnectionError("cut")  # it was done, and the answer is lost
+            raise ProtocolError("cut")  # it was done, and the answer is lost
 
     def _strike(self) -> None:
         match self.way:
@@ -83,19 +85,20 @@ class Fault:
 
 
 def strike_requests(fault: Fault, vault_address: str) -> None:
-    """Let every request of this process pass by the fault."""
-    send = requests.Session.request
+    """Let every request of this process pass by the fault: both clients send through urllib3."""
+    vault = urllib3.util.parse_url(vault_address)
+    send = HTTPConnectionPool.urlopen
 
-    def passing(self: requests.Session, method: str, url: str, **more: Any) -> requests.Response:
+    def passing(self: HTTPConnectionPool, method: str, url: str, *arguments: Any, **more: Any) -> Any:
         if url.endswith("/sys/seal"):
-            return send(self, method, url, **more)
-        system = "vault" if url.startswith(vault_address) else "api"
+            return send(self, method, url, *arguments, **more)
+        system = "vault" if (self.host, self.port) == (vault.host, vault.port) else "api"
         number = fault.begin(system)
-        answer = send(self, method, url, **more)
+        answer = send(self, method, url, *arguments, **more)
         fault.end(system, number)
         return answer
 
-    requests.Session.request = passing  # type: ignore[method-assign,assignment]
+    HTTPConnectionPool.urlopen = passing  # type: ignore[method-assign,assignment]
 
 
 class Child:

@@ -16,7 +16,7 @@ import requests
 from authority.evidence import Evidence, Finding, Outcome
 from authority.phases import Phase
 from authority.transfer import LostRace
-from engine.handover_evidence_verb import missing
+from engine.evidence_wait import missing
 from engine.kubernetes_api import Api
 from engine.lease import DURATION_SECONDS, Lease
 from engine.listener_verb import find_processes, fingerprint, turn_over
