@@ -13,9 +13,11 @@ import engine
 def main() -> int:
     parser = argparse.ArgumentParser(prog="engine")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for module in sorted(info.name for info in pkgutil.iter_modules(engine.__path__)):
-        if module.endswith("_verb"):
-            importlib.import_module(f"engine.{module}").register(verbs)
+    modules = sorted(info.name for info in pkgutil.iter_modules(engine.__path__) if info.name.endswith("_verb"))
+    # A known verb is loaded alone: the small ones run beside Vault and in workloads, without a client of anything.
+    asked = f"{sys.argv[1].replace('-', '_')}_verb" if len(sys.argv) > 1 else ""
+    for module in [asked] if asked in modules else modules:
+        importlib.import_module(f"engine.{module}").register(verbs)
     options = parser.parse_args()
     code: int = options.run(options)
     return code

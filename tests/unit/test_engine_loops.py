@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -161,9 +163,7 @@ class OneConfig(Api):
         return {"data": {"evidence": evidence.to_json(), "waiting": json.dumps(self._waiting)}}
 
 
-def verb(
-    name: str, api: Api, secrets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> int:
+def verb(name: str, api: Api, secrets: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     wanted = tmp_path / "secrets"
     wanted.write_text(secrets)
     monkeypatch.setattr(Api, "in_cluster", lambda: api)
@@ -191,3 +191,25 @@ def test_consumption_evidence_leaves_out_what_waits_for_a_first_value(
     assert capsys.readouterr().out == "1 of 2 secrets have arrived at their consumers\nb is not entered yet\n"
     assert verb("consumption-evidence", OneConfig(config, {}, a=Outcome.MATCHES), "a b", tmp_path, monkeypatch) == 1
     assert capsys.readouterr().err == "b: not looked at\n"
+
+
+@pytest.mark.parametrize("small", ["listener", "fingerprint"])
+def test_a_small_verb_loads_no_client(small: str) -> None:
+    """It runs beside Vault and in workloads, with little memory."""
+    code = (
+        f"import sys; sys.argv = ['engine', '{small}', '--help']\n"
+        "from engine.__main__ import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "assert not {'kubernetes', 'requests', 'pyrage'} & set(sys.modules), sorted(sys.modules)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    assert f"usage: engine {small}" in ended.stdout
+
+
+def test_without_a_verb_all_are_told() -> None:
+    ended = subprocess.run([sys.executable, "-m", "engine", "--help"], capture_output=True, text=True)
+    listed = {line.split()[0] for line in ended.stdout.splitlines() if line.startswith("    ")}
+    assert listed >= {"authority", "bootstrap-evidence", "consumption", "consumption-evidence", "handover-evidence"}
+    unknown = subprocess.run([sys.executable, "-m", "engine", "nothing"], capture_output=True, text=True)
+    assert unknown.returncode == 2 and "invalid choice: 'nothing'" in unknown.stderr
