@@ -9,7 +9,7 @@ up: ## from a bare machine to a cluster with every layer built
 	$(STACK) --name $(NAME) up
 
 preview: ## what `up` would change, with the policy pack
-	$(STACK) --name $(NAME) pulumi preview --policy-pack policy
+	$(STACK) --name $(NAME) pulumi preview
 
 down: ## take the local node and its stack away
 	$(STACK) --name $(NAME) down

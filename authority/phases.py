@@ -53,14 +53,13 @@ def parse_phase(value: object) -> Phase:
         raise PhaseRefusedError(f"phase must be one of {allowed}, not {value!r}") from None
 
 
-def admit(reached: Phase | None, wanted: Phase, *, rebuild: bool = False) -> tuple[Phase, ...]:
+def admit(reached: Phase | None, wanted: Phase) -> tuple[Phase, ...]:
     """Say which phases have to be built, in order, to get from `reached` to `wanted`.
 
     `reached` is the highest phase on record for this cluster, None for a new one. The same phase again
     gives an empty tuple. A lower phase raises `PhaseRefusedError`: authority never flows up (RFC §3.4).
-    `rebuild` says that the cluster is a new one and its record does not count (RFC §3.5, cluster loss).
     """
-    if reached is not None and wanted < reached and not rebuild:
+    if reached is not None and wanted < reached:
         moved = (
             f"authority would move from {reached.authority} back to {wanted.authority}"
             if reached.authority is not wanted.authority
@@ -69,8 +68,8 @@ def admit(reached: Phase | None, wanted: Phase, *, rebuild: bool = False) -> tup
         raise PhaseRefusedError(
             f"this cluster has reached phase {reached.value} ({reached.title}); phase {wanted.value} "
             f"({wanted.title}) is refused because {moved}, and authority never flows up. "
-            f"Set phase back to {reached.value}, or, for a new cluster that is built again from Git and the "
-            "root key, set rebuild to true."
+            f"Set phase back to {reached.value}, or, when the cluster is lost and built again, go by "
+            "docs/runbooks/rebuild.md."
         )
-    start = 0 if reached is None or rebuild else reached.value + 1
+    start = 0 if reached is None else reached.value + 1
     return tuple(Phase(number) for number in range(start, wanted.value + 1))

@@ -20,7 +20,8 @@ from authority.catalogue import CatalogueSecret, SecretClass
 from authority.problems import InvalidInputError, Problem, raise_if_any
 from cli.trust_commands import add_layout, layout
 from components.consumption_vault import ENTRY_ACCOUNT, ENTRY_ROLE
-from components.vault_session import Session, VaultSessionError, reading
+from components.vault_session import Session, reading
+from components.vault_tunnel import VaultSessionError
 from repository.config_values import read_config_values
 from repository.intent import Intent, read_intent
 
@@ -126,7 +127,6 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, values: Mapping
             port=_free_port(),
             role=ENTRY_ROLE,
             account=ENTRY_ACCOUNT,
-            engine="",
         )
         with reading(session) as (vault, token):
             found = _ask(vault, "GET", f"{session.address}/v1/{place.mount}/metadata/{place.path}", token)

@@ -1,4 +1,4 @@
-"""`secret-authority pulumi ...`: pulumi with the policy pack, and without the ways around it.
+"""`secret-authority pulumi ...`: pulumi with the policy pack and the way to Vault, and without the ways around them.
 
 A stack rule runs when a preview ends; an update without its preview has made everything before the rule
 speaks. So the flag is refused, and the variable by which pulumi 3.250 takes it too.
@@ -13,6 +13,8 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from cli.early_session import NoVaultError, around, reads_first, wanted_session
 
 PACK = Path(__file__).resolve().parent.parent / "policy"
 # Commands that plan or change resources of the stack, and take --policy-pack.
@@ -39,7 +41,16 @@ def run_pulumi(options: argparse.Namespace) -> int:
     if program is None:
         print("pulumi is not installed; run `make tools`", file=sys.stderr)
         return REFUSED
-    return subprocess.run([program, *with_pack(arguments, options.pack)], check=False).returncode
+    arguments = with_pack(arguments, options.pack)
+    session = wanted_session(program, arguments) if reads_first(arguments, os.environ) else None
+    if session is None:
+        return subprocess.run([program, *arguments], check=False).returncode
+    try:
+        with around(session, arguments) as (arguments, more):
+            return subprocess.run([program, *arguments], env={**os.environ, **more}, check=False).returncode
+    except NoVaultError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
 
 
 def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:

@@ -19,7 +19,8 @@ from authority.problems import InvalidInputError, Problem, raise_if_any
 from cli.trust_commands import add_layout, layout
 from components.cluster_state import look_at_cluster
 from components.vault_names import AUDITOR_ACCOUNT
-from components.vault_session import Session, VaultSessionError, reading
+from components.vault_session import Session, reading
+from components.vault_tunnel import VaultSessionError
 from engine.policies import AUDITOR, AUTHORITY_MOUNT, EVENTS
 from repository.intent import read_intent
 from repository.tombstones import Tombstone, ciphertext_digest, read_tombstones, write_tombstones
@@ -61,7 +62,7 @@ def read_trail(kubeconfig: Path, context: str | None) -> list[Event]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
         free.close()
-        session = Session(str(kubeconfig), context, folder, port, AUDITOR, AUDITOR_ACCOUNT, engine="")
+        session = Session(str(kubeconfig), context, folder, port, AUDITOR, AUDITOR_ACCOUNT)
         with reading(session) as (vault, token):
             base = f"{session.address}/v1/{AUTHORITY_MOUNT}"
             events: list[Event] = []

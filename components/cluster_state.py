@@ -34,6 +34,8 @@ class ClusterState:
     """What was found. When `reachable` is False the rest is unknown."""
 
     reachable: bool
+    # Whether anything of this program is there, even without a record of a phase.
+    built: bool = False
     # When each phase was reached, by the creation of its record.
     since: Mapping[Phase, datetime] = field(default_factory=dict)
     # The recipient of the identity in the cluster, None when none is planted.
@@ -68,7 +70,7 @@ def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
         since = {
             Phase(int(record.metadata.labels[PHASE_LABEL])): record.metadata.creation_timestamp for record in records
         }
-        return ClusterState(True, since, _planted(api), _events(api))
+        return ClusterState(True, bool(since) or _has_namespace(api), since, _planted(api), _events(api))
     except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
         return UNREACHABLE
 
@@ -84,6 +86,16 @@ def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...]:
         for line in (found.data or {}).get("events", "").splitlines()
     ]
     return tuple(Event.from_fields(json.loads(line)) for line in lines)
+
+
+def _has_namespace(api: kubernetes.client.CoreV1Api) -> bool:
+    try:
+        api.read_namespace(ENGINE_NAMESPACE, _request_timeout=_TIMEOUT)
+    except kubernetes.client.ApiException as error:
+        if error.status == 404:
+            return False
+        raise
+    return True
 
 
 def _planted(api: kubernetes.client.CoreV1Api) -> str | None:

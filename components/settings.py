@@ -21,7 +21,6 @@ class Settings:
     """What a stack says. See the config section of Pulumi.yaml for each field."""
 
     phase: Phase
-    rebuild: bool
     layout: Layout
     repository: Path
     repository_url: str
@@ -75,16 +74,15 @@ def read_settings() -> Settings:
     manifests = HOME / (config.get("manifests") or ".tools/manifests")
     if phase >= Phase.GITOPS and not manifests.is_dir():
         field("manifests", f"{manifests} is no folder", "run `make tools`")
-    image_file = HOME / ".tools" / "engine-image"
-    image = config.get("engineImage") or (image_file.read_text().strip() if image_file.is_file() else "")
+    image = config.get("engineImage") or ""
     if phase >= Phase.BOOTSTRAP and not image:
-        field("engineImage", "is needed from phase 2 on", "run `make tools`, or set it to the engine's image")
+        fix = "set it to the engine's image; `python3 -m toolchain.images engine-reference` prints this version's name"
+        field("engineImage", "is needed from phase 2 on", fix)
     root = os.environ.get(ROOT_IDENTITY_VARIABLE)
     if problems:
         raise InvalidInputError(problems)
     return Settings(
         phase=phase,
-        rebuild=config.get_bool("rebuild") or False,
         layout=Layout.of(cluster, config.get("cataloguePath"), config.get_object("bootstrapPaths") or ()),
         repository=repository,
         repository_url=url,

@@ -1,9 +1,10 @@
-"""A way from the operator's machine to Vault for one run of Pulumi: a tunnel and a token that ends soon.
+"""A session of the operator's machine with Vault for one run of Pulumi: a tunnel and a token that ends soon.
 
-A process of its own holds both, because Pulumi deletes resources after the program has ended. It ends when
-the run does, revokes its token and removes its files. The token is that of the configurator role, got with a
-ten minute token of a service account (TokenRequest) by the operator's own right in the cluster. It lies in a
-file that only the owner can read, never in a Pulumi input and so never in a state.
+A process of its own holds both, because Pulumi deletes resources after the program has ended, and refreshes
+them before it starts. It ends when the run does, revokes its token and removes its files. The token is that of
+the configurator role, got with a ten minute token of a service account (TokenRequest) by the operator's own
+right in the cluster. It lies in a file that only the owner can read, never in a Pulumi input and so never in a
+state.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import kubernetes
 import urllib3
-from kubernetes.stream import portforward
 
 from components.cluster_state import core_api
 from components.names import ENGINE_NAMESPACE
@@ -32,27 +32,24 @@ from components.vault_names import (
     CA_CONFIG,
     CA_KEY,
     CONFIGURATOR_ACCOUNT,
-    PORT,
     SERVER_NAME,
-    VAULT_NAMESPACE,
 )
+from components.vault_tunnel import ERRORS, VaultSessionError, open_tunnel
 
 TOKEN_FILE, CA_FILE = "token", "ca.crt"
 _TOKEN_SECONDS = 600
 _START_SECONDS = 60.0
-_BUFFER = 65536
-
-
-class VaultSessionError(Exception):
-    """The session could not be opened. The message says what did not answer."""
-
-
-_ERRORS = (OSError, urllib3.exceptions.HTTPError, kubernetes.client.ApiException, VaultSessionError)
+# Set in the environment of a pulumi whose session was opened before it.
+OPEN_VARIABLE = "SECRET_AUTHORITY_VAULT_SESSION"
 
 
 @dataclass(frozen=True)
 class Session:
-    """`folder` gets the CA and the token; `engine` is the address whose end is the end of the run."""
+    """`folder` gets the CA and the token.
+
+    `engine` is the address whose end is the end of the run; empty when the end is that of standard input.
+    `patience` is how long a login is tried, in seconds.
+    """
 
     kubeconfig: str
     context: str | None
@@ -60,7 +57,8 @@ class Session:
     port: int
     role: str
     account: str
-    engine: str
+    engine: str = ""
+    patience: float = _START_SECONDS
 
     @property
     def address(self) -> str:
@@ -73,9 +71,32 @@ def engine_address() -> str:
     return arguments[arguments.index("--engine") + 1]
 
 
-def open_session(kubeconfig: Path, context: str | None, folder: Path, port: int, engine: str) -> None:
-    """Start the session's process and wait until Vault answers through it. Raises `VaultSessionError`."""
-    session = Session(str(kubeconfig), context, str(folder), port, CONFIGURATOR_ACCOUNT, CONFIGURATOR_ACCOUNT, engine)
+def open_session(session: Session) -> None:
+    """Start the session's process, for as long as `session.engine` runs. Raises `VaultSessionError`."""
+    process = _start(session)
+    assert process.stdin is not None  # noqa: S101  it is a pipe
+    process.stdin.close()
+
+
+@contextlib.contextmanager
+def held_session(session: Session) -> Iterator[None]:
+    """The session of a run that begins and ends inside this context. Raises `VaultSessionError`."""
+    process = _start(session)
+    try:
+        yield
+    finally:
+        assert process.stdin is not None  # noqa: S101  it is a pipe
+        process.stdin.close()
+        process.wait()
+
+
+def configurator(kubeconfig: Path, context: str | None, folder: Path, port: int, **more: Any) -> Session:
+    """A session as the identity that manages mounts, policies and roles, and nothing more."""
+    return Session(str(kubeconfig), context, str(folder), port, CONFIGURATOR_ACCOUNT, CONFIGURATOR_ACCOUNT, **more)
+
+
+def _start(session: Session) -> subprocess.Popen[str]:
+    """The session's process, when Vault answers through it."""
     process = subprocess.Popen(
         [sys.executable, "-m", "components.vault_session"],
         stdin=subprocess.PIPE,
@@ -87,25 +108,27 @@ def open_session(kubeconfig: Path, context: str | None, folder: Path, port: int,
     )
     assert process.stdin is not None  # noqa: S101  both are pipes
     assert process.stdout is not None  # noqa: S101
-    process.stdin.write(json.dumps(asdict(session)))
-    process.stdin.close()
+    process.stdin.write(json.dumps(asdict(session)) + "\n")
+    process.stdin.flush()
     # One line: empty when all is well, else what is wrong.
     line = process.stdout.readline()
     if line != "\n":
+        process.stdin.close()
+        process.wait()
         raise VaultSessionError(line.strip() or "the process of the session ended at once")
+    return process
 
 
 def main() -> int:
-    session = Session(**json.loads(sys.stdin.read()))
+    session = Session(**json.loads(sys.stdin.readline()))
     folder = Path(session.folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        listener = _listen(session.port)
-        threading.Thread(target=_accept, args=(listener, session), daemon=True).start()
+        open_tunnel(Path(session.kubeconfig), session.context, session.port)
         _write(folder / CA_FILE, _bundle(session))
         vault = _vault_pool(folder / CA_FILE)
         token = _first_login(session, vault)
-    except _ERRORS as error:
+    except ERRORS as error:
         print(f"Vault cannot be reached for its configuration: {_words(error)}", flush=True)
         return 1
     _write(folder / TOKEN_FILE, token)
@@ -113,7 +136,6 @@ def main() -> int:
     renewed = time.monotonic()
     try:
         while _runs(session.engine):
-            time.sleep(1)  # the run has no event for its end; its open port is the only sign
             if time.monotonic() - renewed > _TOKEN_SECONDS / 2:
                 old, token = token, _login(session, vault)
                 _write(folder / TOKEN_FILE, token)
@@ -128,11 +150,11 @@ def main() -> int:
 
 def _first_login(session: Session, vault: urllib3.PoolManager) -> str:
     """Log in as soon as Vault takes it: a pod that was unsealed a moment ago is not active yet."""
-    end = time.monotonic() + _START_SECONDS
+    end = time.monotonic() + session.patience
     while True:
         try:
             return _login(session, vault)
-        except _ERRORS:
+        except ERRORS:
             if time.monotonic() > end:
                 raise
         time.sleep(0.5)
@@ -142,64 +164,6 @@ def _words(error: Exception) -> str:
     if isinstance(error, kubernetes.client.ApiException):
         return f"the API server answered {error.status} {error.reason}"
     return str(error) if isinstance(error, VaultSessionError) else type(error).__name__
-
-
-def _listen(port: int) -> socket.socket:
-    """Take the port; a session of a run that has just ended may hold it for a moment."""
-    end = time.monotonic() + 5
-    while True:
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except OSError:
-            listener.close()
-            if time.monotonic() > end:
-                raise VaultSessionError(f"port {port} is in use; set vault.localPort to a free one") from None
-            time.sleep(0.2)
-        else:
-            listener.listen()
-            return listener
-
-
-def _accept(listener: socket.socket, session: Session) -> None:
-    while True:
-        client, _ = listener.accept()
-        threading.Thread(target=_carry, args=(client, session), daemon=True).start()
-
-
-def _carry(client: socket.socket, session: Session) -> None:
-    """Carry one connection to a Vault pod through the API server. TLS stays between client and Vault."""
-    with contextlib.suppress(*_ERRORS), client:
-        api = core_api(Path(session.kubeconfig), session.context)
-        forward = portforward(
-            api.connect_get_namespaced_pod_portforward, _ready_pod(api), VAULT_NAMESPACE, ports=str(PORT)
-        )
-        far = forward.socket(PORT)
-        far.setblocking(True)
-        try:
-            _pump(client, far)
-        finally:
-            far.close()
-            forward.close()
-
-
-def _pump(a: socket.socket, b: socket.socket) -> None:
-    other = {a: b, b: a}
-    while True:
-        readable, _, _ = select.select([a, b], [], [])
-        for side in readable:
-            data = side.recv(_BUFFER)
-            if not data:
-                return
-            other[side].sendall(data)
-
-
-def _ready_pod(api: kubernetes.client.CoreV1Api) -> str:
-    for pod in api.list_namespaced_pod(VAULT_NAMESPACE, label_selector="app.kubernetes.io/name=vault").items:
-        if any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or []):
-            return str(pod.metadata.name)
-    raise VaultSessionError("no Vault pod is ready")
 
 
 def _bundle(session: Session) -> str:
@@ -245,6 +209,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def _runs(engine: str) -> bool:
+    """Whether the run goes on, after a second. Its open port, or our standard input, is the only sign of it."""
+    if not engine:
+        ended, _, _ = select.select([sys.stdin], [], [], 1)
+        return not ended
+    time.sleep(1)
     host, _, port = engine.rpartition(":")
     try:
         with socket.create_connection((host, int(port)), timeout=5):
@@ -260,13 +229,12 @@ def reading(session: Session) -> Iterator[tuple[urllib3.PoolManager, str]]:
     Yields a pool that trusts Vault's CA, and a token of `session.role`. Raises `VaultSessionError`.
     """
     folder = Path(session.folder)
-    listener = _listen(session.port)
-    threading.Thread(target=_accept, args=(listener, session), daemon=True).start()
+    open_tunnel(Path(session.kubeconfig), session.context, session.port)
     try:
         _write(folder / CA_FILE, _bundle(session))
         vault = _vault_pool(folder / CA_FILE)
         token = _login(session, vault)
-    except _ERRORS as error:
+    except ERRORS as error:
         raise VaultSessionError(_words(error)) from None
     try:
         yield vault, token

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from components.cluster_state import core_api
 from components.names import ENGINE_NAMESPACE
 from components.vault_names import CA_CONFIG, CA_KEY, SERVER_NAME, VAULT_NAMESPACE
-from components.vault_session import Session, _accept, _listen
+from components.vault_tunnel import open_tunnel
 from engine.first_configuration import generate_root, revoke_every_root
 from engine.kubernetes_api import Api, named
 from engine.shares import SealedShares, open_shares
@@ -53,12 +52,10 @@ def vault_way(kubeconfig: Path, folder: Path) -> Iterator[TunnelledVault]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    session = Session(str(kubeconfig), None, str(folder), port, "", "", "")
-    listener = _listen(port)
-    threading.Thread(target=_accept, args=(listener, session), daemon=True).start()
+    open_tunnel(kubeconfig, None, port)
     ca = folder / "ca.crt"
     ca.write_text(core_api(kubeconfig, None).read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE).data[CA_KEY])
-    yield TunnelledVault(session.address, str(ca))
+    yield TunnelledVault(f"https://127.0.0.1:{port}", str(ca))
 
 
 @contextlib.contextmanager

@@ -25,6 +25,8 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON = CHECKOUT / ".venv/bin/python"
 TEMPLATE = CHECKOUT / "Pulumi.dev.yaml"
+# Commands of pulumi that run or read the program's configuration.
+_RUNS = frozenset({"up", "update", "preview", "refresh", "destroy", "watch", "import"})
 
 
 class LocalStack:
@@ -79,7 +81,6 @@ class LocalStack:
             self._toolchain("images", "import", "--name", self.name)
             image = self._toolchain("images", "engine", "--name", self.name)
             self.engine_image = image.strip()
-            _write(CHECKOUT / ".tools/engine-image", image)
         with self._timed("Git repository"):
             self._toolchain("gitserver", "start", "--name", self.name)
             self._prepare_state()
@@ -97,15 +98,21 @@ class LocalStack:
     def pulumi(
         self, *arguments: str, root: bool = False, capture: bool = False, config: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run pulumi on the stack. `config` sets values for this run only. Does not raise on failure."""
-        settings = [f"--config={key}={value}" for key, value in (config or {}).items()]
-        config_file = self.config_file
-        if settings:
-            # Pulumi writes such values into the file, so that run gets a file of its own.
-            config_file = self.state / "one-run.yaml"
-            shutil.copyfile(self.config_file, config_file)
+        """Run `secret-authority pulumi` on the stack. Does not raise on failure.
+
+        `config` sets values for this run only.
+        """
+        place = ["--stack", self.name]
+        if _RUNS & set(arguments):
+            config_file = self.config_file
+            if config:
+                # Pulumi writes such values into the file, so that run gets a file of its own.
+                config_file = self.state / "one-run.yaml"
+                shutil.copyfile(self.config_file, config_file)
+            place += ["--config-file", str(config_file)]
+            place += [f"--config={key}={value}" for key, value in (config or {}).items()]
         return subprocess.run(
-            ["pulumi", *arguments, "--stack", self.name, "--config-file", str(config_file), *settings],
+            [str(PYTHON), "-m", "cli.main", "pulumi", *arguments, *place],
             cwd=CHECKOUT,
             env={**os.environ, **self.environment(root=root)},
             text=True,
@@ -118,9 +125,8 @@ class LocalStack:
     def up(self, *, root: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
         """`pulumi up` with the policy pack, preview first. Only the first run needs the root holder."""
         self.release_dead_lock()
-        arguments = ["up", "--yes", "--non-interactive", "--suppress-progress", "--policy-pack", "policy"]
         with self._timed("pulumi up"):
-            return self.pulumi(*arguments, root=root, **more)
+            return self.pulumi("up", "--yes", "--non-interactive", "--suppress-progress", root=root, **more)
 
     def release_dead_lock(self) -> None:
         """Cancel an update whose `pulumi` was killed on this machine. A living one keeps its lock.
@@ -181,6 +187,7 @@ class LocalStack:
             "https://git.node.internal:8443/fleet.git": str(published["url"]),
         }.items():
             text = text.replace(old, new)
+        text = text.replace("config:\n", f"config:\n  secret-authority:engineImage: {self.engine_image}\n", 1)
         salt = [line for line in self.config_file.read_text().splitlines() if line.startswith("encryptionsalt:")]
         _write(self.config_file, "\n".join([text.rstrip(), *salt, ""]))
 
