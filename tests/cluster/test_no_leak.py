@@ -1,166 +1,230 @@
-"""No secret value is anywhere but where it has to be: in its Secret, and in Git as ciphertext.
+"""No secret value, unseal share, identity or token of Vault is anywhere but in the Secrets of those who need it.
 
-Looked through: the Pulumi state with its history and backups, the output of every command of the session, pod
-logs, events and all other API objects, the audit log and the other logs of the node, etcd on disk, all objects
-of the Git repository, arguments and environments of the node's processes and of a running `pulumi up`.
+The search goes over a whole node after everything that the session did to it: handover, consumption, restarts,
+new values, break-glass roots. It adds some history of its own, with every text known: a value entered by hand,
+a `pulumi up` with the root holder, a root token by break-glass. A planted text proves of each place that it is
+looked at. That Vault's data on disk is ciphertext is proved by an entry whose path is found there and whose
+value is not.
+
+Tokens of Vault are looked for by their shape as well, because nobody knows those of the past: the first root
+token was revoked in memory. Not one may be found, not even one that has ended: most tokens here end within
+minutes, and a place that shows the token of a past run shows the next one's while it works.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
+import base64
+import os
 import secrets
-import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
-from tests.canary import Canaries, Hit, files, git_objects, processes
-from tests.recorded_stack import UP, RecordedStack, until
-from toolchain.node import cgroups, layout
+from components.settings import HOME
+from components.vault_names import VAULT_NAMESPACE
+from components.vault_session import TOKEN_FILE
+from tests import leak_values
+from tests.canary import Canaries, Hit
+from tests.leak_places import Texts, files, places, volume_folders, watched
+from tests.leak_plants import TOKEN_MARK, Plant
+from tests.recorded_stack import CHECKOUT, UP, RecordedStack, until
+from tests.vault_tokens import TokenSearch, works
+from tests.vault_way import broken_glass, vault_way
 
-pytestmark = pytest.mark.cluster
+pytestmark = [
+    pytest.mark.cluster,
+    # A tunnel's thread may still write while its test has ended.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
 
-# A value that is planted in every place, to see that the search looks there.
-PLANTED = f"planted-{secrets.token_hex(16)}"
-PLACES = {"state", "export", "output", "pod logs", "API objects", "node's files", "etcd", "Git", "processes", "run"}
+ENTERED = "payment-api"
+JOBS = ("bootstrap-evidence", "runtime-authority-evidence")
+
+
+@dataclass
+class Scan:
+    """What was looked for and found. `allowed` are pairs of a value's name and a Secret."""
+
+    names: dict[str, bytes] = field(repr=False)
+    allowed: set[tuple[str, str]]
+    plant: Plant
+    # Tokens that worked when they were made.
+    ended: list[str] = field(repr=False)
+    hits: list[Hit] = field(default_factory=list)
+    places: set[str] = field(default_factory=set)
+    tokens: TokenSearch = field(default_factory=TokenSearch)
+
+    def found(self, place: str) -> set[tuple[str, str]]:
+        return {(hit.name, hit.where) for hit in self.hits if hit.place == place and hit.name != "planted"}
+
+    def planted(self, place: str) -> set[str]:
+        return {hit.where for hit in self.hits if hit.place == place and hit.name == "planted"}
 
 
 @pytest.fixture(scope="module")
-def canaries(built: RecordedStack) -> Canaries:
-    values = {
-        f"{namespace}/{name}/{key}": value
-        for (namespace, name), data in built.wanted_values().items()
-        for key, value in data.items()
-    }
-    root, cluster = built.identities()
-    assert len(values) >= 18
-    return Canaries(
-        {**values, "root identity": root.secret.encode(), "cluster identity": cluster.secret.encode()}
-        | {"planted": PLANTED.encode()}
-    )
-
-
-@pytest.fixture(scope="module")
-def hits(built: RecordedStack, canaries: Canaries, tmp_path_factory: pytest.TempPathFactory) -> list[Hit]:
-    """Every hit in every place, with the planted value planted first."""
-    plant_in_cluster(built)
-    plant_in_git(built, tmp_path_factory.mktemp("git"))
-    plant_in_state(built)
-    found = list(canaries.search("run", during_a_run(built)))
-    node = layout.require(built.name)
-    texts: dict[str, Iterator[tuple[str, bytes]]] = {
-        "state": files(built.state / ".pulumi"),
-        "export": iter([("stack export", built.query("stack", "export", "--show-secrets").encode())]),
-        "output": ((f"command {number}", text.encode()) for number, text in enumerate(built.transcript)),
-        "pod logs": pod_logs(built),
-        "API objects": ((str(key), json.dumps(item).encode()) for key, item in built.objects.everything()),
-        "node's files": files(node.state, "containerd", "etcd", "pki"),
-        "etcd": files(node.var / "lib/etcd"),
-        "Git": git_objects(node.state / "git/fleet.git"),
-        "processes": processes(cgroups.processes(node.cgroup)),
-    }
-    begun = time.monotonic()
-    for place, pieces in texts.items():
-        found += canaries.search(place, pieces)
-    built.measured.append(("search of every place", time.monotonic() - begun))
-    return found
-
-
-def test_the_search_looks_everywhere(hits: list[Hit]) -> None:
-    assert {hit.place for hit in hits if hit.name == "planted"} == PLACES
-    logs = {Path(hit.where).name for hit in hits if hit.name == "planted" and hit.place == "node's files"}
-    assert "audit.log" in logs
-
-
-def test_values_are_in_their_secrets_only(built: RecordedStack, hits: list[Hit]) -> None:
-    found = {(hit.name, hit.where) for hit in hits if hit.name != "planted"}
-    wanted = {
-        (f"{namespace}/{name}/{key}", f"Secret {namespace}/{name}")
-        for (namespace, name), data in built.wanted_values().items()
-        for key in data
-    }
-    wanted |= {
-        ("cluster identity", f"Secret {space}/{IDENTITY_SECRET}") for space in (FLUX_NAMESPACE, ENGINE_NAMESPACE)
-    }
-    assert found == wanted
-    assert {hit.place for hit in hits if hit.name != "planted"} == {"API objects"}
-
-
-def plant_in_cluster(stack: RecordedStack) -> None:
-    """A ConfigMap (also in etcd), a request (audit log), and a pod that has the value and says it."""
-    objects, configs = stack.objects, "/api/v1/namespaces/default/configmaps"
-    objects.request("POST", configs, {"metadata": {"name": PLANTED}, "data": {"value": PLANTED}})
-    say = f"import time; print('{PLANTED}', flush=True); time.sleep(3600)"
-    container = {"name": "say", "image": stack.engine_image, "command": ["python3", "-c", say]}
-    pod = {"metadata": {"name": PLANTED}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 0}}
-    objects.request("POST", "/api/v1/namespaces/default/pods", pod)
-    path = f"/api/v1/namespaces/default/pods/{PLANTED}/log"
-    until(lambda: PLANTED.encode() in objects.text(path), "the pod has spoken")
-
-
-def plant_in_git(stack: RecordedStack, folder: Path) -> None:
-    """A commit with the value that a later commit takes away: history is searched too."""
-    shutil.copytree(stack.fleet, folder / "fleet")
-    (folder / "fleet/note.txt").write_text(PLANTED)
-    stack.publish(folder / "fleet")
+def consuming(stack: RecordedStack) -> RecordedStack:
+    """The stack at phase 4."""
+    stack.git_server("start")
     stack.publish()
+    if stack.reached() != 4:
+        begun = time.monotonic()
+        stack.finish(stack.start(*UP, phase=4, root=True), begun, timeout=900).passed()
+    return stack
 
 
-def plant_in_state(stack: RecordedStack) -> None:
-    """An output that is not the program's. The next `up` drops it, and the backups keep it."""
-    state = json.loads(stack.query("stack", "export"))
-    (top,) = [r for r in state["deployment"]["resources"] if r["type"] == "pulumi:pulumi:Stack"]
-    top["outputs"]["planted"] = PLANTED
-    file = stack.state / "planted.json"
-    file.write_text(json.dumps(state))
-    stack.query("stack", "import", "--file", str(file))
-    file.unlink()
-    stack.query("stack", "output", "planted")
+@pytest.fixture(scope="module")
+def plant(consuming: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    made = Plant()
+    made.in_cluster(consuming)
+    made.in_git(consuming, tmp_path_factory.mktemp("git"))
+    made.in_state(consuming)
+    yield made
+    made.take_away(consuming)
 
 
-def during_a_run(stack: RecordedStack) -> Iterator[tuple[str, bytes]]:
-    """Arguments and environments of a `pulumi up` with the root holder and of all that it starts."""
+@pytest.fixture(scope="module")
+def scan(consuming: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Scan:
+    """Makes history, then looks for every value in every place."""
+    temporary = tmp_path_factory.mktemp("temporary")
+    (temporary / "planted").write_text(plant.text)
+    value, hidden = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
+    entering = enter(consuming, value, plant, temporary)
+    running, run_tokens = up(consuming, plant, temporary)
+    root_identity = consuming.identities()[0].secret
+    with broken_glass(consuming.kubeconfig, tmp_path_factory.mktemp("way"), root_identity) as root:
+        assert root._token is not None
+        assert works(root, root._token)
+        # Paths are in the clear on Vault's disk and in its audit logs.
+        root.write(f"cubbyhole/{plant.name}/{plant.token}", {"value": hidden})
+        in_vault, digest_key = leak_values.in_vault(root), leak_values.digest_key(root)
+        ended = [root._token, *run_tokens]
+    names = leak_values.named(
+        in_vault,
+        {f"{place} {key}": v for place, data in consuming.wanted_values().items() for key, v in data.items()},
+        leak_values.offline(consuming),
+        leak_values.own_keys(consuming),
+        digest_key,
+        {f"token {number}": token.encode() for number, token in enumerate(ended)},
+        {"entered": value.encode(), "hidden in Vault": hidden.encode()},
+    )
+    made = Scan(names, leak_values.allowed(consuming, in_vault, names), plant, ended)
+    canaries = Canaries({**names, "planted": plant.name.encode()})
+    searched: dict[str, Texts] = places(consuming) | {
+        "Vault's audit log": chain(*map(files, volume_folders(consuming, "audit-vault-"))),
+        "Vault's data": chain(*map(files, volume_folders(consuming, "data-vault-"))),
+        "entering": entering,
+        "run": running,
+        "temporary files": files(temporary),
+    }
     begun = time.monotonic()
-    process = stack.start(*UP, "--replace", "**Job::bootstrap-evidence", "--message", PLANTED, root=True)
-    seen: set[tuple[str, bytes]] = set()
-    while process.poll() is None:
-        seen.update(processes(descendants(process.pid)))
-        time.sleep(0.05)  # between two looks
+    for place, texts in searched.items():
+        made.places.add(place)
+        made.hits += canaries.search(place, made.tokens.passing(place, texts))
+    consuming.measured.append(("search of every place at phase 4", time.monotonic() - begun))
+    return made
+
+
+def enter(stack: RecordedStack, value: str, plant: Plant, temporary: Path) -> Texts:
+    """Enter a value by hand and await it at its consumer. What its process had and left, while it ran."""
+    command = [sys.executable, "-m", "cli.main", "enter", "--repository", str(stack.fleet), "--cluster", stack.name]
+    process = subprocess.Popen(
+        [*command, "--kubeconfig", str(stack.kubeconfig), "--replace", ENTERED],
+        cwd=CHECKOUT,
+        env={**os.environ, "TMPDIR": str(temporary), "PLANTED": plant.text},
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdin is not None
+    process.stdin.write(value)
+    process.stdin.close()
+    seen = watched(process, temporary)
+    assert process.stdout is not None
+    stack.transcript.append(process.stdout.read())
+    assert process.returncode == 0, stack.transcript[-1]
+    assert [path.name for path in temporary.iterdir()] == ["planted"]
+    (consumer,) = next(secret.consumers for secret in leak_values.catalogued(stack) if secret.name == ENTERED)
+    encoded = base64.b64encode(value.encode()).decode()
+
+    def arrived() -> bool:
+        return encoded in str(stack.objects.secret(consumer.namespace, consumer.secret))
+
+    until(arrived, "the value has arrived")
+    return seen
+
+
+def up(stack: RecordedStack, plant: Plant, temporary: Path) -> tuple[Texts, list[str]]:
+    """A `pulumi up` with the root holder that does something. What its processes had and left; its tokens for Vault."""
+    session = HOME / f".local/{stack.name}/vault-session"
+    path = f"/apis/apps/v1/namespaces/{VAULT_NAMESPACE}/statefulsets/vault"
+    vault = {"storageClass": "local", "replicas": (stack.objects.get(path) or {})["spec"]["replicas"]}
+    again = [word for job in JOBS for word in ("--replace", f"**Job::{job}")]
+    begun = time.monotonic()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("TMPDIR", str(temporary))
+        process = stack.start(*UP, *again, "--message", plant.text, phase=4, root=True, vault=vault)
+    seen = watched(process, temporary, session)
     stack.finish(process, begun).passed()
-    assert any(b"pulumi-resource-kubernetes" in text for _, text in seen)
-    yield from seen
+    for plugin in (b"pulumi-resource-kubernetes", b"pulumi-resource-vault"):
+        assert any(plugin in text for _, text in seen)
+    # The token's file is its one place, for as long as the run lasts.
+    tokens = {(where, text) for where, text in seen if where.startswith(str(session / TOKEN_FILE))}
+    assert tokens
+    until(lambda: not list(session.glob(f"{TOKEN_FILE}*")), "the session has ended", 20)
+    return seen - tokens, sorted({text.decode() for _, text in tokens if text})
 
 
-def descendants(pid: int) -> set[int]:
-    """A process and its children, theirs too, at this moment."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            parents[int(entry.parent.name)] = int(entry.read_text().rsplit(")", 1)[1].split()[1])
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+def test_the_search_looks_everywhere(scan: Scan) -> None:
+    planted = {place: scan.planted(place) for place in scan.places}
+    assert {place for place, where in planted.items() if not where} == set()
+    assert {place for place, _ in scan.tokens.found[scan.plant.token]} == scan.places
+    pod = f"Pod default/{scan.plant.name}"
+    assert {f"{pod} first", f"{pod} say", f"{pod} say before"} <= planted["pod logs"], "also before a restart"
+    assert any("vault" in where for where in planted["pod logs"]), "Vault's second audit device"
+    assert {"ConfigMap", "Pod", "Event"} <= {where.split()[0] for where in planted["API objects"]}
+    assert "audit.log" in {Path(where).name for where in planted["node's files"]}, "the API server's audit log"
+    assert {"raft.db", "vault.db"} & {Path(where).name for where in planted["Vault's data"]}
 
 
-def pod_logs(stack: RecordedStack) -> Iterator[tuple[str, bytes]]:
-    """The log of each container of each pod, of the one before it too."""
-    for key, item in stack.objects.everything():
-        if key.kind != "Pod":
-            continue
-        spec = item["spec"]
-        for container in [*spec.get("initContainers", []), *spec["containers"]]:
-            path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log?container={container['name']}"
-            yield f"{key} {container['name']}", stack.objects.text(path)
-            yield f"{key} {container['name']} before", stack.objects.text(f"{path}&previous=true")
+def test_there_is_something_to_look_for(consuming: RecordedStack, scan: Scan) -> None:
+    """Values of all classes and of past versions, five shares, two identities, two private keys, tokens, keys."""
+    in_git = {value for data in consuming.wanted_values().values() for value in data.values()}
+    assert in_git <= set(scan.names.values())
+    beside = set(scan.names) - {name for name in scan.names if " version " in name}
+    wanted = {"root identity", "cluster identity", "passphrase", "digest key", "vault-ca key 1", "vault-tls key 1"}
+    wanted |= {f"unseal share {number}" for number in range(1, 6)} | {"token 0", "token 1", "hidden in Vault"}
+    assert beside >= wanted
+    assert "entered" not in beside, "Vault has the entered value"
+    paths = {name.split()[0] for name in scan.names if " version " in name}
+    assert paths == {secret.vault.path for secret in leak_values.catalogued(consuming)}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _take_away(built: RecordedStack) -> Iterator[None]:
-    yield
-    for path in (f"pods/{PLANTED}?gracePeriodSeconds=0", f"configmaps/{PLANTED}"):
-        built.objects.request("DELETE", f"/api/v1/namespaces/default/{path}")
+def test_values_are_in_their_secrets_only(scan: Scan) -> None:
+    assert scan.found("API objects") == scan.allowed
+    for place in scan.places - {"API objects", "pods' volumes"}:
+        assert scan.found(place) == set(), place
+
+
+def test_a_pod_has_what_it_mounts(scan: Scan) -> None:
+    """A mounted Secret stands in memory, in the pod's volume; nothing else of a pod holds a value."""
+    assert scan.found("pods' volumes") <= scan.allowed
+    shop = {(name, where) for name, where in scan.allowed if where.startswith("Secret shop/")}
+    assert shop and shop <= scan.found("pods' volumes"), "the demo workload mounts all of them"
+
+
+def test_no_token_of_vault_is_anywhere(scan: Scan) -> None:
+    """Plants of an earlier search on the same node are none."""
+    others = {place for token, at in scan.tokens.found.items() if not token.startswith(TOKEN_MARK) for place in at}
+    assert others == set()
+
+
+def test_no_token_that_was_known_works(consuming: RecordedStack, scan: Scan, tmp_path: Path) -> None:
+    with vault_way(consuming.kubeconfig, tmp_path) as vault:
+        assert not any(works(vault, token) for token in [*scan.ended, *scan.tokens.found])

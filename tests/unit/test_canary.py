@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 
-from tests.canary import Canaries, files
+from tests.canary import Canaries
 
 VALUE = b"Zq3-unmistakable_value+7"
 LONG = b"-----BEGIN EXAMPLE-----\n" + bytes(range(33, 120)) * 3
@@ -52,10 +51,22 @@ def test_no_false_alarm(text: bytes) -> None:
     assert found(text) == set()
 
 
-def test_a_value_across_two_reads_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.canary._CHUNK", 2048)
-    (tmp_path / "log").write_bytes(b"x" * 2040 + VALUE + b"x" * 100)
-    (tmp_path / "skipped").mkdir()
-    (tmp_path / "skipped/log").write_bytes(VALUE)
-    hits = list(KNOWN.search("files", files(tmp_path, "skipped")))
-    assert [(hit.name, hit.where) for hit in hits] == [("short", str(tmp_path / "log"))]
+@pytest.mark.parametrize("value", [b"\n\nbetween\nlines\n", b"\0with\0nothing\n\xff\xfe", b"[.]*-f --$(x)\\"])
+def test_values_that_are_no_words(value: bytes) -> None:
+    known = Canaries({"value": value})
+    for text in (value, base64.b64encode(value)):
+        assert list(known.search("here", [("text", b"before" + text + b"after")]))
+    assert not list(known.search("here", [("text", value[1:])]))
+
+
+def test_each_text_of_many_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.canary._BATCH", 1000)
+    texts = [(str(number), b"x" * 90 + (VALUE if number % 7 == 3 else b"")) for number in range(60)]
+    hits = list(KNOWN.search("here", texts))
+    assert [int(hit.where) for hit in hits] == list(range(3, 60, 7))
+    assert {(hit.name, hit.place) for hit in hits} == {("short", "here")}
+
+
+def test_a_value_that_would_be_found_by_chance_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"looked for: pin$"):
+        Canaries({"pin": b"1234", "password": VALUE})

@@ -1,0 +1,61 @@
+"""The places of the search for secret values: what of files and processes comes to light."""
+
+from __future__ import annotations
+
+import gzip
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.canary import Canaries
+from tests.leak_places import Texts, files, git_objects, watched
+
+VALUE = b"Zq3-unmistakable_value+7"
+
+
+def found(texts: Texts) -> set[str]:
+    return {hit.where for hit in Canaries({"value": VALUE}).search("here", texts)}
+
+
+def test_a_value_across_two_reads_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.leak_places._CHUNK", 2048)
+    (tmp_path / "log").write_bytes(b"x" * 2040 + VALUE + b"x" * 100)
+    assert found(files(tmp_path)) == {str(tmp_path / "log")}
+
+
+def test_only_the_named_folders_are_passed_over(tmp_path: Path) -> None:
+    for folder in ("a/skipped", "b/skipped"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "log").write_bytes(VALUE)
+    assert found(files(tmp_path, "a/skipped")) == {str(tmp_path / "b/skipped/log")}
+
+
+def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
+    packed = gzip.compress(b"x" * 5000 + VALUE + bytes(range(256)) * 40)
+    (tmp_path / "whole.gz").write_bytes(packed)
+    (tmp_path / "cut").write_bytes(packed[:-20])
+    (tmp_path / "empty.gz").write_bytes(b"")
+    assert found(files(tmp_path)) == {str(tmp_path / "whole.gz"), str(tmp_path / "cut")}
+
+
+def test_arguments_environments_and_files_of_a_running_command(tmp_path: Path) -> None:
+    """Of the command's own child, and of a file that is gone when it ends."""
+    child = "import pathlib, sys, time; f = pathlib.Path(sys.argv[1]); f.write_text('shown'); time.sleep(1); f.unlink()"
+    start = "import subprocess, sys; subprocess.run(sys.argv[1:], env={'INSIDE': 'of the child'}, check=True)"
+    command = [sys.executable, "-c", start, sys.executable, "-c", child, str(tmp_path / "file")]
+    process = subprocess.Popen(command, text=True, env={"OUTSIDE": "of the parent"})
+    seen = watched(process, tmp_path)
+    assert process.returncode == 0 and not list(tmp_path.iterdir())
+    assert (str(tmp_path / "file"), b"shown") in seen
+    texts = b"\0".join(text for _, text in seen)
+    assert b"INSIDE=of the child" in texts and b"OUTSIDE=of the parent" in texts and str(tmp_path).encode() in texts
+
+
+def test_objects_of_git_that_no_branch_has(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", "--bare", str(tmp_path)], check=True)
+    write = ["git", "-C", str(tmp_path), "hash-object", "-w", "--stdin"]
+    assert not found(git_objects(tmp_path))
+    subprocess.run(write, input=VALUE, stdout=subprocess.PIPE, check=True)
+    assert found(git_objects(tmp_path))
