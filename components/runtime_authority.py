@@ -7,6 +7,7 @@ waits for its evidence.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,9 @@ from components.settings import HOME, Settings
 from components.vault_configuration import VaultConfiguration
 from components.vault_engine import EngineArgs, VaultEngine
 from components.vault_names import ADDRESS, VAULT_NAMESPACE
-from components.vault_session import VaultSessionError, engine_address, open_session
+from components.vault_session import OPEN_VARIABLE, configurator, engine_address, open_session
 from components.vault_settings import VaultSettings
+from components.vault_tunnel import VaultSessionError
 from components.vault_workload import VaultWorkload
 from repository.intent import Intent
 
@@ -146,10 +148,12 @@ class RuntimeAuthority(pulumi.ComponentResource):
     def _open_way(self) -> str:
         """Open the way to Vault for this run, and give the address at its near end."""
         settings, port = self._args.settings, self._args.vault.local_port
-        if not pulumi.runtime.is_dry_run():
+        if not pulumi.runtime.is_dry_run() and OPEN_VARIABLE not in os.environ:
             try:
                 folder = HOME / self._session_folder()
-                open_session(settings.kubeconfig, settings.context, folder, port, engine_address())
+                open_session(
+                    configurator(settings.kubeconfig, settings.context, folder, port, engine=engine_address())
+                )
             except VaultSessionError as error:
                 fix = "see the pods of namespace vault and the log of the engine, then run again"
                 raise pulumi.RunError(f"{error}. Fix: {fix}.") from None

@@ -57,7 +57,6 @@ class Callbacks:
 def settings(fleet: Fleet, *, root: bool = True, phase: Phase = Phase.BOOTSTRAP) -> Settings:
     return Settings(
         phase=phase,
-        rebuild=False,
         layout=Layout.of("dev"),
         repository=fleet.repository,
         repository_url="https://git.example/fleet.git",
