@@ -6,7 +6,6 @@ evidence that they hold what Git says. RFC-SECOPS-0001 §3.2, phase 2, and §5.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +19,8 @@ from authority.evidence import Evidence
 from authority.phases import Phase
 from components.bootstrap_guard import BootstrapGuard
 from components.cluster_state import ClusterState
-from components.failure_reports import report_job
+from components.engine_rights import engine_account, grant
+from components.evidence_run import EvidenceRun
 from components.gitops import SOURCE, GitOps, bind_role, kustomization, reconciler, reporting
 from components.names import (
     CLASS_LABEL,
@@ -31,7 +31,7 @@ from components.names import (
     MANAGED_BY,
     layer_type,
 )
-from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
+from components.pod_security import RESTRICTED_POD_WITH_VOLUMES
 from components.settings import Settings
 from repository.intent import Intent
 from repository.intent_digest import intent_digest
@@ -146,38 +146,33 @@ class BootstrapSecrets(pulumi.ComponentResource):
             "deadlineSeconds": settings.ready_timeout_seconds,
         }
         text = json.dumps(task, sort_keys=True)
-        # A new intent or a new engine asks for new evidence; the same ones do not.
-        run = hashlib.sha256(f"{text}{settings.engine_image}".encode()).hexdigest()[:10]
-        rights = self._evidence_rights()
-        # The same intent has the same names: an old object that is deleted late would take the new one along.
-        in_place = pulumi.ResourceOptions(parent=self, delete_before_replace=True)
-        config = k8s.core.v1.ConfigMap(
-            f"{self._name}-evidence-task",
-            metadata={"name": f"{EVIDENCE}-{run}", "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
-            data={"task.json": text},
-            opts=in_place,
+        run = EvidenceRun(
+            settings,
+            EVIDENCE,
+            # A new intent or a new engine asks for new evidence.
+            asked=f"{text}{settings.engine_image}",
+            task={"task.json": text},
+            args=[
+                "bootstrap-evidence",
+                "--task=/task/task.json",
+                f"--identity=/identity/{IDENTITY_KEY}",
+                f"--publish={ENGINE_NAMESPACE}/{EVIDENCE}",
+            ],
+            resources={"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
+            security=RESTRICTED_POD_WITH_VOLUMES,
+            mounts=[
+                {"name": "identity", "mountPath": "/identity", "readOnly": True},
+                {"name": "work", "mountPath": "/tmp"},  # noqa: S108
+            ],
+            volumes=[
+                {"name": "identity", "secret": {"secretName": IDENTITY_SECRET, "defaultMode": 0o440}},
+                # The fetched Git tree: ciphertext only, in memory, gone with the pod.
+                {"name": "work", "emptyDir": {"medium": "Memory"}},
+            ],
+            # The same intent has the same names: an old object that is deleted late would take the new one along.
+            in_place=True,
         )
-        return k8s.batch.v1.Job(
-            f"{self._name}-evidence",
-            metadata={
-                "name": f"{EVIDENCE}-{run}",
-                "namespace": ENGINE_NAMESPACE,
-                "labels": MANAGED_BY,
-                # A Job that failed is made anew by the next run.
-                "annotations": {"pulumi.com/replaceUnready": "true"},
-            },
-            spec={
-                "backoffLimit": 0,
-                "activeDeadlineSeconds": settings.ready_timeout_seconds + 60,
-                "template": {
-                    "metadata": {"labels": {**MANAGED_BY, "app": EVIDENCE}},
-                    "spec": _evidence_pod(settings.engine_image, config.metadata.name),
-                },
-            },
-            opts=pulumi.ResourceOptions.merge(
-                in_place, self._opts(*applied, *rights, hooks=reporting(report_job(settings, ENGINE_NAMESPACE)))
-            ),
-        )
+        return run.start(self._name, self, [*applied, *self._evidence_rights()])
 
     def _published_evidence(self) -> pulumi.Output[str]:
         if not self._args.cluster.reachable:
@@ -193,12 +188,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
 
     def _evidence_rights(self) -> list[pulumi.Resource]:
         """The Job may read the Secrets of the catalogue by name, Flux's two objects, and write its ConfigMap."""
-        account = k8s.core.v1.ServiceAccount(
-            f"{self._name}-evidence",
-            metadata={"name": EVIDENCE, "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
-            automount_service_account_token=False,
-            opts=self._opts(),
-        )
+        account = engine_account(f"{self._name}-evidence", self, EVIDENCE)
         rules: dict[str, list[dict[str, Any]]] = {
             FLUX_NAMESPACE: [
                 _reads("source.toolkit.fluxcd.io", "gitrepositories", [SOURCE]),
@@ -213,21 +203,15 @@ class BootstrapSecrets(pulumi.ComponentResource):
             rules[namespace] = [_reads("", "secrets", names)]
         made: list[pulumi.Resource] = [account]
         for namespace, granted in rules.items():
-            metadata = {"name": EVIDENCE, "namespace": namespace, "labels": MANAGED_BY}
-            role = k8s.rbac.v1.Role(
+            made += grant(
                 f"{self._name}-{namespace}-evidence",
-                metadata=metadata,
-                rules=granted,
-                opts=self._opts(self._args.gitops.namespaces),
+                self,
+                EVIDENCE,
+                namespace,
+                granted,
+                role_after=[self._args.gitops.namespaces],
+                binding_after=[account],
             )
-            binding = k8s.rbac.v1.RoleBinding(
-                f"{self._name}-{namespace}-evidence",
-                metadata=metadata,
-                role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role.metadata.name},
-                subjects=[{"kind": "ServiceAccount", "name": EVIDENCE, "namespace": ENGINE_NAMESPACE}],
-                opts=self._opts(account),
-            )
-            made += [role, binding]
         return made
 
 
@@ -252,39 +236,3 @@ def _targets(intent: Intent) -> dict[str, list[str]]:
 
 def _reads(group: str, resource: str, names: list[str]) -> dict[str, Any]:
     return {"apiGroups": [group], "resources": [resource], "resourceNames": names, "verbs": ["get"]}
-
-
-def _evidence_pod(image: str, config: pulumi.Input[str]) -> dict[str, Any]:
-    return {
-        "restartPolicy": "Never",
-        "serviceAccountName": EVIDENCE,
-        "automountServiceAccountToken": True,
-        "securityContext": RESTRICTED_POD_WITH_VOLUMES,
-        "containers": [
-            {
-                "name": "evidence",
-                "image": image,
-                "imagePullPolicy": "IfNotPresent",
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "args": [
-                    "bootstrap-evidence",
-                    "--task=/task/task.json",
-                    f"--identity=/identity/{IDENTITY_KEY}",
-                    f"--publish={ENGINE_NAMESPACE}/{EVIDENCE}",
-                ],
-                "securityContext": RESTRICTED_CONTAINER,
-                "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-                "volumeMounts": [
-                    {"name": "task", "mountPath": "/task", "readOnly": True},
-                    {"name": "identity", "mountPath": "/identity", "readOnly": True},
-                    {"name": "work", "mountPath": "/tmp"},  # noqa: S108
-                ],
-            }
-        ],
-        "volumes": [
-            {"name": "task", "configMap": {"name": config}},
-            {"name": "identity", "secret": {"secretName": IDENTITY_SECRET, "defaultMode": 0o440}},
-            # The fetched Git tree: ciphertext only, in memory, gone with the pod.
-            {"name": "work", "emptyDir": {"medium": "Memory"}},
-        ],
-    }

@@ -14,7 +14,7 @@ import pulumi_vault as vault
 
 from authority.catalogue import Catalogue, SecretClass
 from components.names import ENGINE_NAMESPACE
-from components.vault_names import AUDIENCE
+from components.vault_roles import InsideVault
 
 # A dot cannot stand in the name of a namespace, so these can never be the role of a consumer.
 CONSUMPTION_ROLE = "consumer-system.consumption"
@@ -23,7 +23,6 @@ CONSUMPTION_ACCOUNT = "secret-authority-consumption"
 ENTRY_ACCOUNT = "secret-authority-entry"
 # As engine/policies.py has it; the engine is not imported by the program.
 AUTHORITY_MOUNT = "platform-authority"
-_TOKEN_SECONDS = 900
 
 
 def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
@@ -87,29 +86,10 @@ class ConsumptionRoles(pulumi.ComponentResource):
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("secret-authority:consumption:Roles", name, {}, opts)
-
-        def here(*depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
-            # When Vault itself goes, nothing in it has to be deleted first.
-            return pulumi.ResourceOptions(
-                parent=self, provider=provider, depends_on=list(depends_on), deleted_with=server
-            )
-
+        inside = InsideVault(self, provider, server)
         for short, role, account, text in (
             ("consumption", CONSUMPTION_ROLE, CONSUMPTION_ACCOUNT, consumption_policy(catalogue, config_from_git)),
             ("entry", ENTRY_ROLE, ENTRY_ACCOUNT, entry_policy(catalogue, config_from_git)),
         ):
-            policy = vault.Policy(f"{name}-{short}", name=role, policy=text, opts=here())
-            vault.kubernetes.AuthBackendRole(
-                f"{name}-{short}",
-                backend="kubernetes",
-                role_name=role,
-                bound_service_account_names=[account],
-                bound_service_account_namespaces=[ENGINE_NAMESPACE],
-                audience=AUDIENCE,
-                token_policies=[policy.name],
-                token_no_default_policy=True,
-                token_ttl=_TOKEN_SECONDS,
-                token_max_ttl=_TOKEN_SECONDS,
-                opts=here(policy),
-            )
+            inside.role(f"{name}-{short}", role, text, account, ENGINE_NAMESPACE)
         self.register_outputs({"roles": [CONSUMPTION_ROLE, ENTRY_ROLE]})

@@ -6,9 +6,8 @@ waits for its evidence.
 
 from __future__ import annotations
 
-import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
@@ -19,9 +18,8 @@ from authority.claims import System
 from authority.encoding import encode_claim
 from authority.phases import Phase
 from authority.problems import Problem, raise_if_any
-from components.failure_reports import report_job
-from components.names import ENGINE_NAMESPACE, MANAGED_BY, layer_type
-from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD
+from components.evidence_run import status_evidence, status_reader
+from components.names import MANAGED_BY, layer_type
 from components.settings import HOME, Settings
 from components.vault_configuration import VaultConfiguration
 from components.vault_engine import EngineArgs, VaultEngine
@@ -161,98 +159,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
 
     def _evidence_job(self) -> k8s.batch.v1.Job:
         """Waits in the cluster for the engine's fresh evidence; says what is missing when it does not come."""
-        settings, intent = self._args.settings, self._args.intent
-        names = sorted(secret.name for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP))
-        text = "\n".join(names)
-        run = hashlib.sha256(f"{text}\0{settings.engine_image}".encode()).hexdigest()[:10]
-        account = k8s.core.v1.ServiceAccount(
-            f"{self._name}-evidence",
-            metadata={"name": HANDOVER_EVIDENCE, "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
-            automount_service_account_token=False,
-            opts=self._opts(),
-        )
-        role = k8s.rbac.v1.Role(
-            f"{self._name}-evidence",
-            metadata={"name": HANDOVER_EVIDENCE, "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
-            rules=[
-                {
-                    "apiGroups": [""],
-                    "resources": ["configmaps"],
-                    "resourceNames": ["runtime-authority-status"],
-                    "verbs": ["get"],
-                }
-            ],
-            opts=self._opts(),
-        )
-        binding = k8s.rbac.v1.RoleBinding(
-            f"{self._name}-evidence",
-            metadata={"name": HANDOVER_EVIDENCE, "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
-            role_ref={"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role.metadata.name},
-            subjects=[{"kind": "ServiceAccount", "name": HANDOVER_EVIDENCE, "namespace": ENGINE_NAMESPACE}],
-            opts=self._opts(account),
-        )
-        wanted = k8s.core.v1.ConfigMap(
-            f"{self._name}-evidence-task",
-            metadata={
-                "name": f"{HANDOVER_EVIDENCE}-{run}",
-                "namespace": ENGINE_NAMESPACE,
-                "labels": MANAGED_BY,
-                # Nothing waits for its deletion; the provider can miss it and hang.
-                "annotations": {"pulumi.com/skipAwait": "true"},
-            },
-            data={"secrets": text},
-            opts=self._opts(),
-        )
-        return k8s.batch.v1.Job(
-            f"{self._name}-evidence",
-            metadata={
-                "name": f"{HANDOVER_EVIDENCE}-{run}",
-                "namespace": ENGINE_NAMESPACE,
-                "labels": MANAGED_BY,
-                # A Job that failed is made anew by the next run.
-                "annotations": {"pulumi.com/replaceUnready": "true"},
-            },
-            spec={
-                "backoffLimit": 0,
-                "activeDeadlineSeconds": settings.ready_timeout_seconds + 60,
-                "template": {
-                    "metadata": {"labels": {**MANAGED_BY, "app": HANDOVER_EVIDENCE}},
-                    "spec": _evidence_pod(settings, wanted.metadata.name),
-                },
-            },
-            opts=pulumi.ResourceOptions.merge(
-                self._opts(self.configuration, binding),
-                pulumi.ResourceOptions(
-                    hooks=pulumi.ResourceHookBinding(
-                        on_error=[report_job(settings, ENGINE_NAMESPACE, "report-handover-job")]
-                    )
-                ),
-            ),
-        )
-
-
-def _evidence_pod(settings: Settings, config: pulumi.Input[str]) -> dict[str, Any]:
-    return {
-        "restartPolicy": "Never",
-        "serviceAccountName": HANDOVER_EVIDENCE,
-        "automountServiceAccountToken": True,
-        "securityContext": RESTRICTED_POD,
-        "containers": [
-            {
-                "name": "evidence",
-                "image": settings.engine_image,
-                "imagePullPolicy": "IfNotPresent",
-                "terminationMessagePolicy": "FallbackToLogsOnError",
-                "args": [
-                    "handover-evidence",
-                    f"--namespace={ENGINE_NAMESPACE}",
-                    "--secrets=/task/secrets",
-                    f"--seconds={settings.ready_timeout_seconds}",
-                ],
-                "securityContext": RESTRICTED_CONTAINER,
-                "resources": {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}},
-                "volumeMounts": [{"name": "task", "mountPath": "/task", "readOnly": True}],
-            }
-        ],
-        "volumes": [{"name": "task", "configMap": {"name": config}}],
-    }
+        names = [secret.name for secret in self._args.intent.catalogue.of_class(SecretClass.BOOTSTRAP)]
+        binding = status_reader(self._name, self, HANDOVER_EVIDENCE, "runtime-authority-status")
+        run = replace(status_evidence(self._args.settings, HANDOVER_EVIDENCE, names), await_task=False)
+        return run.start(self._name, self, [self.configuration, binding], "report-handover-job")

@@ -14,10 +14,9 @@ import pulumi
 import pulumi_vault as vault
 
 from authority.catalogue import CONFIG_MOUNT, DATA_MOUNT, Catalogue
-from components.vault_names import AUDIENCE, READER_ACCOUNT, SERVER_NAME, reader_role
+from components.vault_names import READER_ACCOUNT, SERVER_NAME, reader_role
+from components.vault_roles import InsideVault
 from components.vault_session import CA_FILE, TOKEN_FILE
-
-_READER_TOKEN_SECONDS = 900
 
 
 def reader_paths(catalogue: Catalogue) -> dict[str, list[str]]:
@@ -66,45 +65,24 @@ class VaultConfiguration(pulumi.ComponentResource):
         )
 
         self.provider = provider
-
-        def here(*depends_on: pulumi.Resource, keep: bool = False) -> pulumi.ResourceOptions:
-            # When Vault itself goes, nothing in it has to be deleted first. A mount is never deleted by Pulumi.
-            return pulumi.ResourceOptions(
-                parent=self,
-                provider=provider,
-                depends_on=list(depends_on),
-                deleted_with=workload,
-                retain_on_delete=keep,
-            )
-
+        inside = InsideVault(self, provider, workload)
         mounts: list[pulumi.Resource] = []
         for mount in (DATA_MOUNT, CONFIG_MOUNT):
-            made = vault.Mount(f"{name}-{mount}", path=mount, type="kv", options={"version": "2"}, opts=here(keep=True))
+            made = vault.Mount(
+                f"{name}-{mount}", path=mount, type="kv", options={"version": "2"}, opts=inside.opts(keep=True)
+            )
             settings = vault.kv.SecretBackendV2(
                 f"{name}-{mount}",
                 mount=made.path,
                 # Who writes a secret value has to say which version it builds on.
                 cas_required=mount == DATA_MOUNT,
                 max_versions=10,
-                opts=here(made, keep=True),
+                opts=inside.opts(made, keep=True),
             )
             mounts += [made, settings]
         roles: dict[str, str] = {}
         for namespace, paths in reader_paths(catalogue).items():
             role = roles[namespace] = reader_role(namespace)
-            policy = vault.Policy(f"{name}-{role}", name=role, policy=reader_policy(paths), opts=here(*mounts))
-            vault.kubernetes.AuthBackendRole(
-                f"{name}-{role}",
-                backend="kubernetes",
-                role_name=role,
-                bound_service_account_names=[READER_ACCOUNT],
-                bound_service_account_namespaces=[namespace],
-                audience=AUDIENCE,
-                token_policies=[policy.name],
-                token_no_default_policy=True,
-                token_ttl=_READER_TOKEN_SECONDS,
-                token_max_ttl=_READER_TOKEN_SECONDS,
-                opts=here(policy),
-            )
+            inside.role(f"{name}-{role}", role, reader_policy(paths), READER_ACCOUNT, namespace, *mounts)
         self.roles = roles
         self.register_outputs({"roles": roles})

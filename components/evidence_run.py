@@ -1,0 +1,136 @@
+"""A layer's evidence: a Job in the cluster that waits for it, and fails with what is missing.
+
+RFC-SECOPS-0001 §3.2: nothing of a layer is made before the layer below has shown that it works.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.engine_rights import engine_account, grant, metadata
+from components.failure_reports import report_job
+from components.names import ENGINE_NAMESPACE, MANAGED_BY
+from components.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD
+from components.settings import Settings
+
+_SMALL = {"requests": {"cpu": "20m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}}
+# Beyond the program's own deadline, so that it can say what is missing.
+_SPARE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class EvidenceRun:
+    """`name` is that of the Job's account and label in the cluster, and the beginning of its own.
+
+    `asked` is what the evidence is about: another text asks for new evidence, the same one does not. `task`:
+    the files at /task. `args`: the engine's verb and its arguments. `mounts` and `volumes` come beside the
+    task's. `in_place`: delete the old objects before the new ones are made.
+    """
+
+    settings: Settings
+    name: str
+    asked: str
+    task: Mapping[str, str]
+    args: Sequence[str]
+    resources: Mapping[str, Any]
+    security: Mapping[str, Any]
+    mounts: Sequence[Mapping[str, Any]] = ()
+    volumes: Sequence[Mapping[str, Any]] = ()
+    in_place: bool = False
+    # Whether the end of the log stands for a reason that the program could not write, as when it crashes.
+    reason_from_log: bool = True
+    # Whether a Job that failed is made anew by the next run.
+    made_anew: bool = True
+    # Whether a deletion of the task is awaited. Nothing needs it, and the provider can miss it and hang.
+    await_task: bool = True
+
+    def start(
+        self, prefix: str, parent: pulumi.Resource, after: Sequence[pulumi.Resource], hook: str = "report-job"
+    ) -> k8s.batch.v1.Job:
+        """Register the task and the Job, which waits for `after`. A failure is told by the error hook `hook`."""
+        name = f"{self.name}-{hashlib.sha256(self.asked.encode()).hexdigest()[:10]}"
+        in_place = True if self.in_place else None
+        config = k8s.core.v1.ConfigMap(
+            f"{prefix}-evidence-task",
+            metadata={**metadata(name), **_annotated({} if self.await_task else {"pulumi.com/skipAwait": "true"})},
+            data=dict(self.task),
+            opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=in_place),
+        )
+        return k8s.batch.v1.Job(
+            f"{prefix}-evidence",
+            metadata={**metadata(name), **_annotated({"pulumi.com/replaceUnready": "true"} if self.made_anew else {})},
+            spec={
+                "backoffLimit": 0,
+                "activeDeadlineSeconds": self.settings.ready_timeout_seconds + _SPARE_SECONDS,
+                "template": {
+                    "metadata": {"labels": {**MANAGED_BY, "app": self.name}},
+                    "spec": self._pod(config.metadata.name),
+                },
+            },
+            opts=pulumi.ResourceOptions(
+                parent=parent,
+                depends_on=list(after),
+                delete_before_replace=in_place,
+                hooks=pulumi.ResourceHookBinding(on_error=[report_job(self.settings, ENGINE_NAMESPACE, hook)]),
+            ),
+        )
+
+    def _pod(self, config: pulumi.Input[str]) -> dict[str, Any]:
+        reason = {"terminationMessagePolicy": "FallbackToLogsOnError"} if self.reason_from_log else {}
+        return {
+            "restartPolicy": "Never",
+            "serviceAccountName": self.name,
+            "automountServiceAccountToken": True,
+            "securityContext": self.security,
+            "containers": [
+                {
+                    "name": "evidence",
+                    "image": self.settings.engine_image,
+                    "imagePullPolicy": "IfNotPresent",
+                    **reason,
+                    "args": list(self.args),
+                    "securityContext": RESTRICTED_CONTAINER,
+                    "resources": self.resources,
+                    "volumeMounts": [{"name": "task", "mountPath": "/task", "readOnly": True}, *self.mounts],
+                }
+            ],
+            "volumes": [{"name": "task", "configMap": {"name": config}}, *self.volumes],
+        }
+
+
+def status_evidence(settings: Settings, name: str, secrets: Sequence[str]) -> EvidenceRun:
+    """A run that waits until the engine's fresh status covers these secrets of the catalogue; `name` is its verb."""
+    text = "\n".join(sorted(secrets))
+    return EvidenceRun(
+        settings,
+        name,
+        # A new catalogue or a new engine asks for new evidence.
+        asked=f"{text}\0{settings.engine_image}",
+        task={"secrets": text},
+        args=[
+            name,
+            f"--namespace={ENGINE_NAMESPACE}",
+            "--secrets=/task/secrets",
+            f"--seconds={settings.ready_timeout_seconds}",
+        ],
+        resources=_SMALL,
+        security=RESTRICTED_POD,
+    )
+
+
+def status_reader(prefix: str, parent: pulumi.Resource, account: str, status: str) -> pulumi.Resource:
+    """The account of such a run: it reads the ConfigMap `status` of the engine. Gives the last object of it."""
+    made = engine_account(f"{prefix}-evidence", parent, account)
+    rules = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [status], "verbs": ["get"]}]
+    *_, binding = grant(f"{prefix}-evidence", parent, account, ENGINE_NAMESPACE, rules, binding_after=[made])
+    return binding
+
+
+def _annotated(annotations: dict[str, str]) -> dict[str, Any]:
+    return {"annotations": annotations} if annotations else {}
