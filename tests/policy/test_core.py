@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from itertools import combinations
+from typing import ClassVar
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,22 +38,57 @@ def test_the_join_finds_every_pair_once(found: list[Claim]) -> None:
     assert sorted(map(hash, given_pairs)) == sorted(map(hash, pairs))
 
 
+class Counted(str):
+    """A part of a place that counts how often any part is hashed or compared: the work of a search, in steps."""
+
+    steps: ClassVar[int] = 0
+    limit: ClassVar[int] = 0
+
+    @classmethod
+    def step(cls) -> None:
+        Counted.steps += 1
+        # A search that goes astray ends here, and not some day.
+        assert Counted.steps <= Counted.limit, "more steps than the test allows"
+
+    def __hash__(self) -> int:
+        self.step()
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        self.step()
+        return super().__eq__(other)
+
+    def __ne__(self, other: object) -> bool:
+        self.step()
+        return super().__ne__(other)
+
+
+def steps(search: Callable[[], object], limit: int = 10**7) -> int:
+    """How many steps the search takes. Fails when it takes more than `limit`."""
+    Counted.steps, Counted.limit = 0, limit
+    search()
+    return Counted.steps
+
+
 def test_an_unknown_cluster_does_not_make_it_quadratic() -> None:
     def many(count: int) -> list[Claim]:
         return [
-            Claim(Claimant(System.GIT, f"{n}"), KubernetesSecret(cluster, f"ns{n % 50}", f"s{n}"), Keys.all())
+            Claim(
+                Claimant(System.GIT, f"{n}"),
+                KubernetesSecret(HIDDEN if n % 2 else "dev", Counted(f"ns{n % 50}"), Counted(f"s{n}")),
+                Keys.all(),
+            )
             for n in range(count)
-            for cluster in (HIDDEN if n % 2 else "dev",)
         ]
 
-    def seconds(count: int) -> float:
-        claims_ = many(count)
-        start = time.perf_counter()
+    def search(claims_: list[Claim]) -> None:
         assert not find_conflicts(claims_)
-        return time.perf_counter() - start
 
-    seconds(1000)
-    assert seconds(16000) < 40 * max(seconds(1600), 0.004)
+    few, tenfold = many(300), many(3000)
+    base = steps(lambda: search(few))
+    assert base >= 2 * len(few), "each claim is looked at, so the steps are counted"
+    # Ten times the claims take ten times the steps; a comparison of all with all would take a hundred times.
+    steps(lambda: search(tenfold), limit=12 * base)
 
 
 def test_the_handover_is_no_upward_flow() -> None:
@@ -65,12 +101,21 @@ def test_the_handover_is_no_upward_flow() -> None:
 
 def test_a_ring_is_found_in_a_dense_graph() -> None:
     """Many writers copy among few places; following every path one by one would never end."""
-    spots = [KubernetesSecret("dev", "n", f"s{n}") for n in range(14)]
-    dense = [
-        Claim(Claimant(System.MIRROR, f"{a}-{b}"), spots[b], Keys.all(), source=spots[a])
-        for a, b in combinations(range(14), 2)
-    ]
-    back = Claim(Claimant(System.MIRROR, "back"), spots[0], Keys.all(), source=spots[13])
-    start = time.perf_counter()
-    assert any(upflow.cycle for upflow in find_upflows([*dense, back]))
-    assert time.perf_counter() - start < 20
+
+    def rings(count: int) -> list[Claim]:
+        spots = [KubernetesSecret("dev", "n", Counted(f"s{n}")) for n in range(count)]
+        dense = [
+            Claim(Claimant(System.MIRROR, f"{a}-{b}"), spots[b], Keys.all(), source=spots[a])
+            for a, b in combinations(range(count), 2)
+        ]
+        back = Claim(Claimant(System.MIRROR, "back"), spots[0], Keys.all(), source=spots[-1])
+        # Outside every ring: the search for one through it has to look everywhere.
+        out = KubernetesSecret("dev", "n", Counted("out"))
+        return [*dense, back, Claim(Claimant(System.MIRROR, "out"), out, Keys.all(), source=spots[-1])]
+
+    def search(claims_: list[Claim]) -> None:
+        assert any(upflow.cycle for upflow in find_upflows(claims_))
+
+    base = steps(lambda: search(rings(7)))
+    # Twice the places are four times the claims, and 2 ** 5 times the steps; the paths would be 2 ** 7 times as many.
+    steps(lambda: search(rings(14)), limit=40 * base)
