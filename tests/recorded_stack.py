@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -98,7 +98,12 @@ class RecordedStack(LocalStack):
         self._toolchain("node", "down", "--name", self.name)
 
     def start(
-        self, *arguments: str, phase: object = 2, root: Path | bool = False, **settings: object
+        self,
+        *arguments: str,
+        phase: object = 2,
+        root: Path | bool = False,
+        program: Sequence[str] = ("pulumi",),
+        **settings: object,
     ) -> subprocess.Popen[str]:
         """Start pulumi in a process group of its own. `settings` are configuration of this run alone."""
         content = yaml.safe_load(self.config_file.read_text())
@@ -111,7 +116,7 @@ class RecordedStack(LocalStack):
         if isinstance(root, Path):
             environment["SECRET_AUTHORITY_ROOT_IDENTITY"] = str(root)
         return subprocess.Popen(
-            ["pulumi", *arguments, "--stack", self.name, "--config-file", str(config)],
+            [*program, *arguments, "--stack", self.name, "--config-file", str(config)],
             cwd=CHECKOUT,
             env=environment,
             text=True,
@@ -138,11 +143,18 @@ class RecordedStack(LocalStack):
         self.transcript.append(process.communicate()[0])
 
     def run(
-        self, *arguments: str, phase: object = 2, root: Path | bool = False, timeout: float = 300, **settings: object
+        self,
+        *arguments: str,
+        phase: object = 2,
+        root: Path | bool = False,
+        timeout: float = 300,
+        program: Sequence[str] = ("pulumi",),
+        **settings: object,
     ) -> Run:
         """Run pulumi to its end."""
         begun = time.monotonic()
-        return self.finish(self.start(*arguments, phase=phase, root=root, **settings), begun, timeout)
+        process = self.start(*arguments, phase=phase, root=root, program=program, **settings)
+        return self.finish(process, begun, timeout)
 
     def query(self, *arguments: str) -> str:
         """The answer of a command of pulumi that is about the stack, such as `stack output --json`."""

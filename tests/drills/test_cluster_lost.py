@@ -1,0 +1,160 @@
+"""Drill of docs/runbooks/rebuild.md at phase 4, and the production shape: three Vault pods from nothing in one run.
+
+The cluster is lost with Vault and everything in it. Git and the root key bring back what was born in Git; the
+ledger says which values have to be entered again. At the end `destroy` takes all of it away.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from authority.catalogue import SecretClass
+from components.vault_names import VAULT_NAMESPACE
+from repository.intent import Layout, read_intent
+from tests.cluster_objects import Key
+from tests.recorded_stack import DESTROY, UP, RecordedStack, Run, until
+from tests.vault_way import broken_glass
+from toolchain.node.api import ApiError
+from toolchain.stack import CHECKOUT
+
+pytestmark = pytest.mark.drill
+
+PRODUCTION = {"storageClass": "local", "replicas": 3}
+STATEFUL_SET = f"/apis/apps/v1/namespaces/{VAULT_NAMESPACE}/statefulsets/vault"
+Secrets = Mapping[tuple[str, str], Mapping[str, bytes]]
+
+
+def consumer_secrets(stack: RecordedStack, *classes: SecretClass) -> dict[tuple[str, str], dict[str, bytes]]:
+    """What the Secrets hold that workloads read, for the secrets of some classes."""
+    catalogue = read_intent(stack.fleet, Layout.of(stack.name)).catalogue
+    places = {(c.namespace, c.secret) for s in catalogue if s.secret_class in classes for c in s.consumers}
+    found = {place: stack.objects.secret(*place) for place in sorted(places)}
+    return {
+        place: {key: base64.b64decode(text) for key, text in (secret.get("data") or {}).items()}
+        for place, secret in found.items()
+        if secret
+    }
+
+
+def ready_vaults(stack: RecordedStack) -> int:
+    return int(((stack.objects.get(STATEFUL_SET) or {}).get("status") or {}).get("readyReplicas") or 0)
+
+
+def guarded(stack: RecordedStack, *arguments: str) -> Run:
+    """`secret-authority pulumi`, as on the local node's production shape."""
+    return stack.run(*arguments, phase=4, vault=PRODUCTION, program=[sys.executable, "-m", "cli.main", "pulumi"])
+
+
+@pytest.fixture(scope="module")
+def before(stack: RecordedStack) -> Secrets:
+    """What came from Git and stood in consumer Secrets before the cluster was lost."""
+    if (stack.reached() or 0) < 4:
+        stack.git_server("start")
+        stack.publish()
+        stack.reach(4, root=True).passed()
+    held = consumer_secrets(stack, SecretClass.BOOTSTRAP)
+    assert len(held) >= 10
+    stack.lose_cluster()
+    stack.cluster()
+    assert stack.reached() is None
+    return held
+
+
+def test_nothing_is_changed_until_somebody_says_that_it_is_lost(stack: RecordedStack, before: Secrets) -> None:
+    said = ("has built its cluster to phase 4 (consumption)", "`pulumi state delete --all`")
+    stack.run(*UP, phase=4, root=True).refused(*said)
+    guarded(stack, *UP, "--refresh").refused("Vault cannot be reached")
+    assert stack.reached() is None
+
+
+def test_everything_of_git_comes_back_in_one_run_with_three_vault_pods(stack: RecordedStack, before: Secrets) -> None:
+    stack.query("state", "delete", "--all", "--yes")
+    run = stack.run(*UP, phase=4, root=True, vault=PRODUCTION, timeout=900)
+    stack.record("phase 0 to 4 in one run, three Vault pods", run.passed())
+    assert stack.reached() == 4 and ready_vaults(stack) == 3
+    assert consumer_secrets(stack, SecretClass.BOOTSTRAP) == before
+
+
+def test_the_ledger_says_what_has_to_be_entered_again(stack: RecordedStack, before: Secrets) -> None:
+    command = [sys.executable, "-m", "cli.main", "ledger", "--format", "json", "--cluster", stack.name]
+    where = ["--repository", str(stack.fleet), "--kubeconfig", str(stack.kubeconfig)]
+
+    def authorities() -> dict[str, str | None]:
+        done = subprocess.run([*command, *where], cwd=CHECKOUT, text=True, capture_output=True, check=True)
+        return {entry["secret"]: entry["authority"] for entry in json.loads(done.stdout)}
+
+    # Generated anew in the cluster; the engine publishes its first value within a minute.
+    until(lambda: authorities()["session-key"] == "vault", "the internal secret is in the ledger", 120)
+    found = authorities()
+    assert found["orders-db"] == "vault"
+    assert found["payment-api"] is None, "issued elsewhere: a person enters it again"
+
+
+def test_a_second_run_changes_nothing(stack: RecordedStack, before: Secrets) -> None:
+    run = stack.run(*UP, "--expect-no-changes", phase=4, vault=PRODUCTION)
+    stack.record("up without a change, three Vault pods", run.passed())
+
+
+def test_a_refresh_reads_vault_too_and_finds_nothing_changed(stack: RecordedStack, before: Secrets) -> None:
+    assert (
+        "What lies in Vault is left out" not in guarded(stack, "refresh", "--yes", "--non-interactive").passed().output
+    )
+    guarded(stack, *UP, "--refresh", "--expect-no-changes").passed()
+    assert not (CHECKOUT / f".local/{stack.name}/vault-session/token").exists()
+
+
+def test_a_refresh_finds_what_was_deleted_in_vault(stack: RecordedStack, before: Secrets, tmp_path: Path) -> None:
+    resource, role = (
+        "AuthBackendRole::runtime-authority-configuration-consumer-shop",
+        "auth/kubernetes/role/consumer-shop",
+    )
+    root, _ = stack.identities()
+    with broken_glass(stack.kubeconfig, tmp_path, root.secret) as vault:
+        vault.delete(role)
+        guarded(stack, "refresh", "--yes", "--non-interactive").passed()
+        assert resource not in stack.query("stack", "export")
+        guarded(stack, *UP).passed()
+        assert vault.read(role) is not None
+    assert resource in stack.query("stack", "export")
+
+
+def test_a_refresh_goes_on_without_vault(stack: RecordedStack, before: Secrets) -> None:
+    stack.objects.request("PATCH", STATEFUL_SET, {"spec": {"replicas": 0}})
+    until(lambda: ready_vaults(stack) == 0, "Vault is away", 60)
+    assert "What lies in Vault is left out" in guarded(stack, "refresh", "--yes", "--non-interactive").passed().output
+    # The refresh has seen that there are no replicas; the next run gives them back.
+    guarded(stack, *UP).passed()
+    until(lambda: ready_vaults(stack) == 3, "three pods are in service again", 180)
+
+
+def test_fewer_vault_pods_are_refused_before_the_first_change(stack: RecordedStack, before: Secrets) -> None:
+    version = (stack.objects.get(STATEFUL_SET) or {})["metadata"]["generation"]
+    run = stack.run(*UP, phase=4, vault={**PRODUCTION, "replicas": 1})
+    run.refused("1 is less than the 3 pods that run: the rest would have no quorum")
+    assert (stack.objects.get(STATEFUL_SET) or {})["metadata"]["generation"] == version
+
+
+def test_a_lower_phase_is_refused(stack: RecordedStack, before: Secrets) -> None:
+    for phase, title in ((3, "runtime authority"), (2, "bootstrap")):
+        run = stack.run(*UP, phase=phase, vault=PRODUCTION)
+        run.refused("has reached phase 4 (consumption)", f"phase {phase} ({title}) is refused")
+    assert stack.reached() == 4
+
+
+def test_destroy_leaves_nothing(stack: RecordedStack, before: Secrets, bare_names: set[Key]) -> None:
+    stack.record("destroy from phase 4", stack.run(*DESTROY, phase=4, vault=PRODUCTION, timeout=600).passed())
+
+    def left() -> list[str]:
+        try:
+            return sorted(str(key) for key in stack.objects.names() ^ bare_names)
+        except ApiError:
+            return ["the API server is busy"]
+
+    until(lambda: not left(), f"everything is gone but {left()}", 120)
