@@ -60,6 +60,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
     claims: pulumi.Output[list[dict[str, Any]]]
     phase: pulumi.Output[int]
     evidence: pulumi.Output[str]
+    job: k8s.batch.v1.Job
 
     def __init__(self, name: str, args: BootstrapSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(layer_type("BootstrapSecrets"), name, {}, opts)

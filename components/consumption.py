@@ -24,7 +24,7 @@ from authority.encoding import encode_claim
 from authority.phases import Phase
 from components.adoption_guard import AdoptionGuard
 from components.consumption_engine import STATUS_CONFIG, ConsumptionEngine, ConsumptionEngineArgs
-from components.consumption_vault import ConsumptionRoles
+from components.consumption_vault import ConsumptionRoles, ConsumptionRolesArgs
 from components.eso_controller import EsoControllers, EsoControllersArgs
 from components.eso_manifests import EXTERNAL_SECRETS_API
 from components.names import ENGINE_NAMESPACE, MANAGED_BY, layer_type
@@ -74,6 +74,7 @@ class Consumption(pulumi.ComponentResource):
     claims: pulumi.Output[list[dict[str, Any]]]
     phase: pulumi.Output[int]
     evidence: pulumi.Output[str]
+    job: k8s.batch.v1.Job
 
     def __init__(self, name: str, args: ConsumptionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(layer_type("Consumption"), name, {}, opts)
@@ -87,10 +88,12 @@ class Consumption(pulumi.ComponentResource):
         )
         roles = ConsumptionRoles(
             f"{name}-roles",
-            intent.catalogue,
-            args.config,
-            args.runtime.configuration.provider,
-            args.runtime.workload.stateful_set,
+            ConsumptionRolesArgs(
+                intent.catalogue,
+                args.config,
+                args.runtime.configuration.provider,
+                args.runtime.workload.stateful_set,
+            ),
             self._opts(),
         )
         bundle = self._bundle()

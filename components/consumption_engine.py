@@ -45,6 +45,7 @@ class ConsumptionEngineArgs:
 class ConsumptionEngine(pulumi.ComponentResource):
     """The engine's Deployment, the account of `secret-authority enter`, and the Job that waits for evidence."""
 
+    deployment: k8s.apps.v1.Deployment
     job: k8s.batch.v1.Job
 
     def __init__(self, name: str, args: ConsumptionEngineArgs, opts: pulumi.ResourceOptions | None = None) -> None:

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_vault as vault
@@ -73,23 +74,26 @@ def _rule(path: str, *capabilities: str) -> str:
     return f'path "{path}" {{\n  capabilities = [{listed}]\n}}\n'
 
 
-class ConsumptionRoles(pulumi.ComponentResource):
-    """The two policies and roles, made with layer 4's provider for the Vault `server`."""
+@dataclass(frozen=True)
+class ConsumptionRolesArgs:
+    """`provider` is layer 4's for the Vault `server`. `config_from_git`: see `consumption_policy`."""
 
-    def __init__(
-        self,
-        name: str,
-        catalogue: Catalogue,
-        config_from_git: Collection[str],
-        provider: vault.Provider,
-        server: pulumi.Resource,
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
+    catalogue: Catalogue
+    config_from_git: Collection[str]
+    provider: vault.Provider
+    server: pulumi.Resource
+
+
+class ConsumptionRoles(pulumi.ComponentResource):
+    """The two policies and roles."""
+
+    def __init__(self, name: str, args: ConsumptionRolesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:consumption:Roles", name, {}, opts)
-        inside = InsideVault(self, provider, server)
-        for short, role, account, text in (
-            ("consumption", CONSUMPTION_ROLE, CONSUMPTION_ACCOUNT, consumption_policy(catalogue, config_from_git)),
-            ("entry", ENTRY_ROLE, ENTRY_ACCOUNT, entry_policy(catalogue, config_from_git)),
+        inside = InsideVault(self, args.provider, args.server)
+        for short, role, account, policy in (
+            ("consumption", CONSUMPTION_ROLE, CONSUMPTION_ACCOUNT, consumption_policy),
+            ("entry", ENTRY_ROLE, ENTRY_ACCOUNT, entry_policy),
         ):
+            text = policy(args.catalogue, args.config_from_git)
             inside.role(f"{name}-{short}", role, text, account, ENGINE_NAMESPACE)
         self.register_outputs({"roles": [CONSUMPTION_ROLE, ENTRY_ROLE]})

@@ -21,7 +21,7 @@ from authority.problems import Problem, raise_if_any
 from components.evidence_run import status_evidence, status_reader
 from components.names import MANAGED_BY, layer_type
 from components.settings import HOME, Settings
-from components.vault_configuration import VaultConfiguration
+from components.vault_configuration import VaultConfiguration, VaultConfigurationArgs
 from components.vault_engine import EngineArgs, VaultEngine
 from components.vault_names import ADDRESS, VAULT_NAMESPACE
 from components.vault_session import OPEN_VARIABLE, configurator, engine_address, open_session
@@ -71,6 +71,11 @@ class RuntimeAuthority(pulumi.ComponentResource):
     evidence: pulumi.Output[str]
     claims: pulumi.Output[list[dict[str, Any]]]
     phase: pulumi.Output[int]
+    # What the layer above hangs on.
+    workload: VaultWorkload
+    configuration: VaultConfiguration
+    engine: VaultEngine
+    job: k8s.batch.v1.Job
 
     def __init__(self, name: str, args: RuntimeAuthorityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         args.check()
@@ -85,20 +90,19 @@ class RuntimeAuthority(pulumi.ComponentResource):
             },
             opts=self._opts(),
         )
-        timeout = settings.ready_timeout_seconds
         below = self._opts(namespace)
-        self.workload = VaultWorkload(f"{name}-vault", args.vault, settings.engine_image, namespace, below, timeout)
-        self.engine = VaultEngine(f"{name}-engine", self._engine_args(), below, timeout)
+        self.workload = VaultWorkload(
+            f"{name}-vault", args.vault, settings.engine_image, namespace, below, settings.ready_timeout_seconds
+        )
+        self.engine = VaultEngine(f"{name}-engine", self._engine_args(), below)
         in_service = pulumi.Output.all(args.below, self.engine.deployment.id, self.workload.stateful_set.id).apply(
             lambda _: ADDRESS
         )
         self.configuration = VaultConfiguration(
             f"{name}-configuration",
-            intent.catalogue,
-            self._session_folder(),
-            in_service,
-            self._open_way,
-            self.workload.stateful_set,
+            VaultConfigurationArgs(
+                intent.catalogue, self._session_folder(), in_service, self._open_way, self.workload.stateful_set
+            ),
             self._opts(self.engine, self.workload),
         )
         self.job = self._evidence_job()
@@ -137,6 +141,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
             bootstrap=intent.layout.bootstrap,
             recipients=sorted(intent.trust.wanted(intent.layout.cluster)),
             targets={namespace: sorted(names) for namespace, names in sorted(targets.items())},
+            timeout_seconds=settings.ready_timeout_seconds,
         )
 
     def _session_folder(self) -> str:

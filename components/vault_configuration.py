@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_vault as vault
@@ -36,36 +37,39 @@ def reader_policy(paths: list[str]) -> str:
     return "".join(rules)
 
 
+@dataclass(frozen=True)
+class VaultConfigurationArgs:
+    """`open_way` is called when Vault is in service, and gives the address of Vault for this run.
+
+    `folder` holds the session's files, relative to the project. `server` is what everything here lies in.
+    """
+
+    catalogue: Catalogue
+    folder: str
+    in_service: pulumi.Output[str]
+    open_way: Callable[[], str]
+    server: pulumi.Resource
+
+
 class VaultConfiguration(pulumi.ComponentResource):
-    """Mounts, policies and roles. `open_way` is called when Vault is in service, and gives Vault's address."""
+    """Mounts, policies and roles."""
 
     roles: Mapping[str, str]
     # For the layer above, which has roles of its own.
     provider: vault.Provider
 
-    def __init__(
-        self,
-        name: str,
-        catalogue: Catalogue,
-        folder: str,
-        in_service: pulumi.Output[str],
-        open_way: Callable[[], str],
-        workload: pulumi.Resource,
-        opts: pulumi.ResourceOptions,
-    ) -> None:
+    def __init__(self, name: str, args: VaultConfigurationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:vault:Configuration", name, {}, opts)
-        provider = vault.Provider(
+        self.provider = vault.Provider(
             f"{name}-vault",
-            address=in_service.apply(lambda _: open_way()),
-            ca_cert_file=f"{folder}/{CA_FILE}",
+            address=args.in_service.apply(lambda _: args.open_way()),
+            ca_cert_file=f"{args.folder}/{CA_FILE}",
             tls_server_name=SERVER_NAME,
-            auth_login_token_file={"filename": f"{folder}/{TOKEN_FILE}"},
+            auth_login_token_file={"filename": f"{args.folder}/{TOKEN_FILE}"},
             skip_child_token=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-
-        self.provider = provider
-        inside = InsideVault(self, provider, workload)
+        inside = InsideVault(self, self.provider, args.server)
         mounts: list[pulumi.Resource] = []
         for mount in (DATA_MOUNT, CONFIG_MOUNT):
             made = vault.Mount(
@@ -81,7 +85,7 @@ class VaultConfiguration(pulumi.ComponentResource):
             )
             mounts += [made, settings]
         roles: dict[str, str] = {}
-        for namespace, paths in reader_paths(catalogue).items():
+        for namespace, paths in reader_paths(args.catalogue).items():
             role = roles[namespace] = reader_role(namespace)
             inside.role(f"{name}-{role}", role, reader_policy(paths), READER_ACCOUNT, namespace, *mounts)
         self.roles = roles

@@ -31,7 +31,10 @@ _AUDIT_CONFIGS = ["audit-trail", *(f"audit-trail-{number}" for number in range(1
 
 @dataclass(frozen=True)
 class EngineArgs:
-    """`targets`: names of bootstrap Secrets by namespace. `recipients`: whom the unseal shares are encrypted to."""
+    """`targets`: names of bootstrap Secrets by namespace. `recipients`: whom the unseal shares are encrypted to.
+
+    `timeout_seconds`: how long Vault may take until every pod is in service.
+    """
 
     vault: VaultSettings
     image: str
@@ -40,6 +43,7 @@ class EngineArgs:
     bootstrap: Sequence[str]
     recipients: Sequence[str]
     targets: Mapping[str, Sequence[str]]
+    timeout_seconds: int
 
 
 class VaultEngine(pulumi.ComponentResource):
@@ -47,14 +51,14 @@ class VaultEngine(pulumi.ComponentResource):
 
     deployment: k8s.apps.v1.Deployment
 
-    def __init__(self, name: str, args: EngineArgs, opts: pulumi.ResourceOptions, timeout_seconds: int) -> None:
+    def __init__(self, name: str, args: EngineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:vault:Engine", name, {}, opts)
         self._name, self._args = name, args
         accounts = [
             engine_account(f"{name}-{account}", self, account)
             for account in (ENGINE_ACCOUNT, CONFIGURATOR_ACCOUNT, AUDITOR_ACCOUNT)
         ]
-        self.deployment = self._program(timeout_seconds).deploy(name, self, [*accounts, *self._rights()])
+        self.deployment = self._program().deploy(name, self, [*accounts, *self._rights()])
         self.register_outputs({"deployment": self.deployment.metadata.name})
 
     def _settings(self) -> dict[str, Any]:
@@ -120,7 +124,7 @@ class VaultEngine(pulumi.ComponentResource):
             for right in grant(f"{self._name}-{namespace}", self, ENGINE_ACCOUNT, namespace, granted)
         ]
 
-    def _program(self, timeout_seconds: int) -> EngineProgram:
+    def _program(self) -> EngineProgram:
         return EngineProgram(
             ENGINE_ACCOUNT,
             "engine",
@@ -141,7 +145,7 @@ class VaultEngine(pulumi.ComponentResource):
                 TOKEN_VOLUME,
                 {"name": "work", "emptyDir": {"medium": "Memory"}},
             ],
-            annotations={"pulumi.com/timeoutSeconds": str(timeout_seconds)},
+            annotations={"pulumi.com/timeoutSeconds": str(self._args.timeout_seconds)},
             grace_seconds=30,
         )
 
