@@ -11,7 +11,8 @@ import pytest
 from tests.cluster_objects import Key
 from tests.recorded_stack import DESTROY, RecordedStack
 
-NODE = "test"
+# Another name lets two sessions run beside each other.
+NODE = os.environ.get("TEST_NODE", "test")
 # The order of all modules with nodes. Those from test_phases on walk the same stack, in the order that repeats no
 # work: up to phase 2, a lost cluster, up to phase 4 and there the search over all that happened.
 WALK = (

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.drill
 
 PRODUCTION = {"storageClass": "local", "replicas": 3}
 STATEFUL_SET = f"/apis/apps/v1/namespaces/{VAULT_NAMESPACE}/statefulsets/vault"
+REFRESH = ("refresh", "--yes", "--non-interactive")
+LEFT_OUT = "What lies in Vault is left out"
 Secrets = Mapping[tuple[str, str], Mapping[str, bytes]]
 
 
@@ -103,22 +105,19 @@ def test_a_second_run_changes_nothing(stack: RecordedStack, before: Secrets) -> 
 
 
 def test_a_refresh_reads_vault_too_and_finds_nothing_changed(stack: RecordedStack, before: Secrets) -> None:
-    assert (
-        "What lies in Vault is left out" not in guarded(stack, "refresh", "--yes", "--non-interactive").passed().output
-    )
+    run = guarded(stack, *REFRESH).passed()
+    assert LEFT_OUT not in run.output and "unchanged" in run.output
     guarded(stack, *UP, "--refresh", "--expect-no-changes").passed()
     assert not (CHECKOUT / f".local/{stack.name}/vault-session/token").exists()
 
 
 def test_a_refresh_finds_what_was_deleted_in_vault(stack: RecordedStack, before: Secrets, tmp_path: Path) -> None:
-    resource, role = (
-        "AuthBackendRole::runtime-authority-configuration-consumer-shop",
-        "auth/kubernetes/role/consumer-shop",
-    )
+    role = "auth/kubernetes/role/consumer-shop"
+    resource = "AuthBackendRole::runtime-authority-configuration-consumer-shop"
     root, _ = stack.identities()
     with broken_glass(stack.kubeconfig, tmp_path, root.secret) as vault:
         vault.delete(role)
-        guarded(stack, "refresh", "--yes", "--non-interactive").passed()
+        guarded(stack, *REFRESH).passed()
         assert resource not in stack.query("stack", "export")
         guarded(stack, *UP).passed()
         assert vault.read(role) is not None
@@ -128,7 +127,7 @@ def test_a_refresh_finds_what_was_deleted_in_vault(stack: RecordedStack, before:
 def test_a_refresh_goes_on_without_vault(stack: RecordedStack, before: Secrets) -> None:
     stack.objects.request("PATCH", STATEFUL_SET, {"spec": {"replicas": 0}})
     until(lambda: ready_vaults(stack) == 0, "Vault is away", 60)
-    assert "What lies in Vault is left out" in guarded(stack, "refresh", "--yes", "--non-interactive").passed().output
+    assert LEFT_OUT in guarded(stack, *REFRESH).passed().output
     # The refresh has seen that there are no replicas; the next run gives them back.
     guarded(stack, *UP).passed()
     until(lambda: ready_vaults(stack) == 3, "three pods are in service again", 180)
