@@ -146,6 +146,7 @@ def volume_folders(stack: RecordedStack, claim: str) -> list[Path]:
     """Where the volumes of the claims whose names begin with `claim` lie on this machine."""
     node = layout.require(stack.name)
     volumes = (stack.objects.get("/api/v1/persistentvolumes") or {})["items"]
-    found = [v["spec"] for v in volumes if v["spec"].get("claimRef", {}).get("name", "").startswith(claim)]
+    bound = [volume["spec"] for volume in volumes if volume["status"]["phase"] == "Bound"]
+    found = [spec for spec in bound if spec["claimRef"]["name"].startswith(claim)]
     assert found, f"no volume is bound to a claim {claim}*"
     return [node.var / Path(spec["local"]["path"]).relative_to("/var") for spec in found]
