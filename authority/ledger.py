@@ -35,17 +35,25 @@ class VaultRecord:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one cluster. `since` says when the cluster reached each phase on record."""
+    """What is known of one cluster. `since` says when the cluster reached each phase on record.
+
+    `vault` is None when the audit trail could not be read: nobody knows then what Vault holds.
+    """
 
     phase: Phase
     since: Mapping[Phase, datetime] = field(default_factory=dict)
     git: Mapping[str, GitFact] = field(default_factory=dict)
-    vault: Mapping[str, VaultRecord] = field(default_factory=dict)
+    vault: Mapping[str, VaultRecord] | None = None
+
+    @property
+    def trail_missing(self) -> bool:
+        """Whether Vault may hold secrets that these facts do not tell of. Below phase 3 there is no Vault."""
+        return self.vault is None and max(self.since, default=self.phase) >= Phase.RUNTIME_AUTHORITY
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger. `authority` is None while the secret has no value anywhere."""
+    """One line of the ledger. `authority` is None while the secret has no value anywhere, or when it is not known."""
 
     secret: str
     secret_class: SecretClass
@@ -54,6 +62,14 @@ class Entry:
     phase: Phase
     since: datetime | None
     why: str
+    known: bool = True
+
+    @property
+    def holder(self) -> str:
+        """The authority as a word: "unborn" without a value, "unknown" without the audit trail."""
+        if not self.known:
+            return "unknown"
+        return self.authority.value if self.authority else "unborn"
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -67,8 +83,10 @@ class Entry:
         }
 
 
-def vault_records(events: Iterable[Event]) -> dict[str, VaultRecord]:
-    """The first event that gave each secret to Vault, from the audit trail."""
+def vault_records(events: Iterable[Event] | None) -> dict[str, VaultRecord] | None:
+    """The first event that gave each secret to Vault, from the audit trail; None without a trail."""
+    if events is None:
+        return None
     found: dict[str, VaultRecord] = {}
     for event in sorted(events):
         if event.change.endswith(f"-> {Authority.VAULT}") and event.result == "done":
@@ -83,7 +101,7 @@ def table(entries: tuple[Entry, ...]) -> str:
         (
             entry.secret,
             entry.secret_class.value,
-            entry.authority.value if entry.authority else "unborn",
+            entry.holder,
             str(entry.phase.value),
             entry.since.strftime("%Y-%m-%d %H:%M:%SZ") if entry.since else "-",
             entry.owner,
@@ -102,18 +120,21 @@ def ledger(catalogue: Catalogue, facts: Facts) -> tuple[Entry, ...]:
 
 
 def summary(entries: tuple[Entry, ...]) -> dict[str, int]:
-    """How many secrets each authority holds; "unborn" counts those without a value."""
-    counts = Counter(entry.authority.value if entry.authority else "unborn" for entry in entries)
+    """How many secrets each authority holds; "unborn" counts those without a value, "unknown" those not known."""
+    counts = Counter(entry.holder for entry in entries)
     return dict(sorted(counts.items()))
 
 
 def _entry(secret: CatalogueSecret, facts: Facts) -> Entry:
+    if facts.trail_missing:
+        why = "the audit trail cannot be read: it is not known whether Vault holds it"
+        return Entry(secret.name, secret.secret_class, secret.owner, None, facts.phase, None, why, known=False)
     authority, since, why = _authority(secret, facts)
     return Entry(secret.name, secret.secret_class, secret.owner, authority, facts.phase, since, why)
 
 
 def _authority(secret: CatalogueSecret, facts: Facts) -> tuple[Authority | None, datetime | None, str]:
-    record = facts.vault.get(secret.name)
+    record = (facts.vault or {}).get(secret.name)
     if record is not None:
         how = "handed over" if secret.secret_class is SecretClass.BOOTSTRAP else "written first"
         return Authority.VAULT, record.at, f"{how} to {secret.vault} by run {record.run}"

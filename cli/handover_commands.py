@@ -15,6 +15,7 @@ import urllib3
 
 from authority.audit import Event, table
 from authority.catalogue import SecretClass
+from authority.phases import Phase
 from authority.problems import InvalidInputError, Problem, raise_if_any
 from cli.trust_commands import add_layout, layout
 from components.cluster_state import look_at_cluster
@@ -94,7 +95,14 @@ def _tombstone(options: argparse.Namespace) -> int:
     if not cluster.reachable:
         print(f"the cluster of {options.kubeconfig} does not answer; what it took over is not known", file=sys.stderr)
         return 1
-    handovers = {event.secret: event for event in cluster.events if event.id.startswith("ho-")}
+    if cluster.events is None and (cluster.reached or Phase.ROOT_OF_TRUST) >= Phase.RUNTIME_AUTHORITY:
+        print(
+            "the published audit trail is not there or not whole; what Vault took over is not known. The engine "
+            "publishes it within a minute while Vault is in service",
+            file=sys.stderr,
+        )
+        return 1
+    handovers = {event.secret: event for event in cluster.events or () if event.id.startswith("ho-")}
     known = {secret.name for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP)}
     wanted = set(options.names) or known & set(handovers)
     open_names = sorted(wanted - set(handovers))

@@ -8,11 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-from authority.audit import table as history
+from authority.audit import Event
+from authority.audit import table as table_of_events
+from authority.history import history
 from authority.ledger import Facts, ledger, table, vault_records
 from authority.phases import Phase
 from cli.trust_commands import add_layout, layout
 from components.cluster_state import look_at_cluster
+from components.names import AUDIT_TRAIL, ENGINE_NAMESPACE
 from repository.intent import read_intent
 
 
@@ -28,8 +31,16 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _ledger(options: argparse.Namespace) -> int:
+    if options.offline and options.history:
+        print(
+            "--history needs the cluster: it keeps the times of its phases and the audit trail. "
+            "Give --offline or --history, not both",
+            file=sys.stderr,
+        )
+        return 2
     intent = read_intent(options.repository, layout(options))
     facts = Facts(Phase.ROOT_OF_TRUST, git=intent.git_facts())
+    events: tuple[Event, ...] = ()
     if not options.offline:
         cluster = look_at_cluster(options.kubeconfig.expanduser(), options.context)
         if not cluster.reachable:
@@ -39,15 +50,25 @@ def _ledger(options: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 1
-        if options.history:
-            as_json = options.format == "json"
-            print("\n".join(e.line() for e in sorted(cluster.events)) if as_json else history(cluster.events))
-            return 0
+        events = cluster.events or ()
         records = vault_records(cluster.events)
         facts = Facts(cluster.reached or Phase.ROOT_OF_TRUST, cluster.since, intent.git_facts(), records)
+        if facts.trail_missing:
+            print(_without_trail(facts.phase), file=sys.stderr)
+            return 1
+    as_json = options.format == "json"
+    if options.history:
+        changes = history(intent.catalogue, facts, events)
+        print("\n".join(change.line() for change in changes) if as_json else table_of_events(changes))
+        return 0
     entries = ledger(intent.catalogue, facts)
-    if options.format == "json":
-        print(json.dumps([entry.as_dict() for entry in entries], indent=2))
-    else:
-        print(table(entries))
+    print(json.dumps([entry.as_dict() for entry in entries], indent=2) if as_json else table(entries))
     return 0
+
+
+def _without_trail(reached: Phase) -> str:
+    return (
+        f"the cluster has reached phase {reached.value}, but ConfigMap {AUDIT_TRAIL} in namespace {ENGINE_NAMESPACE} "
+        "is not there, or is not the whole audit trail; a ledger without it would be a guess. The engine publishes it "
+        "within a minute while Vault is in service; `secret-authority audit` asks Vault itself"
+    )

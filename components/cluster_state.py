@@ -5,7 +5,6 @@ Read-only, with short time-outs, so that a preview in a pull request works witho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,8 +15,8 @@ import urllib3
 
 from authority.audit import Event
 from authority.phases import Phase
+from authority.published_trail import read_pieces
 from components.names import (
-    AUDIT_TRAIL,
     ENGINE_NAMESPACE,
     FLUX_NAMESPACE,
     IDENTITY_SECRET,
@@ -40,8 +39,8 @@ class ClusterState:
     since: Mapping[Phase, datetime] = field(default_factory=dict)
     # The recipient of the identity in the cluster, None when none is planted.
     recipient: str | None = None
-    # The audit trail, as the engine publishes it from Vault.
-    events: tuple[Event, ...] = ()
+    # The audit trail, as the engine publishes it from Vault; None when there is none, or not the whole of it.
+    events: tuple[Event, ...] | None = None
 
     @property
     def reached(self) -> Phase | None:
@@ -75,17 +74,11 @@ def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
         return UNREACHABLE
 
 
-def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...]:
+def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...] | None:
     maps = api.list_namespaced_config_map(
         ENGINE_NAMESPACE, label_selector=STATUS_SELECTOR, _request_timeout=_TIMEOUT
     ).items
-    lines = [
-        line
-        for found in maps
-        if found.metadata.name.startswith(AUDIT_TRAIL)
-        for line in (found.data or {}).get("events", "").splitlines()
-    ]
-    return tuple(Event.from_fields(json.loads(line)) for line in lines)
+    return read_pieces({found.metadata.name: found.data or {} for found in maps})
 
 
 def _has_namespace(api: kubernetes.client.CoreV1Api) -> bool:

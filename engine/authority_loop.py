@@ -17,7 +17,7 @@ from pathlib import Path
 
 from authority.catalogue import CONFIG_MOUNT, DATA_MOUNT
 from authority.evidence import Evidence, Finding, Outcome
-from authority.handover import Done
+from authority.handover import Done, Step
 from authority.phases import Phase
 from authority.problems import InvalidInputError
 from authority.transfer import LostRace, Unavailable
@@ -153,7 +153,8 @@ class Engine:
             break
         try:
             self._publisher.status({"conditions": json.dumps(self._status.as_dict(), sort_keys=True)} | self._published)
-        except (Unavailable, LostRace) as error:
+            self._publisher.keep()
+        except (Unavailable, LostRace, ApiRefusedError) as error:
             log.warning("the status cannot be published: %s", error)
         return quiet
 
@@ -220,7 +221,9 @@ class Engine:
         self._status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
         # Layer 5 puts first values on record as well: one listing shows whether a secret has come to the trail.
         known = len(self._vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"))
-        if known != self._events_known:
+        moved = any(Step.AUDIT in result.steps for result in summary.results)
+        if known != self._events_known or moved:
+            self._events_known = -1  # until it is told
             self._publisher.trail(read_events(self._vault))
             self._events_known = known
         evidence = Evidence(

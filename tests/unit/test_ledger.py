@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authority.catalogue import SecretClass, parse_catalogue
-from authority.ledger import Facts, GitFact, VaultRecord, ledger, summary, table
+from authority.ledger import Facts, GitFact, VaultRecord, ledger, summary, table, vault_records
 from authority.phases import Authority, Phase
 from tests.unit.test_catalogue import DOCUMENT
 
@@ -63,3 +63,24 @@ def test_the_table_has_a_line_for_each_secret() -> None:
     assert len(lines) == len(NAMES) + 1
     assert "2026-02-01 00:00:00Z" in lines[1]
     assert "unborn" in lines[-1]
+
+
+@pytest.mark.parametrize("reached", [Phase.RUNTIME_AUTHORITY, Phase.CONSUMPTION])
+def test_without_the_audit_trail_nothing_is_claimed(reached: Phase) -> None:
+    """Below phase 3 there is no Vault; from it on, what Vault holds is known from the trail alone."""
+    git = {name: GitFact(f"{name}.yaml", EARLY) for name in BORN_IN_GIT}
+    unknown = Facts(reached, {Phase.GITOPS: EARLY, reached: LATER}, git, vault_records(None))
+    assert unknown.trail_missing
+    entries = ledger(CATALOGUE, unknown)
+    assert summary(entries) == {"unknown": len(NAMES)}
+    assert {(entry.authority, entry.since) for entry in entries} == {(None, None)}
+    assert "unknown" in table(entries) and "git" not in table(entries)
+    empty = Facts(reached, {Phase.GITOPS: EARLY, reached: LATER}, git, vault_records(()))
+    assert not empty.trail_missing
+    assert summary(ledger(CATALOGUE, empty)) == {"git": len(BORN_IN_GIT), "unborn": len(NAMES) - len(BORN_IN_GIT)}
+
+
+def test_a_preview_of_phase_3_claims_nothing_of_a_cluster_that_does_not_answer() -> None:
+    assert Facts(Phase.RUNTIME_AUTHORITY).trail_missing
+    assert not Facts(Phase.RUNTIME_AUTHORITY, {Phase.BOOTSTRAP: EARLY}).trail_missing, "it is at phase 2 yet"
+    assert not Facts(Phase.BOOTSTRAP).trail_missing
