@@ -77,7 +77,7 @@ def build() -> None:
 
     if settings.phase >= Phase.RUNTIME_AUTHORITY:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[bootstrap, record])
-        args = RuntimeAuthorityArgs(settings, intent, vault, bootstrap.evidence)
+        args = RuntimeAuthorityArgs(settings, intent, vault)
         runtime = RuntimeAuthority("runtime-authority", args, here)
         record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job])
         evidence["runtimeAuthority"] = runtime.evidence

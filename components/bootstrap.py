@@ -15,7 +15,6 @@ import pulumi_kubernetes as k8s
 
 from authority.catalogue import SecretClass
 from authority.encoding import encode_claim
-from authority.evidence import Evidence
 from authority.phases import Phase
 from components.bootstrap_guard import BootstrapGuard
 from components.cluster_state import ClusterState
@@ -32,6 +31,7 @@ from components.names import (
     layer_type,
 )
 from components.pod_security import RESTRICTED_POD_WITH_VOLUMES
+from components.published_evidence import bootstrap_line, published_evidence
 from components.settings import Settings
 from repository.intent import Intent
 from repository.intent_digest import intent_digest
@@ -71,7 +71,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
         self.job = self._evidence_job(applied)
         self.claims = pulumi.Output.from_input([encode_claim(claim) for claim in args.intent.claims])
         self.phase = pulumi.Output.from_input(args.settings.phase.value)
-        self.evidence = self._published_evidence()
+        self.evidence = published_evidence(args.settings, self.job, EVIDENCE, bootstrap_line)
         self.register_outputs(
             {
                 "claims": self.claims,
@@ -112,7 +112,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
         return [
             kustomization(
                 f"{self._name}-{index}",
-                KUSTOMIZATION if index == 0 else f"{KUSTOMIZATION}-{index}",
+                self._kustomization_names()[index],
                 self._args.settings,
                 {
                     "path": f"./{folder}",
@@ -128,6 +128,11 @@ class BootstrapSecrets(pulumi.ComponentResource):
             for index, folder in enumerate(layout.bootstrap)
         ]
 
+    def _kustomization_names(self) -> list[str]:
+        """One for each encrypted folder."""
+        count = len(self._args.intent.layout.bootstrap)
+        return [KUSTOMIZATION, *(f"{KUSTOMIZATION}-{index}" for index in range(1, count))]
+
     def _common_metadata(self) -> dict[str, Any]:
         common: dict[str, Any] = {"labels": {**MANAGED_BY, CLASS_LABEL: SecretClass.BOOTSTRAP.value}}
         if self._args.settings.phase >= Phase.RUNTIME_AUTHORITY:
@@ -140,7 +145,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
         layout = intent.layout
         task = {
             "source": SOURCE,
-            "kustomization": KUSTOMIZATION,
+            "kustomizations": self._kustomization_names(),
             "catalogue": layout.catalogue,
             "bootstrap": list(layout.bootstrap),
             "digest": intent_digest(intent.root, layout.catalogue, layout.bootstrap),
@@ -150,8 +155,6 @@ class BootstrapSecrets(pulumi.ComponentResource):
         run = EvidenceRun(
             settings,
             EVIDENCE,
-            # A new intent or a new engine asks for new evidence.
-            asked=f"{text}{settings.engine_image}",
             task={"task.json": text},
             args=[
                 "bootstrap-evidence",
@@ -170,22 +173,8 @@ class BootstrapSecrets(pulumi.ComponentResource):
                 # The fetched Git tree: ciphertext only, in memory, gone with the pod.
                 {"name": "work", "emptyDir": {"medium": "Memory"}},
             ],
-            # The same intent has the same names: an old object that is deleted late would take the new one along.
-            in_place=True,
         )
         return run.start(self._name, self, [*applied, *self._evidence_rights()])
-
-    def _published_evidence(self) -> pulumi.Output[str]:
-        if not self._args.cluster.reachable:
-            # A preview without a cluster: reading would fail it.
-            return pulumi.Output.from_input("not known: the cluster does not answer")
-        published = k8s.core.v1.ConfigMap.get(
-            f"{self._name}-evidence",
-            self.job.id.apply(lambda _: f"{ENGINE_NAMESPACE}/{EVIDENCE}"),
-            opts=self._opts(self.job),
-        )
-        summary: pulumi.Output[str] = published.data.apply(_summary)
-        return summary
 
     def _evidence_rights(self) -> list[pulumi.Resource]:
         """The Job may read the Secrets of the catalogue by name, Flux's two objects, and write its ConfigMap."""
@@ -193,7 +182,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
         rules: dict[str, list[dict[str, Any]]] = {
             FLUX_NAMESPACE: [
                 _reads("source.toolkit.fluxcd.io", "gitrepositories", [SOURCE]),
-                _reads("kustomize.toolkit.fluxcd.io", "kustomizations", [KUSTOMIZATION]),
+                _reads("kustomize.toolkit.fluxcd.io", "kustomizations", self._kustomization_names()),
             ],
             ENGINE_NAMESPACE: [
                 {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
@@ -214,16 +203,6 @@ class BootstrapSecrets(pulumi.ComponentResource):
                 binding_after=[account],
             )
         return made
-
-
-def _summary(data: dict[str, str] | None) -> str:
-    """The evidence in one line; the ConfigMap has it for each secret."""
-    text = (data or {}).get("evidence")
-    if not text:
-        return "no evidence yet"
-    evidence = Evidence.from_json(text)
-    matching = len(evidence.findings) - len(evidence.failed)
-    return f"{matching} of {len(evidence.findings)} bootstrap Secrets match Git at {evidence.revision}"
 
 
 def _targets(intent: Intent) -> dict[str, list[str]]:

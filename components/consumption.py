@@ -28,6 +28,7 @@ from components.consumption_vault import ConsumptionRoles, ConsumptionRolesArgs
 from components.eso_controller import EsoControllers, EsoControllersArgs
 from components.eso_manifests import EXTERNAL_SECRETS_API
 from components.names import ENGINE_NAMESPACE, MANAGED_BY, layer_type
+from components.published_evidence import consumption_line, published_evidence
 from components.runtime_authority import RuntimeAuthority
 from components.secret_owners import refuse_foreign_secrets
 from components.settings import Settings
@@ -88,12 +89,7 @@ class Consumption(pulumi.ComponentResource):
         )
         roles = ConsumptionRoles(
             f"{name}-roles",
-            ConsumptionRolesArgs(
-                intent.catalogue,
-                args.config,
-                args.runtime.configuration.provider,
-                args.runtime.workload.stateful_set,
-            ),
+            ConsumptionRolesArgs(intent.catalogue, args.config, args.runtime.configuration.way),
             self._opts(),
         )
         bundle = self._bundle()
@@ -106,13 +102,7 @@ class Consumption(pulumi.ComponentResource):
             self._opts(*made),
         )
         self.job = engine.job
-        count = sum(len(mine) for mine in consumers.values())
-        self.evidence = self.job.id.apply(
-            lambda _: (
-                f"{count} consumer Secrets in {len(consumers)} namespaces are current with Vault, or wait for "
-                f"their first value (ConfigMap {ENGINE_NAMESPACE}/{STATUS_CONFIG} says which)"
-            )
-        )
+        self.evidence = published_evidence(settings, self.job, STATUS_CONFIG, consumption_line)
         self.phase = pulumi.Output.from_input(Phase.CONSUMPTION.value)
         self.claims = pulumi.Output.from_input(
             [encode_claim(claim) for claim in intent.claims if claim.claimant.system is System.EXTERNAL_SECRETS]

@@ -68,8 +68,6 @@ class ConsumptionEngine(pulumi.ComponentResource):
         run = replace(
             status_evidence(args.settings, EVIDENCE, [secret.name for secret in args.catalogue if secret.consumers]),
             security=RESTRICTED_POD_WITH_VOLUMES,
-            reason_from_log=False,
-            made_anew=False,
         )
         return run.start(name, self, [self.deployment, binding], "report-consumption-job")
 

@@ -11,11 +11,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import pulumi
-import pulumi_vault as vault
 
 from authority.catalogue import Catalogue, SecretClass
 from components.names import ENGINE_NAMESPACE
-from components.vault_roles import InsideVault
+from components.vault_roles import InsideVault, VaultWay
 
 # A dot cannot stand in the name of a namespace, so these can never be the role of a consumer.
 CONSUMPTION_ROLE = "consumer-system.consumption"
@@ -76,12 +75,11 @@ def _rule(path: str, *capabilities: str) -> str:
 
 @dataclass(frozen=True)
 class ConsumptionRolesArgs:
-    """`provider` is layer 4's for the Vault `server`. `config_from_git`: see `consumption_policy`."""
+    """`way` is layer 4's into Vault. `config_from_git`: see `consumption_policy`."""
 
     catalogue: Catalogue
     config_from_git: Collection[str]
-    provider: vault.Provider
-    server: pulumi.Resource
+    way: VaultWay
 
 
 class ConsumptionRoles(pulumi.ComponentResource):
@@ -89,7 +87,7 @@ class ConsumptionRoles(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ConsumptionRolesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:consumption:Roles", name, {}, opts)
-        inside = InsideVault(self, args.provider, args.server)
+        inside = InsideVault(self, args.way)
         for short, role, account, policy in (
             ("consumption", CONSUMPTION_ROLE, CONSUMPTION_ACCOUNT, consumption_policy),
             ("entry", ENTRY_ROLE, ENTRY_ACCOUNT, entry_policy),

@@ -1,11 +1,13 @@
 """A layer's evidence: a Job in the cluster that waits for it, and fails with what is missing.
 
-RFC-SECOPS-0001 §3.2: nothing of a layer is made before the layer below has shown that it works.
+RFC-SECOPS-0001 §3.2: nothing of a layer is made before the layer below has shown that it works. Evidence is asked
+for anew when the phase rises, so a layer never stands on what was found some days ago.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,43 +30,37 @@ _SPARE_SECONDS = 60
 class EvidenceRun:
     """`name` is that of the Job's account and label in the cluster, and the beginning of its own.
 
-    `asked` is what the evidence is about: another text asks for new evidence, the same one does not. `task`:
-    the files at /task. `args`: the engine's verb and its arguments. `mounts` and `volumes` come beside the
-    task's. `in_place`: delete the old objects before the new ones are made.
+    `task`: the files at /task, that is, what the evidence is about. Another task, phase or engine asks for new
+    evidence, the same ones do not. `args`: the engine's verb and its arguments. `mounts` and `volumes` come
+    beside the task's.
     """
 
     settings: Settings
     name: str
-    asked: str
     task: Mapping[str, str]
     args: Sequence[str]
     resources: Mapping[str, Any]
     security: Mapping[str, Any]
     mounts: Sequence[Mapping[str, Any]] = ()
     volumes: Sequence[Mapping[str, Any]] = ()
-    in_place: bool = False
-    # Whether the end of the log stands for a reason that the program could not write, as when it crashes.
-    reason_from_log: bool = True
-    # Whether a Job that failed is made anew by the next run.
-    made_anew: bool = True
-    # Whether a deletion of the task is awaited. Nothing needs it, and the provider can miss it and hang.
-    await_task: bool = True
 
     def start(
         self, prefix: str, parent: pulumi.Resource, after: Sequence[pulumi.Resource], hook: str = "report-job"
     ) -> k8s.batch.v1.Job:
         """Register the task and the Job, which waits for `after`. A failure is told by the error hook `hook`."""
-        name = f"{self.name}-{hashlib.sha256(self.asked.encode()).hexdigest()[:10]}"
-        in_place = True if self.in_place else None
+        asked = json.dumps([self.settings.phase.value, self.settings.engine_image, dict(self.task)], sort_keys=True)
+        name = f"{self.name}-{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
         config = k8s.core.v1.ConfigMap(
             f"{prefix}-evidence-task",
-            metadata={**metadata(name), **_annotated({} if self.await_task else {"pulumi.com/skipAwait": "true"})},
+            metadata=metadata(name),
             data=dict(self.task),
-            opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=in_place),
+            # One that is asked for once more keeps its name: deleted late, the old one would take the new one along.
+            opts=pulumi.ResourceOptions(parent=parent, delete_before_replace=True),
         )
         return k8s.batch.v1.Job(
             f"{prefix}-evidence",
-            metadata={**metadata(name), **_annotated({"pulumi.com/replaceUnready": "true"} if self.made_anew else {})},
+            # A Job that failed is made anew by the next run.
+            metadata={**metadata(name), "annotations": {"pulumi.com/replaceUnready": "true"}},
             spec={
                 "backoffLimit": 0,
                 "activeDeadlineSeconds": self.settings.ready_timeout_seconds + _SPARE_SECONDS,
@@ -76,13 +72,12 @@ class EvidenceRun:
             opts=pulumi.ResourceOptions(
                 parent=parent,
                 depends_on=list(after),
-                delete_before_replace=in_place,
+                delete_before_replace=True,
                 hooks=pulumi.ResourceHookBinding(on_error=[report_job(self.settings, ENGINE_NAMESPACE, hook)]),
             ),
         )
 
     def _pod(self, config: pulumi.Input[str]) -> dict[str, Any]:
-        reason = {"terminationMessagePolicy": "FallbackToLogsOnError"} if self.reason_from_log else {}
         return {
             "restartPolicy": "Never",
             "serviceAccountName": self.name,
@@ -93,7 +88,8 @@ class EvidenceRun:
                     "name": "evidence",
                     "image": self.settings.engine_image,
                     "imagePullPolicy": "IfNotPresent",
-                    **reason,
+                    # The end of the log, for a reason that the program could not write because it crashed.
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
                     "args": list(self.args),
                     "securityContext": RESTRICTED_CONTAINER,
                     "resources": self.resources,
@@ -110,8 +106,6 @@ def status_evidence(settings: Settings, name: str, secrets: Sequence[str]) -> Ev
     return EvidenceRun(
         settings,
         name,
-        # A new catalogue or a new engine asks for new evidence.
-        asked=f"{text}\0{settings.engine_image}",
         task={"secrets": text},
         args=[
             name,
@@ -130,7 +124,3 @@ def status_reader(prefix: str, parent: pulumi.Resource, account: str, status: st
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [status], "verbs": ["get"]}]
     *_, binding = grant(f"{prefix}-evidence", parent, account, ENGINE_NAMESPACE, rules, binding_after=[made])
     return binding
-
-
-def _annotated(annotations: dict[str, str]) -> dict[str, Any]:
-    return {"annotations": annotations} if annotations else {}

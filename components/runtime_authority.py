@@ -6,8 +6,7 @@ waits for its evidence.
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -20,27 +19,27 @@ from authority.phases import Phase
 from authority.problems import Problem, raise_if_any
 from components.evidence_run import status_evidence, status_reader
 from components.names import MANAGED_BY, layer_type
-from components.settings import HOME, Settings
+from components.published_evidence import handover_line, published_evidence
+from components.settings import Settings
+from components.vault_access import VaultAccess
 from components.vault_configuration import VaultConfiguration, VaultConfigurationArgs
 from components.vault_engine import EngineArgs, VaultEngine
 from components.vault_names import ADDRESS, VAULT_NAMESPACE
-from components.vault_session import OPEN_VARIABLE, configurator, engine_address, open_session
 from components.vault_settings import VaultSettings
-from components.vault_tunnel import VaultSessionError
 from components.vault_workload import VaultWorkload
 from repository.intent import Intent
 
 HANDOVER_EVIDENCE = "handover-evidence"
+HANDOVER_STATUS = "runtime-authority-status"
 
 
 @dataclass(frozen=True)
 class RuntimeAuthorityArgs:
-    """`intent` is the checked intent of Git; `below` shows that layer 3 works, Vault is made after it."""
+    """`intent` is the checked intent of Git."""
 
     settings: Settings
     intent: Intent
     vault: VaultSettings
-    below: pulumi.Output[str]
 
     def check(self) -> None:
         """Raise `InvalidInputError` with everything that does not fit, before any resource exists."""
@@ -82,6 +81,8 @@ class RuntimeAuthority(pulumi.ComponentResource):
         super().__init__(layer_type("RuntimeAuthority"), name, {}, opts)
         self._name, self._args = name, args
         settings, intent = args.settings, args.intent
+        access = VaultAccess(settings, args.vault.local_port)
+        access.open_if_in_service()
         namespace = k8s.core.v1.Namespace(
             f"{name}-{VAULT_NAMESPACE}",
             metadata={
@@ -95,22 +96,17 @@ class RuntimeAuthority(pulumi.ComponentResource):
             f"{name}-vault", args.vault, settings.engine_image, namespace, below, settings.ready_timeout_seconds
         )
         self.engine = VaultEngine(f"{name}-engine", self._engine_args(), below)
-        in_service = pulumi.Output.all(args.below, self.engine.deployment.id, self.workload.stateful_set.id).apply(
-            lambda _: ADDRESS
-        )
+        service = (self.engine.deployment, self.workload.stateful_set)
         self.configuration = VaultConfiguration(
             f"{name}-configuration",
-            VaultConfigurationArgs(
-                intent.catalogue, self._session_folder(), in_service, self._open_way, self.workload.stateful_set
-            ),
-            self._opts(self.engine, self.workload),
+            VaultConfigurationArgs(intent.catalogue, access, self.workload.stateful_set, service),
+            self._opts(*service),
         )
         self.job = self._evidence_job()
-        self.address = in_service
+        self.address = pulumi.Output.all(*(resource.id for resource in service)).apply(lambda _: ADDRESS)
         self.roles = pulumi.Output.from_input(dict(self.configuration.roles))
         self.phase = pulumi.Output.from_input(Phase.RUNTIME_AUTHORITY.value)
-        count = len(intent.catalogue.of_class(SecretClass.BOOTSTRAP))
-        self.evidence = self.job.id.apply(lambda _: f"{count} bootstrap secrets are handed over to Vault")
+        self.evidence = published_evidence(settings, self.job, HANDOVER_STATUS, handover_line)
         self.claims = pulumi.Output.from_input(
             [encode_claim(claim) for claim in intent.claims if claim.claimant.system is System.VAULT]
         )
@@ -144,27 +140,9 @@ class RuntimeAuthority(pulumi.ComponentResource):
             timeout_seconds=settings.ready_timeout_seconds,
         )
 
-    def _session_folder(self) -> str:
-        # Relative to the project, so that the provider's inputs are the same on every machine.
-        return f".local/{self._args.intent.layout.cluster}/vault-session"
-
-    def _open_way(self) -> str:
-        """Open the way to Vault for this run, and give the address at its near end."""
-        settings, port = self._args.settings, self._args.vault.local_port
-        if not pulumi.runtime.is_dry_run() and OPEN_VARIABLE not in os.environ:
-            try:
-                folder = HOME / self._session_folder()
-                open_session(
-                    configurator(settings.kubeconfig, settings.context, folder, port, engine=engine_address())
-                )
-            except VaultSessionError as error:
-                fix = "see the pods of namespace vault and the log of the engine, then run again"
-                raise pulumi.RunError(f"{error}. Fix: {fix}.") from None
-        return f"https://127.0.0.1:{port}"
-
     def _evidence_job(self) -> k8s.batch.v1.Job:
         """Waits in the cluster for the engine's fresh evidence; says what is missing when it does not come."""
         names = [secret.name for secret in self._args.intent.catalogue.of_class(SecretClass.BOOTSTRAP)]
-        binding = status_reader(self._name, self, HANDOVER_EVIDENCE, "runtime-authority-status")
-        run = replace(status_evidence(self._args.settings, HANDOVER_EVIDENCE, names), await_task=False)
+        binding = status_reader(self._name, self, HANDOVER_EVIDENCE, HANDOVER_STATUS)
+        run = status_evidence(self._args.settings, HANDOVER_EVIDENCE, names)
         return run.start(self._name, self, [self.configuration, binding], "report-handover-job")

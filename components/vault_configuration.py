@@ -8,15 +8,16 @@ Pulumi state are no authorities).
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_vault as vault
 
 from authority.catalogue import CONFIG_MOUNT, DATA_MOUNT, Catalogue
+from components.vault_access import VaultAccess
 from components.vault_names import READER_ACCOUNT, SERVER_NAME, reader_role
-from components.vault_roles import InsideVault
+from components.vault_roles import InsideVault, VaultWay
 from components.vault_session import CA_FILE, TOKEN_FILE
 
 
@@ -39,16 +40,12 @@ def reader_policy(paths: list[str]) -> str:
 
 @dataclass(frozen=True)
 class VaultConfigurationArgs:
-    """`open_way` is called when Vault is in service, and gives the address of Vault for this run.
-
-    `folder` holds the session's files, relative to the project. `server` is what everything here lies in.
-    """
+    """`access` is this run's. `server` is what everything lies in; `service` has to work before."""
 
     catalogue: Catalogue
-    folder: str
-    in_service: pulumi.Output[str]
-    open_way: Callable[[], str]
+    access: VaultAccess
     server: pulumi.Resource
+    service: Sequence[pulumi.Resource]
 
 
 class VaultConfiguration(pulumi.ComponentResource):
@@ -56,20 +53,22 @@ class VaultConfiguration(pulumi.ComponentResource):
 
     roles: Mapping[str, str]
     # For the layer above, which has roles of its own.
-    provider: vault.Provider
+    way: VaultWay
 
     def __init__(self, name: str, args: VaultConfigurationArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:vault:Configuration", name, {}, opts)
-        self.provider = vault.Provider(
+        access = args.access
+        provider = vault.Provider(
             f"{name}-vault",
-            address=args.in_service.apply(lambda _: args.open_way()),
-            ca_cert_file=f"{args.folder}/{CA_FILE}",
+            address=access.address,
+            ca_cert_file=f"{access.folder}/{CA_FILE}",
             tls_server_name=SERVER_NAME,
-            auth_login_token_file={"filename": f"{args.folder}/{TOKEN_FILE}"},
+            auth_login_token_file={"filename": f"{access.folder}/{TOKEN_FILE}"},
             skip_child_token=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        inside = InsideVault(self, self.provider, args.server)
+        self.way = VaultWay(provider, access.hook, args.server, args.service)
+        inside = InsideVault(self, self.way)
         mounts: list[pulumi.Resource] = []
         for mount in (DATA_MOUNT, CONFIG_MOUNT):
             made = vault.Mount(

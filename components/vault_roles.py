@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -13,21 +14,32 @@ _TOKEN_SECONDS = 900
 
 
 @dataclass(frozen=True)
+class VaultWay:
+    """What reaches into Vault: the `provider`, the `session` hook, and the `service` that has to work before."""
+
+    provider: vault.Provider
+    session: pulumi.ResourceHook
+    # The server that everything lies in.
+    server: pulumi.Resource
+    service: Sequence[pulumi.Resource]
+
+
+@dataclass(frozen=True)
 class InsideVault:
-    """`parent` of what is made, the `provider` that makes it, and the `server` it lies in."""
+    """`parent` of what is made, and the `way` into Vault."""
 
     parent: pulumi.Resource
-    provider: vault.Provider
-    server: pulumi.Resource
+    way: VaultWay
 
     def opts(self, *depends_on: pulumi.Resource, keep: bool = False) -> pulumi.ResourceOptions:
         """When Vault itself goes, nothing in it has to be deleted first. `keep`: Pulumi never deletes it."""
         return pulumi.ResourceOptions(
             parent=self.parent,
-            provider=self.provider,
-            depends_on=list(depends_on),
-            deleted_with=self.server,
+            provider=self.way.provider,
+            depends_on=[*self.way.service, *depends_on],
+            deleted_with=self.way.server,
             retain_on_delete=keep,
+            hooks=pulumi.ResourceHookBinding(before_create=[self.way.session], before_update=[self.way.session]),
         )
 
     def role(

@@ -20,6 +20,8 @@ from components.cluster_state import core_api
 from components.vault_names import PORT, VAULT_NAMESPACE
 
 _BUFFER = 65536
+_PODS = "app.kubernetes.io/name=vault"
+_TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
 
 
 class VaultSessionError(Exception):
@@ -86,8 +88,16 @@ def _pump(a: socket.socket, b: socket.socket) -> None:
             other[side].sendall(data)
 
 
+def vault_is_ready(kubeconfig: Path, context: str | None) -> bool:
+    """Whether a Vault pod is ready. A cluster that does not answer has none."""
+    try:
+        return bool(_ready_pod(core_api(kubeconfig, context)))
+    except (*ERRORS, kubernetes.config.ConfigException):
+        return False
+
+
 def _ready_pod(api: kubernetes.client.CoreV1Api) -> str:
-    for pod in api.list_namespaced_pod(VAULT_NAMESPACE, label_selector="app.kubernetes.io/name=vault").items:
+    for pod in api.list_namespaced_pod(VAULT_NAMESPACE, label_selector=_PODS, _request_timeout=_TIMEOUT).items:
         if any(c.type == "Ready" and c.status == "True" for c in pod.status.conditions or []):
             return str(pod.metadata.name)
     raise VaultSessionError("no Vault pod is ready")

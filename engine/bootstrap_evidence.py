@@ -48,7 +48,10 @@ class ClusterView:
         raise NotImplementedError
 
     def applied_revision(self) -> str:
-        """status.lastAppliedRevision of the bootstrap Kustomization, "" while there is none."""
+        """status.lastAppliedRevision of the bootstrap Kustomizations, "" while there is none.
+
+        While they differ it names each, and so equals none.
+        """
         raise NotImplementedError
 
     def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,15 +41,15 @@ def _api_may_be_away() -> Iterator[None]:
 class KubernetesView(ClusterView):
     """The cluster as its API server shows it to the Job's service account."""
 
-    def __init__(self, api: Api, source: str, kustomization: str) -> None:
-        self._api, self._source, self._kustomization = api, source, kustomization
+    def __init__(self, api: Api, source: str, kustomizations: Sequence[str]) -> None:
+        self._api, self._source, self._kustomizations = api, source, kustomizations
 
     def source(self) -> dict[str, Any]:
         return self._flux("source.toolkit.fluxcd.io", "gitrepositories", self._source)
 
     def applied_revision(self) -> str:
-        found = self._flux("kustomize.toolkit.fluxcd.io", "kustomizations", self._kustomization)
-        return str(found.get("status", {}).get("lastAppliedRevision", ""))
+        found = [self._flux("kustomize.toolkit.fluxcd.io", "kustomizations", name) for name in self._kustomizations]
+        return " and ".join(sorted({str(each.get("status", {}).get("lastAppliedRevision", "")) for each in found}))
 
     def _flux(self, group: str, plural: str, name: str) -> dict[str, Any]:
         with _api_may_be_away():
@@ -74,7 +74,7 @@ class KubernetesView(ClusterView):
 
 def _run(options: argparse.Namespace) -> int:
     task = json.loads(options.task.read_text())
-    view = KubernetesView(Api.in_cluster(), task["source"], task["kustomization"])
+    view = KubernetesView(Api.in_cluster(), task["source"], task["kustomizations"])
     identity = next(line for line in options.identity.read_text().splitlines() if line and not line.startswith("#"))
     wanted = Task(task["catalogue"], tuple(task["bootstrap"]), task["digest"], task["deadlineSeconds"])
     try:

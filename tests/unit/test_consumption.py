@@ -20,6 +20,7 @@ from components.consumption_vault import consumption_policy, entry_policy
 from components.eso_controller import controller_rules
 from components.runtime_authority import RuntimeAuthority
 from components.secret_owners import foreign_owner, owned_by_external_secrets
+from components.vault_roles import VaultWay
 from repository.config_values import read_config_values
 from tests.unit.fleets import Fleet, new_fleet
 from tests.unit.test_components import Callbacks, Recorder, settings
@@ -56,8 +57,9 @@ def stack(fleet: Fleet) -> Recorder:
             evidence=pulumi.Output.from_input("12 bootstrap secrets are handed over"),
             address=pulumi.Output.from_input("https://vault.vault.svc:8200"),
             roles=pulumi.Output.from_input(roles),
-            configuration=SimpleNamespace(provider=provider),
-            workload=SimpleNamespace(stateful_set=provider),
+            configuration=SimpleNamespace(
+                way=VaultWay(provider, pulumi.ResourceHook("vault-session", lambda _: None), provider, [])
+            ),
         )
         args = ConsumptionArgs(settings(fleet), fleet.read(), cast(RuntimeAuthority, runtime), CONFIG)
         layer = Consumption("consumption", args)

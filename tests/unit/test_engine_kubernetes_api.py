@@ -375,7 +375,7 @@ def test_many_threads_share_one_and_keep_their_connections(
 
 
 def test_the_evidence_of_layer_3_reads_and_writes_through_it(api: Api, server: Server) -> None:
-    view = KubernetesView(api, "source", "kustomization")
+    view = KubernetesView(api, "source", ["one"])
     server.says(status(503, "ServiceUnavailable"))
     with pytest.raises(NotYetError, match="answered 503"):
         view.source()
@@ -402,3 +402,11 @@ def test_evidence_of_layer_3_is_written_over_that_of_an_earlier_run(api: Api, se
     assert (first.method, first.path) == ("POST", "/api/v1/namespaces/ns/configmaps")
     assert (second.method, second.path) == ("PUT", "/api/v1/namespaces/ns/configmaps/evidence")
     assert Evidence.from_json(second.sent["data"]["evidence"]) == evidence
+
+
+def test_each_bootstrap_folder_has_to_be_applied(api: Api, server: Server) -> None:
+    view = KubernetesView(api, "source", ["one", "two"])
+    old, new = ({"status": {"lastAppliedRevision": f"main@sha1:{number}"}} for number in (1, 2))
+    server.says(Answer(200, old), Answer(200, new), Answer(200, new), Answer(200, new))
+    assert view.applied_revision() == "main@sha1:1 and main@sha1:2"
+    assert view.applied_revision() == "main@sha1:2"

@@ -12,7 +12,6 @@ from authority.catalogue import Catalogue
 from authority.encoding import decode_claim
 from authority.phases import Phase
 from authority.problems import InvalidInputError
-from components import runtime_authority
 from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.vault_configuration import reader_paths, reader_policy
 from components.vault_settings import VaultSettings
@@ -35,7 +34,7 @@ def build(fleet: Fleet, vault: VaultSettings) -> Recorder:
     @pulumi.runtime.test
     def run() -> pulumi.Output[Any]:
         chosen, intent = settings(fleet, phase=Phase.RUNTIME_AUTHORITY), fleet.read()
-        args = RuntimeAuthorityArgs(chosen, intent, vault, pulumi.Output.from_input("shown"))
+        args = RuntimeAuthorityArgs(chosen, intent, vault)
         layer = RuntimeAuthority("runtime", args)
         recorder.claims = layer.claims  # type: ignore[attr-defined]
         return pulumi.Output.all(layer.evidence, layer.address, layer.roles)
@@ -46,10 +45,7 @@ def build(fleet: Fleet, vault: VaultSettings) -> Recorder:
 
 @pytest.fixture(scope="module")
 def stack(fleet: Fleet) -> Recorder:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runtime_authority, "open_session", lambda *_: None)
-        patch.setattr(runtime_authority, "engine_address", lambda: "127.0.0.1:1")
-        return build(fleet, VaultSettings(replicas=3, storage_class="fast", local_port=20001, spread="required"))
+    return build(fleet, VaultSettings(replicas=3, storage_class="fast", local_port=20001, spread="required"))
 
 
 def test_nothing_secret_is_an_input_of_any_resource(stack: Recorder, fleet: Fleet) -> None:
