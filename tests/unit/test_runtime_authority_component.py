@@ -183,8 +183,6 @@ def test_two_bootstrap_secrets_on_one_path_are_refused_before_any_resource(fleet
     twin = second.model_copy(update={"vault": first.vault})
     catalogue = intent.catalogue.model_copy(update={"secrets": (first, twin)})
     doubled = Intent(intent.root, intent.layout, intent.trust, catalogue, intent.encrypted, intent.claims)
-    args = RuntimeAuthorityArgs(
-        settings(fleet), doubled, VaultSettings(local_port=20001), pulumi.Output.from_input("shown")
-    )
+    args = RuntimeAuthorityArgs(settings(fleet), doubled, VaultSettings(local_port=20001))
     with pytest.raises(InvalidInputError, match=f"is also the path of {first.name}"):
         args.check()
