@@ -73,6 +73,15 @@ class Server:
                 [program, "server", f"-config={self.folder}/config.json"], stdout=log, stderr=log
             )
 
+    def open_files(self) -> set[str]:
+        """What the process has open, by path."""
+        assert self.process is not None
+        found: set[str] = set()
+        for descriptor in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since
+                found.add(str(descriptor.readlink()))
+        return found
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,21 +11,42 @@ import pytest
 
 from components.names import FLUX_NAMESPACE
 from tests.cluster_objects import difference
-from tests.recorded_stack import RecordedStack
+from tests.recorded_stack import RecordedStack, until
 
 pytestmark = pytest.mark.cluster
+SOURCE_PATH = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
 
 
 @pytest.fixture(scope="module")
 def alone(built: RecordedStack) -> Iterator[RecordedStack]:
-    """The stack at phase 2 without its Git server."""
+    """The stack at phase 2 without its Git server, and Flux has found that out."""
     built.git_server("stop")
+    fetch_now(built)
+    until(lambda: source_condition(built) == ("False", "GitOperationFailed"), "a fetch of Flux has failed", 120)
     yield built
     built.git_server("start")
+    fetch_now(built)
+    until(lambda: source_condition(built)[0] == "True", "Flux has fetched again", 120)
     built.reach(2).passed()
 
 
+def fetch_now(stack: RecordedStack) -> None:
+    """Have Flux fetch now instead of at its interval."""
+    note = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": secrets.token_hex(8)}}}
+    stack.objects.request("PATCH", SOURCE_PATH, note)
+
+
+def source_condition(stack: RecordedStack) -> tuple[str, str]:
+    """Status and reason of the source's condition Ready."""
+    status = (stack.objects.get(SOURCE_PATH) or {}).get("status", {})
+    ready = next((c for c in status.get("conditions", []) if c["type"] == "Ready"), {})
+    return ready.get("status", ""), ready.get("reason", "")
+
+
 def test_nothing_that_runs_notices(alone: RecordedStack) -> None:
+    source = alone.objects.get(SOURCE_PATH)
+    assert source is not None
+    assert source["status"]["artifact"]["revision"].startswith("main@sha1:"), "what was fetched before stays"
     assert alone.cluster_values() == alone.wanted_values()
     for controller in ("source-controller", "kustomize-controller"):
         found = alone.objects.get(f"/apis/apps/v1/namespaces/{FLUX_NAMESPACE}/deployments/{controller}")

@@ -15,8 +15,6 @@ from tests.recorded_stack import DESTROY, RecordedStack
 
 pytestmark = pytest.mark.cluster
 
-ALLOWED = "phase must be one of 0 (root of trust), 1 (gitops), 2 (bootstrap), 3 (runtime authority), 4 (consumption)"
-
 
 @pytest.fixture(scope="module")
 def empty(stack: RecordedStack) -> dict[Key, str]:

@@ -7,7 +7,9 @@ a watcher from outside must see one authority at every instant.
 
 from __future__ import annotations
 
-import json
+import os
+import signal
+import stat
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,7 +22,7 @@ from authority.phases import Authority
 from engine.kubernetes_api import named
 from tests.handover_site import WAYS, Site, Watcher, end_of, site
 from tests.recorded_stack import RecordedStack
-from tests.vault_process import vault_program
+from tests.vault_process import vault_program, wait_for
 
 pytestmark = [
     pytest.mark.drill,
@@ -160,17 +162,23 @@ def test_consumed_without_a_record_is_a_conflict(place: Site) -> None:
 
 
 def test_a_full_audit_device_stalls_nothing(place: Site, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The file device of one of two audit devices gets no byte written any more; requests go on."""
-    second = {"type": "file", "options": {"file_path": str(tmp_path_factory.mktemp("audit") / "log")}}
-    place.root.write("sys/audit/second", second)
-    log = place.server.audit_file
-    log.rename(log.with_suffix(".old"))
-    log.symlink_to("/dev/full")
+    """One of the audit devices gets no byte written any more; requests go on, and the others take their lines."""
+    second = tmp_path_factory.mktemp("audit") / "log"
+    place.root.write("sys/audit/second", {"type": "file", "options": {"file_path": str(second)}})
+    log, old = place.server.audit_file, place.server.audit_file.with_suffix(".old")
+    log.rename(old)
+    # A full device of its own: Vault sets the mode of its audit file, and would set that of /dev/full.
+    os.mknod(log, stat.S_IFCHR | 0o600, os.makedev(1, 7))
     assert place.server.process is not None
-    place.server.process.send_signal(1)  # SIGHUP: Vault opens its audit files anew
-    time.sleep(1)
+    place.server.process.send_signal(signal.SIGHUP)  # Vault opens its audit files anew
+    wait_for(lambda: place.server.open_files() & {str(old), str(log)} == {str(log)}, "Vault writes to the full device")
+    before = old.stat().st_size
     place.make("full", {"password": b"x"})
     begun = time.monotonic()
     assert place.hand_over([place.entry("full")]).complete
     assert time.monotonic() - begun < 30
-    assert json.loads(log.with_suffix(".old").read_text().splitlines()[0])
+    standard_output = place.server.folder / "log"
+    for device in (second, standard_output):
+        assert "platform-data/metadata/drill/full" in device.read_text(), device
+    assert old.stat().st_size == before
+    assert f'error writing file for sink \\"{log}\\"' in standard_output.read_text(), "the device was not full"
