@@ -11,8 +11,9 @@ taken up by the next run, and two runs at once end in the same state.
     done
 
 RECORD is the instant at which authority moves. Until the record stands in Vault's metadata Git is the
-authority, from then on Vault is; see `authority_of`. RFC-SECOPS-0001 §5: copied, never moved; once per
-secret; on failure the bootstrap secret stays authoritative and a retry is safe.
+authority, from then on Vault is. A record that is not whole is reported, and Git stays without authority:
+only a handover begins one, and Git's value may have been consumed. RFC-SECOPS-0001 §5: copied, never moved;
+once per secret; on failure the bootstrap secret stays authoritative and a retry is safe.
 """
 
 from __future__ import annotations
@@ -223,15 +224,6 @@ class Done:
 
 
 Move: TypeAlias = Step | Blocked | Done
-
-
-def authority_of(vault: InVault) -> Authority:
-    """The one authority over a bootstrap secret: Vault from the instant its record stands, before that Git.
-
-    A record that is not whole still speaks for Vault: only a handover begins one, and Git's value may have
-    been consumed. The handover is then reported as broken, and Git stays without authority.
-    """
-    return Authority.VAULT if vault.record is not None or vault.broken is not None else Authority.GIT
 
 
 def next_move(plan: Plan, seen: Observation) -> Move:

@@ -267,6 +267,7 @@ def main() -> int:
         found.make_secrets("p")
         rows = {"raw KV writes by one client": _timed(lambda: found.raw("raw-1"))}
         rows["handover"] = _timed(lambda: found.hand_over(engine))
+        rows["looking at all of them again"] = _timed(lambda: found.hand_over(engine))
         rows["External Secrets PushSecret"] = _timed(found.push)
         rows["raw KV writes by one client, again"] = _timed(lambda: found.raw("raw-2"))
     raw = (rows["raw KV writes by one client"] + rows["raw KV writes by one client, again"]) / 2

@@ -155,7 +155,7 @@ class ConsumptionEngine:
             else:
                 continue  # a bootstrap secret: the handover is its first write
             if state is not State.ON_RECORD:
-                waiting[secret.name] = _what_is_missing(secret, state)
+                waiting[secret.name] = _what_is_missing(secret, state, self._task.cluster)
         self._waiting, self._kept_at = waiting, time.monotonic()
         self._status.number("secrets_without_value", len(waiting))
         self._status.set(VALUES, True, "; ".join(waiting.values()))
@@ -225,7 +225,7 @@ def findings_of(deliveries: Iterable[Delivery], waiting: dict[str, str]) -> tupl
     return tuple(found)
 
 
-def _what_is_missing(secret: CatalogueSecret, state: State) -> str:
+def _what_is_missing(secret: CatalogueSecret, state: State, cluster: str) -> str:
     if state is State.NOT_ENTERED:
-        return f"{secret.name} is not entered yet: run `secret-authority enter {secret.name}`"
+        return f"{secret.name} is not entered yet: run `secret-authority enter --cluster {cluster} {secret.name}`"
     return f"{secret.name}: {state}"

@@ -25,7 +25,7 @@ from urllib3.exceptions import ProtocolError
 
 from authority.audit import Event
 from authority.catalogue import parse_catalogue
-from authority.handover import Done, authority_of
+from authority.handover import Done
 from authority.phases import Authority
 from authority.transfer import Unavailable
 from engine.first_configuration import FirstConfiguration, Identities, configure
@@ -35,6 +35,7 @@ from engine.handover_world import ClusterWorld, Run, digest_key, plan_for, read_
 from engine.kubernetes_api import Api, collection, named
 from engine.policies import ENGINE
 from engine.vault import Vault, VaultRefusedError
+from tests.authority_seen import authority_seen
 from tests.vault_process import Server, servers, wait_for
 
 CLUSTER = "drill"
@@ -176,11 +177,11 @@ class Site:
         return parse_catalogue(document, "catalogue.yaml")
 
     def hand_over(
-        self, entries: Sequence[Mapping[str, object]], digests: Mapping[str, str] | None = None, workers: int = 8
+        self, entries: Sequence[Mapping[str, object]], digests: Mapping[str, str] | None = None
     ) -> Summary:
         """A whole run in this process."""
         vault = self.server.api.with_token(self.engine_token())
-        handover = Handover(CLUSTER, self.api, vault, "run-whole", workers)
+        handover = Handover(CLUSTER, self.api, vault, "run-whole")
         state = GitState("main@sha1:0", self.catalogue(entries), dict(digests or {}))
         return handover.run(state, handover.key())
 
@@ -315,7 +316,7 @@ class Watcher:
         if held is None:
             return  # the secret of this case is not made yet
         self.looks += 1
-        authority = authority_of(found)
+        authority = authority_seen(found)
         if found.broken:
             self.wrong.append(f"{name}: half a record")
         if self.seen.get(name) is Authority.VAULT and authority is Authority.GIT:

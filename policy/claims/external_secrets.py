@@ -18,7 +18,6 @@ from policy.model import Resource, dig, items, mapping, opaque, part
 if TYPE_CHECKING:
     from policy.world import World
 
-GENERATORS = "generators.external-secrets.io"
 WHOLE_OBJECT = frozenset({"Owner", "Orphan"})
 
 

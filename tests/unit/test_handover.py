@@ -25,13 +25,13 @@ from authority.handover import (
     Reason,
     Record,
     Step,
-    authority_of,
     handover_id,
     next_move,
     notices,
 )
 from authority.phases import Authority
 from authority.transfer import LostRace, Unavailable, hand_over
+from tests.authority_seen import authority_seen
 
 KEY = b"k" * 32
 PLAN = Plan("orders-db", handover_id("dev", "orders-db", "platform-data/orders/api"))
@@ -58,7 +58,7 @@ class Cluster:
     history: list[tuple[Authority, bool]] = field(default_factory=list)
 
     def watch(self) -> None:
-        authority = authority_of(InVault(len(self.versions), None, Record.from_metadata(self.metadata)))
+        authority = authority_seen(InVault(len(self.versions), None, Record.from_metadata(self.metadata)))
         # What the outside sees beside the record: is there still a value where the authority says it is?
         self.history.append((authority, bool(self.git) if authority is Authority.GIT else bool(self.versions)))
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import tarfile
 from pathlib import Path
 
@@ -91,8 +90,3 @@ def _entry(name: str, size: int, mode: int) -> tarfile.TarInfo:
 
 def _add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(_entry(name, len(content), 0o644), io.BytesIO(content))
-
-
-def free_space(folder: Path) -> int:
-    """Bytes free below `folder`."""
-    return shutil.disk_usage(folder).free
