@@ -12,14 +12,19 @@ import cli
 from authority.problems import InvalidInputError
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0 when all is well, 1 when a check found something, 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="secret-authority", description="One secret, one authority.")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+def parser() -> argparse.ArgumentParser:
+    """The command line with all its verbs."""
+    made = argparse.ArgumentParser(prog="secret-authority", description="One secret, one authority.")
+    verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     for module in sorted(info.name for info in pkgutil.iter_modules(cli.__path__)):
         if module.endswith("_commands"):
             importlib.import_module(f"cli.{module}").register(verbs)
-    options = parser.parse_args(arguments)
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns 0 when all is well, 1 when a check found something, 2 for bad input."""
+    options = parser().parse_args(arguments)
     try:
         code: int = options.run(options)
     except InvalidInputError as error:

@@ -94,7 +94,7 @@ def open_sealed(path: Path, shown: str, root: Identity) -> Identity:
         sealed = path.read_bytes()
     except OSError as error:
         raise InvalidInputError(
-            [Problem(shown, "", f"cannot be read: {error.strerror}", "run `secret-authority cluster new`")]
+            [Problem(shown, "", f"cannot be read: {error.strerror}", "run `secret-authority cluster new NAME`")]
         ) from None
     try:
         text = pyrage.decrypt(sealed, [x25519.Identity.from_str(root.secret)])

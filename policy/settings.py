@@ -1,6 +1,6 @@
 """What a team may set: namespaces, servers, exceptions with an end. One file for every way to run.
 
-The same fields come from a YAML file (`secret-authority policy check --config`) and from CrossGuard's
+The same fields come from a YAML file (`secret-authority policy check PATH --config FILE`) and from CrossGuard's
 `--policy-pack-config`, where `secret-authority policy pack-config` writes them for every rule.
 """
 
