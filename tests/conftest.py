@@ -29,6 +29,7 @@ WALK = (
     "test_handover",
     "test_runtime_authority",
     "test_consumption",
+    "test_three_vaults",
     "test_handover_kill",
     "test_no_leak",
     "test_cluster_lost",

@@ -192,21 +192,3 @@ def test_a_new_certificate_is_served_without_a_restart(runtime: RecordedStack, t
         until(lambda: served_certificate(vault, ca) != old, "the listener serves a new certificate", 240)
         runtime.measured.append(("a new certificate is served", time.monotonic() - begun))
     assert ready_pods(runtime) == before, "no pod was restarted"
-
-
-def test_three_replicas_join_and_come_back_when_all_are_deleted(runtime: RecordedStack, tmp_path: Path) -> None:
-    settings = {"storageClass": "local", "replicas": 3}
-    runtime.record("up to three replicas", runtime.reach(phase_of(runtime), vault=settings).passed())
-    until(lambda: in_service(runtime, 3), "three pods in service", 180)
-    gone = ready_pods(runtime)
-    for number in range(3):
-        runtime.objects.request("DELETE", f"{PODS}/vault-{number}")
-    back_in_service(runtime, "all three pods were deleted", gone, pods=3)
-    root, _ = runtime.identities()
-    with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
-        peers = vault.read("sys/storage/raft/configuration")
-        assert peers is not None
-        servers = peers["data"]["config"]["servers"]
-        assert {server["node_id"] for server in servers} == {"vault-0", "vault-1", "vault-2"}
-        assert sum(server["leader"] for server in servers) == 1
-    runtime.reach(phase_of(runtime), "--expect-no-changes", vault=settings).passed()
