@@ -44,8 +44,12 @@ def make_fleet(directory: Path, root_file: Path, cluster: str = "dev") -> None:
     catalogue = parse_catalogue(yaml.safe_load(catalogue_file.read_text()), catalogue_file.name)
     for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
         write_encrypted(partial, cluster, secret.name, secret_manifest(secret, random_values(secret)))
-    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "The fleet"]):
-        git(partial, *command)
+    git(partial, "init", "-q", "-b", "main")
+    # In the repository itself, so that commits can be made on a machine where git knows nobody.
+    git(partial, "config", "user.name", "Example")
+    git(partial, "config", "user.email", "example@secret-authority.dev")
+    git(partial, "add", "-A")
+    git(partial, "commit", "-q", "-m", "The fleet")
     partial.rename(directory)
 
 
@@ -98,10 +102,8 @@ def write_encrypted(repository: Path, cluster: str, name: str, manifest: dict[st
 
 
 def git(repository: Path, *arguments: str) -> str:
-    """Run git in the repository, as an author of its own."""
-    who = ["-c", "user.name=Example", "-c", "user.email=example@secret-authority.dev"]
-    done = subprocess.run(["git", *who, *arguments], cwd=repository, capture_output=True, check=True, text=True)
-    return done.stdout
+    """Run git in the repository. Raises `CalledProcessError`."""
+    return subprocess.run(["git", *arguments], cwd=repository, capture_output=True, check=True, text=True).stdout
 
 
 def main() -> int:
