@@ -28,6 +28,7 @@ class Identity:
 
     @classmethod
     def generate(cls) -> Identity:
+        """A new X25519 identity, from the system's random source (age-encryption.org/v1, "X25519 recipient")."""
         made = x25519.Identity.generate()
         return cls(str(made.to_public()), str(made))
 
@@ -82,7 +83,10 @@ def write_identity(identity: Identity, path: Path) -> None:
 
 
 def seal(identity: Identity, recipients: list[str]) -> bytes:
-    """Encrypt a (cluster) identity to root recipients; armored, so that Git shows it as text."""
+    """Encrypt a (cluster) identity to root recipients; armored, so that Git shows it as text.
+
+    Raises `pyrage.RecipientError` for what is no age recipient, and `pyrage.EncryptError` for an empty list.
+    """
     to = [x25519.Recipient.from_str(recipient) for recipient in recipients]
     sealed: bytes = pyrage.encrypt(identity.as_file().encode(), to, armored=True)
     return sealed

@@ -4,7 +4,9 @@ The package `kubernetes` finds the server, checks certificates, keeps connection
 service account token again when a minute has passed since it last did, as the kubelet replaces it while the engine
 runs. Nothing of it logs headers or bodies unless `Configuration.debug` is set, which nobody does here.
 
-One `Api` may be used by many threads at once.
+One `Api` may be used by many threads at once. A call takes at most `TIMEOUT_SECONDS` and raises `Unavailable` when the
+server cannot answer now (unreachable; statuses 429 and 5xx) and `ApiRefusedError` when it says no. Paths are those of
+kubernetes.io/docs/reference/using-api, with or without a leading slash.
 """
 
 from __future__ import annotations
@@ -66,6 +68,7 @@ class Api:
         return self._call("GET", path, None, missing_ok=True)
 
     def list(self, path: str, label_selector: str = "") -> list[Object]:
+        """All objects of a collection, or those with the labels ("key=value", as kubectl takes them)."""
         selector = {"labelSelector": label_selector} if label_selector else None
         return list((self._call("GET", path, None, query=selector) or {}).get("items") or [])
 
@@ -78,7 +81,7 @@ class Api:
         return self._call("PUT", path, body) or {}
 
     def merge(self, path: str, body: Mapping[str, Any]) -> Object:
-        """A JSON merge patch."""
+        """A JSON merge patch (RFC 7396): a null deletes a field. Raises `ApiRefusedError` when there is no object."""
         return self._call("PATCH", path, body) or {}
 
     def delete(self, path: str, uid: str | None = None) -> None:
@@ -145,4 +148,5 @@ def collection(kind: str, namespace: str) -> str:
 
 
 def named(kind: str, namespace: str, name: str) -> str:
+    """The path of one object of a core kind."""
     return f"{collection(kind, namespace)}/{name}"

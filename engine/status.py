@@ -43,6 +43,7 @@ class Status:
         self._tick = time.monotonic()
 
     def set(self, name: str, status: bool, message: str = "") -> None:
+        """Set a condition, and log it when it has changed."""
         with self._lock:
             old = self._conditions.get(name)
             if old is None or (old.status, old.message) != (status, message):
@@ -53,19 +54,23 @@ class Status:
                 old.message = message
 
     def number(self, name: str, value: float) -> None:
+        """Set a metric, `secret_authority_NAME`."""
         with self._lock:
             self._numbers[name] = value
 
     def ticked(self) -> None:
+        """A round is over: the loop is alive."""
         with self._lock:
             self._tick = time.monotonic()
 
     def holds(self, name: str) -> bool:
+        """Whether the condition is true; False for one that nobody has set yet."""
         with self._lock:
             found = self._conditions.get(name)
             return found is not None and found.status
 
     def alive(self, within_seconds: float) -> bool:
+        """Whether a round has ended in the last `within_seconds` seconds."""
         with self._lock:
             return time.monotonic() - self._tick < within_seconds
 

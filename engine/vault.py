@@ -1,6 +1,8 @@
 """A small client of Vault's HTTP API: just the calls that the engine makes, with errors it can act on.
 
-API: developer.hashicorp.com/vault/api-docs, Vault 1.21. Tokens and values stay in memory; no error message
+API: developer.hashicorp.com/vault/api-docs, Vault 1.21. A call takes at most `TIMEOUT_SECONDS` and raises
+`Unavailable` when Vault cannot answer now (sealed, starting, unreachable; statuses 412, 429, 473 and 5xx) and
+`VaultRefusedError` when it says no. Paths have no leading `/v1/`. Tokens and values stay in memory; no error message
 carries a request or response body except Vault's own `errors` list.
 """
 
@@ -27,7 +29,10 @@ class VaultRefusedError(Exception):
 
 
 class Vault:
-    """One Vault address. `login` gives a token; it is asked again when the one at hand is refused."""
+    """One Vault address. `login` gives a token; it is asked again when the one at hand is refused.
+
+    One object may be used by many threads at once.
+    """
 
     def __init__(
         self, address: str, ca_file: str | bool = True, login: Callable[[Vault], str] | None = None
@@ -55,6 +60,10 @@ class Vault:
         return list(body["data"]["keys"]) if body else []
 
     def write(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """POST; the body of the answer, empty for none.
+
+        Raises `LostRace` when `options.cas` does not fit the version that is there (KV v2, "Create/Update Secret").
+        """
         return self._call("POST", path, data) or {}
 
     def patch(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +71,7 @@ class Vault:
         return self._call("PATCH", path, data) or {}
 
     def delete(self, path: str) -> None:
+        """DELETE. Of KV v2 a `data/` path ends the newest version, a `metadata/` path everything."""
         self._call("DELETE", path, None)
 
     def health(self) -> int:
@@ -133,7 +143,11 @@ class Vault:
 
 
 def kubernetes_login(role: str, token_file: str) -> Callable[[Vault], str]:
-    """A login with the service account token that the kubelet keeps fresh in `token_file`."""
+    """A login with the service account token that the kubelet keeps fresh in `token_file`.
+
+    The Kubernetes auth method, "Login". The login raises OSError when the file cannot be read, and what `Vault.write`
+    raises.
+    """
 
     def login(vault: Vault) -> str:
         with open(token_file, encoding="ascii") as file:  # noqa: PTH123  read anew at each login
