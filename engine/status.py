@@ -161,7 +161,11 @@ class Publisher:
         self._kept_at = now
 
     def _tell(self, wanted: Mapping[str, Mapping[str, str]]) -> None:
-        changed = {name: dict(data) for name, data in wanted.items() if self._wanted.get(name) != data}
+        changed = {
+            name: dict(data)
+            for name, data in wanted.items()
+            if name in self._dirty or self._wanted.get(name) != data
+        }
         self._wanted |= changed
         self._dirty |= changed.keys()
         for name, data in changed.items():
