@@ -29,9 +29,11 @@ WALK = (
     "test_handover",
     "test_runtime_authority",
     "test_consumption",
+    "test_network",
     "test_three_vaults",
     "test_handover_kill",
     "test_no_leak",
+    "test_formation",
     "test_cluster_lost",
 )
 _MEASURED = pytest.StashKey[list[tuple[str, float]]]()
