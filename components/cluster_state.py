@@ -69,7 +69,8 @@ def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
         since = {
             Phase(int(record.metadata.labels[PHASE_LABEL])): record.metadata.creation_timestamp for record in records
         }
-        return ClusterState(True, bool(since) or _has_namespace(api), since, _planted(api), _events(api))
+        built, planted = bool(since) or _has_namespace(api), planted_recipient(api, FLUX_NAMESPACE)
+        return ClusterState(True, built, since, planted, _events(api))
     except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
         return UNREACHABLE
 
@@ -91,9 +92,10 @@ def _has_namespace(api: kubernetes.client.CoreV1Api) -> bool:
     return True
 
 
-def _planted(api: kubernetes.client.CoreV1Api) -> str | None:
+def planted_recipient(api: kubernetes.client.CoreV1Api, namespace: str) -> str | None:
+    """The recipient of the identity that is planted in a namespace, by its annotation. None for none."""
     try:
-        secret = api.read_namespaced_secret(IDENTITY_SECRET, FLUX_NAMESPACE, _request_timeout=_TIMEOUT)
+        secret = api.read_namespaced_secret(IDENTITY_SECRET, namespace, _request_timeout=_TIMEOUT)
     except kubernetes.client.ApiException as error:
         if error.status == 404:
             return None

@@ -14,7 +14,7 @@ import pulumi_kubernetes as k8s
 from authority.problems import InvalidInputError, Problem
 from components import flux_manifests
 from components.failure_reports import report_conditions
-from components.identity_planting import plant
+from components.identity_planting import is_planted, plant
 from components.names import (
     ENGINE_NAMESPACE,
     FLUX_NAMESPACE,
@@ -88,12 +88,16 @@ class GitOps(pulumi.ComponentResource):
     def _identity(self) -> k8s.core.v1.ConfigMap:
         """The public record of the planted identity. Making or changing it plants the identity first.
 
-        The identity itself passes by Pulumi: the hook writes it, and fails closed when no root holder is here.
+        The identity itself passes by Pulumi: the hook writes it. Without a root holder it takes the one that is
+        planted when that is the right one, and fails closed else.
         """
         settings, identity, recipient = self._args.settings, self._args.root.identity, self._args.recipient
 
         def plant_identity(_: pulumi.ResourceHookArgs) -> None:
-            for namespace in (FLUX_NAMESPACE, ENGINE_NAMESPACE):
+            namespaces = (FLUX_NAMESPACE, ENGINE_NAMESPACE)
+            if identity is None and is_planted(settings.kubeconfig, settings.context, namespaces, recipient):
+                return
+            for namespace in namespaces:
                 plant(settings.kubeconfig, settings.context, namespace, _required(identity, settings.layout.cluster))
 
         hook = pulumi.ResourceHook("plant-cluster-identity", plant_identity)

@@ -5,15 +5,22 @@ RFC-SECOPS-0001 §5: bootstrap secrets are decrypted inside the cluster only.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import kubernetes
 
-from components.cluster_state import core_api
+from components.cluster_state import core_api, planted_recipient
 from components.names import IDENTITY_KEY, IDENTITY_SECRET, MANAGED_BY, RECIPIENT_ANNOTATION
 from custody.age import Identity
 
 _TIMEOUT = (5.0, 30.0)  # seconds to connect, to read
+
+
+def is_planted(kubeconfig: Path, context: str | None, namespaces: Iterable[str], recipient: str) -> bool:
+    """Whether each namespace holds the identity of `recipient` already. Raises `kubernetes.client.ApiException`."""
+    api = core_api(kubeconfig, context)
+    return all(planted_recipient(api, namespace) == recipient for namespace in namespaces)
 
 
 def plant(kubeconfig: Path, context: str | None, namespace: str, identity: Identity) -> None:
