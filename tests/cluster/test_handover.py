@@ -30,6 +30,7 @@ pytestmark = [
 
 STATUS = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/runtime-authority-status"
 KUSTOMIZATION = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/bootstrap-secrets"
+ENGINE = f"/apis/apps/v1/namespaces/{ENGINE_NAMESPACE}/deployments/secret-authority-engine"
 SOURCE = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
 
 
@@ -165,6 +166,38 @@ def audit_log(stack: RecordedStack) -> list[str]:
     (folder,) = volume_folders(stack, "audit-vault-0")
     parts = sorted(folder.glob("audit.log*"), reverse=True)
     return [line for part in parts for line in part.read_text().splitlines()]
+
+
+def test_a_lost_trail_is_published_anew_and_never_guessed_at(handed: RecordedStack) -> None:
+    """The ConfigMap is a copy for reading; until it is whole again the ledger says that it does not know."""
+    path = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/audit-trail"
+    before = (handed.objects.get(path) or {})["data"]
+    command = [sys.executable, "-m", "cli.main", "ledger", "--cluster", handed.name]
+    where = ["--repository", str(handed.fleet), "--kubeconfig", str(handed.kubeconfig)]
+
+    def ledger() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *where], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+
+    def pods() -> int:
+        return int((handed.objects.get(ENGINE) or {})["status"].get("replicas") or 0)
+
+    def scale(replicas: int) -> None:
+        handed.objects.request("PATCH", ENGINE, {"spec": {"replicas": replicas}})
+        until(lambda: pods() == replicas, f"{replicas} pods of the engine", 60)
+
+    assert ledger().returncode == 0
+    scale(0)
+    try:
+        handed.objects.request("PATCH", path, {"data": {"events": ""}})
+        refused = ledger()
+        assert refused.returncode == 1 and not refused.stdout, "a trail that somebody has cut is not believed"
+        handed.objects.request("DELETE", path)
+        refused = ledger()
+        assert refused.returncode == 1 and not refused.stdout, "no trail is no proof that Git has authority"
+    finally:
+        scale(1)
+    until(lambda: (handed.objects.get(path) or {}).get("data") == before, "the engine publishes it anew", 120)
+    assert ledger().returncode == 0
 
 
 def test_tombstones_are_prepared_for_review(handed: RecordedStack, tmp_path: Path) -> None:
