@@ -155,6 +155,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
         run = EvidenceRun(
             settings,
             EVIDENCE,
+            Phase.BOOTSTRAP,
             task={"task.json": text},
             args=[
                 "bootstrap-evidence",

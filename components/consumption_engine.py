@@ -14,6 +14,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from authority.catalogue import Catalogue
+from authority.phases import Phase
 from components.consumption_vault import CONSUMPTION_ACCOUNT, CONSUMPTION_ROLE, ENTRY_ACCOUNT
 from components.engine_program import TOKEN_FILE, TOKEN_MOUNT, TOKEN_VOLUME, EngineProgram, probe
 from components.engine_rights import engine_account, grant
@@ -65,8 +66,9 @@ class ConsumptionEngine(pulumi.ComponentResource):
     def _evidence_job(self, name: str, args: ConsumptionEngineArgs) -> k8s.batch.v1.Job:
         """Waits for fresh evidence that every consumer Secret has the newest version; says what is missing."""
         binding = status_reader(name, self, EVIDENCE, STATUS_CONFIG)
+        names = [secret.name for secret in args.catalogue if secret.consumers]
         run = replace(
-            status_evidence(args.settings, EVIDENCE, [secret.name for secret in args.catalogue if secret.consumers]),
+            status_evidence(args.settings, EVIDENCE, Phase.CONSUMPTION, names),
             security=RESTRICTED_POD_WITH_VOLUMES,
         )
         return run.start(name, self, [self.deployment, binding], "report-consumption-job")

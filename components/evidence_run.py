@@ -1,7 +1,7 @@
 """A layer's evidence: a Job in the cluster that waits for it, and fails with what is missing.
 
-RFC-SECOPS-0001 §3.2: nothing of a layer is made before the layer below has shown that it works. Evidence is asked
-for anew when the phase rises, so a layer never stands on what was found some days ago.
+RFC-SECOPS-0001 §3.2: nothing of a layer is made before the layer below has shown that it works. Evidence of that one
+is asked for anew when the phase rises, so a layer is never built on what was found some days ago.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
+from authority.phases import Phase
 from components.engine_rights import engine_account, grant, metadata
 from components.failure_reports import report_job
 from components.names import ENGINE_NAMESPACE, MANAGED_BY
@@ -30,13 +31,14 @@ _SPARE_SECONDS = 60
 class EvidenceRun:
     """`name` is that of the Job's account and label in the cluster, and the beginning of its own.
 
-    `task`: the files at /task, that is, what the evidence is about. Another task, phase or engine asks for new
-    evidence, the same ones do not. `args`: the engine's verb and its arguments. `mounts` and `volumes` come
-    beside the task's.
+    `layer` is the phase that the evidence is of. `task`: the files at /task, that is, what it is about. Another
+    task or engine asks for new evidence, and so does the rise to the next phase; else it is not looked for again.
+    `args`: the engine's verb and its arguments. `mounts` and `volumes` come beside the task's.
     """
 
     settings: Settings
     name: str
+    layer: Phase
     task: Mapping[str, str]
     args: Sequence[str]
     resources: Mapping[str, Any]
@@ -48,7 +50,8 @@ class EvidenceRun:
         self, prefix: str, parent: pulumi.Resource, after: Sequence[pulumi.Resource], hook: str = "report-job"
     ) -> k8s.batch.v1.Job:
         """Register the task and the Job, which waits for `after`. A failure is told by the error hook `hook`."""
-        asked = json.dumps([self.settings.phase.value, self.settings.engine_image, dict(self.task)], sort_keys=True)
+        rise = min(self.settings.phase, self.layer + 1)
+        asked = json.dumps([int(rise), self.settings.engine_image, dict(self.task)], sort_keys=True)
         name = f"{self.name}-{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
         config = k8s.core.v1.ConfigMap(
             f"{prefix}-evidence-task",
@@ -100,12 +103,13 @@ class EvidenceRun:
         }
 
 
-def status_evidence(settings: Settings, name: str, secrets: Sequence[str]) -> EvidenceRun:
+def status_evidence(settings: Settings, name: str, layer: Phase, secrets: Sequence[str]) -> EvidenceRun:
     """A run that waits until the engine's fresh status covers these secrets of the catalogue; `name` is its verb."""
     text = "\n".join(sorted(secrets))
     return EvidenceRun(
         settings,
         name,
+        layer,
         task={"secrets": text},
         args=[
             name,

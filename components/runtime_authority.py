@@ -144,5 +144,5 @@ class RuntimeAuthority(pulumi.ComponentResource):
         """Waits in the cluster for the engine's fresh evidence; says what is missing when it does not come."""
         names = [secret.name for secret in self._args.intent.catalogue.of_class(SecretClass.BOOTSTRAP)]
         binding = status_reader(self._name, self, HANDOVER_EVIDENCE, HANDOVER_STATUS)
-        run = status_evidence(self._args.settings, HANDOVER_EVIDENCE, names)
+        run = status_evidence(self._args.settings, HANDOVER_EVIDENCE, Phase.RUNTIME_AUTHORITY, names)
         return run.start(self._name, self, [self.configuration, binding], "report-handover-job")

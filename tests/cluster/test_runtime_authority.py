@@ -14,6 +14,7 @@ from components.names import ENGINE_NAMESPACE
 from components.vault_names import VAULT_NAMESPACE, reader_role
 from engine.policies import AUTHORITY_MOUNT
 from engine.shares import SealedShares, SharesError, open_shares
+from tests.cluster.test_handover import reconcile
 from tests.recorded_stack import RecordedStack, until
 from tests.vault_way import broken_glass, served_certificate, vault_way
 
@@ -154,13 +155,20 @@ def test_sealed_by_hand_it_is_unsealed_without_anyone(runtime: RecordedStack, tm
 
 
 def test_vault_does_not_need_the_bootstrap_secrets(runtime: RecordedStack) -> None:
-    """All of them are deleted and Vault restarted; Flux makes them anew, and they are emptied again."""
+    """All of them are deleted and Vault restarted. When Flux comes round it makes them anew, and they are emptied."""
     places = list(runtime.wanted_values())
     for namespace, name in places:
         runtime.objects.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
     gone = ready_pods(runtime)
     runtime.objects.request("DELETE", f"{PODS}/vault-0")
     back_in_service(runtime, "all bootstrap Secrets and its pod were deleted", gone)
+    reconcile(runtime, "made anew")
+
+    def emptied(place: tuple[str, str]) -> bool:
+        found = runtime.objects.secret(*place)
+        return found is not None and not found.get("data")
+
+    until(lambda: all(emptied(place) for place in places), "each is there again, and empty", 90)
 
 
 def test_a_restarted_kubelet_and_api_server_change_nothing(runtime: RecordedStack) -> None:

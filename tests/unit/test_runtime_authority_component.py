@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pulumi
@@ -12,6 +13,7 @@ from authority.catalogue import Catalogue
 from authority.encoding import decode_claim
 from authority.phases import Phase
 from authority.problems import InvalidInputError
+from components.evidence_run import status_evidence
 from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.vault_configuration import reader_paths, reader_policy
 from components.vault_settings import VaultSettings
@@ -186,3 +188,25 @@ def test_two_bootstrap_secrets_on_one_path_are_refused_before_any_resource(fleet
     args = RuntimeAuthorityArgs(settings(fleet), doubled, VaultSettings(local_port=20001))
     with pytest.raises(InvalidInputError, match=f"is also the path of {first.name}"):
         args.check()
+
+
+def test_a_phase_that_rises_asks_for_fresh_evidence_of_the_layer_below(fleet: Fleet) -> None:
+    def job(phase: Phase, layer: Phase, image: str = "engine:1") -> str:
+        recorder = Recorder()
+        pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False)
+        pulumi.runtime.settings.SETTINGS.callbacks = Callbacks()  # type: ignore[attr-defined]
+        chosen = replace(settings(fleet, phase=phase), engine_image=image)
+
+        @pulumi.runtime.test
+        def run() -> pulumi.Output[Any]:
+            parent = pulumi.ComponentResource("test:layer:Layer", "layer")
+            return status_evidence(chosen, "evidence", layer, ["orders-db"]).start("layer", parent, []).id
+
+        run()
+        return str(recorder.kind("Job")["layer-evidence"]["metadata"]["name"])
+
+    for layer in (Phase.BOOTSTRAP, Phase.RUNTIME_AUTHORITY):
+        above = Phase(layer + 1)
+        assert job(layer, layer) == job(layer, layer) != job(above, layer)
+        assert job(above, layer) != job(above, layer, "engine:2")
+    assert job(Phase.RUNTIME_AUTHORITY, Phase.BOOTSTRAP) == job(Phase.CONSUMPTION, Phase.BOOTSTRAP), "two below"
