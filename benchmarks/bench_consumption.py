@@ -31,8 +31,8 @@ from components.consumption_engine import _consumer_rules, _engine_pod, _own_rul
 from components.eso_controller import _pod, controller_rules
 from components.vault_names import READER_ACCOUNT
 from engine.vault import Vault
-from tests.recorded_stack import RecordedStack
-from tests.vault_way import broken_glass
+from tests.support.recorded_stack import RecordedStack
+from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError
 
 SPACE = "bench"

@@ -30,7 +30,7 @@ from engine.handover_run import Handover
 from engine.kubernetes_api import Api, collection, named
 from engine.policies import ENGINE
 from engine.vault import Vault
-from tests.vault_way import TunnelledVault, broken_glass
+from tests.support.vault_way import TunnelledVault, broken_glass
 
 NAMESPACE = "bench-handover"
 READER = "pusher"

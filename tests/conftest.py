@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster_objects import Key
-from tests.recorded_stack import DESTROY, RecordedStack
+from tests.support.cluster_objects import Key
+from tests.support.recorded_stack import DESTROY, RecordedStack
 
 # Another name lets two sessions run beside each other.
 NODE = os.environ.get("TEST_NODE", "test")

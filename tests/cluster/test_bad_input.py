@@ -17,8 +17,8 @@ import yaml
 
 from custody.age import Identity, seal, write_identity
 from repository.sops import sops_program
-from tests.cluster_objects import difference
-from tests.recorded_stack import RecordedStack
+from tests.support.cluster_objects import difference
+from tests.support.recorded_stack import RecordedStack
 
 pytestmark = pytest.mark.cluster
 

@@ -14,7 +14,7 @@ import pytest
 
 from components.bootstrap import EVIDENCE, KUSTOMIZATION
 from components.names import CLASS_LABEL, ENGINE_NAMESPACE, FLUX_NAMESPACE
-from tests.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack, until
 from toolchain.node.api import ApiError
 
 pytestmark = pytest.mark.cluster

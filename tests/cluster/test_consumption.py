@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from authority.digest import keyed_digest
-from tests.recorded_stack import UP, RecordedStack, Run, until
-from tests.vault_way import broken_glass
+from tests.support.recorded_stack import UP, RecordedStack, Run, until
+from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError
 from toolchain.stack import CHECKOUT
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cluster_objects import Key
-from tests.recorded_stack import DESTROY, RecordedStack, until
+from tests.support.cluster_objects import Key
+from tests.support.recorded_stack import DESTROY, RecordedStack, until
 
 pytestmark = pytest.mark.cluster
 

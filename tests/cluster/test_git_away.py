@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.names import FLUX_NAMESPACE
-from tests.cluster_objects import difference
-from tests.recorded_stack import RecordedStack, until
+from tests.support.cluster_objects import difference
+from tests.support.recorded_stack import RecordedStack, until
 
 pytestmark = pytest.mark.cluster
 SOURCE_PATH = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"

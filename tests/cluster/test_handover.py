@@ -18,9 +18,9 @@ from authority.audit import Event, match_vault_log
 from authority.handover import Notice
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from repository.sops import sops_program
-from tests.leak_places import volume_folders
-from tests.recorded_stack import CHECKOUT, RecordedStack, until
-from tests.vault_way import broken_glass
+from tests.support.leak_places import volume_folders
+from tests.support.recorded_stack import CHECKOUT, RecordedStack, until
+from tests.support.vault_way import broken_glass
 
 pytestmark = [
     pytest.mark.cluster,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
-from tests.cluster_objects import difference
-from tests.recorded_stack import DESTROY, UP, RecordedStack, until
+from tests.support.cluster_objects import difference
+from tests.support.recorded_stack import DESTROY, UP, RecordedStack, until
 
 pytestmark = pytest.mark.cluster
 

@@ -9,7 +9,7 @@ import pytest
 
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from components.vault_names import CLUSTER_PORT, INTERNAL_SERVICE, PORT, VAULT_NAMESPACE
-from tests.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack, until
 
 pytestmark = pytest.mark.cluster
 

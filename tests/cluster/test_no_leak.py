@@ -29,13 +29,13 @@ import pytest
 from components.settings import HOME
 from components.vault_names import VAULT_NAMESPACE
 from components.vault_session import TOKEN_FILE
-from tests import leak_values
-from tests.canary import Canaries, Hit
-from tests.leak_places import Texts, files, places, volume_folders, watched
-from tests.leak_plants import TOKEN_MARK, Plant
-from tests.recorded_stack import CHECKOUT, UP, RecordedStack, until
-from tests.vault_tokens import TokenSearch, works
-from tests.vault_way import broken_glass, vault_way
+from tests.support import leak_values
+from tests.support.canary import Canaries, Hit
+from tests.support.leak_places import Texts, files, places, volume_folders, watched
+from tests.support.leak_plants import TOKEN_MARK, Plant
+from tests.support.recorded_stack import CHECKOUT, UP, RecordedStack, until
+from tests.support.vault_tokens import TokenSearch, works
+from tests.support.vault_way import broken_glass, vault_way
 
 pytestmark = [
     pytest.mark.cluster,

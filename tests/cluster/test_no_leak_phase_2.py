@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
-from tests.canary import Canaries, Hit
-from tests.leak_places import places, watched
-from tests.leak_plants import Plant
-from tests.recorded_stack import UP, RecordedStack
+from tests.support.canary import Canaries, Hit
+from tests.support.leak_places import places, watched
+from tests.support.leak_plants import Plant
+from tests.support.recorded_stack import UP, RecordedStack
 
 pytestmark = pytest.mark.cluster
 

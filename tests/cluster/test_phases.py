@@ -10,8 +10,8 @@ import pytest
 from authority.phases import Phase
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
 from custody.age import Identity, write_identity
-from tests.cluster_objects import Key, difference
-from tests.recorded_stack import DESTROY, RecordedStack
+from tests.support.cluster_objects import Key, difference
+from tests.support.recorded_stack import DESTROY, RecordedStack
 
 pytestmark = pytest.mark.cluster
 

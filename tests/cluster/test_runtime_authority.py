@@ -15,8 +15,8 @@ from components.vault_names import VAULT_NAMESPACE, reader_role
 from engine.policies import AUTHORITY_MOUNT
 from engine.shares import SealedShares, SharesError, open_shares
 from tests.cluster.test_handover import reconcile
-from tests.recorded_stack import RecordedStack, until
-from tests.vault_way import broken_glass, served_certificate, vault_way
+from tests.support.recorded_stack import RecordedStack, until
+from tests.support.vault_way import broken_glass, served_certificate, vault_way
 
 pytestmark = [
     pytest.mark.cluster,

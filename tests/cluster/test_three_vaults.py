@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.test_runtime_authority import PODS, back_in_service, in_service, phase_of, ready_pods
-from tests.recorded_stack import RecordedStack, until
-from tests.vault_way import broken_glass
+from tests.support.recorded_stack import RecordedStack, until
+from tests.support.vault_way import broken_glass
 
 pytestmark = [
     pytest.mark.cluster,

@@ -18,9 +18,9 @@ import pytest
 from authority.catalogue import SecretClass
 from components.vault_names import VAULT_NAMESPACE
 from repository.intent import Layout, read_intent
-from tests.cluster_objects import Key
-from tests.recorded_stack import DESTROY, UP, RecordedStack, Run, until
-from tests.vault_way import broken_glass
+from tests.support.cluster_objects import Key
+from tests.support.recorded_stack import DESTROY, UP, RecordedStack, Run, until
+from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError
 from toolchain.stack import CHECKOUT
 

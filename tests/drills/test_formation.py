@@ -16,8 +16,8 @@ from components.names import ENGINE_NAMESPACE
 from components.vault_names import VAULT_NAMESPACE
 from engine.seal_store import INITIALISATION, SHARES
 from tests.cluster.test_runtime_authority import conditions, ready_pods
-from tests.recorded_stack import RecordedStack, until
-from tests.vault_way import broken_glass
+from tests.support.recorded_stack import RecordedStack, until
+from tests.support.vault_way import broken_glass
 
 pytestmark = [
     pytest.mark.drill,

@@ -20,9 +20,9 @@ from authority.audit import match_vault_log
 from authority.handover import Blocked, Notice, Reason
 from authority.phases import Authority
 from engine.kubernetes_api import named
-from tests.handover_site import WAYS, Site, Watcher, end_of, site
-from tests.recorded_stack import RecordedStack
-from tests.vault_process import vault_program, wait_for
+from tests.support.handover_site import WAYS, Site, Watcher, end_of, site
+from tests.support.recorded_stack import RecordedStack
+from tests.support.vault_process import vault_program, wait_for
 
 pytestmark = [
     pytest.mark.drill,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.recorded_stack import RecordedStack
+from tests.support.recorded_stack import RecordedStack
 
 pytestmark = pytest.mark.drill
 

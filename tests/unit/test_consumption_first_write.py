@@ -16,7 +16,7 @@ from components.vault_configuration import reader_policy
 from engine.config_values import keep_config
 from engine.first_write import FirstWrites, Run, State
 from engine.vault import Vault, VaultRefusedError
-from tests.vault_process import servers, vault_program, wait_for
+from tests.support.vault_process import servers, vault_program, wait_for
 
 pytestmark = [
     pytest.mark.engine,

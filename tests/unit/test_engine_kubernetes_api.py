@@ -28,7 +28,7 @@ from engine.bootstrap_evidence import NotYetError
 from engine.bootstrap_evidence_verb import KubernetesView
 from engine.certificates import Pair, issue, new_authority
 from engine.kubernetes_api import Api, ApiRefusedError, collection, named
-from tests.vault_process import free_ports
+from tests.support.vault_process import free_ports
 
 VALUE = "a-value-that-nobody-may-see"
 SECRET = named("secrets", "ns", "one")

@@ -16,7 +16,7 @@ from engine.first_configuration import FirstConfiguration, Identities, configure
 from engine.initialise import Seal, SealProblem, SealSettings, SealState, Stage
 from engine.shares import SealedShares, SharesError, open_shares, seal_shares
 from engine.vault import Vault, VaultRefusedError
-from tests.vault_process import Server, servers, vault_program, wait_for
+from tests.support.vault_process import Server, servers, vault_program, wait_for
 
 pytestmark = [
     pytest.mark.engine,

@@ -31,7 +31,7 @@ from authority.handover import (
 )
 from authority.phases import Authority
 from authority.transfer import LostRace, Unavailable, hand_over
-from tests.authority_seen import authority_seen
+from tests.support.authority_seen import authority_seen
 
 KEY = b"k" * 32
 PLAN = Plan("orders-db", handover_id("dev", "orders-db", "platform-data/orders/api"))

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from tests.vault_tokens import TokenSearch, tokens
+from tests.support.vault_tokens import TokenSearch, tokens
 
 TOKEN = "hvs.CAESIJ3bY0-x_Zq41mT8vWkP6sLr"
 

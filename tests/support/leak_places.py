@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tests.recorded_stack import RecordedStack
+from tests.support.recorded_stack import RecordedStack
 from toolchain.node import cgroups, layout, sandbox
 
 Texts = Iterable[tuple[str, bytes]]

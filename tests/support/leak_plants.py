@@ -7,7 +7,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from tests.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack, until
 
 # Made like a token of Vault, and none: so begins every planted one, and no other by chance.
 TOKEN_MARK = "hvs.planted"

@@ -35,12 +35,12 @@ from engine.handover_world import ClusterWorld, Run, digest_key, plan_for, read_
 from engine.kubernetes_api import Api, collection, named
 from engine.policies import ENGINE
 from engine.vault import Vault, VaultRefusedError
-from tests.authority_seen import authority_seen
-from tests.vault_process import Server, servers, wait_for
+from tests.support.authority_seen import authority_seen
+from tests.support.vault_process import Server, servers, wait_for
 
 CLUSTER = "drill"
 _PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload(["tests.handover_site"])
+_PROCESSES.set_forkserver_preload(["tests.support.handover_site"])
 WAYS = ("kill", "seal", "cut vault", "cut api")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from engine.certificates import issue, new_authority
 from engine.vault import Vault
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
 
 

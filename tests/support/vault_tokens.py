@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 from engine.vault import Vault, VaultRefusedError
-from tests.canary import inner_base64
-from tests.leak_places import Texts
+from tests.support.canary import inner_base64
+from tests.support.leak_places import Texts
 
 # Service tokens, root tokens among them (Vault 1.10 and later). Vault's own have 24 characters or more behind the dot.
 _BEGIN = b"hvs."

@@ -15,7 +15,7 @@ from engine.policies import DIGEST_KEY_PATH
 from engine.shares import SealedShares, open_shares
 from engine.vault import Vault
 from repository.intent import Layout, read_intent
-from tests.recorded_stack import RecordedStack
+from tests.support.recorded_stack import RecordedStack
 
 # Secrets with private keys that the engine makes, as (namespace, name).
 _OWN_KEYS = ((ENGINE_NAMESPACE, "vault-ca"), (VAULT_NAMESPACE, TLS_SECRET))

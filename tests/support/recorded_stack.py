@@ -22,7 +22,7 @@ from custody.age import Identity, open_sealed, read_identity
 from engine.bootstrap_evidence import encrypted_files, secret_values
 from repository.sops import decrypt
 from repository.trust import read_trust
-from tests.cluster_objects import ClusterObjects, Key
+from tests.support.cluster_objects import ClusterObjects, Key
 from toolchain.stack import CHECKOUT, LocalStack
 
 UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
