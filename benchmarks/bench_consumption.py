@@ -27,8 +27,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.consumption_engine import _consumer_rules, _engine_pod, _own_rules
-from components.eso_controller import _pod, controller_rules
+from components.consumption_engine import consumer_rules, consumption_program, own_rules
+from components.eso_controller import controller_pod, controller_rules
 from components.vault_names import READER_ACCOUNT
 from engine.vault import Vault
 from tests.support.recorded_stack import RecordedStack
@@ -85,13 +85,13 @@ class Bench:
         controller = f"external-secrets-{SPACE}"
         self.make("/api/v1/namespaces/external-secrets/serviceaccounts", {"metadata": {"name": controller}})
         self.grant(SPACE, controller, "external-secrets", controller_rules(self.names))
-        self.deploy("external-secrets", controller, _pod(controller, SPACE))
+        self.deploy("external-secrets", controller, controller_pod(controller, SPACE))
         shop = self.objects.get("/apis/external-secrets.io/v1/namespaces/shop/secretstores/platform-config") or {}
         spec = shop["spec"]
         spec["provider"]["vault"]["auth"]["kubernetes"]["role"] = f"consumer-{SPACE}"
         body = {"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "bench"}}
         self.make(f"{ESO}/secretstores", {**body, "spec": spec})
-        self.grant(SPACE, LOOK, "secret-authority", _consumer_rules())
+        self.grant(SPACE, LOOK, "secret-authority", consumer_rules())
         self.make_task()
         self.image = image
 
@@ -141,11 +141,11 @@ class Bench:
 
     def start_engine(self) -> None:
         """Layer 5's engine over the benchmark's secrets, with a lease and a status of its own namespace."""
-        self.grant(SPACE, f"{LOOK}-own", "secret-authority", _own_rules())
+        self.grant(SPACE, f"{LOOK}-own", "secret-authority", own_rules())
         binding = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{SPACE}/rolebindings/{LOOK}-own"
         subjects = [{"kind": "ServiceAccount", "name": LOOK, "namespace": "secret-authority"}]
         self.objects.request("PATCH", binding, {"subjects": subjects})
-        pod = _engine_pod(self.image, LOOK)
+        pod = consumption_program(self.image, "").pod(LOOK)
         pod["serviceAccountName"] = LOOK
         arguments = pod["containers"][0]["args"]
         pod["containers"][0]["args"] = [

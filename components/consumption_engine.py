@@ -53,13 +53,14 @@ class ConsumptionEngine(pulumi.ComponentResource):
         super().__init__("secret-authority:consumption:Engine", name, {}, opts)
         account = engine_account(f"{name}-account", self, CONSUMPTION_ACCOUNT)
         engine_account(f"{name}-entry", self, ENTRY_ACCOUNT)
-        rules = {**{namespace: _consumer_rules() for namespace in args.namespaces}, ENGINE_NAMESPACE: _own_rules()}
+        rules = {**{namespace: consumer_rules() for namespace in args.namespaces}, ENGINE_NAMESPACE: own_rules()}
         rights = [
             right
             for namespace, granted in rules.items()
             for right in grant(f"{name}-{namespace}", self, CONSUMPTION_ACCOUNT, namespace, granted)
         ]
-        self.deployment = _program(args).deploy(name, self, [account, *rights])
+        program = consumption_program(args.settings.engine_image, _task(args))
+        self.deployment = program.deploy(name, self, [account, *rights])
         self.job = self._evidence_job(name, args)
         self.register_outputs({"namespaces": args.namespaces})
 
@@ -74,7 +75,7 @@ class ConsumptionEngine(pulumi.ComponentResource):
         return run.start(name, self, [self.deployment, binding], "report-consumption-job")
 
 
-def _consumer_rules() -> list[dict[str, Any]]:
+def consumer_rules() -> list[dict[str, Any]]:
     """In a consumer namespace: look at and annotate ExternalSecrets and stores, restart workloads. No Secret."""
     verbs = ["get", "list", "patch"]
     return [
@@ -83,7 +84,7 @@ def _consumer_rules() -> list[dict[str, Any]]:
     ]
 
 
-def _own_rules() -> list[dict[str, Any]]:
+def own_rules() -> list[dict[str, Any]]:
     """In the engine's namespace: its status and its lease."""
     leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
     configs = {"apiGroups": [""], "resources": ["configmaps"]}
@@ -95,18 +96,23 @@ def _own_rules() -> list[dict[str, Any]]:
     ]
 
 
-def _program(args: ConsumptionEngineArgs) -> EngineProgram:
+def _task(args: ConsumptionEngineArgs) -> str:
     task = {
         "cluster": args.cluster,
         "catalogue": args.catalogue.model_dump(mode="json", by_alias=True, exclude_none=True),
         "config": {name: dict(values) for name, values in args.config.items()},
     }
+    return json.dumps(task, sort_keys=True)
+
+
+def consumption_program(image: str, task: str) -> EngineProgram:
+    """Layer 5's engine with its `task` as JSON."""
     return EngineProgram(
         CONSUMPTION_ACCOUNT,
         "consumption",
-        args.settings.engine_image,
+        image,
         file="task",
-        text=json.dumps(task, sort_keys=True),
+        text=task,
         verb="consumption",
         args=[
             f"--namespace={ENGINE_NAMESPACE}",

@@ -76,13 +76,14 @@ class EngineProgram:
                 "template": {
                     # Another file, another pod: the program reads it once.
                     "metadata": {"labels": labels, "annotations": {f"{DOMAIN}/{self.file}": digest}},
-                    "spec": self._pod(config.metadata.name),
+                    "spec": self.pod(config.metadata.name),
                 },
             },
             opts=pulumi.ResourceOptions(parent=parent, depends_on=list(after)),
         )
 
-    def _pod(self, config: pulumi.Input[str]) -> dict[str, Any]:
+    def pod(self, config: pulumi.Input[str]) -> dict[str, Any]:
+        """The pod's specification, with the file from the ConfigMap `config`."""
         grace = {} if self.grace_seconds is None else {"terminationGracePeriodSeconds": self.grace_seconds}
         return {
             "serviceAccountName": self.account,

@@ -106,7 +106,7 @@ class EsoControllers(pulumi.ComponentResource):
                 "selector": {"matchLabels": selector},
                 "template": {
                     "metadata": {"labels": {**MANAGED_BY, **selector}},
-                    "spec": _pod(controller, namespace),
+                    "spec": controller_pod(controller, namespace),
                 },
             },
             opts=self._opts(*self.definitions, *rights, network),
@@ -159,7 +159,8 @@ def controller_rules(secrets: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _pod(controller: str, namespace: str) -> dict[str, Any]:
+def controller_pod(controller: str, namespace: str) -> dict[str, Any]:
+    """The pod of External Secrets for one namespace, as the account `controller`."""
     return {
         "serviceAccountName": controller,
         "automountServiceAccountToken": True,
