@@ -34,6 +34,8 @@ _KINDS = frozenset(
 )
 
 
+# Kinds that are deleted in the foreground and have at most Secrets hanging on them: gone in a moment.
+_BRIEF = frozenset(f"kubernetes:external-secrets.io/v1:{kind}" for kind in ("ExternalSecret", "SecretStore"))
 # Enough for garbage collection and finalizers on a busy machine.
 _AT_ONCE, _WITH_DEPENDENTS = "45s", "120s"
 
@@ -42,7 +44,7 @@ def quick(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformat
     """A stack transformation: deletion in the background where it is safe, and short time-outs of deletion."""
     if not args.type_.startswith("kubernetes:") or args.type_ == "kubernetes:core/v1:Namespace":
         return None
-    alone = args.type_ in _KINDS or args.type_.endswith(":CustomResourceDefinition")
+    alone = args.type_ in _KINDS | _BRIEF or args.type_.endswith(":CustomResourceDefinition")
     opts = args.opts
     if opts.custom_timeouts is None:
         timeouts = pulumi.CustomTimeouts(delete=_AT_ONCE if alone else _WITH_DEPENDENTS)

@@ -36,6 +36,7 @@ def test_a_kind_that_nothing_hangs_on_is_deleted_in_the_background() -> None:
         ("batch/v1:Job", "120s"),
         ("apps/v1:StatefulSet", "120s"),
         ("kustomize.toolkit.fluxcd.io/v1:Kustomization", "120s"),
+        ("external-secrets.io/v1:ExternalSecret", "45s"),
         ("apiextensions.k8s.io/v1:CustomResourceDefinition", "45s"),
     ],
 )
