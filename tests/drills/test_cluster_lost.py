@@ -18,7 +18,6 @@ import pytest
 from authority.catalogue import SecretClass
 from components.vault_names import VAULT_NAMESPACE
 from repository.intent import Layout, read_intent
-from tests.support.cluster_objects import Key
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack, Run, until
 from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError
@@ -66,6 +65,8 @@ def before(stack: RecordedStack) -> Secrets:
     stack.lose_cluster()
     stack.cluster()
     assert stack.reached() is None
+    # Another node, with pods of other names.
+    stack.bare_names = stack.objects.names()
     return held
 
 
@@ -152,12 +153,12 @@ def test_a_lower_phase_is_refused(stack: RecordedStack, before: Secrets) -> None
     assert stack.reached() == 4
 
 
-def test_destroy_leaves_nothing(stack: RecordedStack, before: Secrets, bare_names: set[Key]) -> None:
+def test_destroy_leaves_nothing(stack: RecordedStack, before: Secrets) -> None:
     stack.record("destroy from phase 4", stack.run(*DESTROY, phase=4, vault=PRODUCTION, timeout=600).passed())
 
     def left() -> list[str]:
         try:
-            return sorted(str(key) for key in stack.objects.names() ^ bare_names)
+            return sorted(str(key) for key in stack.objects.names() ^ stack.bare_names)
         except ApiError:
             return ["the API server is busy"]
 
