@@ -14,12 +14,17 @@ from tests.support.cluster_objects import difference
 from tests.support.recorded_stack import RecordedStack, until
 
 pytestmark = pytest.mark.cluster
+WAIT_SECONDS = 15
 SOURCE_PATH = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
 
 
 @pytest.fixture(scope="module")
 def alone(built: RecordedStack) -> Iterator[RecordedStack]:
-    """The stack at phase 2 without its Git server, and Flux has found that out."""
+    """The stack at phase 2 without its Git server, and Flux has found that out.
+
+    The short time-out is set before: it stands in Flux's objects, whose change would wait for Git.
+    """
+    built.reach(2, readyTimeoutSeconds=WAIT_SECONDS).passed()
     built.git_server("stop")
     fetch_now(built)
     until(lambda: source_condition(built) == ("False", "GitOperationFailed"), "a fetch of Flux has failed", 120)
@@ -56,7 +61,7 @@ def test_nothing_that_runs_notices(alone: RecordedStack) -> None:
 
 def test_up_without_a_change_needs_no_git_server(alone: RecordedStack) -> None:
     before = alone.objects.snapshot()
-    alone.reach(2, "--expect-no-changes").passed()
+    alone.reach(2, "--expect-no-changes", readyTimeoutSeconds=WAIT_SECONDS).passed()
     assert difference(before, alone.objects.snapshot()) == []
 
 
@@ -66,7 +71,7 @@ def test_up_with_a_change_says_that_the_cluster_is_behind(alone: RecordedStack, 
     shutil.copytree(alone.fleet, folder)
     catalogue = folder / alone.home / "catalogue.yaml"
     catalogue.write_text(f"{catalogue.read_text()}# reviewed\n")
-    run = alone.reach(2, repositoryPath=folder, readyTimeoutSeconds=5)
+    run = alone.reach(2, repositoryPath=folder, readyTimeoutSeconds=WAIT_SECONDS)
     run.refused(
         "the cluster's Git is at main@sha1:",
         "whose secrets differ from the checkout that `pulumi up` read; push or pull, then run again",
