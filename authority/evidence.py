@@ -58,6 +58,11 @@ class Evidence:
     def failed(self) -> tuple[Finding, ...]:
         return tuple(finding for finding in self.findings if finding.outcome not in _GOOD)
 
+    def lacking(self, secrets: Iterable[str]) -> list[str]:
+        """What failed, and which of these names were not looked at, one line each; empty when all is well."""
+        missing = sorted(set(secrets) - {finding.secret for finding in self.findings})
+        return [*map(str, self.failed), *(f"{name}: not looked at" for name in missing)]
+
     @property
     def holds(self) -> bool:
         return not self.failed
@@ -100,8 +105,6 @@ def require(evidence: Evidence | None, phase: Phase, secrets: Iterable[str], now
         raise EvidenceMissingError(
             f"the evidence of phase {phase.value} ({phase.title}) is of {evidence.at.isoformat()}, older than {max_age}"
         )
-    missing = sorted(set(secrets) - {finding.secret for finding in evidence.findings})
-    lines = [str(finding) for finding in evidence.failed]
-    lines += [f"{name}: not looked at" for name in missing]
+    lines = evidence.lacking(secrets)
     if lines:
         raise EvidenceMissingError(f"phase {phase.value} ({phase.title}) does not hold:\n" + "\n".join(lines))

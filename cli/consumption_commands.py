@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import os
-import socket
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -18,10 +16,10 @@ import yaml
 
 from authority.catalogue import CatalogueSecret, SecretClass
 from authority.problems import InvalidInputError, Problem, raise_if_any
-from cli.trust_commands import add_layout, layout
+from cli.trust_commands import add_kubeconfig, add_layout, layout
 from components.consumption_vault import ENTRY_ACCOUNT, ENTRY_ROLE
 from components.vault_session import Session, reading
-from components.vault_tunnel import VaultSessionError
+from components.vault_tunnel import VaultSessionError, free_port
 from repository.config_values import read_config_values
 from repository.intent import Intent, read_intent
 
@@ -32,8 +30,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.add_argument("name", help="name of the secret in the catalogue (class external or config)")
     verb.add_argument("--file", type=Path, help="read the value from a file (default: ask, or read standard input)")
     verb.add_argument("--replace", action="store_true", help="write a new version of a value that is there already")
-    verb.add_argument("--kubeconfig", type=Path, default=Path(os.environ.get("KUBECONFIG", "~/.kube/config")))
-    verb.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+    add_kubeconfig(verb)
     verb.set_defaults(run=_enter)
 
 
@@ -124,7 +121,7 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, values: Mapping
             kubeconfig=str(options.kubeconfig.expanduser()),
             context=options.context,
             folder=folder,
-            port=_free_port(),
+            port=free_port(),
             role=ENTRY_ROLE,
             account=ENTRY_ACCOUNT,
         )
@@ -157,10 +154,3 @@ def _ask(
         raise VaultSessionError(f"it answered {answer.status}: {said}")
     found: dict[str, Any] = content["data"]
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cli.pulumi_switches import is_on, variable_is_on
 from components.settings import HOME
 from components.vault_session import OPEN_VARIABLE, Session, configurator, held_session
 from components.vault_tunnel import VaultSessionError
@@ -21,7 +22,6 @@ from components.vault_tunnel import VaultSessionError
 _REFRESH = "refresh"
 _MAY_REFRESH = frozenset({"up", "update", "preview", "pre", "destroy", "down", "dn"})
 _VARIABLE = "PULUMI_OPTION_REFRESH"
-_OFF = ("false", "0")
 # How long Vault may take to answer, in seconds: nobody has just started it.
 _PATIENCE = 15.0
 VAULT_RESOURCES = "**vault:**"
@@ -39,9 +39,9 @@ def reads_first(arguments: Sequence[str], environment: Mapping[str, str]) -> boo
         return False
     for argument in arguments:
         name, _, value = argument.partition("=")
-        if name in ("--refresh", "-r") and value.lower() not in _OFF:
+        if name in ("--refresh", "-r") and is_on(value):
             return True
-    return environment.get(_VARIABLE, "").lower() not in ("", *_OFF)
+    return variable_is_on(environment, _VARIABLE)
 
 
 def wanted_session(program: str, arguments: Sequence[str]) -> Session | None:

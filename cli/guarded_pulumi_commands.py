@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cli.early_session import NoVaultError, around, reads_first, wanted_session
+from cli.pulumi_switches import is_on, variable_is_on
 
 PACK = Path(__file__).resolve().parent.parent / "policy"
 # Commands that plan or change resources of the stack, and take --policy-pack.
@@ -60,12 +61,12 @@ def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> str | No
     for argument in arguments:
         name, _, value = argument.partition("=")
         bundled = argument.startswith("-") and not argument.startswith("--") and "f" in name[1:]
-        if (name == "--skip-preview" or bundled) and value.lower() not in ("false", "0"):
+        if (name == "--skip-preview" or bundled) and is_on(value):
             return (
                 f"{argument} is refused: without its preview an update has made everything before the rules over the "
                 "whole stack are asked. Leave it out"
             )
-    if environment.get(_VARIABLE, "").lower() not in ("", "false", "0"):
+    if variable_is_on(environment, _VARIABLE):
         return f"{_VARIABLE} is set, which skips the preview that the policy pack blocks in. Unset it"
     return None
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -15,13 +13,14 @@ import urllib3
 
 from authority.audit import Event, table
 from authority.catalogue import SecretClass
+from authority.ledger import Facts, vault_records
 from authority.phases import Phase
 from authority.problems import InvalidInputError, Problem, raise_if_any
-from cli.trust_commands import add_layout, layout
+from cli.trust_commands import add_kubeconfig, add_layout, layout
 from components.cluster_state import look_at_cluster
 from components.vault_names import AUDITOR_ACCOUNT
 from components.vault_session import Session, reading
-from components.vault_tunnel import VaultSessionError
+from components.vault_tunnel import VaultSessionError, free_port
 from engine.policies import AUDITOR, AUTHORITY_MOUNT, EVENTS
 from repository.intent import read_intent
 from repository.tombstones import Tombstone, ciphertext_digest, read_tombstones, write_tombstones
@@ -29,20 +28,15 @@ from repository.tombstones import Tombstone, ciphertext_digest, read_tombstones,
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     audit = verbs.add_parser("audit", help="every change of authority, from Vault itself")
-    _add_cluster(audit)
+    add_kubeconfig(audit)
     audit.add_argument("--format", choices=["table", "json"], default="table")
     audit.add_argument("--secret", help="only this secret")
     audit.set_defaults(run=_audit)
     tombstone = verbs.add_parser("tombstone", help="say in Git which secrets Vault has taken over; for review")
     add_layout(tombstone)
-    _add_cluster(tombstone)
+    add_kubeconfig(tombstone)
     tombstone.add_argument("names", nargs="*", help="names of secrets (default: all that are handed over)")
     tombstone.set_defaults(run=_tombstone)
-
-
-def _add_cluster(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--kubeconfig", type=Path, default=Path(os.environ.get("KUBECONFIG", "~/.kube/config")))
-    verb.add_argument("--context", help="context of the kubeconfig (default: the current one)")
 
 
 def _audit(options: argparse.Namespace) -> int:
@@ -59,11 +53,8 @@ def _audit(options: argparse.Namespace) -> int:
 
 def read_trail(kubeconfig: Path, context: str | None) -> list[Event]:
     """The audit trail, in order of time, as the auditor identity. Raises `VaultSessionError`."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        session = Session(str(kubeconfig), context, folder, port, AUDITOR, AUDITOR_ACCOUNT)
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(str(kubeconfig), context, folder, free_port(), AUDITOR, AUDITOR_ACCOUNT)
         with reading(session) as (vault, token):
             base = f"{session.address}/v1/{AUTHORITY_MOUNT}"
             events: list[Event] = []
@@ -95,7 +86,8 @@ def _tombstone(options: argparse.Namespace) -> int:
     if not cluster.reachable:
         print(f"the cluster of {options.kubeconfig} does not answer; what it took over is not known", file=sys.stderr)
         return 1
-    if cluster.events is None and (cluster.reached or Phase.ROOT_OF_TRUST) >= Phase.RUNTIME_AUTHORITY:
+    reached = cluster.reached or Phase.ROOT_OF_TRUST
+    if Facts(reached, cluster.since, vault=vault_records(cluster.events)).trail_missing:
         print(
             "the published audit trail is not there or not whole; what Vault took over is not known. The engine "
             "publishes it within a minute while Vault is in service",

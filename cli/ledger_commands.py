@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from pathlib import Path
 
 from authority.audit import Event
 from authority.audit import table as table_of_events
 from authority.history import history
 from authority.ledger import Facts, ledger, table, vault_records
 from authority.phases import Phase
-from cli.trust_commands import add_layout, layout
+from cli.trust_commands import add_kubeconfig, add_layout, layout
 from components.cluster_state import look_at_cluster
 from components.names import AUDIT_TRAIL, ENGINE_NAMESPACE
 from repository.intent import read_intent
@@ -22,8 +20,7 @@ from repository.intent import read_intent
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("ledger", help="every secret, its one authority, since when and why")
     add_layout(verb)
-    verb.add_argument("--kubeconfig", type=Path, default=Path(os.environ.get("KUBECONFIG", "~/.kube/config")))
-    verb.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+    add_kubeconfig(verb)
     verb.add_argument("--offline", action="store_true", help="do not ask the cluster: the ledger of phase 0")
     verb.add_argument("--format", choices=["table", "json"], default="table")
     verb.add_argument("--history", action="store_true", help="every change of authority instead, oldest first")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from authority.catalogue import SecretClass
@@ -46,6 +47,12 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cluster", required=True)
     parser.add_argument("--catalogue", help="default: clusters/CLUSTER/catalogue.yaml")
     parser.add_argument("--bootstrap", action="append", default=[], help="default: clusters/CLUSTER/bootstrap")
+
+
+def add_kubeconfig(parser: argparse.ArgumentParser) -> None:
+    """The options that say how a cluster is reached."""
+    parser.add_argument("--kubeconfig", type=Path, default=Path(os.environ.get("KUBECONFIG", "~/.kube/config")))
+    parser.add_argument("--context", help="context of the kubeconfig (default: the current one)")
 
 
 def layout(options: argparse.Namespace) -> Layout:

@@ -7,9 +7,9 @@ a value was normalised on the way ("1000m" is stored as "1"). These objects are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pulumi
+
+from components.annotations import annotated
 
 ANNOTATION = "pulumi.com/patchForce"
 # Kinds with quantities in their spec.
@@ -25,11 +25,5 @@ _KINDS = frozenset(
 
 def take_over(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
     """A stack transformation that adds the annotation to workloads."""
-    metadata = args.props.get("metadata")
-    if args.type_ not in _KINDS or not isinstance(metadata, Mapping):
-        return None
-    annotations = metadata.get("annotations") or {}
-    if not isinstance(annotations, Mapping):
-        return None
-    changed = {**metadata, "annotations": {**annotations, ANNOTATION: "true"}}
-    return pulumi.ResourceTransformationResult({**args.props, "metadata": changed}, args.opts)
+    changed = annotated(args.props, ANNOTATION, "true") if args.type_ in _KINDS else None
+    return None if changed is None else pulumi.ResourceTransformationResult(changed, args.opts)

@@ -25,7 +25,9 @@ from components.names import (
     STATUS_SELECTOR,
 )
 
-_TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
+TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
+# What says that there is no cluster to ask: no kubeconfig, or nobody answers.
+NO_CLUSTER = (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException)
 
 
 @dataclass(frozen=True)
@@ -64,27 +66,27 @@ def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
     try:
         api = core_api(kubeconfig, context)
         records = api.list_namespaced_config_map(
-            ENGINE_NAMESPACE, label_selector=PHASE_LABEL, _request_timeout=_TIMEOUT
+            ENGINE_NAMESPACE, label_selector=PHASE_LABEL, _request_timeout=TIMEOUT
         ).items
         since = {
             Phase(int(record.metadata.labels[PHASE_LABEL])): record.metadata.creation_timestamp for record in records
         }
         built, planted = bool(since) or _has_namespace(api), planted_recipient(api, FLUX_NAMESPACE)
         return ClusterState(True, built, since, planted, _events(api))
-    except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
+    except NO_CLUSTER:
         return UNREACHABLE
 
 
 def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...] | None:
     maps = api.list_namespaced_config_map(
-        ENGINE_NAMESPACE, label_selector=STATUS_SELECTOR, _request_timeout=_TIMEOUT
+        ENGINE_NAMESPACE, label_selector=STATUS_SELECTOR, _request_timeout=TIMEOUT
     ).items
     return read_pieces({found.metadata.name: found.data or {} for found in maps})
 
 
 def _has_namespace(api: kubernetes.client.CoreV1Api) -> bool:
     try:
-        api.read_namespace(ENGINE_NAMESPACE, _request_timeout=_TIMEOUT)
+        api.read_namespace(ENGINE_NAMESPACE, _request_timeout=TIMEOUT)
     except kubernetes.client.ApiException as error:
         if error.status == 404:
             return False
@@ -95,7 +97,7 @@ def _has_namespace(api: kubernetes.client.CoreV1Api) -> bool:
 def planted_recipient(api: kubernetes.client.CoreV1Api, namespace: str) -> str | None:
     """The recipient of the identity that is planted in a namespace, by its annotation. None for none."""
     try:
-        secret = api.read_namespaced_secret(IDENTITY_SECRET, namespace, _request_timeout=_TIMEOUT)
+        secret = api.read_namespaced_secret(IDENTITY_SECRET, namespace, _request_timeout=TIMEOUT)
     except kubernetes.client.ApiException as error:
         if error.status == 404:
             return None

@@ -8,14 +8,12 @@ from typing import Any
 
 import kubernetes
 import pulumi
-import urllib3
 
 from authority.evidence import Evidence, Outcome
-from components.cluster_state import core_api
+from components.cluster_state import NO_CLUSTER, TIMEOUT, core_api
 from components.names import ENGINE_NAMESPACE
 from components.settings import Settings
 
-_TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
 UNKNOWN = "not known: the cluster does not answer"
 
 
@@ -31,8 +29,8 @@ def published_evidence(
     def read(_: object) -> str:
         try:
             api = core_api(settings.kubeconfig, settings.context)
-            found = api.read_namespaced_config_map(config, ENGINE_NAMESPACE, _request_timeout=_TIMEOUT)
-        except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
+            found = api.read_namespaced_config_map(config, ENGINE_NAMESPACE, _request_timeout=TIMEOUT)
+        except NO_CLUSTER:
             return UNKNOWN
         except kubernetes.client.ApiException as error:
             return f"not known: the API server answered {error.status} for ConfigMap {ENGINE_NAMESPACE}/{config}"

@@ -10,9 +10,9 @@ and fails only when the object is really still there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pulumi
+
+from components.annotations import annotated
 
 ANNOTATION = "pulumi.com/deletionPropagationPolicy"
 # Kinds without dependents and without finalizers of their own.
@@ -49,12 +49,5 @@ def quick(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformat
     if opts.custom_timeouts is None:
         timeouts = pulumi.CustomTimeouts(delete=_AT_ONCE if alone else _WITH_DEPENDENTS)
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(custom_timeouts=timeouts))
-    return pulumi.ResourceTransformationResult(_in_background(args), opts)
-
-
-def _in_background(args: pulumi.ResourceTransformationArgs) -> pulumi.Inputs:
-    metadata = args.props.get("metadata")
-    annotations = metadata.get("annotations") or {} if isinstance(metadata, Mapping) else None
-    if args.type_ not in _KINDS or not isinstance(metadata, Mapping) or not isinstance(annotations, Mapping):
-        return args.props
-    return {**args.props, "metadata": {**metadata, "annotations": {**annotations, ANNOTATION: "background"}}}
+    changed = annotated(args.props, ANNOTATION, "background") if args.type_ in _KINDS else None
+    return pulumi.ResourceTransformationResult(args.props if changed is None else changed, opts)

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes
-import urllib3
 
 from authority.catalogue import Catalogue
 from authority.problems import Problem, raise_if_any
-from components.cluster_state import core_api
+from components.cluster_state import NO_CLUSTER, core_api
 
 _TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -67,7 +66,7 @@ def refuse_foreign_secrets(kubeconfig: Path, context: str | None, catalogue: Cat
             for namespace in sorted({namespace for namespace, _ in wanted})
             for item in _secrets_of(api, namespace)
         }
-    except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
+    except NO_CLUSTER:
         return
     raise_if_any(
         Problem(

@@ -5,21 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import kubernetes
-import urllib3
 
 from authority.problems import InvalidInputError, Problem
-from components.cluster_state import core_api
+from components.cluster_state import NO_CLUSTER, TIMEOUT, core_api
 from components.vault_names import VAULT, VAULT_NAMESPACE
-
-_TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
 
 
 def refuse_fewer_replicas(kubeconfig: Path, context: str | None, wanted: int) -> None:
     """Raise `InvalidInputError` when the cluster runs more Vault pods than `wanted`. No cluster is no error."""
     try:
         apps = kubernetes.client.AppsV1Api(core_api(kubeconfig, context).api_client)
-        found = apps.read_namespaced_stateful_set(VAULT, VAULT_NAMESPACE, _request_timeout=_TIMEOUT)
-    except (urllib3.exceptions.HTTPError, kubernetes.config.ConfigException):
+        found = apps.read_namespaced_stateful_set(VAULT, VAULT_NAMESPACE, _request_timeout=TIMEOUT)
+    except NO_CLUSTER:
         return
     except kubernetes.client.ApiException as error:
         if error.status == 404:

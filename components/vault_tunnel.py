@@ -16,7 +16,7 @@ import kubernetes
 import urllib3
 from kubernetes.stream import portforward
 
-from components.cluster_state import core_api
+from components.cluster_state import NO_CLUSTER, core_api
 from components.vault_names import PORT, VAULT_NAMESPACE
 
 _BUFFER = 65536
@@ -29,6 +29,14 @@ class VaultSessionError(Exception):
 
 
 ERRORS = (OSError, urllib3.exceptions.HTTPError, kubernetes.client.ApiException, VaultSessionError)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def open_tunnel(kubeconfig: Path, context: str | None, port: int) -> None:
@@ -92,7 +100,7 @@ def vault_is_ready(kubeconfig: Path, context: str | None) -> bool:
     """Whether a Vault pod is ready. A cluster that does not answer has none."""
     try:
         return bool(_ready_pod(core_api(kubeconfig, context)))
-    except (*ERRORS, kubernetes.config.ConfigException):
+    except (*ERRORS, *NO_CLUSTER):
         return False
 
 

@@ -75,6 +75,4 @@ def missing(status: dict[str, str], wanted: Set[str], not_before: datetime) -> s
     evidence = Evidence.from_json(status["evidence"])
     if evidence.at < not_before:
         return "\n".join(failed) or f"the evidence is of {evidence.at.isoformat()}, before this look began"
-    lines = [str(finding) for finding in evidence.failed]
-    lines += [f"{name}: not looked at" for name in sorted(wanted - {finding.secret for finding in evidence.findings})]
-    return "\n".join(lines) or None
+    return "\n".join(evidence.lacking(wanted)) or None

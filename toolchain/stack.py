@@ -23,13 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components.names import ENGINE_NAMESPACE, PHASE_LABEL
 from toolchain.node import api, layout
 from toolchain.node.errors import NodeError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON = CHECKOUT / ".venv/bin/python"
 TEMPLATE = CHECKOUT / "Pulumi.dev.yaml"
-PHASE_LABEL = "secret-authority.dev/phase"
 # Commands of pulumi that run or read the program's configuration.
 _RUNS = frozenset({"up", "update", "preview", "refresh", "destroy", "watch", "import"})
 
@@ -163,7 +163,7 @@ class LocalStack:
 
     def _records(self) -> dict[int, datetime]:
         """When the cluster has recorded each phase; empty when it does not answer."""
-        path = f"/api/v1/namespaces/secret-authority/configmaps?labelSelector={PHASE_LABEL}"
+        path = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps?labelSelector={PHASE_LABEL}"
         try:
             items = (api.Client(layout.require(self.name)).get(path) or {}).get("items", [])
         except (NodeError, api.ApiError, OSError):

@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from components.cluster_state import core_api
 from components.names import ENGINE_NAMESPACE
 from components.vault_names import CA_CONFIG, CA_KEY, SERVER_NAME, VAULT_NAMESPACE
-from components.vault_tunnel import open_tunnel
+from components.vault_tunnel import free_port, open_tunnel
 from engine.first_configuration import generate_root, revoke_every_root
 from engine.kubernetes_api import Api, named
 from engine.shares import SealedShares, open_shares
@@ -49,9 +49,7 @@ class TunnelledVault(Vault):
 @contextlib.contextmanager
 def vault_way(kubeconfig: Path, folder: Path) -> Iterator[TunnelledVault]:
     """Vault without a token."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     open_tunnel(kubeconfig, None, port)
     ca = folder / "ca.crt"
     ca.write_text(core_api(kubeconfig, None).read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE).data[CA_KEY])
