@@ -94,7 +94,8 @@ def _descendants(pid: int) -> set[int]:
 
 
 def pod_logs(stack: RecordedStack) -> Iterator[tuple[str, bytes]]:
-    """The log of each container of each pod, of the one before it too."""
+    """The log of each container of each pod, of the one before it too, and what the kubelet has turned over of it."""
+    kept = layout.require(stack.name).var / "log/pods"
     for key, item in stack.objects.everything():
         if key.kind != "Pod":
             continue
@@ -103,6 +104,10 @@ def pod_logs(stack: RecordedStack) -> Iterator[tuple[str, bytes]]:
             path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log?container={container['name']}"
             yield f"{key} {container['name']}", stack.objects.text(path)
             yield f"{key} {container['name']} before", stack.objects.text(f"{path}&previous=true")
+            # The API shows the newest file only, and Vault fills one in a few minutes.
+            folder = kept / f"{key.namespace}_{key.name}_{item['metadata']['uid']}" / container["name"]
+            for file in sorted(folder.glob("*.log.*")):
+                yield from ((f"{key} {container['name']} turned over", piece) for piece in _pieces(file))
 
 
 def pod_volumes(stack: RecordedStack) -> Iterator[tuple[str, bytes]]:
