@@ -70,22 +70,14 @@ class Scan:
 @pytest.fixture(scope="module")
 def consuming(stack: RecordedStack) -> RecordedStack:
     """The stack at phase 4."""
-    stack.git_server("start")
-    stack.publish()
-    if stack.reached() != 4:
-        begun = time.monotonic()
-        stack.finish(stack.start(*UP, phase=4, root=True), begun, timeout=900).passed()
+    stack.at_least(4, timeout=900)
     return stack
 
 
 @pytest.fixture(scope="module")
 def plant(consuming: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    made = Plant()
-    made.in_cluster(consuming)
-    made.in_git(consuming, tmp_path_factory.mktemp("git"))
-    made.in_state(consuming)
-    yield made
-    made.take_away(consuming)
+    with Plant.everywhere(consuming, tmp_path_factory.mktemp("git")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,8 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture(scope="module")
 def plant(built: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    made = Plant()
-    made.in_cluster(built)
-    made.in_git(built, tmp_path_factory.mktemp("git"))
-    made.in_state(built)
-    yield made
-    made.take_away(built)
+    with Plant.everywhere(built, tmp_path_factory.mktemp("git")) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

@@ -36,10 +36,8 @@ def phase_of(stack: RecordedStack) -> int:
 @pytest.fixture(scope="module")
 def runtime(stack: RecordedStack) -> Iterator[RecordedStack]:
     """The stack at phase 3 or above."""
-    stack.git_server("start")
-    stack.publish()
-    if (stack.reached() or 0) < 3:
-        stack.record("up to phase 3", stack.reach(3, root=True).passed())
+    if run := stack.at_least(3):
+        stack.record("up to phase 3", run)
     until(lambda: in_service(stack), "Vault in service", 120)
     yield stack
 

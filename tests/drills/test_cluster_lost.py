@@ -56,10 +56,7 @@ def guarded(stack: RecordedStack, *arguments: str) -> Run:
 @pytest.fixture(scope="module")
 def before(stack: RecordedStack) -> Secrets:
     """What came from Git and stood in consumer Secrets before the cluster was lost."""
-    if (stack.reached() or 0) < 4:
-        stack.git_server("start")
-        stack.publish()
-        stack.reach(4, root=True).passed()
+    stack.at_least(4)
     held = consumer_secrets(stack, SecretClass.BOOTSTRAP)
     assert len(held) >= 10
     stack.lose_cluster()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.recorded_stack import RecordedStack, until
@@ -20,6 +22,17 @@ class Plant:
         self.name = f"planted-{secrets.token_hex(16)}"
         self.token = TOKEN_MARK + secrets.token_hex(16)
         self.text = f"{self.name} {self.token}"
+
+    @classmethod
+    @contextlib.contextmanager
+    def everywhere(cls, stack: RecordedStack, folder: Path) -> Iterator[Plant]:
+        """A text of its own in every place that each phase has; `folder` is for Git. What can go goes afterwards."""
+        made = cls()
+        made.in_cluster(stack)
+        made.in_git(stack, folder)
+        made.in_state(stack)
+        yield made
+        made.take_away(stack)
 
     def in_cluster(self, stack: RecordedStack) -> None:
         """A ConfigMap (also in etcd), requests (audit log), and a pod that has the text and says it.

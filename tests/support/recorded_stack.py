@@ -176,6 +176,15 @@ class RecordedStack(LocalStack):
         begun = time.monotonic()
         return self.finish(self.start(*UP, *more, phase=phase, root=root, **settings), begun)
 
+    def at_least(self, phase: int, timeout: float = 300) -> Run | None:
+        """The stack at this phase or above, with Git as the example fleet says. The run, when one was needed."""
+        self.git_server("start")
+        self.publish()
+        if (self.reached() or 0) >= phase:
+            return None
+        self.release_dead_lock()
+        return self.run(*UP, phase=phase, root=True, timeout=timeout).passed()
+
     def record(self, what: str, run: Run) -> Run:
         """Keep a duration for the report at the end of the session."""
         self.measured.append((what, run.seconds))
