@@ -193,14 +193,30 @@ USES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def unrestricted(built: RecordedStack) -> Iterator[None]:
-    """A namespace that takes every kind of volume, so that the guard and not another rule answers."""
+    """A namespace that takes every kind of volume, so that the guard and not another rule answers.
+
+    The API server's check of pods sees a changed label a moment after the change is stored.
+    """
     level = "pod-security.kubernetes.io/enforce"
     path = f"/api/v1/namespaces/{NAMESPACE}"
     found = built.objects.get(path)
     assert found is not None
+    before = found["metadata"]["labels"].get(level)
     built.objects.request("PATCH", path, {"metadata": {"labels": {level: "privileged"}}})
+    until(lambda: takes_host_volumes(built), f"{NAMESPACE} takes every kind of volume")
     yield
-    built.objects.request("PATCH", path, {"metadata": {"labels": {level: found["metadata"]["labels"].get(level)}}})
+    built.objects.request("PATCH", path, {"metadata": {"labels": {level: before}}})
+    until(lambda: not takes_host_volumes(built), f"{NAMESPACE} is restricted again")
+
+
+def takes_host_volumes(stack: RecordedStack) -> bool:
+    """Whether a pod with a volume of the host, and without any Secret, would pass."""
+    try:
+        create(stack, pod("host", volumes=[{"name": "v", "hostPath": {"path": "/srv"}}]))
+    except ApiError as error:
+        assert "violates PodSecurity" in str(error)
+        return False
+    return True
 
 
 def pod(name: str, **spec: Any) -> dict[str, Any]:
