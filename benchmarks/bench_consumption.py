@@ -63,7 +63,7 @@ class Bench:
                 LOOK,
                 "secret-authority",
                 LOOK,
-                [f"platform-config/metadata/{SPACE}/*", "platform-authority/data/digest-key"],
+                [f"platform-config/metadata/{SPACE}/*", "platform-authority/data/digest-key", "sys/metrics"],
             ),
         ):
             rules = [f'path "{path}" {{ capabilities = ["read"] }}' for path in paths]

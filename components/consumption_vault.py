@@ -46,7 +46,9 @@ def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -
                 rules += [_rule(data, "create", "read", "update"), _rule(metadata, "read")]
             case _ if secret.consumers:
                 rules.append(_rule(metadata, "read"))
-    return "".join([*rules, _rule(f"{AUTHORITY_MOUNT}/data/digest-key", "read")])
+    # Counters of requests by mount, so that versions are read only when something was written.
+    rules += [_rule(f"{AUTHORITY_MOUNT}/data/digest-key", "read"), _rule("sys/metrics", "read")]
+    return "".join(rules)
 
 
 def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:

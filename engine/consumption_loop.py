@@ -19,7 +19,7 @@ from authority.evidence import Evidence, Finding, Outcome
 from authority.phases import Phase
 from authority.transfer import LostRace, Unavailable
 from engine.config_values import keep_config
-from engine.distribution import Consumer, Delivery, Distribution, newest_version
+from engine.distribution import Consumer, Delivery, Distribution
 from engine.first_write import FirstWrites, Run, State
 from engine.handover_world import digest_key
 from engine.kubernetes_api import Api, ApiRefusedError
@@ -28,6 +28,7 @@ from engine.leased_loop import LeasedLoop
 from engine.status import Status
 from engine.trust_store import put
 from engine.vault import Vault, VaultRefusedError
+from engine.versions import newest_version
 
 log = logging.getLogger(__name__)
 

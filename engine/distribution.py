@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from authority.handover import BASE64_KEYS
 from authority.transfer import Unavailable
 from engine.kubernetes_api import Api, Object
 from engine.vault import Vault
+from engine.versions import Version, Versions, api_time
 
 MANAGER = "secret-authority-consumption"
 VERSION = "secret-authority.dev/vault-version"
@@ -34,8 +32,6 @@ WORKLOADS = ("deployments", "statefulsets", "daemonsets")
 # After a failure External Secrets waits up to seven minutes; it is asked again sooner, ever more rarely.
 NUDGE_SECONDS = 5.0
 NUDGE_SECONDS_MOST = 60.0
-# Looks at version numbers at once: each waits mostly for the network.
-WORKERS = 8
 
 
 @dataclass(frozen=True)
@@ -58,37 +54,12 @@ class Consumer:
 
 
 @dataclass(frozen=True)
-class Version:
-    """The newest version at a Vault path; `number` 0 means that nothing was written yet."""
-
-    number: int
-    written: datetime | None = None
-    deleted: bool = False
-    # The keys that Vault holds in base64, as whoever wrote them has noted.
-    base64: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
 class Delivery:
     """How a consumer stands. `problem` is empty when its Secret has the newest version."""
 
     consumer: Consumer
     version: Version
     problem: str = ""
-
-
-def newest_version(vault: Vault, mount: str, path: str) -> Version:
-    """The newest version of a KV v2 path, from its metadata."""
-    data = (vault.read(f"{mount}/metadata/{path}") or {}).get("data") or {}
-    number = int(data.get("current_version") or 0)
-    if not number:
-        return Version(0)
-    details = (data.get("versions") or {}).get(str(number)) or {}
-    # With delete_version_after a living version has a time of deletion as well, in the future.
-    deletion = _time(details.get("deletion_time"))
-    gone = bool(details.get("destroyed")) or (deletion is not None and deletion <= datetime.now(UTC))
-    encoded = frozenset(((data.get("custom_metadata") or {}).get(BASE64_KEYS) or "").split())
-    return Version(number, _time(details.get("created_time")), gone, encoded)
 
 
 def ask_for(api: Api, found: Object, version: int) -> None:
@@ -114,23 +85,20 @@ def has(found: Object, version: int) -> str:
 
 
 class Distribution:
-    """Looks at every consumer and does what is missing. Keeps nothing but the times of its nudges."""
+    """Looks at every consumer and does what is missing. Keeps times of nudges and what it last read of Vault."""
 
     def __init__(self, api: Api, vault: Vault) -> None:
-        self._api, self._vault = api, vault
+        self._api, self._versions = api, Versions(vault)
         # When an object may be nudged next, and how long it then waits.
         self._nudged: dict[str, tuple[float, float]] = {}
         self._vault_away = False
-        # Its threads stay, and with them their connections to Vault.
-        self._pool = ThreadPoolExecutor(max_workers=WORKERS)
 
     def deliver(self, consumers: Iterable[Consumer]) -> list[Delivery]:
         """Ask for the newest version wherever it is not asked for; says how each consumer stands."""
         wanted = list(consumers)
         places = list(dict.fromkeys((consumer.mount, consumer.path) for consumer in wanted))
         try:
-            found_versions = self._pool.map(lambda place: newest_version(self._vault, *place), places)
-            versions = dict(zip(places, found_versions, strict=True))
+            versions = self._versions.of(places)
         except Unavailable:
             self._vault_away = True
             raise
@@ -222,7 +190,7 @@ class Distribution:
         before = annotations.get(SECRET_VERSIONS)
         if before == now:
             return False
-        made = _time(metadata["creationTimestamp"])
+        made = api_time(metadata["creationTimestamp"])
         changed = before is not None or any(d.version.written and made and d.version.written > made for d in used)
         patch: dict[str, Any] = {
             "metadata": {"annotations": {SECRET_VERSIONS: now}, "resourceVersion": metadata["resourceVersion"]}
@@ -262,11 +230,3 @@ def _condition(status: Mapping[str, Any]) -> Mapping[str, str]:
             found: Mapping[str, str] = condition
             return found
     return {}
-
-
-def _time(text: str | None) -> datetime | None:
-    """A time of the Kubernetes or the Vault API; Vault writes up to nine digits of a second, Python reads six."""
-    if not text:
-        return None
-    head, _, rest = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{head}.{(rest + '000000')[:6]}+00:00")

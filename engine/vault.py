@@ -74,17 +74,30 @@ class Vault:
         """DELETE. Of KV v2 a `data/` path ends the newest version, a `metadata/` path everything."""
         self._call("DELETE", path, None)
 
+    def text(self, path: str) -> str:
+        """GET of what is no JSON when it succeeds, such as metrics in Prometheus' format."""
+        answer = self._answer("GET", path, None)
+        if answer.status_code == 400:
+            # That it has no metrics in this format, Vault says in plain text.
+            raise VaultRefusedError("GET", path, 400, [answer.text])
+        if not answer.ok:
+            self._read("GET", path, answer)
+        return answer.text
+
     def health(self) -> int:
         """The status of sys/health: 200 active, 429 standby, 501 not initialised, 503 sealed."""
         return self._send("GET", "sys/health", None, None).status_code
 
     def _call(self, method: str, path: str, data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        return self._read(method, path, self._answer(method, path, data))
+
+    def _answer(self, method: str, path: str, data: Mapping[str, Any] | None) -> requests.Response:
         token = self._current_token()
         answer = self._send(method, path, data, token)
         if answer.status_code == 403 and self._login is not None:
             # The token may have ended. A second refusal is a real one.
             answer = self._send(method, path, data, self._renew(token))
-        return self._read(method, path, answer)
+        return answer
 
     def _current_token(self) -> str | None:
         if self._token is None and self._login is not None:

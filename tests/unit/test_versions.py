@@ -1,0 +1,180 @@
+"""Versions are read when Vault has counted a change, and only then. Over a real Vault."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from authority.transfer import Unavailable
+from components.vault_workload import vault_config
+from engine import versions
+from engine.vault import Vault, VaultRefusedError
+from engine.versions import Version, Versions, changes
+from tests.support.vault_process import Server, servers, vault_program, wait_for
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(vault_program() is None, reason="no vault program: run `make tools`"),
+]
+ORDERS, BROKER = ("platform-data", "postgres/orders"), ("platform-config", "broker/orders")
+LOOKS = 'path "+/metadata/*" { capabilities = ["read"] }\n'
+COUNTERS = 'path "sys/metrics" { capabilities = ["read"] }\n'
+
+
+class Site:
+    """A Vault with its root, and an engine's token that may look."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        wait_for(lambda: answers(server.api, 501), "Vault answers")
+        made = server.api.write("sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        self.key = made["keys"][0]
+        self.root = server.api.with_token(made["root_token"])
+        self.unseal()
+        self.root.write("sys/audit/file", {"type": "file", "options": {"file_path": str(server.audit_file)}})
+        for mount in ("platform-data", "platform-config", "elsewhere"):
+            self.root.write(f"sys/mounts/{mount}", {"type": "kv", "options": {"version": "2"}})
+        wait_for(lambda: self.write(*ORDERS) is not None, "the mounts are upgraded to version 2")
+
+    def unseal(self) -> None:
+        self.server.api.write("sys/unseal", {"key": self.key})
+        wait_for(lambda: answers(self.server.api, 200), "Vault is active")
+
+    def write(self, mount: str, path: str) -> int | None:
+        try:
+            return int(self.root.write(f"{mount}/data/{path}", {"data": {"a": "b"}})["data"]["version"])
+        except (VaultRefusedError, Unavailable):
+            return None  # a mount that is new is not ready for a moment
+
+    def looker(self, policy: str = LOOKS + COUNTERS) -> Vault:
+        self.root.write("sys/policies/acl/looker", {"policy": policy})
+        made = self.root.write("auth/token/create", {"policies": ["looker"], "no_default_policy": True})
+        return self.server.api.with_token(made["auth"]["client_token"])
+
+    def looks(self) -> int:
+        """How many looks at a version Vault has on record."""
+        lines = [json.loads(line) for line in self.server.audit_file.read_text().splitlines()]
+        paths = [line["request"]["path"] for line in lines if line["type"] == "request"]
+        return sum("/metadata/" in path for path in paths)
+
+
+def answers(vault: Vault, status: int) -> bool:
+    try:
+        return vault.health() == status
+    except Unavailable:
+        return False
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """As the program configures it."""
+    with servers(tmp_path_factory.mktemp("vault"), start=False) as (server,):
+        file = server.folder / "config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **telemetry()}))
+        server.start()
+        yield Site(server)
+
+
+def telemetry() -> dict[str, object]:
+    return {"telemetry": json.loads(vault_config(1))["telemetry"]}
+
+
+def test_nothing_is_read_while_nothing_is_written(counting: Site) -> None:
+    found = Versions(counting.looker())
+    first = found.of([ORDERS, BROKER])
+    assert first[ORDERS].number >= 1 and first[BROKER] == Version(0)
+    before = counting.looks()
+    for _ in range(5):
+        assert found.of([ORDERS, BROKER]) == first
+        counting.write("elsewhere", "a")
+        counting.root.read("platform-data/data/postgres/orders")
+    assert counting.looks() == before
+
+
+def test_every_kind_of_change_is_seen_at_once(counting: Site) -> None:
+    found = Versions(counting.looker())
+    before = found.of([ORDERS, BROKER])
+    number = counting.write(*ORDERS)
+    assert found.of([ORDERS, BROKER])[ORDERS].number == number == before[ORDERS].number + 1
+    assert counting.write(*BROKER) == found.of([ORDERS, BROKER])[BROKER].number == 1
+    counting.root.patch("platform-data/metadata/postgres/orders", {"custom_metadata": {"base64_keys": "a"}})
+    assert found.of([ORDERS])[ORDERS].base64 == {"a"}
+    counting.root.delete("platform-data/data/postgres/orders")
+    assert found.of([ORDERS])[ORDERS].deleted
+    counting.root.write("platform-data/undelete/postgres/orders", {"versions": [number]})
+    assert not found.of([ORDERS])[ORDERS].deleted
+    counting.root.write("platform-data/destroy/postgres/orders", {"versions": [number]})
+    assert found.of([ORDERS])[ORDERS].deleted
+    counting.root.delete("platform-config/metadata/broker/orders")
+    assert found.of([BROKER])[BROKER] == Version(0)
+
+
+def test_a_place_that_is_new_is_read(counting: Site) -> None:
+    found = Versions(counting.looker())
+    found.of([ORDERS])
+    assert BROKER in found.of([ORDERS, BROKER])
+
+
+def test_a_restarted_vault_is_read_anew(counting: Site) -> None:
+    found = Versions(counting.looker())
+    first = found.of([ORDERS])
+    counting.server.kill()
+    with pytest.raises(Unavailable):
+        found.of([ORDERS])
+    counting.server.start()
+    wait_for(lambda: answers(counting.server.api, 503), "Vault answers")
+    with pytest.raises(Unavailable):
+        found.of([ORDERS])
+    counting.unseal()
+    before = counting.looks()
+    assert found.of([ORDERS]) == first
+    assert counting.looks() == before + 1
+
+
+def test_what_happens_without_a_request_is_found_by_the_full_look(
+    counting: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Versions(counting.looker())
+    found.of([ORDERS])
+    clock = found._looked_at + versions.FULL_LOOK_SECONDS
+    monkeypatch.setattr("engine.versions.time.monotonic", lambda: clock)
+    before = counting.looks()
+    found.of([ORDERS])
+    found.of([ORDERS])
+    assert counting.looks() == before + 1
+
+
+def test_without_a_right_to_the_counters_every_look_reads(counting: Site) -> None:
+    found = Versions(counting.looker(LOOKS))
+    found.of([ORDERS])
+    number = counting.write(*ORDERS)
+    assert found.of([ORDERS])[ORDERS].number == number
+
+
+def test_a_vault_that_was_started_without_counters_is_read_every_time(tmp_path: Path) -> None:
+    with servers(tmp_path) as (server,):
+        site = Site(server)
+        found = Versions(site.looker())
+        found.of([ORDERS])
+        number = site.write(*ORDERS)
+        assert found.of([ORDERS])[ORDERS].number == number
+
+
+def test_only_changes_to_the_mounts_in_question_count() -> None:
+    text = "\n".join(
+        [
+            "# TYPE vault_route_create_platform_data_ summary",
+            'vault_route_create_platform_data_{quantile="0.5"} 2.1',
+            "vault_route_create_platform_data__sum 31.5",
+            "vault_route_create_platform_data__count 3",
+            "vault_route_read_platform_data__count 9",
+            "vault_route_rollback_platform_data__count 9",
+            "vault_route_create_platform_data_more__count 9",
+        ]
+    )
+    wanted = {"vault_route_create_platform_data__sum 31.5", "vault_route_create_platform_data__count 3"}
+    assert changes(text, {"platform-data"}) == wanted
+    assert changes(text, {"platform-config"}) == frozenset()
