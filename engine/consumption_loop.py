@@ -92,6 +92,7 @@ class ConsumptionEngine:
         self._kept_at: float | None = None
         self._published: tuple[float, object] = (0.0, None)
         self._waiting: dict[str, str] = {}
+        self._unkept: dict[str, str] = {}
 
     def stop(self) -> None:
         self._loop.stop()
@@ -144,23 +145,33 @@ class ConsumptionEngine:
     def _keep_values(self) -> bool:
         """First values on record, configuration as Git says. Looked at now and then, and while one is missing."""
         due = self._kept_at is None or time.monotonic() - self._kept_at >= KEEP_SECONDS
-        if not due and not self._waiting:
+        if not due and not self._waiting and not self._unkept:
             return True
         writes = FirstWrites(self._vault, digest_key(self._vault), Run(self._task.cluster, self._run_name))
         waiting: dict[str, str] = {}
+        unkept: dict[str, str] = {}
         for secret in self._task.catalogue:
-            if secret.secret_class is SecretClass.CONFIG:
-                state = self._keep_configuration(secret)
-            elif secret.secret_class in (SecretClass.INTERNAL, SecretClass.EXTERNAL):
-                state = writes.keep(secret)
-            else:
-                continue  # a bootstrap secret: the handover is its first write
+            try:
+                state = self._keep_one(writes, secret)
+            except (LostRace, VaultRefusedError, LookupError, ValueError) as error:
+                # One secret in disorder holds up no other.
+                unkept[secret.name] = f"{secret.name}: {error}"
+                continue
             if state is not State.ON_RECORD:
                 waiting[secret.name] = _what_is_missing(secret, state, self._task.cluster)
-        self._waiting, self._kept_at = waiting, time.monotonic()
+        self._waiting, self._unkept, self._kept_at = waiting, unkept, time.monotonic()
         self._status.number("secrets_without_value", len(waiting))
-        self._status.set(VALUES, True, "; ".join(waiting.values()))
-        return True
+        self._status.set(VALUES, not unkept, "; ".join([*unkept.values(), *waiting.values()]))
+        return not unkept
+
+    def _keep_one(self, writes: FirstWrites, secret: CatalogueSecret) -> State:
+        match secret.secret_class:
+            case SecretClass.CONFIG:
+                return self._keep_configuration(secret)
+            case SecretClass.INTERNAL | SecretClass.EXTERNAL:
+                return writes.keep(secret)
+            case SecretClass.BOOTSTRAP:
+                return State.ON_RECORD  # the handover is its first write
 
     def _keep_configuration(self, secret: CatalogueSecret) -> State:
         values = self._task.config.get(secret.name)

@@ -1,6 +1,6 @@
 """Brings a new version in Vault to its consumers within seconds, and restarts the workloads that ask for it.
 
-Vault's version numbers are metadata; no value is read here, and no Secret. For each consumer the number is
+Vault's version numbers are metadata; no value is read here, and no Secret. For each consumer the version is
 written as an annotation on its ExternalSecret, which makes External Secrets read Vault at once. Whether it
 has done so is seen in the ExternalSecret's status. All of it is in the cluster's objects, so a restart of
 this program loses nothing.
@@ -62,25 +62,25 @@ class Delivery:
     problem: str = ""
 
 
-def ask_for(api: Api, found: Object, version: int) -> None:
+def ask_for(api: Api, found: Object, version: Version) -> None:
     """Make External Secrets read Vault now, for this version of the value."""
     metadata = found["metadata"]
     before = (found.get("status") or {}).get("syncedResourceVersion") or "never"
     path = f"{ESO}/namespaces/{metadata['namespace']}/externalsecrets/{metadata['name']}"
-    _annotate(api, path, {VERSION: str(version), SYNCED_BEFORE: before}, metadata["resourceVersion"])
+    _annotate(api, path, {VERSION: version.mark, SYNCED_BEFORE: before}, metadata["resourceVersion"])
 
 
-def has(found: Object, version: int) -> str:
+def has(found: Object, version: Version) -> str:
     """Empty when the ExternalSecret has brought this version to its Secret, else what is missing."""
     annotations = found["metadata"].get("annotations") or {}
     status = found.get("status") or {}
-    if annotations.get(VERSION) != str(version):
-        return f"version {version} is not asked for yet"
+    if annotations.get(VERSION) != version.mark:
+        return f"version {version.number} is not asked for yet"
     ready = _condition(status)
     if ready.get("status") != "True":
         return ready.get("message") or "External Secrets has not looked at it yet"
     if status.get("syncedResourceVersion", "") in ("", annotations.get(SYNCED_BEFORE)):
-        return f"version {version} is on its way"
+        return f"version {version.number} is on its way"
     return ""
 
 
@@ -132,12 +132,12 @@ class Distribution:
             listed = ", ".join(sorted(wrong))
             return Delivery(consumer, version, f"Vault and the field `binary` of the catalogue disagree over {listed}")
         annotations = found["metadata"].get("annotations") or {}
-        problem = has(found, version.number)
+        problem = has(found, version)
         path = f"{ESO}/namespaces/{consumer.namespace}/externalsecrets/{consumer.name}"
         if not problem:
             self._nudged.pop(path, None)
-        elif annotations.get(VERSION) != str(version.number):
-            ask_for(self._api, found, version.number)
+        elif annotations.get(VERSION) != version.mark:
+            ask_for(self._api, found, version)
         elif _condition(found.get("status") or {}).get("status") == "False":
             self._nudge(path)
         return Delivery(consumer, version, problem)
@@ -186,7 +186,7 @@ class Distribution:
         # All of its Secrets have arrived first, so that one restart serves all of them.
         if not used or any(delivery.problem for delivery in used):
             return False
-        now = ",".join(f"{delivery.consumer.name}={delivery.version.number}" for delivery in used)
+        now = ",".join(f"{delivery.consumer.name}={delivery.version.mark}" for delivery in used)
         before = annotations.get(SECRET_VERSIONS)
         if before == now:
             return False

@@ -39,6 +39,7 @@ class State(StrEnum):
     ON_RECORD = "on record"
     NOT_ENTERED = "not entered yet"
     GONE = "the newest version in Vault is deleted"
+    FOREIGN = "its path holds a value that is on record as another secret's; give the entry another path"
     NO_KEYS = "no consumer names a key of it, so nothing can be generated"
 
 
@@ -72,7 +73,8 @@ class FirstWrites:
     def keep(self, secret: CatalogueSecret) -> State:
         """Bring one secret of class internal or external as far as it goes. May be repeated, also at once.
 
-        Raises `Unavailable`, `LostRace` (look again) or `VaultRefusedError`.
+        Raises `Unavailable`, `LostRace` (look again), `VaultRefusedError`, or ValueError over what somebody has
+        written there.
         """
         place = secret.vault
         metadata_path = f"{place.mount}/metadata/{place.path}"
@@ -86,7 +88,10 @@ class FirstWrites:
             self._generate(secret, keys)
             found = (self._vault.read(metadata_path) or {}).get("data") or {}
         custom = found.get("custom_metadata") or {}
-        record = Record.from_metadata(custom)
+        try:
+            record = Record.from_metadata(custom)
+        except ValueError as error:
+            raise ValueError(f"its record in the metadata of {place} is not whole: {error}") from None
         if record is None:
             digest = self._digest(secret, custom)
             if digest is None:
@@ -99,6 +104,8 @@ class FirstWrites:
                 if name not in custom
             }
             self._vault.patch(metadata_path, {"custom_metadata": missing})
+        elif record.secret != secret.name:
+            return State.FOREIGN
         self._audit(secret, record)
         return State.ON_RECORD
 

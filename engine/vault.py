@@ -75,13 +75,22 @@ class Vault:
         self._call("DELETE", path, None)
 
     def text(self, path: str) -> str:
-        """GET of what is no JSON when it succeeds, such as metrics in Prometheus' format."""
+        """GET of what is no JSON when it succeeds, such as metrics in Prometheus' format.
+
+        A standby does not forward every path: it names the active server, whose certificate is of the same CA.
+        """
         answer = self._answer("GET", path, None)
+        if answer.status_code == 307:
+            active, found, _ = answer.headers.get("Location", "").partition(f"/v1/{path}")
+            if not found or not active.startswith("https://"):
+                raise Unavailable(f"Vault does not say which server is active to GET {path}")
+            answer = self._send("GET", path, None, self._token, active)
         if answer.status_code == 400:
             # That it has no metrics in this format, Vault says in plain text.
-            raise VaultRefusedError("GET", path, 400, [answer.text])
-        if not answer.ok:
+            raise VaultRefusedError("GET", path, 400, [])
+        if answer.status_code != 200:
             self._read("GET", path, answer)
+            raise Unavailable(f"Vault answered {answer.status_code} to GET {path}")
         return answer.text
 
     def health(self) -> int:
@@ -112,7 +121,12 @@ class Vault:
             return self._token
 
     def _send(
-        self, method: str, path: str, data: Mapping[str, Any] | None, token: str | None
+        self,
+        method: str,
+        path: str,
+        data: Mapping[str, Any] | None,
+        token: str | None,
+        address: str | None = None,
     ) -> requests.Response:
         session = getattr(self._local, "session", None)
         if session is None:
@@ -127,7 +141,7 @@ class Vault:
         try:
             return session.request(
                 method,
-                f"{self.address}/v1/{path}",
+                f"{address or self.address}/v1/{path}",
                 json=data,
                 headers=headers,
                 verify=self._ca_file,
@@ -135,7 +149,8 @@ class Vault:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise Unavailable(f"Vault at {self.address} cannot be reached: {type(error).__name__}") from None
+            where = address or self.address
+            raise Unavailable(f"Vault at {where} cannot be reached: {type(error).__name__}") from None
 
     @staticmethod
     def _read(method: str, path: str, answer: requests.Response) -> dict[str, Any] | None:

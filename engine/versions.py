@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from authority.handover import BASE64_KEYS
+from authority.transfer import Unavailable
 from engine.vault import Vault, VaultRefusedError
 
 # Looks at version numbers at once: each waits mostly for the network.
@@ -38,6 +39,11 @@ class Version:
     deleted: bool = False
     # The keys that Vault holds in base64, as whoever wrote them has noted.
     base64: frozenset[str] = frozenset()
+
+    @property
+    def mark(self) -> str:
+        """Tells it from every other version. Numbers begin again when a path was deleted with its metadata."""
+        return f"{self.number}@{int(self.written.timestamp() * 1000)}" if self.written else str(self.number)
 
 
 def newest_version(vault: Vault, mount: str, path: str) -> Version:
@@ -79,13 +85,13 @@ class Versions:
         return {place: self._known[place] for place in places}
 
     def _count(self, mounts: Collection[str]) -> frozenset[str] | None:
-        """The counters of changes to these mounts, None when Vault keeps none: it was not started with them.
+        """The counters of changes to these mounts, None when they cannot be had: Vault may keep none.
 
         Each is a count and the time spent, so that those of another active server are never the same.
         """
         try:
             text = self._vault.text(_COUNTERS)
-        except VaultRefusedError:
+        except (VaultRefusedError, Unavailable):
             return None
         return changes(text, mounts)
 

@@ -28,6 +28,8 @@ from engine.vault import Vault
 
 ORDERS = Consumer("orders-db", "shop", "orders-db", "platform-data", "postgres/orders")
 BROKER = Consumer("broker-orders", "shop", "broker", "platform-data", "broker/orders")
+# The time at which the Vault in memory writes, in milliseconds since 1970.
+WRITTEN = 1767225600123
 STORES = "apis/external-secrets.io/v1/namespaces/shop/secretstores"
 EXTERNAL_SECRETS = "apis/external-secrets.io/v1/namespaces/shop/externalsecrets"
 DEPLOYMENTS = "apis/apps/v1/namespaces/shop/deployments"
@@ -149,6 +151,16 @@ def test_a_new_version_is_asked_for_once_and_has_arrived_when_it_was_read(site: 
     assert site.deliver() == [""] and len(site.api.patches) == 2
 
 
+def test_a_path_that_began_again_is_delivered_although_its_number_is_the_same(site: Site) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.deliver()
+    site.arrive()
+    assert site.deliver() == [""]
+    del site.vault.paths["platform-data/postgres/orders"]
+    site.vault.write("platform-data/postgres/orders", "2026-03-01T00:00:00Z")
+    assert site.deliver() == ["version 1 is not asked for yet"]
+
+
 def test_nothing_is_remembered_so_a_new_engine_goes_on(site: Site) -> None:
     site.vault.write("platform-data/postgres/orders")
     site.deliver()
@@ -223,7 +235,8 @@ def test_when_vault_is_back_what_failed_is_asked_again_at_once(site: Site, monke
     site.deliver()
     site.external_secrets_reads(ready="False", message="Vault is sealed")
     site.deliver()
-    monkeypatch.setattr(site.vault, "text", lambda _: (_ for _ in ()).throw(Unavailable("sealed")))
+    for call in ("text", "read"):
+        monkeypatch.setattr(site.vault, call, lambda _: (_ for _ in ()).throw(Unavailable("sealed")))
     with pytest.raises(Unavailable):
         site.deliver()
     monkeypatch.undo()
@@ -260,7 +273,7 @@ def test_a_workload_is_restarted_when_a_secret_that_it_uses_has_a_new_value(site
     assert site.restart(ORDERS, BROKER) == [], "not before the Secret has it"
     site.arrive("orders-db")
     assert site.restart(ORDERS, BROKER) == ["deployments shop/web"]
-    assert site.template_annotations() == {SECRET_VERSIONS: "broker=1,orders-db=2"}
+    assert site.template_annotations() == {SECRET_VERSIONS: f"broker=1@{WRITTEN},orders-db=2@{WRITTEN}"}
     assert site.restart(ORDERS, BROKER) == [], "once"
 
 
@@ -310,4 +323,4 @@ def test_times_of_both_apis_can_be_compared(site: Site) -> None:
     (delivery,) = site.distribution.deliver([ORDERS])
     assert delivery.version.written == datetime(2026, 2, 1, 0, 0, 0, 123456, tzinfo=UTC)
     assert SYNCED_BEFORE in site.api.patches[0][1]["metadata"]["annotations"]
-    assert site.api.patches[0][1]["metadata"]["annotations"][VERSION] == "1"
+    assert site.api.patches[0][1]["metadata"]["annotations"][VERSION] == "1@1769904000123"

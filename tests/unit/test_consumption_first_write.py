@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -14,7 +16,10 @@ from authority.transfer import LostRace, Unavailable
 from components.consumption_vault import consumption_policy, entry_policy
 from components.vault_configuration import reader_policy
 from engine.config_values import keep_config
+from engine.consumption_loop import VALUES, ConsumptionEngine, Task
 from engine.first_write import FirstWrites, Run, State
+from engine.kubernetes_api import Api
+from engine.status import Status
 from engine.vault import Vault, VaultRefusedError
 from tests.support.vault_process import servers, vault_program, wait_for
 
@@ -220,6 +225,27 @@ def push_as_external_secrets_does(vault: Vault, values: dict[str, str]) -> None:
     """The two requests of external-secrets v0.20 (provider vault, PushSecret) for a path that it takes for absent."""
     vault.write(METADATA, {"custom_metadata": {"managed-by": "external-secrets"}})
     vault.write(DATA, {"options": {"cas": 0}, "data": values})
+
+
+def test_a_value_that_is_on_record_under_another_name_is_reported(site: Site) -> None:
+    site.writes().keep(site.secret("session-key"))
+    renamed = site.secret("session-key").model_copy(update={"name": "web-session"})
+    assert site.writes().keep(renamed) is State.FOREIGN
+    assert not site.root.list("platform-authority/metadata/events/web-session")
+
+
+def test_one_secret_in_disorder_holds_up_no_other(site: Site) -> None:
+    site.root.write("platform-authority/data/digest-key", {"data": {"key": base64.b64encode(bytes(32)).decode()}})
+    site.root.write(DATA, {"options": {"cas": 0}, "data": {"key": "a"}})
+    site.root.write(METADATA, {"custom_metadata": {"handover_id": "by hand"}})
+    status = Status()
+    task = Task("dev", site.catalogue, {"endpoint": {"url": "https://db"}})
+    engine = ConsumptionEngine(task, cast(Api, None), site.consumption, "secret-authority", "run-1", status)
+    assert not engine._keep_values()
+    said = status.as_dict()[VALUES]
+    assert not said["status"] and "session-key: its record in the metadata" in said["message"]
+    assert "payment-api is not entered yet" in said["message"], "it comes after the one in disorder"
+    assert site.value("platform-config/data/postgres/orders") == {"url": "https://db"}
 
 
 def test_why_external_secrets_own_push_is_not_used(site: Site) -> None:

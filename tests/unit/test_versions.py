@@ -49,10 +49,13 @@ class Site:
         except (VaultRefusedError, Unavailable):
             return None  # a mount that is new is not ready for a moment
 
-    def looker(self, policy: str = LOOKS + COUNTERS) -> Vault:
+    def looker_token(self, policy: str = LOOKS + COUNTERS) -> str:
         self.root.write("sys/policies/acl/looker", {"policy": policy})
         made = self.root.write("auth/token/create", {"policies": ["looker"], "no_default_policy": True})
-        return self.server.api.with_token(made["auth"]["client_token"])
+        return str(made["auth"]["client_token"])
+
+    def looker(self, policy: str = LOOKS + COUNTERS) -> Vault:
+        return self.server.api.with_token(self.looker_token(policy))
 
     def looks(self) -> int:
         """How many looks at a version Vault has on record."""
@@ -161,6 +164,36 @@ def test_a_vault_that_was_started_without_counters_is_read_every_time(tmp_path: 
         found.of([ORDERS])
         number = site.write(*ORDERS)
         assert found.of([ORDERS])[ORDERS].number == number
+
+
+def test_a_standby_names_the_active_server(tmp_path: Path) -> None:
+    with servers(tmp_path, count=2, start=False) as two:
+        for server in two:
+            file = server.folder / "config.json"
+            file.write_text(json.dumps({**json.loads(file.read_text()), **telemetry()}))
+            server.start()
+        site, standby = Site(two[0]), two[1].api
+        wait_for(lambda: answers(standby, 503), "the second server has joined")
+        standby.write("sys/unseal", {"key": site.key})
+        wait_for(lambda: answers(standby, 429), "the second server stands by")
+        found = Versions(standby.with_token(site.looker_token()))
+        first = found.of([ORDERS])
+        before = site.looks()
+        assert found.of([ORDERS]) == first and site.looks() == before
+        number = site.write(*ORDERS)
+        assert found.of([ORDERS])[ORDERS].number == number
+        assert site.looks() == before + 1
+
+
+def test_a_version_of_a_path_that_began_again_is_another(counting: Site) -> None:
+    found = Versions(counting.looker())
+    place = ("platform-config", "began/again")
+    counting.write(*place)
+    first = found.of([place])[place]
+    counting.root.delete("platform-config/metadata/began/again")
+    counting.write(*place)
+    second = found.of([place])[place]
+    assert first.number == second.number == 1 and first.mark != second.mark
 
 
 def test_only_changes_to_the_mounts_in_question_count() -> None:
