@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -88,23 +88,3 @@ class Evidence:
             datetime.fromisoformat(data["at"]),
             tuple(Finding(secret, Outcome(outcome), where) for secret, outcome, where in data["findings"]),
         )
-
-
-class EvidenceMissingError(Exception):
-    """The layer below has not shown that it works; the message says what is missing."""
-
-
-def require(evidence: Evidence | None, phase: Phase, secrets: Iterable[str], now: datetime, max_age: timedelta) -> None:
-    """Pass only with evidence of `phase`, not older than `max_age`, that covers every name in `secrets`.
-
-    Raises `EvidenceMissingError` that says what is missing or failed.
-    """
-    if evidence is None or evidence.phase is not phase:
-        raise EvidenceMissingError(f"there is no evidence of phase {phase.value} ({phase.title})")
-    if now - evidence.at > max_age:
-        raise EvidenceMissingError(
-            f"the evidence of phase {phase.value} ({phase.title}) is of {evidence.at.isoformat()}, older than {max_age}"
-        )
-    lines = evidence.lacking(secrets)
-    if lines:
-        raise EvidenceMissingError(f"phase {phase.value} ({phase.title}) does not hold:\n" + "\n".join(lines))
