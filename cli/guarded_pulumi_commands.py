@@ -1,7 +1,7 @@
 """`secret-authority pulumi ...`: pulumi with the policy pack and the way to Vault, and without the ways around them.
 
 A stack rule runs when a preview ends; an update without its preview has made everything before the rule
-speaks. So the flag is refused, and the variable by which pulumi 3.250 takes it too.
+speaks. So the flag is refused, the variable by which pulumi 3.250 takes it too, and `watch`, whose updates have none.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from cli.pulumi_switches import is_on, variable_is_on
 
 PACK = Path(__file__).resolve().parent.parent / "policy"
 # Commands that plan or change resources of the stack, and take --policy-pack.
-_JUDGED = frozenset({"up", "update", "preview", "pre", "watch"})
+_JUDGED = frozenset({"up", "update", "preview", "pre"})
+_WATCH = "watch"
+_PACK_FLAG = "--policy-pack"
 _VARIABLE = "PULUMI_OPTION_SKIP_PREVIEW"
 REFUSED = 2
 
@@ -56,6 +58,11 @@ def run_pulumi(options: argparse.Namespace) -> int:
 
 def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> str | None:
     """Why these arguments may not run; None when they may."""
+    if _WATCH in arguments:
+        return (
+            f"{_WATCH} is refused: it updates without a preview, so everything is made before the rules over the whole "
+            "stack are asked. Use up"
+        )
     if not _JUDGED & set(arguments):
         return None
     for argument in arguments:
@@ -74,7 +81,7 @@ def refuse(arguments: Sequence[str], environment: Mapping[str, str]) -> str | No
 def with_pack(arguments: Sequence[str], pack: Path) -> list[str]:
     """The arguments, with the pack for commands that are judged and name none."""
     command = next((argument for argument in arguments if argument in _JUDGED), None)
-    if command is None or any(argument.startswith("--policy-pack") for argument in arguments):
+    if command is None or any(argument.partition("=")[0] == _PACK_FLAG for argument in arguments):
         return list(arguments)
     place = list(arguments).index(command) + 1
-    return [*arguments[:place], "--policy-pack", str(pack), *arguments[place:]]
+    return [*arguments[:place], _PACK_FLAG, str(pack), *arguments[place:]]

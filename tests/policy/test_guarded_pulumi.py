@@ -18,6 +18,8 @@ from cli.main import main
         ["update", "-yf"],
         ["up", "--skip-preview=true"],
         ["-C", "x", "up", "-f"],
+        ["watch"],
+        ["-C", "x", "watch", "--path", "components"],
     ],
 )
 def test_ways_around_the_preview_are_refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,4 +46,6 @@ def test_the_pack_is_added_once_and_only_where_it_fits() -> None:
     assert with_pack(["up", "--yes"], pack) == ["up", "--policy-pack", "policy", "--yes"]
     assert with_pack(["-C", "x", "preview"], pack) == ["-C", "x", "preview", "--policy-pack", "policy"]
     assert with_pack(["up", "--policy-pack=mine"], pack) == ["up", "--policy-pack=mine"]
+    configured = ["up", "--policy-pack-config", "settings.json"]
+    assert with_pack(configured, pack) == ["up", "--policy-pack", "policy", "--policy-pack-config", "settings.json"]
     assert with_pack(["stack", "ls"], pack) == ["stack", "ls"]
