@@ -7,9 +7,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support.cluster_objects import Key
 from tests.support.recorded_stack import DESTROY, RecordedStack
+
+# How long one example of a property takes says more about the machine than about the code.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 # Another name lets two sessions run beside each other.
 NODE = os.environ.get("TEST_NODE", "test")

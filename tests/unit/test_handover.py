@@ -196,7 +196,7 @@ def assert_one_authority(cluster: Cluster) -> None:
     st.lists(st.sets(st.integers(0, 25), max_size=3), min_size=1, max_size=8),
     st.sampled_from([Killed, Unavailable]),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_any_row_of_broken_runs_ends_in_the_same_state(rows: list[set[int]], kind: type[BaseException]) -> None:
     reference, cluster = Cluster(), Cluster()
     run(reference)
@@ -211,7 +211,7 @@ def test_any_row_of_broken_runs_ends_in_the_same_state(rows: list[set[int]], kin
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_two_runs_in_one_another_end_in_the_same_state(data: st.DataObject) -> None:
     """A second run happens whole at any boundary of the first (a lease is no fence)."""
     reference, cluster = Cluster(), Cluster()
@@ -230,7 +230,7 @@ def test_two_runs_in_one_another_end_in_the_same_state(data: st.DataObject) -> N
 
 
 @given(st.integers(0, 25), st.integers(0, 25))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_git_changing_under_a_handover_never_changes_vault_after_the_record(change: int, kill: int) -> None:
     """From any instant on Git says something else. Flux, in this phase, leaves an existing Secret alone."""
     cluster = Cluster()
