@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 from authority.ledger_diff import as_markdown
 from cli.guarded_pulumi_commands import refuse
 from cli.main import main
+from toolchain import pins
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "ci"
 GITHUB, GITLAB = EXAMPLES / "github-actions.yaml", EXAMPLES / "gitlab-ci.yaml"
@@ -61,3 +63,33 @@ def test_the_comment_is_found_by_its_first_line() -> None:
     assert first in GITHUB.read_text()
     assert first in GITLAB.read_text()
     assert GITHUB.read_text().count("persist-credentials: false") == GITHUB.read_text().count("actions/checkout@")
+
+
+def test_a_pull_request_from_a_fork_gets_no_comment_and_still_its_verdict() -> None:
+    """The token of such a run may only read (GitHub, "Events that trigger workflows", pull_request)."""
+    *before, verdict = yaml.safe_load(GITHUB.read_text())["jobs"]["tree"]["steps"]
+    writing = [step for step in before if "GH_TOKEN" in step.get("env", {})]
+    own = "github.event.pull_request.head.repo.full_name == github.repository"
+    assert [step["if"] for step in writing] == [own]
+    assert not any("gh api" in step.get("run", "") for step in before if step not in writing)
+    assert verdict["name"] == "Verdict"
+    assert "!cancelled()" in verdict["if"]
+    assert "steps.rules.outputs.code" in verdict["run"]
+
+
+@pytest.mark.parametrize("published", ["", "0" * 64], ids=["the-programs-own", "another"])
+def test_kubectl_is_installed_only_with_its_published_checksum(tmp_path: Path, published: str) -> None:
+    pipeline = yaml.safe_load(GITLAB.read_text())
+    address = pipeline["variables"]["KUBECTL"]
+    assert f"/v{pins.load().program('kubectl').version}/" in address
+    lines = [line for line in pipeline[".tool"]["before_script"] if "kubectl" in line.lower()]
+    release, place, programs = tmp_path / "release", tmp_path / "fetched", tmp_path / "bin"
+    for folder in (release, place, programs):
+        folder.mkdir()
+    (release / "kubectl").write_text("#!/bin/sh\n")
+    sum_ = published or hashlib.sha256((release / "kubectl").read_bytes()).hexdigest()
+    (release / "kubectl.sha256").write_text(sum_)
+    shell = "\n".join(lines).replace("/tmp/", f"{place}/").replace("--output-dir /tmp", f"--output-dir {place}")
+    shell = f"set -eo pipefail\nKUBECTL={release.as_uri()}/kubectl\n" + shell.replace("/usr/local/bin", str(programs))
+    done = subprocess.run(["bash", "-c", shell], text=True, capture_output=True, check=False)
+    assert (done.returncode == 0, (programs / "kubectl").exists()) == (not published, not published), done.stderr
