@@ -39,8 +39,13 @@ def read_state(document: Any, shown: str) -> list[Resource]:
     if not isinstance(deployment, Mapping):
         fix = "write it with `pulumi stack export --file`"
         raise InvalidInputError([Problem(shown, "deployment", "is missing: this is no Pulumi state", fix)])
-    # What is being deleted makes no claim any more.
-    entries = [e for e in deployment.get("resources") or [] if isinstance(e, Mapping) and not e.get("delete")]
+    # What is being deleted makes no claim any more. What is external was only read (`Secret.get`): another system
+    # makes it, so it is not of this stack, as in a preview.
+    entries = [
+        entry
+        for entry in deployment.get("resources") or []
+        if isinstance(entry, Mapping) and not (entry.get("delete") or entry.get("external"))
+    ]
     providers = {
         f"{entry['urn']}::{entry.get('id')}": Provider(
             _name(entry["urn"]), entry["urn"], _reveal(entry.get("inputs") or {})

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from policy.findings import Level
+from policy.readers.state import read_state
 from policy.registry import BY_ID, RULES, check
 from policy.settings import parse_settings
-from tests.policy.cases import CASES, Case
-from tests.policy.stacks import CANARY, UNKNOWN, R, SecretMark, secret, verdicts, world_of_state
+from policy.world import World
+from tests.policy.cases import CASES, Case, external, plain, store
+from tests.policy.stacks import CANARY, UNKNOWN, R, SecretMark, secret, state_of, verdicts, world_of_state
 from tests.policy.trees import TREE_RULES
 
 IDS = [case.rule for case in CASES]
@@ -39,6 +41,17 @@ def test_a_state_file_gives_the_same_verdict(case: Case) -> None:
     ids = {finding.rule.id for finding in check(world_of_state(case.bad, settings))}
     assert case.rule in ids
     assert case.rule not in {finding.rule.id for finding in check(world_of_state(case.good))}
+
+
+@pytest.mark.parametrize(("mark", "claims"), [(None, True), ("external", False), ("delete", False)])
+def test_what_a_stack_only_reads_or_deletes_makes_no_claim(mark: str | None, claims: bool) -> None:
+    state = state_of([plain("shop/db"), store("shop"), external("shop/db", "pg/shop")])
+    for entry in state["deployment"]["resources"]:
+        if entry["type"] == "kubernetes:core/v1:Secret" and mark:
+            entry[mark] = True
+    found = {finding.rule.id for finding in check(World(read_state(state, "state.json")))}
+    assert ("single-authority" in found) is claims
+    assert ("pulumi-held-secret" in found) is claims
 
 
 def test_every_rule_has_a_case() -> None:
