@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
+from textwrap import indent
+
+import yaml
 
 from custody.age import Identity, open_sealed, seal
 from repository.sops_rules import FILE as SOPS_FILE
 from repository.trust import FILE as TRUST_FILE
 from repository.trust import read_trust
+from repository.yaml_documents import read_documents
 
 _NEW_TRUST = """\
 # Who may open what. Public recipients only; the identities are offline (root) or in their cluster.
@@ -33,6 +38,9 @@ def add_cluster(repository: Path, name: str) -> str:
     The identity in the clear exists in this process only. Raises `InvalidInputError`.
     """
     trust = read_trust(repository)
+    rules = repository / SOPS_FILE
+    if rules.exists():
+        read_documents(rules, SOPS_FILE)  # what is no YAML stops here, before anything is written
     roots = [root.recipient for root in trust.root]
     identity = Identity.generate()
     sealed = f"clusters/{name}/identity.age"
@@ -41,13 +49,8 @@ def add_cluster(repository: Path, name: str) -> str:
     entry = f"  - name: {name}\n    recipient: {identity.recipient}\n    identity: {sealed}\n"
     trust_file = repository / TRUST_FILE
     _replace(trust_file, _insert(trust_file.read_text(), "clusters:", entry))
-    rules = repository / SOPS_FILE
-    rule = (
-        f"  - path_regex: ^clusters/{name}/bootstrap/\n"
-        "    encrypted_regex: ^(data|stringData)$\n"
-        f"    age: {','.join([*roots, identity.recipient])}\n"
-    )
-    _replace(rules, _insert(rules.read_text() if rules.exists() else "creation_rules:\n", "creation_rules:", rule))
+    text = rules.read_text() if rules.exists() else "creation_rules:\n"
+    _replace(rules, _with_rule(text, f"^clusters/{name}/bootstrap/", [*roots, identity.recipient]))
     read_trust(repository)
     return identity.recipient
 
@@ -60,12 +63,37 @@ def reseal_cluster(repository: Path, name: str, root: Identity) -> None:
     _replace(repository / sealed, seal(identity, [entry.recipient for entry in trust.root]).decode())
 
 
+def _with_rule(text: str, path_regex: str, recipients: list[str]) -> str:
+    """The text of .sops.yaml with a rule for `path_regex`. It takes the place of one that is there.
+
+    A second rule would leave the first, with recipients that may be retired since, for the next reader.
+    """
+    rule = f"- path_regex: {path_regex}\n  encrypted_regex: ^(data|stringData)$\n  age: {','.join(recipients)}\n"
+    document = next(iter(yaml.compose_all(text, yaml.SafeLoader)), None)
+    fields = document.value if isinstance(document, yaml.MappingNode) else []
+    rules = next((value for key, value in fields if key.value == "creation_rules"), None)
+    if not isinstance(rules, yaml.SequenceNode) or rules.flow_style:
+        return _insert(text, "creation_rules:", indent(rule, "  "))
+    column = rules.start_mark.column
+    lines = text.splitlines(keepends=True)
+    for item in rules.value:
+        pairs = item.value if isinstance(item, yaml.MappingNode) else []
+        if any(key.value == "path_regex" and value.value == path_regex for key, value in pairs):
+            first = item.start_mark.line
+            deeper = takewhile(lambda line: line.startswith(" " * (column + 1)), lines[first + 1 :])
+            return "".join([*lines[:first], indent(rule, " " * column), *lines[first + 1 + len(list(deeper)) :]])
+    return _insert(text, "creation_rules:", indent(rule, " " * column))
+
+
 def _insert(text: str, under: str, entry: str) -> str:
     """Put `entry` right below the line `under`, which is added at the end when it is not there."""
     lines = text.splitlines(keepends=True)
     for index, line in enumerate(lines):
-        if line.split("#")[0].rstrip() == under:
+        written = line.split("#")[0].rstrip()
+        if written == under:
             return "".join([*lines[: index + 1], entry, *lines[index + 1 :]])
+        if written in (f"{under} []", f"{under} null"):
+            return "".join([*lines[:index], f"{under}\n", entry, *lines[index + 1 :]])
     return f"{text.rstrip()}\n{under}\n{entry}"
 
 

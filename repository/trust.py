@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from authority.catalogue import Name
 from authority.problems import InvalidInputError, Problem
@@ -18,6 +18,8 @@ from repository.yaml_documents import read_documents
 
 FILE = "root-of-trust.yaml"
 Recipient = Annotated[str, StringConstraints(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
+# A key with nothing below it, as in a new file, is null in YAML.
+_NullIsEmpty = BeforeValidator(lambda value: () if value is None else value)
 
 
 class _Model(BaseModel):
@@ -53,8 +55,8 @@ class RootOfTrust(_Model):
     api_version: Literal["secret-authority.dev/v1"] = Field(alias="apiVersion")
     kind: Literal["RootOfTrust"]
     root: tuple[RootRecipient, ...] = Field(min_length=1)
-    clusters: tuple[ClusterRecipient, ...] = ()
-    retired: tuple[RetiredRecipient, ...] = ()
+    clusters: Annotated[tuple[ClusterRecipient, ...], _NullIsEmpty] = ()
+    retired: Annotated[tuple[RetiredRecipient, ...], _NullIsEmpty] = ()
 
     def cluster(self, name: str) -> ClusterRecipient:
         """The cluster's entry. Raises `InvalidInputError` when it has none."""

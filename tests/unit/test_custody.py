@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+import yaml
 
 from authority.problems import InvalidInputError
 from cli.main import main
@@ -94,6 +95,37 @@ def test_a_second_cluster_keeps_what_people_wrote(fleet: Fleet) -> None:
     assert "# our clusters" in file.read_text()
     assert [cluster.name for cluster in read_trust(fleet.repository).clusters] == ["prod", "dev"]
     assert fleet.problems() == []
+
+
+@pytest.mark.parametrize("empty", ["clusters:", "clusters: []", "clusters: null", "retired:"])
+def test_a_list_left_empty_is_an_empty_list(tmp_path: Path, empty: str) -> None:
+    root = f"root:\n  - {{holder: alice, recipient: {Identity.generate().recipient}}}\n"
+    text = f"apiVersion: secret-authority.dev/v1\nkind: RootOfTrust\n{root}{empty}\n"
+    (tmp_path / "root-of-trust.yaml").write_text(text)
+    trust = read_trust(tmp_path)
+    assert (trust.clusters, trust.retired) == ((), ())
+    assert main(["cluster", "new", "prod", "--repository", str(tmp_path)]) == 0
+    assert [cluster.name for cluster in read_trust(tmp_path).clusters] == ["prod"]
+    assert (tmp_path / "root-of-trust.yaml").read_text().count("clusters:") == 1
+
+
+@pytest.mark.parametrize("rewritten", [False, True], ids=["as written", "rewritten by another tool"])
+def test_a_new_identity_replaces_the_rule_of_the_old(fleet: Fleet, rewritten: bool) -> None:
+    old = fleet.read().trust.cluster("dev").recipient
+    rules, repository = fleet.repository / ".sops.yaml", str(fleet.repository)
+    assert main(["cluster", "new", "prod", "--repository", repository]) == 0
+    rules.write_text(rules.read_text().replace("creation_rules:\n", "# ours\ncreation_rules:\n"))
+    if rewritten:
+        fleet.edit(".sops.yaml", lambda doc: None)
+    before = yaml.safe_load(rules.read_text())["creation_rules"]
+    fleet.edit("root-of-trust.yaml", lambda doc: doc.update(clusters=None))
+    assert main(["cluster", "new", "dev", "--repository", repository]) == 0
+    after = yaml.safe_load(rules.read_text())["creation_rules"]
+    assert [rule["path_regex"] for rule in after] == [rule["path_regex"] for rule in before]
+    assert after[0] == before[0], "the rule of prod is left alone"
+    assert old not in rules.read_text()
+    assert set(after[1]["age"].split(",")) == read_trust(fleet.repository).wanted("dev")
+    assert rewritten or "# ours" in rules.read_text()
 
 
 def test_a_resealed_identity_opens_for_a_new_holder(fleet: Fleet, tmp_path: Path) -> None:
