@@ -135,11 +135,10 @@ def enter(stack: RecordedStack, value: str, plant: Plant, temporary: Path) -> Te
         stderr=subprocess.STDOUT,
     )
     assert process.stdin is not None
+    # The first look sends it and ends the input.
     process.stdin.write(value)
-    process.stdin.close()
     seen = watched(process, temporary)
-    assert process.stdout is not None
-    stack.transcript.append(process.stdout.read())
+    stack.transcript.append(process.communicate()[0])
     assert process.returncode == 0, stack.transcript[-1]
     assert [path.name for path in temporary.iterdir()] == ["planted"]
     (consumer,) = next(secret.consumers for secret in leak_values.catalogued(stack) if secret.name == ENTERED)

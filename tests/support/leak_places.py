@@ -6,6 +6,8 @@ import contextlib
 import gzip
 import io
 import json
+import os
+import signal
 import subprocess
 import time
 import zlib
@@ -70,15 +72,32 @@ def processes(pids: Iterable[int]) -> Iterator[tuple[str, bytes]]:
                 yield f"{part} of process {pid}", Path(f"/proc/{pid}/{part}").read_bytes()
 
 
-def watched(process: subprocess.Popen[str], *folders: Path) -> set[tuple[str, bytes]]:
-    """Until a process ends: arguments and environments of it and all that it starts, and files in `folders`."""
+def watched(process: subprocess.Popen[str], *folders: Path, timeout: float = 600) -> set[tuple[str, bytes]]:
+    """Until a process ends: arguments and environments of it and all that it starts, and files in `folders`.
+
+    What it writes into a pipe is for a later `communicate`. After `timeout` seconds it ends with all that it has
+    started, and this raises subprocess.TimeoutExpired.
+    """
     seen: set[tuple[str, bytes]] = set()
+    deadline = time.monotonic() + timeout
     while process.poll() is None:
+        if time.monotonic() > deadline:
+            _end(process)
+            raise subprocess.TimeoutExpired(process.args, timeout)
         seen.update(processes(_descendants(process.pid)))
         for folder in folders:
             seen.update(files(folder))
-        time.sleep(0.05)  # between two looks
+        # Between two looks the pipe is emptied: a full one would hold the process up.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=0.05)
     return seen
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    for pid in _descendants(process.pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
 
 
 def _descendants(pid: int) -> set[int]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -40,17 +42,51 @@ def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
     assert found(files(tmp_path)) == {str(tmp_path / "whole.gz"), str(tmp_path / "cut")}
 
 
-def test_arguments_environments_and_files_of_a_running_command(tmp_path: Path) -> None:
+def test_arguments_environments_and_files_of_a_running_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the command's own child, and of a file that is gone when it ends."""
-    child = "import pathlib, sys, time; f = pathlib.Path(sys.argv[1]); f.write_text('shown'); time.sleep(1); f.unlink()"
+    child = "import pathlib, sys; f = pathlib.Path(sys.argv[1]); f.write_text('shown'); sys.stdin.read(); f.unlink()"
     start = "import subprocess, sys; subprocess.run(sys.argv[1:], env={'INSIDE': 'of the child'}, check=True)"
     command = [sys.executable, "-c", start, sys.executable, "-c", child, str(tmp_path / "file")]
-    process = subprocess.Popen(command, text=True, env={"OUTSIDE": "of the parent"})
-    seen = watched(process, tmp_path)
+    waits, ends = os.pipe()
+    looks = []
+
+    def looked(folder: Path) -> Texts:
+        """At the second look at the file its writer has been looked at as well: then it may end."""
+        texts = set(files(folder))
+        if (str(tmp_path / "file"), b"shown") in texts:
+            looks.append(folder)
+            if len(looks) == 2:
+                os.close(ends)
+        return texts
+
+    monkeypatch.setattr("tests.support.leak_places.files", looked)
+    process = subprocess.Popen(command, text=True, env={"OUTSIDE": "of the parent"}, stdin=waits)
+    os.close(waits)
+    seen = watched(process, tmp_path, timeout=60)
     assert process.returncode == 0 and not list(tmp_path.iterdir())
     assert (str(tmp_path / "file"), b"shown") in seen
     texts = b"\0".join(text for _, text in seen)
     assert b"INSIDE=of the child" in texts and b"OUTSIDE=of the parent" in texts and str(tmp_path).encode() in texts
+
+
+def test_a_watched_command_may_write_more_than_a_pipe_holds() -> None:
+    command = [sys.executable, "-c", "print('x' * 1_000_000)"]
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+    watched(process, timeout=60)
+    assert process.communicate()[0] == "x" * 1_000_000 + "\n"
+
+
+def test_a_watched_command_that_does_not_end_is_ended_with_its_children() -> None:
+    child = "import signal; print('started', flush=True); signal.pause()"
+    start = "import subprocess, sys; subprocess.run(sys.argv[1:], check=False)"
+    command = [sys.executable, "-c", start, sys.executable, "-c", child]
+    process = subprocess.Popen(command, text=True, stdout=subprocess.PIPE)
+    assert process.stdout is not None and process.stdout.readline() == "started\n"
+    with pytest.raises(subprocess.TimeoutExpired):
+        watched(process, timeout=0.2)
+    assert process.returncode == -signal.SIGKILL
+    # The pipe's end: its other holder, the child, is gone too.
+    assert process.communicate(timeout=30)[0] == ""
 
 
 def test_objects_of_git_that_no_branch_has(tmp_path: Path) -> None:
