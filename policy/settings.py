@@ -43,7 +43,7 @@ class Settings(BaseModel):
 
     # Namespaces in which bootstrap secrets may stand, beside those of the catalogue.
     allowed_namespaces: tuple[str, ...] = Field(default=(), alias="allowedNamespaces")
-    # Namespaces of the platform itself: its workloads may talk to Vault.
+    # Namespaces of the platform itself: its workloads may talk to Vault and use bootstrap secrets.
     platform_namespaces: tuple[str, ...] = Field(
         default=("vault", "openbao", "external-secrets", "flux-system", "secret-authority"), alias="platformNamespaces"
     )

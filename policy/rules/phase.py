@@ -88,9 +88,12 @@ def _rests_on(world: World, upper: Resource, lower: Resource) -> bool:
 
 
 def bootstrap_secret_used(world: World) -> Iterator[Report]:
+    """Uses of bootstrap secrets by others than the platform, which they are there to bring up (RFC §3.2)."""
     places = bootstrap_places(world)
     names = {name for _, _, name in places}
     for resource in world.kubernetes:
+        if resource.namespace in world.settings.platform_namespaces:
+            continue
         for use in secret_uses(resource):
             if not isinstance(use.name, str):
                 if places:

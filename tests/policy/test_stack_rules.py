@@ -54,6 +54,12 @@ def test_what_a_stack_only_reads_or_deletes_makes_no_claim(mark: str | None, cla
     assert ("pulumi-held-secret" in found) is claims
 
 
+@pytest.mark.parametrize(("platform", "found"), [("platform", False), ("vault", True)])
+def test_only_the_platform_uses_bootstrap_secrets(platform: str, found: bool) -> None:
+    case = next(case for case in CASES if case.rule == "bootstrap-secret-used")
+    assert (case.rule in verdicts(case.bad, {"platformNamespaces": [platform]})) is found
+
+
 def test_every_rule_has_a_case() -> None:
     assert {case.rule for case in CASES} | TREE_RULES == set(BY_ID)
 
