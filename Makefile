@@ -8,8 +8,8 @@ PYTEST := .venv/bin/python -m pytest
 up: ## from a bare machine to a cluster with every layer built
 	$(STACK) --name $(NAME) up
 
-preview: ## what `up` would change, with the policy pack
-	$(STACK) --name $(NAME) pulumi preview
+preview: ## what `up` would change in the stack, with the policy pack
+	$(STACK) --name $(NAME) preview
 
 down: ## take the local node and its stack away
 	$(STACK) --name $(NAME) down

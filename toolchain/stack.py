@@ -1,7 +1,8 @@
-"""The whole stack on this machine: `python3 -m toolchain.stack --name dev up|down|pulumi ...|env`.
+"""The whole stack on this machine: `python3 -m toolchain.stack --name dev up|preview|down|pulumi ...|env`.
 
 `up` goes from a bare machine to a cluster on which the Pulumi program has built every layer: programs, one
 real node, images, the example Git repository, `pulumi up`. Each step does nothing when it is done already.
+`preview` shows what `up` would change in the stack, and leaves node and Git server as they are.
 The same class serves the tests. State of a stack (repository, root identity, Pulumi backend) lies outside
 of the checkout, in ${XDG_STATE_HOME:-~/.local/state}/secret-authority/NAME.
 """
@@ -24,12 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from components.names import ENGINE_NAMESPACE, PHASE_LABEL
+from toolchain.gitserver import server
 from toolchain.node import api, layout
 from toolchain.node.errors import NodeError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PYTHON = CHECKOUT / ".venv/bin/python"
 TEMPLATE = CHECKOUT / "Pulumi.dev.yaml"
+REPOSITORY = "fleet"
+# No questions and no dots: these runs have no terminal to ask on.
+_PLAIN = ("--non-interactive", "--suppress-progress")
 # Commands of pulumi that run or read the program's configuration.
 _RUNS = frozenset({"up", "update", "preview", "refresh", "destroy", "watch", "import"})
 
@@ -43,7 +48,7 @@ class LocalStack:
         self.state = home / "secret-authority" / name
         self.fleet = self.state / "fleet"
         self.root_identity = self.state / "root.age"
-        # Set by `cluster`.
+        # Set by `cluster` and `preview`.
         self.engine_image = ""
         self.spent: dict[str, float] = {}
 
@@ -90,32 +95,21 @@ class LocalStack:
             self._toolchain("gitserver", "start", "--name", self.name)
             self._prepare_state()
             published = self.publish()
-            self._write_config(published)
+            self._write_config(str(published["url"]), str(published["ca"]))
 
     def publish(self) -> dict[str, Any]:
         """Put the repository's present content on the Git server's main branch."""
         answer = self._toolchain(
-            "gitserver", "publish", "--name", self.name, "--repo", "fleet", "--from", str(self.fleet), "--json"
+            "gitserver", "publish", "--name", self.name, "--repo", REPOSITORY, "--from", str(self.fleet), "--json"
         )
         published: dict[str, Any] = json.loads(answer)
         return published
 
-    def pulumi(
-        self, *arguments: str, root: bool = False, capture: bool = False, config: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run `secret-authority pulumi` on the stack. Does not raise on failure.
-
-        `config` sets values for this run only.
-        """
+    def pulumi(self, *arguments: str, root: bool = False, capture: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run `secret-authority pulumi` on the stack. Does not raise on failure."""
         place = ["--stack", self.name]
         if _RUNS & set(arguments):
-            config_file = self.config_file
-            if config:
-                # Pulumi writes such values into the file, so that run gets a file of its own.
-                config_file = self.state / "one-run.yaml"
-                shutil.copyfile(self.config_file, config_file)
-            place += ["--config-file", str(config_file)]
-            place += [f"--config={key}={value}" for key, value in (config or {}).items()]
+            place += ["--config-file", str(self.config_file)]
         return subprocess.run(
             [str(PYTHON), "-m", "cli.main", "pulumi", *arguments, *place],
             cwd=CHECKOUT,
@@ -127,14 +121,27 @@ class LocalStack:
             stdin=subprocess.DEVNULL,
         )
 
-    def up(self, *, root: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
+    def up(self) -> subprocess.CompletedProcess[str]:
         """`pulumi up` with the policy pack, preview first. Only the first run needs the root holder."""
         self.release_dead_lock()
         begun = datetime.now(UTC)
         with self._timed("pulumi up"):
-            done = self.pulumi("up", "--yes", "--non-interactive", "--suppress-progress", root=root, **more)
+            done = self.pulumi("up", "--yes", *_PLAIN, root=True)
         self.spent |= phase_seconds(begun, self._records())
         return done
+
+    def preview(self) -> subprocess.CompletedProcess[str]:
+        """`pulumi preview` with the configuration that `up` would write. Raises SystemExit without a node.
+
+        Nothing is published and no image is built, so the cluster does not change.
+        """
+        node = layout.find(self.name)
+        if node is None or not self.config_file.exists():
+            raise SystemExit(f"there is no node {self.name} with a stack; run `make up NAME={self.name}`")
+        self.tools()
+        self.engine_image = self._toolchain("images", "engine-reference").strip()
+        self._write_config(server.url(REPOSITORY), str(server.authority(node)))
+        return self.pulumi("preview", *_PLAIN, root=True)
 
     def release_dead_lock(self) -> None:
         """Cancel an update whose `pulumi` was killed on this machine. A living one keeps its lock.
@@ -195,14 +202,14 @@ class LocalStack:
         if done.returncode:
             raise SystemExit(f"pulumi {arguments[0]} failed for the stack {self.name}:\n{done.stdout}{done.stderr}")
 
-    def _write_config(self, published: Mapping[str, Any]) -> None:
+    def _write_config(self, url: str, ca: str) -> None:
         text = TEMPLATE.read_text()
         for old, new in {
             "cluster: dev": f"cluster: {self.name}",
             "~/.local/state/secret-authority/dev/fleet": str(self.fleet),
-            "/var/lib/secret-authority/nodes/dev/pki/git-ca.crt": str(published["ca"]),
+            "/var/lib/secret-authority/nodes/dev/pki/git-ca.crt": ca,
             "/var/lib/secret-authority/nodes/dev/kubeconfig": str(self.kubeconfig),
-            "https://git.node.internal:8443/fleet.git": str(published["url"]),
+            "https://git.node.internal:8443/fleet.git": url,
         }.items():
             text = text.replace(old, new)
         text = text.replace("config:\n", f"config:\n  secret-authority:engineImage: {self.engine_image}\n", 1)
@@ -264,7 +271,7 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python3 -m toolchain.stack", description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=["tools", "cluster", "up", "down", "pulumi", "env"])
+    parser.add_argument("command", choices=["tools", "cluster", "up", "preview", "down", "pulumi", "env"])
     parser.add_argument("--name", default="dev")
     options, rest = parser.parse_known_args()
     if rest and options.command != "pulumi":
@@ -274,6 +281,8 @@ def main() -> int:
         stack.tools()
     elif options.command == "down":
         stack.down()
+    elif options.command == "preview":
+        return stack.preview().returncode
     elif options.command == "pulumi":
         return stack.pulumi(*rest).returncode
     elif options.command == "env":
