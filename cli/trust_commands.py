@@ -8,9 +8,9 @@ from pathlib import Path
 
 from authority.catalogue import SecretClass
 from authority.problems import InvalidInputError, Problem
-from custody.age import Identity, open_sealed, read_identity, write_identity
+from custody.age import Identity, read_identity, write_identity
 from custody.checklist import custody_checklist
-from custody.trust_file import add_cluster, add_root_recipient, reseal_cluster
+from custody.trust_file import add_cluster, add_root_recipient, open_cluster, reseal_cluster
 from repository.intent import Layout, check_readable, read_intent
 from repository.trust import read_trust
 
@@ -88,8 +88,7 @@ def _check(options: argparse.Namespace) -> int:
     depth = "headers only; give --root-identity to check each MAC"
     if options.root_identity:
         root = read_identity(options.root_identity)
-        sealed = intent.identity_file
-        check_readable(intent, open_sealed(options.repository / sealed, sealed, root))
+        check_readable(intent, open_cluster(options.repository, options.cluster, root))
         depth = "every file decrypted, every MAC fits"
     born = len(intent.catalogue.of_class(SecretClass.BOOTSTRAP))
     print(f"{len(intent.catalogue.secrets)} secrets, {born} of them in Git, {len(intent.encrypted)} files: {depth}")

@@ -6,6 +6,8 @@ form that `age-keygen` writes: comment lines and one AGE-SECRET-KEY-1... line.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import stat
 import subprocess
@@ -17,6 +19,8 @@ import pyrage
 from pyrage import x25519
 
 from authority.problems import InvalidInputError, Problem
+
+_ARMOR_BEGIN, _ARMOR_END = b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----"
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,31 @@ def seal(identity: Identity, recipients: list[str]) -> bytes:
     return sealed
 
 
-def open_sealed(path: Path, shown: str, root: Identity) -> Identity:
-    """Open a sealed identity with a root identity. Raises `InvalidInputError` for a wrong key."""
+def count_recipients(path: Path) -> int | None:
+    """To how many X25519 recipients a sealed file is encrypted; None when it is no readable age file.
+
+    The header is public, and names nobody: each stanza starts with "-> X25519" (age-encryption.org/v1, "Header";
+    armor: "ASCII armor"). Stanzas of other types, such as grease, are passed over.
+    """
+    try:
+        content = path.read_bytes().strip()
+        if content.startswith(_ARMOR_BEGIN) and content.endswith(_ARMOR_END):
+            content = base64.b64decode(content[len(_ARMOR_BEGIN) : -len(_ARMOR_END)])
+    except (OSError, binascii.Error):
+        return None
+    header, end, _ = content.partition(b"\n--- ")
+    if not end or not header.startswith(b"age-encryption.org/v1\n"):
+        return None
+    return sum(line.startswith(b"-> X25519 ") for line in header.splitlines())
+
+
+def open_sealed(
+    path: Path,
+    shown: str,
+    root: Identity,
+    fix: str = "give the identity of one of the root recipients in root-of-trust.yaml",
+) -> Identity:
+    """Open a sealed identity with a root identity. Raises `InvalidInputError` for a wrong key, with `fix`."""
     try:
         sealed = path.read_bytes()
     except OSError as error:
@@ -109,7 +136,7 @@ def open_sealed(path: Path, shown: str, root: Identity) -> Identity:
                     shown,
                     "",
                     f"cannot be opened by the given root identity ({root.recipient})",
-                    "give the identity of one of the root recipients in root-of-trust.yaml",
+                    fix,
                 )
             ]
         ) from None

@@ -55,11 +55,24 @@ def add_cluster(repository: Path, name: str) -> str:
     return identity.recipient
 
 
+def open_cluster(repository: Path, name: str, root: Identity) -> Identity:
+    """Open a cluster's identity with a root identity. Raises `InvalidInputError`.
+
+    For a holder who was added since it was sealed, the fix is to seal it again, by a holder who can open it.
+    """
+    trust = read_trust(repository)
+    sealed = trust.cluster(name).identity
+    if root.recipient not in {entry.recipient for entry in trust.root}:
+        return open_sealed(repository / sealed, sealed, root)
+    fix = f"a holder to whom it is sealed runs `secret-authority cluster reseal {name} --root-identity FILE`"
+    return open_sealed(repository / sealed, sealed, root, fix)
+
+
 def reseal_cluster(repository: Path, name: str, root: Identity) -> None:
     """Seal a cluster's identity anew to the present root recipients. Raises `InvalidInputError`."""
     trust = read_trust(repository)
     sealed = trust.cluster(name).identity
-    identity = open_sealed(repository / sealed, sealed, root)
+    identity = open_cluster(repository, name, root)
     _replace(repository / sealed, seal(identity, [entry.recipient for entry in trust.root]).decode())
 
 

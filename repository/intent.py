@@ -18,7 +18,7 @@ from authority.catalogue import Catalogue, SecretClass, parse_catalogue
 from authority.claims import Claim, find_conflicts, find_upflows
 from authority.ledger import GitFact
 from authority.problems import InvalidInputError, Problem, raise_if_any
-from custody.age import Identity
+from custody.age import Identity, count_recipients
 from repository.declared_claims import catalogue_claims, file_claim
 from repository.sops import SopsHeader, check_macs, is_encrypted, parse_header
 from repository.sops_rules import check_creation_rules
@@ -112,6 +112,7 @@ def read_intent(root: Path, layout: Layout) -> Intent:
         problems += _match(catalogue, encrypted, layout.catalogue)
     for secret in encrypted:
         problems += _check_recipients(secret, wanted, trust)
+    problems += _check_seal(root, layout.cluster, trust)
     problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
     raise_if_any(problems)
     claims = (
@@ -222,6 +223,20 @@ def _check_recipients(secret: EncryptedSecret, wanted: frozenset[str], trust: Ro
                 f"is readable by {recipient}, which {TRUST_FILE} does not name",
                 f"{fix}, or add the recipient there after review",
             )
+
+
+def _check_seal(root: Path, cluster: str, trust: RootOfTrust) -> Iterator[Problem]:
+    """The cluster's identity is sealed to as many recipients as there are root holders. To whom, only they can tell."""
+    file = trust.cluster(cluster).identity
+    sealed, wanted = count_recipients(root / file), len(trust.root)
+    if sealed is None or sealed == wanted:
+        return  # a file that is missing or damaged is reported when it is opened
+    if sealed < wanted:
+        fix = f"run `secret-authority cluster reseal {cluster} --root-identity FILE`"
+        yield Problem(file, "", f"is sealed to {sealed} of {wanted} root recipients", fix)
+    else:
+        fix = f"run `secret-authority cluster new {cluster}`, see docs/runbooks/retire-a-recipient.md"
+        yield Problem(file, "", f"is sealed to {sealed} recipients, but {TRUST_FILE} names {wanted} in root", fix)
 
 
 def _named(recipient: str, trust: RootOfTrust) -> str:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+import pyrage
 import pytest
 import yaml
+from pyrage import x25519
 
 from authority.problems import InvalidInputError
 from cli.main import main
-from custody.age import Identity, open_sealed, read_identity, seal, write_identity
+from custody.age import Identity, count_recipients, open_sealed, read_identity, seal, write_identity
+from custody.trust_file import reseal_cluster
 from repository.trust import read_trust
 from tests.unit.fleets import Fleet, new_fleet
 
@@ -128,12 +131,45 @@ def test_a_new_identity_replaces_the_rule_of_the_old(fleet: Fleet, rewritten: bo
     assert rewritten or "# ours" in rules.read_text()
 
 
-def test_a_resealed_identity_opens_for_a_new_holder(fleet: Fleet, tmp_path: Path) -> None:
+def test_the_recipients_of_a_sealed_file_are_counted(tmp_path: Path) -> None:
+    file, recipients = tmp_path / "identity.age", [Identity.generate().recipient for _ in range(3)]
+    assert count_recipients(file) is None
+    for number in (1, 2, 3):
+        file.write_bytes(seal(Identity.generate(), recipients[:number]))
+        assert count_recipients(file) == number
+    parsed = [x25519.Recipient.from_str(recipient) for recipient in recipients]
+    file.write_bytes(pyrage.encrypt(b"value", parsed))
+    assert count_recipients(file) == 3
+    for text in (b"", b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----\n"):
+        file.write_bytes(text)
+        assert count_recipients(file) is None
+
+
+def test_a_holder_who_is_added_or_gone_shows_in_the_check(fleet: Fleet) -> None:
+    sealed, bob = "clusters/dev/identity.age", Identity.generate().recipient
+    fleet.edit("root-of-trust.yaml", lambda doc: doc["root"].append({"holder": "bob", "recipient": bob}))
+    assert [problem for problem in fleet.problems() if problem.startswith(sealed)] == [
+        f"{sealed}: is sealed to 1 of 2 root recipients. Fix: "
+        "run `secret-authority cluster reseal dev --root-identity FILE`."
+    ]
+    reseal_cluster(fleet.repository, "dev", fleet.root())
+    assert not any(sealed in problem for problem in fleet.problems())
+    fleet.edit("root-of-trust.yaml", lambda doc: doc["root"].pop())
+    (gone,) = fleet.problems()
+    assert gone.startswith(f"{sealed}: is sealed to 2 recipients, but root-of-trust.yaml names 1 in root")
+    assert "Fix: run `secret-authority cluster new dev`, see docs/runbooks/retire-a-recipient.md" in gone
+
+
+def test_a_resealed_identity_opens_for_a_new_holder(
+    fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     new, repository = tmp_path / "bob.age", str(fleet.repository)
     assert main(["root", "new", "--out", str(new), "--holder", "bob", "--repository", repository]) == 0
     before = fleet.identity()
     reseal = ["cluster", "reseal", "dev", "--repository", repository, "--root-identity"]
     assert main([*reseal, str(new)]) == 2, "bob cannot open what is not sealed to bob yet"
+    said = capsys.readouterr().err
+    assert "Fix: a holder to whom it is sealed runs `secret-authority cluster reseal dev --root-identity FILE`" in said
     assert main([*reseal, str(fleet.root_file)]) == 0
     assert open_sealed(fleet.repository / "clusters/dev/identity.age", "identity.age", read_identity(new)) == before
 
