@@ -7,12 +7,14 @@ namespace and user with Vault and has no rights in the cluster.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import logging
 import os
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -34,16 +36,40 @@ def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    seen = fingerprint(options.watch)
-    while not stop.wait(_LOOK_SECONDS):
-        now = fingerprint(options.watch)
-        turned = turn_over(options.audit_file, options.audit_bytes, options.audit_keep)
-        if now != seen or turned:
-            log.info("telling %s: %s", options.program, "new certificate" if now != seen else "new audit file")
-            for pid in find_processes(options.program):
+
+    def tell(news: str) -> None:
+        log.info("telling %s: %s", options.program, news)
+        for pid in find_processes(options.program):
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
                 os.kill(pid, signal.SIGHUP)
-            seen = now
+
+    keeper = Keeper(options.watch, options.audit_file, options.audit_bytes, options.audit_keep, tell)
+    # Waits first: SIGHUP ends a Vault that has only just been started and does not listen for it yet.
+    while not stop.wait(_LOOK_SECONDS):
+        keeper.look()
     return 0
+
+
+@dataclass
+class Keeper:
+    """Looks at the files, and calls `tell` with what Vault should know. Its first look always does.
+
+    What changed while nobody looked cannot be seen, and reading an unchanged certificate again does no harm.
+    """
+
+    watch: Sequence[Path]
+    audit_file: Path
+    audit_bytes: int
+    audit_keep: int
+    tell: Callable[[str], None]
+    _seen: str = field(default="", init=False)
+
+    def look(self) -> None:
+        now = fingerprint(self.watch)
+        turned = turn_over(self.audit_file, self.audit_bytes, self.audit_keep)
+        if now != self._seen or turned:
+            self.tell("new audit file" if turned else "new certificate" if self._seen else "first look")
+            self._seen = now
 
 
 def fingerprint(files: Iterable[Path]) -> str:
@@ -58,19 +84,24 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def turn_over(file: Path, most_bytes: int, keep: int) -> bool:
-    """Rename the audit file when it is full, so that Vault begins a new one; the oldest goes. True when it did."""
+    """Rename the audit file when it is full, so that Vault begins a new one; the oldest goes.
+
+    True when Vault has to open its file anew: also when there is none beside an older one, as after a kill between
+    the renaming and the signal. Vault writes on to the older one then.
+    """
+    newest_old = file.with_name(f"{file.name}.1")
     try:
         if file.stat().st_size < most_bytes:
             return False
     except FileNotFoundError:
-        return False
+        return newest_old.exists()
     for number in range(keep, 0, -1):
         older = file.with_name(f"{file.name}.{number}")
         if number == keep:
             older.unlink(missing_ok=True)
         elif older.exists():
             older.rename(file.with_name(f"{file.name}.{number + 1}"))
-    file.rename(file.with_name(f"{file.name}.1"))
+    file.rename(newest_old)
     return True
 
 

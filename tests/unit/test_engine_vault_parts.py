@@ -19,7 +19,7 @@ from authority.transfer import LostRace
 from engine.evidence_wait import missing
 from engine.kubernetes_api import Api
 from engine.lease import DURATION_SECONDS, Lease
-from engine.listener_verb import find_processes, fingerprint, turn_over
+from engine.listener_verb import Keeper, find_processes, fingerprint, turn_over
 from engine.status import Status, serve
 from engine.trust_store import TrustStore
 
@@ -114,6 +114,39 @@ def test_a_changed_certificate_is_seen(tmp_path: Path) -> None:
     file.write_text("a")
     after = fingerprint([file])
     assert before != after == fingerprint([file])
+
+
+def test_a_keeper_tells_at_its_first_look_and_then_what_is_new(tmp_path: Path) -> None:
+    """A certificate that changed while the keeper was down is told by the first look."""
+    certificate, audit = tmp_path / "tls.crt", tmp_path / "audit.log"
+    certificate.write_text("a")
+    audit.write_text("short")
+    told: list[str] = []
+    keeper = Keeper([certificate], audit, 10, 2, told.append)
+    keeper.look()
+    keeper.look()
+    certificate.write_text("b")
+    keeper.look()
+    audit.write_text("long enough")
+    keeper.look()
+    audit.write_text("")  # Vault opened it anew
+    keeper.look()
+    assert told == ["first look", "new certificate", "new audit file"]
+
+
+def test_a_kill_between_the_renaming_and_the_signal_is_mended(tmp_path: Path) -> None:
+    audit = tmp_path / "audit.log"
+    told: list[str] = []
+    keeper = Keeper([], audit, 10, 2, told.append)
+    keeper.look()
+    keeper.look()
+    assert told == ["first look"], "without any audit file there is nothing to open anew"
+    (tmp_path / "audit.log.1").write_text("Vault writes on here")
+    keeper.look()
+    keeper.look()
+    audit.touch()
+    keeper.look()
+    assert told[1:] == ["new audit file"] * 2, "until Vault has opened its file"
 
 
 def test_processes_are_found_by_name(tmp_path: Path) -> None:
