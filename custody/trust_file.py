@@ -8,7 +8,8 @@ from textwrap import indent
 
 import yaml
 
-from custody.age import Identity, open_sealed, seal
+from authority.problems import InvalidInputError, Problem
+from custody.age import Identity, count_recipients, open_sealed, seal
 from repository.sops_rules import FILE as SOPS_FILE
 from repository.trust import FILE as TRUST_FILE
 from repository.trust import read_trust
@@ -69,9 +70,16 @@ def open_cluster(repository: Path, name: str, root: Identity) -> Identity:
 
 
 def reseal_cluster(repository: Path, name: str, root: Identity) -> None:
-    """Seal a cluster's identity anew to the present root recipients. Raises `InvalidInputError`."""
+    """Seal a cluster's identity anew to the present root recipients. Raises `InvalidInputError`.
+
+    Only to add holders. One who is gone keeps what Git's history sealed to them, so that needs a new identity.
+    """
     trust = read_trust(repository)
     sealed = trust.cluster(name).identity
+    if (count_recipients(repository / sealed) or 0) >= len(trust.root):
+        reason = f"is sealed to as many recipients as {TRUST_FILE} names in root, or more: no holder was only added"
+        fix = f"for a retired holder run `secret-authority cluster new {name}`, see docs/runbooks/retire-a-recipient.md"
+        raise InvalidInputError([Problem(sealed, "", reason, fix)])
     identity = open_cluster(repository, name, root)
     _replace(repository / sealed, seal(identity, [entry.recipient for entry in trust.root]).decode())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any
 
 import pyrage
 import pytest
@@ -158,6 +159,26 @@ def test_a_holder_who_is_added_or_gone_shows_in_the_check(fleet: Fleet) -> None:
     (gone,) = fleet.problems()
     assert gone.startswith(f"{sealed}: is sealed to 2 recipients, but root-of-trust.yaml names 1 in root")
     assert "Fix: run `secret-authority cluster new dev`, see docs/runbooks/retire-a-recipient.md" in gone
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_a_retired_holder_means_a_new_identity_and_not_a_new_seal(fleet: Fleet, successor: bool) -> None:
+    bob, carol = Identity.generate(), Identity.generate()
+    fleet.edit("root-of-trust.yaml", lambda doc: doc["root"].append({"holder": "bob", "recipient": bob.recipient}))
+    reseal_cluster(fleet.repository, "dev", fleet.root())
+    sealed = fleet.repository / "clusters/dev/identity.age"
+    before = sealed.read_bytes()
+
+    def retire(doc: Any) -> None:
+        doc["root"].pop()
+        doc["retired"] = [{"recipient": bob.recipient, "retired": "2026-01-31", "reason": "left"}]
+        if successor:
+            doc["root"].append({"holder": "carol", "recipient": carol.recipient})
+
+    fleet.edit("root-of-trust.yaml", retire)
+    with pytest.raises(InvalidInputError, match="for a retired holder run `secret-authority cluster new dev`"):
+        reseal_cluster(fleet.repository, "dev", fleet.root())
+    assert sealed.read_bytes() == before
 
 
 def test_a_resealed_identity_opens_for_a_new_holder(
