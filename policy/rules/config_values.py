@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
+from authority.places import Part
 from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Resource, opaque, walk
+from policy.model import Resource, part, walk
+from policy.yaml_text import strings
 
 if TYPE_CHECKING:
+    from authority.catalogue import CatalogueSecret
     from policy.world import World
 
 _SECRET_LIKE = re.compile(
@@ -24,6 +28,9 @@ _NAMES_A_SECRET = re.compile(r"^(?!client)\w*secret$", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 # Values that stand for something else: template text, variables, references, switches.
 _PLACEHOLDER = re.compile(r"^\s*$|\{\{|\$\{|^<.*>$|^(true|false|none|null|-)$", re.IGNORECASE)
+# Texts that are read as YAML: files by their names, and Argo CD's values.
+_YAML_FILE = re.compile(r"\.(ya?ml|json)$", re.IGNORECASE)
+_ARGO_VALUES = "spec.source.helm.values"
 _VALUES = {
     "kubernetes:helm.sh/v3:Release": ("values",),
     "kubernetes:helm.sh/v4:Chart": ("values",),
@@ -42,33 +49,66 @@ def carriers(resource: Resource) -> list[tuple[str, Any]]:
     return [(".".join(path), resource.get(*path)) for path in [_VALUES.get(resource.token, ())] if path]
 
 
-def _leaves(resource: Resource) -> Iterator[tuple[str, str]]:
-    """(full path, key) of every literal that is there. The value itself does not leave this function."""
+def runs_in(resource: Resource) -> Part:
+    """The namespace in which what a carrier configures runs."""
+    if resource.is_a("helm.toolkit.fluxcd.io", "HelmRelease"):
+        given = resource.get("spec", "targetNamespace")
+    elif resource.is_a("argoproj.io", "Application"):
+        given = resource.get("spec", "destination", "namespace")
+    else:
+        given = resource.get("namespace") if resource.token in _VALUES else None
+    return part(given, f"the namespace that {resource.label} deploys to") if given else resource.namespace
+
+
+def _literals(resource: Resource) -> Iterator[tuple[str, str, str]]:
+    """(full path, key, text) of every string in the fields that carry configuration. The text goes no further."""
     for field, value in carriers(resource):
         for path, leaf in walk(value):
-            keys = [str(step) for step in path if isinstance(step, str)]
-            if not keys or opaque(leaf) or not isinstance(leaf, str) or _PLACEHOLDER.search(leaf):
-                continue
-            if _NAMES_A_SECRET.match(keys[-1]) and _OBJECT_NAME.match(leaf):
-                continue
-            yield ".".join([field, *map(str, path)]), keys[-1]
+            keys = [step for step in path if isinstance(step, str)]
+            if keys and isinstance(leaf, str):
+                yield ".".join([field, *map(str, path)]), keys[-1], leaf
+
+
+def _is_value(key: str, text: str) -> bool:
+    """Whether a string is a value itself, not a placeholder or the name of a Secret."""
+    return not (_PLACEHOLDER.search(text) or (_NAMES_A_SECRET.match(key) and _OBJECT_NAME.match(text)))
+
+
+def _leaves(resource: Resource) -> Iterator[tuple[str, str]]:
+    """(full path, key) of every literal that is there."""
+    for path, key, text in _literals(resource):
+        if _is_value(key, text):
+            yield path, key
+
+
+def _leaves_in_texts(resource: Resource, wanted: Collection[str]) -> Iterator[tuple[str, str]]:
+    """(full path, key) of every literal in texts that are YAML. Only texts with a wanted key are taken apart."""
+    for path, key, text in _literals(resource):
+        if not (_YAML_FILE.search(key) or path == _ARGO_VALUES) or not any(name in text for name in wanted):
+            continue
+        for inside, leaf in strings(text):
+            keys = [step for step in inside if isinstance(step, str)]
+            if keys and _is_value(keys[-1], leaf):
+                yield f"{path}: {'.'.join(map(str, inside))}", keys[-1]
 
 
 def catalogued_key_in_config(world: World) -> Iterator[Report]:
+    known: dict[tuple[int, Part], dict[str, CatalogueSecret]] = defaultdict(dict)
+    for catalogue_id, catalogued in world.catalogued_keys.items():
+        for (namespace, key), entry in catalogued.items():
+            known[catalogue_id, namespace][key] = entry
     for resource in world.resources:
-        if not carriers(resource):
+        catalogue = world.catalogue_of(resource) if carriers(resource) else None
+        entries = known.get((id(catalogue), runs_in(resource))) if catalogue is not None else None
+        if not entries:
             continue
-        catalogue = world.catalogue_of(resource)
-        if catalogue is None:
-            continue
-        for path, key in _leaves(resource):
-            entry = world.catalogued_keys[id(catalogue)].get((resource.namespace, key))
-            if entry is not None:
+        for path, key in (*_leaves(resource), *_leaves_in_texts(resource, entries)):
+            if key in entries:
                 yield about(
                     resource,
-                    f"{path} carries the key {key} of the catalogued secret {entry.name} as configuration. Take it "
-                    "out, and refer to the Secret instead",
-                    entry.name,
+                    f"{path} carries the key {key} of the catalogued secret {entries[key].name} as configuration. Take "
+                    "it out, and refer to the Secret instead",
+                    entries[key].name,
                 )
 
 
