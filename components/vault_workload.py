@@ -90,7 +90,7 @@ class VaultWorkload(pulumi.ComponentResource):
             opts=self._opts(),
         )
         services = self._services()
-        self._network_policies()
+        network = self._network_policy()
         k8s.policy.v1.PodDisruptionBudget(
             f"{name}-disruption",
             metadata=self._metadata(VAULT),
@@ -104,7 +104,8 @@ class VaultWorkload(pulumi.ComponentResource):
                 "annotations": {"pulumi.com/timeoutSeconds": str(timeout_seconds)},
             },
             spec=self._spec(),
-            opts=self._opts(*account, config, *services),
+            # The policy stands first: whoever reaches a Vault that is not initialised can take it over.
+            opts=self._opts(*account, config, *services, network),
         )
         self.register_outputs({"replicas": settings.replicas})
 
@@ -151,7 +152,7 @@ class VaultWorkload(pulumi.ComponentResource):
             ),
         ]
 
-    def _network_policies(self) -> None:
+    def _network_policy(self) -> k8s.networking.v1.NetworkPolicy:
         """In: the engine, External Secrets, and the pods among themselves. Out: themselves, DNS, the API server."""
         own = {"podSelector": {"matchLabels": _SELECTOR}}
         readers = [
@@ -161,7 +162,7 @@ class VaultWorkload(pulumi.ComponentResource):
         both = [{"protocol": "TCP", "port": PORT}, {"protocol": "TCP", "port": CLUSTER_PORT}]
         api_server = [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]
         dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
-        k8s.networking.v1.NetworkPolicy(
+        return k8s.networking.v1.NetworkPolicy(
             f"{self._name}-network",
             metadata=self._metadata(VAULT),
             spec={
