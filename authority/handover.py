@@ -63,6 +63,7 @@ class Reason(StrEnum):
     CONSUMED_WITHOUT_RECORD = "the bootstrap Secret is marked consumed, but Vault has no record"
     RECORD_BROKEN = "the record in Vault's metadata is not whole"
     RECORD_FOREIGN = "the record in Vault's metadata is that of another handover"
+    TWO_AUTHORITIES = "the catalogue gives it two authorities"
 
 
 _FIXES = {
@@ -85,6 +86,7 @@ _FIXES = {
     ),
     Reason.RECORD_BROKEN: "restore the metadata from the audit trail (docs/runbooks/handover.md)",
     Reason.RECORD_FOREIGN: "give the secret a Vault path of its own in the catalogue",
+    Reason.TWO_AUTHORITIES: "give each secret a Vault path, keys and caches of its own in the catalogue",
 }
 _PASSING = frozenset({Reason.NO_BOOTSTRAP, Reason.NOT_FROM_GIT})
 

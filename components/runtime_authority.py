@@ -13,7 +13,8 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from authority.catalogue import SecretClass
-from authority.claims import System
+from authority.catalogue_claims import catalogue_claims
+from authority.claims import System, find_conflicts
 from authority.encoding import encode_claim
 from authority.phases import Phase
 from authority.problems import Problem, raise_if_any
@@ -44,18 +45,11 @@ class RuntimeAuthorityArgs:
     def check(self) -> None:
         """Raise `InvalidInputError` with everything that does not fit, before any resource exists."""
         found = list(self.vault.check("vault"))
-        seen: dict[str, str] = {}
-        for secret in self.intent.catalogue.of_class(SecretClass.BOOTSTRAP):
-            other = seen.setdefault(str(secret.vault), secret.name)
-            if other != secret.name:
-                found.append(
-                    Problem(
-                        self.intent.layout.catalogue,
-                        f"secrets[{secret.name}].vault",
-                        f"{secret.vault} is also the path of {other}",
-                        "give each bootstrap secret a path of its own: only one can be written first",
-                    )
-                )
+        layout = self.intent.layout
+        found += [
+            Problem(layout.catalogue, "secrets", str(conflict), "see docs/concepts.md, one authority")
+            for conflict in find_conflicts(catalogue_claims(layout.cluster, self.intent.catalogue))
+        ]
         raise_if_any(found)
 
 

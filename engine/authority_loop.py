@@ -23,7 +23,7 @@ from authority.problems import InvalidInputError
 from authority.transfer import LostRace, Unavailable
 from engine.first_configuration import FirstConfiguration, Identities, fingerprint
 from engine.git_view import GitPlaces, GitState, GitView
-from engine.handover_run import Handover, Summary, lines, twice_in_vault
+from engine.handover_run import Handover, Summary, lines
 from engine.handover_world import read_events
 from engine.initialise import Seal, SealSettings
 from engine.kubernetes_api import Api, ApiRefusedError
@@ -199,10 +199,6 @@ class Engine:
         now = time.monotonic()
         if self._looked_at and self._looked_at[0] == git.revision and now < self._looked_at[1]:
             return True
-        clash = twice_in_vault(git.catalogue)
-        if clash:
-            self._status.set(HANDED_OVER, False, "; ".join(clash))
-            return False
         summary = self._handover.run(git, key, self._loop.stopped)
         self._tell(git, summary)
         if summary.complete:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from authority.catalogue import Catalogue, CatalogueSecret, SecretClass
-from authority.handover import Blocked, Done, Step
+from authority.catalogue import CatalogueSecret, SecretClass
+from authority.catalogue_claims import conflicts_by_secret
+from authority.claims import Conflict
+from authority.handover import Blocked, Done, Reason, Step
 from authority.transfer import Result, Unavailable, hand_over
 from engine.git_view import GitState
 from engine.handover_world import ClusterWorld, Run, digest_key, plan_for
@@ -50,17 +52,6 @@ class Summary:
         return not self.open
 
 
-def twice_in_vault(catalogue: Catalogue) -> list[str]:
-    """Bootstrap secrets that share a Vault path: only one of them could be the first to write it."""
-    seen: dict[str, str] = {}
-    found: list[str] = []
-    for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
-        other = seen.setdefault(str(secret.vault), secret.name)
-        if other != secret.name:
-            found.append(f"{secret.name} and {other} have one Vault path, {secret.vault}: give each its own")
-    return found
-
-
 class Handover:
     """Hands over what is in the catalogue. One object lives as long as the engine."""
 
@@ -68,21 +59,35 @@ class Handover:
         self._cluster, self._api, self._vault, self._run_name, self._workers = cluster, api, vault, run_name, workers
 
     def run(self, git: GitState, key: bytes, stop: Callable[[], bool] = lambda: False) -> Summary:
-        """Take every secret as far as it goes. `stop` is asked between secrets."""
+        """Take every secret as far as it goes. `stop` is asked between secrets.
+
+        A secret over which the catalogue names two authorities is not touched (RFC §3.3).
+        """
         run = Run(self._run_name, git.revision)
+        conflicts = conflicts_by_secret(self._cluster, git.catalogue)
         secrets = git.catalogue.of_class(SecretClass.BOOTSTRAP)
         with ThreadPoolExecutor(max_workers=self._workers) as pool:
-            results = pool.map(lambda secret: self._one(secret, git, key, run, stop), secrets)
+            results = pool.map(lambda secret: self._one(secret, git, key, run, stop, conflicts), secrets)
             return Summary(tuple(result for result in results if result is not None))
 
     def key(self) -> bytes:
         return digest_key(self._vault)
 
     def _one(
-        self, secret: CatalogueSecret, git: GitState, key: bytes, run: Run, stop: Callable[[], bool]
+        self,
+        secret: CatalogueSecret,
+        git: GitState,
+        key: bytes,
+        run: Run,
+        stop: Callable[[], bool],
+        conflicts: Mapping[str, Conflict],
     ) -> Result | None:
         if stop():
             return None
+        if conflict := conflicts.get(secret.name):
+            result = Result(secret.name, Blocked(secret.name, Reason.TWO_AUTHORITIES, str(conflict)), ())
+            _tell(result)
+            return result
         plan = plan_for(self._cluster, secret)
         world = ClusterWorld(secret, self._api, self._vault, key, run, git.digests.get)
         try:

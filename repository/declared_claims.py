@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from authority.catalogue import Catalogue
+from authority.catalogue_claims import catalogue_claims as catalogue_claims_of
 from authority.claims import Claim, Claimant, System
-from authority.places import Keys, KubernetesSecret, VaultSecret
+from authority.places import Keys, KubernetesSecret
 
 
 def file_claim(cluster: str, namespace: str, name: str, keys: frozenset[str], file: str, catalogue: Catalogue) -> Claim:
@@ -25,19 +26,5 @@ def file_claim(cluster: str, namespace: str, name: str, keys: frozenset[str], fi
 
 
 def catalogue_claims(cluster: str, catalogue: Catalogue) -> Iterator[Claim]:
-    """What the catalogue declares: each secret's hold on its Vault path, and each consumer's cache.
-
-    A cache is claimed as a whole: External Secrets owns the objects that it makes.
-    """
-    for entry in catalogue:
-        path = VaultSecret(cluster, entry.vault.mount, entry.vault.path)
-        yield Claim(Claimant(System.VAULT, f"secret {entry.name}"), path, Keys.all(), secret=entry.name)
-        for consumer in entry.consumers:
-            cache = f"{consumer.namespace}/{consumer.secret}"
-            yield Claim(
-                Claimant(System.EXTERNAL_SECRETS, f"ExternalSecret {cache} of secret {entry.name}"),
-                KubernetesSecret(cluster, consumer.namespace, consumer.secret),
-                Keys.all(),
-                source=path,
-                secret=entry.name,
-            )
+    """What the catalogue declares beside the encrypted files, which speak for Git themselves."""
+    return (claim for claim in catalogue_claims_of(cluster, catalogue) if claim.claimant.system is not System.GIT)

@@ -6,14 +6,12 @@ be seen here (Git's files in a Pulumi stack, the engine's handover) is kept as i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from authority.catalogue import Catalogue, SecretClass
-from authority.claims import Claim, Claimant, System
-from authority.phases import Phase
-from authority.places import Keys, KubernetesSecret, Place, VaultSecret
+from authority.catalogue_claims import catalogue_claims
+from authority.claims import Claim, System
+from authority.places import Place, VaultSecret
 
 if TYPE_CHECKING:
     from policy.layers import Layer
@@ -61,29 +59,3 @@ def _counted(claim: Claim, world: World) -> bool:
         if claim.claimant.system is System.VAULT and other.create_only:
             return True
     return False
-
-
-def catalogue_claims(cluster: str, catalogue: Catalogue, phase: Phase | None) -> Iterator[Claim]:
-    """What a catalogue says of a cluster at a phase; every phase when none is known."""
-    consumes = phase is None or phase >= Phase.CONSUMPTION
-    for entry in catalogue:
-        path = VaultSecret(cluster, entry.vault.mount, entry.vault.path)
-        target = entry.bootstrap
-        if target is not None:
-            yield Claim(
-                Claimant(System.GIT, f"catalogue entry {entry.name}"),
-                KubernetesSecret(cluster, target.namespace, target.secret),
-                Keys(frozenset(target.keys)),
-                secret=entry.name,
-            )
-        if phase is None or phase >= Phase.RUNTIME_AUTHORITY or entry.secret_class is not SecretClass.BOOTSTRAP:
-            claimant = Claimant(System.VAULT, f"catalogue entry {entry.name}")
-            yield Claim(claimant, path, Keys.all(), secret=entry.name)
-        for consumer in entry.consumers if consumes else ():
-            yield Claim(
-                Claimant(System.EXTERNAL_SECRETS, f"catalogue entry {entry.name}"),
-                KubernetesSecret(cluster, consumer.namespace, consumer.secret),
-                Keys.all(),
-                source=path,
-                secret=entry.name,
-            )

@@ -9,7 +9,7 @@ from typing import Any
 import pulumi
 import pytest
 
-from authority.catalogue import Catalogue
+from authority.catalogue import Catalogue, SecretClass
 from authority.encoding import decode_claim
 from authority.phases import Phase
 from authority.problems import InvalidInputError
@@ -179,15 +179,18 @@ def test_settings_that_do_not_fit_are_named(change: dict[str, Any], words: str) 
     assert words in str(problem) and "Fix:" in str(problem)
 
 
-def test_two_bootstrap_secrets_on_one_path_are_refused_before_any_resource(fleet: Fleet) -> None:
+@pytest.mark.parametrize("secret_class", [SecretClass.BOOTSTRAP, SecretClass.EXTERNAL])
+def test_two_secrets_on_one_path_are_refused_before_any_resource(fleet: Fleet, secret_class: SecretClass) -> None:
     intent = fleet.read()
     first, second, *_ = (secret for secret in intent.catalogue if secret.bootstrap is not None)
-    twin = second.model_copy(update={"vault": first.vault})
+    target = second.bootstrap if secret_class is SecretClass.BOOTSTRAP else None
+    twin = second.model_copy(update={"vault": first.vault, "secret_class": secret_class, "bootstrap": target})
     catalogue = intent.catalogue.model_copy(update={"secrets": (first, twin)})
     doubled = Intent(intent.root, intent.layout, intent.trust, catalogue, intent.encrypted, intent.claims)
     args = RuntimeAuthorityArgs(settings(fleet), doubled, VaultSettings(local_port=20001))
-    with pytest.raises(InvalidInputError, match=f"is also the path of {first.name}"):
+    with pytest.raises(InvalidInputError, match=f"two authorities over Vault {first.vault}, all keys") as refused:
         args.check()
+    assert first.name in str(refused.value) and second.name in str(refused.value)
 
 
 def test_a_phase_that_rises_asks_for_fresh_evidence_of_the_layer_below(fleet: Fleet) -> None:

@@ -1,0 +1,102 @@
+"""What a catalogue claims, and what the engine does where it gives a secret two authorities."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from authority.catalogue import Catalogue, parse_catalogue
+from authority.catalogue_claims import catalogue_claims, conflicts_by_secret
+from authority.claims import System
+from authority.handover import Blocked, Reason
+from authority.phases import Phase
+from engine.git_view import GitState
+from engine.handover_run import Handover, lines
+from engine.kubernetes_api import Api
+from engine.vault import Vault
+
+
+class Untouched:
+    """Stands for a server that must not be spoken to."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the server was spoken to: {name}")
+
+
+def entry(name: str, kind: str = "bootstrap", consumer: str = "", **more: Any) -> dict[str, Any]:
+    found = {
+        "name": name,
+        "class": kind,
+        "owner": "team",
+        "vault": {"datasource": "pg", "consumer": consumer or name},
+        "consumers": [{"namespace": name, "secret": name, "keys": {"password": "password"}}],
+        "rotation": {"type": "static"},
+        **more,
+    }
+    if kind == "bootstrap":
+        found.setdefault("bootstrap", {"namespace": "platform", "secret": name, "keys": ["password"]})
+    return found
+
+
+def catalogue(*entries: dict[str, Any]) -> Catalogue:
+    document = {
+        "apiVersion": "secret-authority.dev/v1",
+        "kind": "SecretCatalogue",
+        "bootstrapNamespaces": ["platform"],
+        "secrets": list(entries),
+    }
+    return parse_catalogue(document, "catalogue.yaml")
+
+
+@pytest.mark.parametrize(
+    ("phase", "systems"),
+    [
+        (Phase.BOOTSTRAP, {System.GIT}),
+        (Phase.RUNTIME_AUTHORITY, {System.GIT, System.VAULT}),
+        (Phase.CONSUMPTION, {System.GIT, System.VAULT, System.EXTERNAL_SECRETS}),
+        (None, {System.GIT, System.VAULT, System.EXTERNAL_SECRETS}),
+    ],
+)
+def test_a_bootstrap_secret_is_claimed_as_its_phases_come(phase: Phase | None, systems: set[System]) -> None:
+    found = catalogue_claims("dev", catalogue(entry("orders")), phase)
+    assert {claim.claimant.system for claim in found} == systems
+
+
+def test_a_secret_that_is_never_in_git_is_vaults_from_the_start() -> None:
+    found = catalogue_claims("dev", catalogue(entry("orders", "external")), Phase.BOOTSTRAP)
+    assert {claim.claimant.system for claim in found} == {System.VAULT}
+
+
+SHARED = {"namespace": "platform", "secret": "shared", "keys": ["password"]}
+CACHE = [{"namespace": "shop", "secret": "db", "keys": {"password": "password"}}]
+CLASHES = {
+    "a bootstrap and an external secret on one Vault path": (
+        entry("orders", consumer="x"),
+        entry("billing", "external", consumer="x"),
+    ),
+    "two bootstrap secrets on one Vault path": (entry("orders", consumer="x"), entry("billing", consumer="x")),
+    "one key of one bootstrap Secret": (entry("orders", bootstrap=SHARED), entry("billing", bootstrap=SHARED)),
+    "one cache": (entry("orders", consumers=CACHE), entry("billing", "external", consumers=CACHE)),
+}
+
+
+@pytest.mark.parametrize("entries", list(CLASHES.values()), ids=list(CLASHES))
+def test_the_engine_does_not_touch_a_secret_of_two_authorities(entries: tuple[dict[str, Any], ...]) -> None:
+    given = catalogue(*entries)
+    assert set(conflicts_by_secret("dev", given)) == {"orders", "billing"}
+    api, vault = cast(Api, Untouched()), cast(Vault, Untouched())
+    summary = Handover("dev", api, vault, "run").run(GitState("main@sha1:0", given, {}), b"key")
+    assert not summary.complete
+    for result in summary.results:
+        assert isinstance(result.end, Blocked)
+        assert result.end.reason is Reason.TWO_AUTHORITIES
+        assert "two authorities over" in str(result.end)
+        assert "billing" in str(result.end) and "orders" in str(result.end)
+    assert {line["state"] for line in lines(summary.results)} == {"conflict"}
+
+
+def test_secrets_that_meet_nowhere_have_no_conflict() -> None:
+    apart = {**SHARED, "keys": ["user"]}
+    given = catalogue(entry("orders", bootstrap=SHARED), entry("billing", bootstrap=apart), entry("web", "external"))
+    assert not conflicts_by_secret("dev", given)
