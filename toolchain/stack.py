@@ -28,9 +28,9 @@ from components.names import ENGINE_NAMESPACE, PHASE_LABEL
 from toolchain.gitserver import server
 from toolchain.node import api, layout
 from toolchain.node.errors import NodeError
+from toolchain.venv import PYTHON
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-PYTHON = CHECKOUT / ".venv/bin/python"
 TEMPLATE = CHECKOUT / "Pulumi.dev.yaml"
 REPOSITORY = "fleet"
 # No questions and no dots: these runs have no terminal to ask on.

@@ -11,6 +11,9 @@ from pathlib import Path
 from toolchain.errors import ToolchainError
 from toolchain.pins import CHECKOUT
 
+# The environment's interpreter. It has pip, which the system's Python may lack (Debian splits it off).
+PYTHON = CHECKOUT / ".venv/bin/python"
+
 
 def provide(lock: Path = CHECKOUT / "requirements.lock", venv: Path = CHECKOUT / ".venv") -> None:
     """Make the environment, or do nothing when it was made from this lock by this Python.

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from toolchain import pins
+from toolchain import pins, venv
 from toolchain.images import archive, engine, python_base, table
 from toolchain.node import addons, files, netpolicy
 from toolchain.node.errors import NodeError
+from toolchain.node.progress import Progress
 
 IMAGE = table.Image("example.org/thing", "v1", "thing", "/usr/local/bin/thing", "65532:65532")
 
@@ -122,6 +125,52 @@ def test_the_engine_needs_its_lock_file(tree: Path) -> None:
     (tree / "requirements-engine.lock").unlink()
     with pytest.raises(NodeError, match=r"requirements-engine\.lock is missing"):
         engine.reference()
+
+
+@pytest.fixture
+def ran(tree: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that laying out the dependencies ran; pip installs one file."""
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        if "--target" in command:
+            site = Path(command[command.index("--target") + 1])
+            site.mkdir()
+            (site / "thing.py").write_text("")
+            (site / "thing-1.dist-info").mkdir()
+            script = f"../../bin/thing,sha256={hashlib.sha256(command[0].encode()).hexdigest()},9"
+            (site / "thing-1.dist-info/RECORD").write_text(f"{script}\nthing.py,sha256=00,0\nthing/bin/x,sha256=00,0\n")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return commands
+
+
+def test_dependencies_need_no_pip_of_the_system(ran: list[list[str]], tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    engine._make_site(site, Progress("test"))
+    pips = [command for command in ran if "pip" in command]
+    assert [command[0] for command in pips] == [str(venv.PYTHON)]
+    assert "--python-version=3.11" in pips[0] and (site / "thing.py").stat().st_mtime == 0
+    ran.clear()
+    engine._make_site(site, Progress("test"))
+    assert not ran, "what is laid out already stays"
+
+
+def test_where_the_interpreter_lies_is_not_in_the_image(ran: list[list[str]], tmp_path: Path) -> None:
+    engine._make_site(tmp_path / "site", Progress("test"))
+    record = tmp_path / "site/thing-1.dist-info/RECORD"
+    assert record.read_text() == "thing.py,sha256=00,0\nthing/bin/x,sha256=00,0\n"
+
+
+def test_without_the_environment_it_says_how_to_make_it(
+    ran: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "VENV_PYTHON", tmp_path / "bin/python")
+    with pytest.raises(NodeError, match="run `python3 -m toolchain venv`"):
+        engine._make_site(tmp_path / "site", Progress("test"))
+    assert not ran
 
 
 def test_the_base_is_slimmed(tmp_path: Path) -> None:

