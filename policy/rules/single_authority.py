@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
 # Pulumi packages whose resources make a value and keep it in the state.
 _MINTING = frozenset({"random", "tls", "pkcs12"})
+# Of these, what is made to be secret; an id or a pet name among the values of a chart is not.
+_MADE_SECRET = frozenset({"RandomPassword", "RandomBytes", "PrivateKey", "FromPem"})
+# Properties that hold values of secrets; names, paths and metadata are none.
+_SECRET_DATA = frozenset({"data", "stringData"})
+_VAULT_DATA = frozenset({"dataJson", "dataJsonWo"})
+_CHART_VALUES = frozenset({"values"})
+_CHARTS = frozenset({"kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart"})
 # Keys that hold public parts only.
 _PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
 
@@ -44,23 +51,38 @@ def undecided_authority(world: World) -> Iterator[Report]:
 
 
 def pulumi_minted_value(world: World) -> Iterator[Report]:
-    """Values of random, tls and the like that a Secret or Vault is filled from, directly or through others."""
+    """Values of random, tls and the like that a Secret, Vault or a chart is filled from, directly or through others."""
     for resource in world.resources:
-        if not (resource.is_a("", "Secret") or kv_place(world, resource, world.stores.mounts)):
-            continue
-        minted = sorted(_minted(world, resource))
+        minted = list(_minted(world, resource, _value_fields(world, resource)))
+        if resource.token in _CHARTS:
+            minted = [source for source in minted if _made(source) in _MADE_SECRET]
         if minted:
+            names = sorted(f"{_made(source)} {source.name}" for source in minted)
             yield about(
                 resource,
-                f"its value is made by {', '.join(minted)} and kept in the Pulumi state, which so becomes the "
+                f"its value is made by {', '.join(names)} and kept in the Pulumi state, which so becomes the "
                 "authority. Make the value in the cluster or outside, and write it to Vault once",
             )
 
 
-def _minted(world: World, resource: Resource) -> set[str]:
-    found: set[str] = set()
-    stack = [urn for urns in resource.property_dependencies.values() for urn in urns]
-    if not resource.property_dependencies:
+def _value_fields(world: World, resource: Resource) -> frozenset[str]:
+    """The properties of a resource that hold values of secrets."""
+    if resource.is_a("", "Secret"):
+        return _SECRET_DATA
+    if resource.token in _CHARTS:
+        return _CHART_VALUES
+    return _VAULT_DATA if kv_place(world, resource, world.stores.mounts) else frozenset()
+
+
+def _made(source: Resource) -> str:
+    return source.token.rpartition(":")[2]
+
+
+def _minted(world: World, resource: Resource, fields: frozenset[str]) -> Iterator[Resource]:
+    """The resources of minting packages that the fields come from."""
+    stack = [urn for field in fields for urn in resource.property_dependencies.get(field, ())]
+    if fields and not resource.property_dependencies:
+        # Nothing says which property comes from where.
         stack = list(resource.dependencies)
     seen: set[str] = set()
     while stack:
@@ -70,10 +92,9 @@ def _minted(world: World, resource: Resource) -> set[str]:
             continue
         seen.add(urn)
         if other.token.partition(":")[0] in _MINTING:
-            found.add(f"{other.token.rpartition(':')[2]} {other.name}")
+            yield other
         elif not other.is_kubernetes:
             stack += [inner for urns in other.property_dependencies.values() for inner in urns]
-    return found
 
 
 def pulumi_written_vault_value(world: World) -> Iterator[Report]:
