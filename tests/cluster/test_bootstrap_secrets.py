@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.bootstrap import EVIDENCE, KUSTOMIZATION
-from components.names import CLASS_LABEL, ENGINE_NAMESPACE, FLUX_NAMESPACE
+from components.bootstrap import EVIDENCE
+from components.names import CLASS_LABEL, ENGINE_NAMESPACE
+from tests.support.flux import ask_flux
 from tests.support.recorded_stack import RecordedStack, until
 from toolchain.node.api import ApiError
 
@@ -22,26 +22,10 @@ pytestmark = pytest.mark.cluster
 NAMESPACE = "bootstrap-data"
 SECRET = "orders-db"
 PAUSE = "registry.k8s.io/pause:3.10.1"
-KUSTOMIZATION_PATH = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/{KUSTOMIZATION}"
-SOURCE_PATH = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
 
 
 def secret_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{namespace}/secrets/{name}"
-
-
-def ask_flux(stack: RecordedStack) -> None:
-    """Have Flux fetch and apply now instead of at its interval, and wait until it has."""
-    for path in (SOURCE_PATH, KUSTOMIZATION_PATH):
-        asked = str(time.time_ns())
-        note = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": asked}}}
-        stack.objects.request("PATCH", path, note)
-
-        def handled(path: str = path, asked: str = asked) -> bool:
-            found = stack.objects.get(path)
-            return found is not None and found["status"].get("lastHandledReconcileAt") == asked
-
-        until(handled, f"Flux has looked at {path}")
 
 
 # Gathers the evidence anew although Git has not changed.

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-from collections.abc import Iterator
 
 import pytest
 
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from components.vault_names import VAULT_NAMESPACE
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.workloads import away
 
 pytestmark = pytest.mark.cluster
 
+# What would put a bootstrap Secret right again.
 FLUX = f"/apis/apps/v1/namespaces/{FLUX_NAMESPACE}/deployments/kustomize-controller"
 EVIDENCE = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/bootstrap-evidence"
-
-
-@contextlib.contextmanager
-def flux_away(stack: RecordedStack) -> Iterator[None]:
-    """Without the controller that would put a bootstrap Secret right again."""
-
-    def scale(replicas: int) -> None:
-        stack.objects.request("PATCH", FLUX, {"spec": {"replicas": replicas}})
-
-        def reached() -> bool:
-            return int((stack.objects.get(FLUX) or {})["status"].get("readyReplicas") or 0) == replicas
-
-        until(reached, f"kustomize-controller has {replicas} pods")
-
-    scale(0)
-    try:
-        yield
-    finally:
-        scale(1)
 
 
 def nothing_of_phase_3(stack: RecordedStack) -> bool:
@@ -66,7 +47,7 @@ def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(built: RecordedS
 def test_a_layer_whose_evidence_cannot_be_had_stops_the_next_one(built: RecordedStack) -> None:
     """A bootstrap Secret is missing, and nobody makes it anew."""
     namespace, name = next(iter(built.wanted_values()))
-    with flux_away(built):
+    with away(built, FLUX):
         built.objects.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
         built.reach(3, readyTimeoutSeconds=20).refused("bootstrap-secrets")
         assert nothing_of_phase_3(built)

@@ -16,11 +16,13 @@ import pytest
 
 from authority.audit import Event, match_vault_log
 from authority.handover import Notice
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
+from components.names import ENGINE_NAMESPACE
 from repository.sops import sops_program
+from tests.support.flux import KUSTOMIZATION_PATH, ask_flux
 from tests.support.leak_places import volume_folders
 from tests.support.recorded_stack import CHECKOUT, RecordedStack, until
 from tests.support.vault_way import broken_glass
+from tests.support.workloads import away
 
 pytestmark = [
     pytest.mark.cluster,
@@ -29,9 +31,7 @@ pytestmark = [
 ]
 
 STATUS = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/runtime-authority-status"
-KUSTOMIZATION = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/bootstrap-secrets"
 ENGINE = f"/apis/apps/v1/namespaces/{ENGINE_NAMESPACE}/deployments/secret-authority-engine"
-SOURCE = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +49,8 @@ def status(stack: RecordedStack) -> list[dict[str, Any]]:
     return lines or [{"state": "nothing yet"}]
 
 
-def reconcile(stack: RecordedStack, mark: str) -> None:
-    """Let Flux fetch and apply, and wait until it has."""
-    for path in (SOURCE, KUSTOMIZATION):
-        body = {"metadata": {"annotations": {"reconcile.fluxcd.io/requestedAt": mark}}}
-        stack.objects.request("PATCH", path, body)
-        until(
-            lambda path=path: (stack.objects.get(path) or {})["status"].get("lastHandledReconcileAt") == mark,
-            f"Flux handles {path}",
-        )
-
-
 def ready(stack: RecordedStack) -> bool:
-    conditions = (stack.objects.get(KUSTOMIZATION) or {})["status"]["conditions"]
+    conditions = (stack.objects.get(KUSTOMIZATION_PATH) or {})["status"]["conditions"]
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
@@ -76,8 +65,8 @@ def test_every_bootstrap_secret_is_empty_and_marked_and_flux_leaves_it_alone(han
         found = handed.objects.secret(namespace, name)
         assert found is not None and not found.get("data"), f"{namespace}/{name}"
     before = {place: handed.objects.secret(*place) for place in handed.wanted_values()}
-    for mark in ("first", "second"):
-        reconcile(handed, mark)
+    for _ in range(2):
+        ask_flux(handed)
         assert ready(handed)
     after = {place: handed.objects.secret(*place) for place in handed.wanted_values()}
     assert after == before, "not even a field manager or a version of an object changed"
@@ -124,7 +113,7 @@ def test_a_change_in_git_after_the_handover_is_reported_and_never_applied(
     _sops_set(file, key, "changed later", cluster.secret)
     try:
         handed.publish(changed)
-        reconcile(handed, "changed")
+        ask_flux(handed)
         assert ready(handed)
         until(lambda: any(str(Notice.GIT_CHANGED) in line["notices"] for line in status(handed)), "it is said", 120)
         told = [line["secret"] for line in status(handed) if line["notices"]]
@@ -132,7 +121,7 @@ def test_a_change_in_git_after_the_handover_is_reported_and_never_applied(
         assert handed.objects.secret(namespace, name) == before
     finally:
         handed.publish()
-        reconcile(handed, "restored")
+        ask_flux(handed)
     until(lambda: not any(line["notices"] for line in status(handed)), "nothing is said any more", 120)
 
 
@@ -176,24 +165,14 @@ def test_a_lost_trail_is_published_anew_and_never_guessed_at(handed: RecordedSta
     def ledger() -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *where], cwd=CHECKOUT, capture_output=True, text=True, check=False)
 
-    def pods() -> int:
-        return int((handed.objects.get(ENGINE) or {})["status"].get("replicas") or 0)
-
-    def scale(replicas: int) -> None:
-        handed.objects.request("PATCH", ENGINE, {"spec": {"replicas": replicas}})
-        until(lambda: pods() == replicas, f"{replicas} pods of the engine", 60)
-
     assert ledger().returncode == 0
-    scale(0)
-    try:
+    with away(handed, ENGINE):
         handed.objects.request("PATCH", path, {"data": {"events": ""}})
         refused = ledger()
         assert refused.returncode == 1 and not refused.stdout, "a trail that somebody has cut is not believed"
         handed.objects.request("DELETE", path)
         refused = ledger()
         assert refused.returncode == 1 and not refused.stdout, "no trail is no proof that Git has authority"
-    finally:
-        scale(1)
     until(lambda: (handed.objects.get(path) or {}).get("data") == before, "the engine publishes it anew", 120)
     assert ledger().returncode == 0
 
