@@ -173,7 +173,7 @@ def test_warm_up_changes_nothing(node: layout.Node) -> None:
     before = {name: part.pid for name, part in parts.all_parts(node).items()}
     started = time.monotonic()
     up(ONE)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30, "nothing is awaited that stands already"
     assert {name: part.pid for name, part in parts.all_parts(node).items()} == before
 
 

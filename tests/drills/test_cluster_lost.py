@@ -20,7 +20,7 @@ from components.vault_names import VAULT_NAMESPACE
 from repository.intent import Layout, read_intent
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack, Run, until
 from tests.support.vault_way import broken_glass
-from toolchain.node.api import ApiError
+from tests.support.workloads import away
 from toolchain.stack import CHECKOUT
 
 pytestmark = pytest.mark.drill
@@ -123,15 +123,8 @@ def test_a_refresh_finds_what_was_deleted_in_vault(stack: RecordedStack, before:
 
 
 def test_a_refresh_goes_on_without_vault(stack: RecordedStack, before: Secrets) -> None:
-    def scale(replicas: int) -> None:
-        stack.objects.request("PATCH", STATEFUL_SET, {"spec": {"replicas": replicas}})
-        until(lambda: ready_vaults(stack) == replicas, f"{replicas} Vault pods are ready", 180)
-
-    scale(0)
-    try:
+    with away(stack, STATEFUL_SET):
         assert LEFT_OUT in guarded(stack, *REFRESH).passed().output
-    finally:
-        scale(3)
     assert LEFT_OUT not in guarded(stack, *REFRESH).passed().output
     guarded(stack, *UP, "--expect-no-changes").passed()
 
@@ -152,11 +145,4 @@ def test_a_lower_phase_is_refused(stack: RecordedStack, before: Secrets) -> None
 
 def test_destroy_leaves_nothing(stack: RecordedStack, before: Secrets) -> None:
     stack.record("destroy from phase 4", stack.run(*DESTROY, phase=4, vault=PRODUCTION, timeout=600).passed())
-
-    def left() -> list[str]:
-        try:
-            return sorted(str(key) for key in stack.objects.names() ^ stack.bare_names)
-        except ApiError:
-            return ["the API server is busy"]
-
-    until(lambda: not left(), f"everything is gone but {left()}", 120)
+    until(lambda: not stack.left(), lambda: f"everything is gone but {stack.left()}", 120)

@@ -23,17 +23,19 @@ from engine.bootstrap_evidence import encrypted_files, secret_values
 from repository.sops import decrypt
 from repository.trust import read_trust
 from tests.support.cluster_objects import ClusterObjects, Key
+from toolchain.node.api import ApiError
 from toolchain.stack import CHECKOUT, LocalStack
 
 UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
 DESTROY = ("destroy", "--yes", "--non-interactive", "--suppress-progress")
 
 
-def until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    """Wait for a condition, at most `timeout` seconds. Fails with `what` was awaited."""
+def until(condition: Callable[[], bool], what: str | Callable[[], str], timeout: float = 60) -> None:
+    """Wait for a condition, at most `timeout` seconds. Fails with `what` was awaited, as it is then."""
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout:.0f} s: {what}"
+        late = time.monotonic() >= deadline
+        assert not late, f"not within {timeout:.0f} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.1)
 
 
@@ -189,6 +191,14 @@ class RecordedStack(LocalStack):
         """Keep a duration for the report at the end of the session."""
         self.measured.append((what, run.seconds))
         return run
+
+    def left(self) -> list[str]:
+        """What is there that was not there before phase 1, and what is missing of that."""
+        try:
+            return sorted(str(key) for key in self.objects.names() ^ self.bare_names)
+        except ApiError as error:
+            # A group of the API whose last kind has just gone is found and cannot be listed.
+            return [str(error)]
 
     def reached(self) -> Phase | None:
         """The highest phase on record in the cluster."""
