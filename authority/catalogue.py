@@ -131,8 +131,9 @@ class Catalogue(_Model):
 def parse_catalogue(document: object, file: str) -> Catalogue:
     """Read a catalogue from a parsed YAML document. `file` is named in messages.
 
-    Raises `InvalidInputError` with every problem found: shape, names that stand twice, bootstrap targets
-    outside the allowed namespaces. Two entries over one place are found by `authority.claims`.
+    Raises `InvalidInputError` with every problem found: shape, names that stand twice, a consumer Secret
+    twice in one entry, bootstrap targets outside the allowed namespaces. Two entries over one place are found
+    by `authority.claims`.
     """
     if not isinstance(document, Mapping):
         raise InvalidInputError([Problem(file, "", "is not a mapping", f"start it with apiVersion: {API_VERSION}")])
@@ -140,7 +141,11 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
         catalogue = Catalogue.model_validate(document)
     except ValidationError as error:
         raise InvalidInputError(_problem(file, document, detail) for detail in error.errors()) from None
-    problems = [*_names_twice(catalogue, file), *_outside_namespaces(catalogue, file)]
+    problems = [
+        *_names_twice(catalogue, file),
+        *_consumers_twice(catalogue, file),
+        *_outside_namespaces(catalogue, file),
+    ]
     if problems:
         raise InvalidInputError(problems)
     return catalogue
@@ -186,6 +191,21 @@ def _names_twice(catalogue: Catalogue, file: str) -> Iterator[Problem]:
         if secret.name in seen:
             yield Problem(file, f"secrets[{secret.name}]", "stands twice", "give each secret one entry")
         seen.add(secret.name)
+
+
+def _consumers_twice(catalogue: Catalogue, file: str) -> Iterator[Problem]:
+    for secret in catalogue:
+        seen: set[tuple[str, str]] = set()
+        for number, consumer in enumerate(secret.consumers):
+            place = consumer.namespace, consumer.secret
+            if place in seen:
+                yield Problem(
+                    file,
+                    f"secrets[{secret.name}].consumers[{number}]",
+                    f"names Secret {'/'.join(place)} a second time",
+                    "give each consumer Secret one item, with all of its keys",
+                )
+            seen.add(place)
 
 
 def _outside_namespaces(catalogue: Catalogue, file: str) -> Iterator[Problem]:

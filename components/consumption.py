@@ -177,13 +177,16 @@ class Consumption(pulumi.ComponentResource):
     def _external_secret(
         self, secret: CatalogueSecret, consumer: Consumer, opts: pulumi.ResourceOptions
     ) -> k8s.apiextensions.CustomResource:
+        # Of shop/eu-db and shop-eu/db, a dash makes one name. Those of before keep their state by the alias:
+        # a replaced ExternalSecret would take its Secret with it.
+        before = pulumi.Alias(name=f"{self._name}-{consumer.namespace}-{consumer.secret}")
         return k8s.apiextensions.CustomResource(
-            f"{self._name}-{consumer.namespace}-{consumer.secret}",
+            f"{self._name}-{consumer.namespace}/{consumer.secret}",
             api_version=EXTERNAL_SECRETS_API,
             kind="ExternalSecret",
             metadata={"name": consumer.secret, "namespace": consumer.namespace, "labels": MANAGED_BY},
             spec=external_secret_spec(secret, consumer, self._args.refresh_interval),
-            opts=opts,
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=[before])),
         )
 
 

@@ -16,7 +16,7 @@ class Registrations(MockMonitor):
         self.dependencies: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self.aliases: dict[tuple[str, str], set[str]] = {}
 
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802  the name is the protocol's
+    def RegisterResource(self, request: Any) -> Any:
         here = request.type.split(":")[-1], request.name
         self.dependencies[here] = {_kind_and_name(urn) for urn in request.dependencies}
         self.aliases[here] = {alias.spec.name for alias in request.aliases} | {

@@ -84,6 +84,15 @@ def test_a_name_twice() -> None:
     assert any("stands twice" in problem for problem in problems(document))
 
 
+def test_a_consumer_secret_twice_in_one_entry() -> None:
+    twice = [{"namespace": "shop", "secret": "db", "keys": {key: "password"}} for key in ("A", "B")]
+    elsewhere = {"namespace": "other", "secret": "db", "keys": {"A": "password"}}
+    (message,) = problems(changed(consumers=[*twice, elsewhere]))
+    assert message.startswith("catalogue.yaml: secrets[orders-db].consumers[1]: names Secret shop/db a second time")
+    assert "Fix: " in message
+    assert parse_catalogue(changed(consumers=[twice[0], elsewhere]), "catalogue.yaml")
+
+
 def test_every_mistake_is_told_at_once() -> None:
     document = changed(owner=None)
     document["secrets"][3]["class"] = "nonsense"

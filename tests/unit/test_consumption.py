@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,6 +23,8 @@ from components.runtime_authority import RuntimeAuthority
 from components.secret_owners import foreign_owner, owned_by_external_secrets
 from components.vault_roles import VaultWay
 from repository.config_values import read_config_values
+from repository.intent import Intent
+from tests.support.registrations import Registrations
 from tests.unit.fleets import Fleet, new_fleet
 from tests.unit.test_components import Callbacks, Recorder, settings
 
@@ -45,14 +48,20 @@ class WithCertificate(Recorder):
 
 @pytest.fixture(scope="module")
 def stack(fleet: Fleet) -> Recorder:
+    return build(fleet, fleet.read())[0]
+
+
+def build(fleet: Fleet, intent: Intent) -> tuple[Recorder, Registrations]:
     recorder = WithCertificate()
-    pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False)
+    monitor = Registrations(recorder)
+    pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False, monitor=monitor)
     pulumi.runtime.settings.SETTINGS.callbacks = Callbacks()  # type: ignore[attr-defined]
 
     @pulumi.runtime.test
-    def build() -> pulumi.Output[Any]:
+    def run() -> pulumi.Output[Any]:
         provider = vault.Provider("vault", address="https://vault.example")
-        roles = {namespace: f"consumer-{namespace}" for namespace in NAMESPACES}
+        namespaces = {consumer.namespace for secret in intent.catalogue for consumer in secret.consumers}
+        roles = {namespace: f"consumer-{namespace}" for namespace in namespaces}
         runtime = SimpleNamespace(
             evidence=pulumi.Output.from_input("12 bootstrap secrets are handed over"),
             address=pulumi.Output.from_input("https://vault.vault.svc:8200"),
@@ -61,13 +70,13 @@ def stack(fleet: Fleet) -> Recorder:
                 way=VaultWay(provider, pulumi.ResourceHook("vault-session", lambda _: None), provider, [])
             ),
         )
-        args = ConsumptionArgs(settings(fleet), fleet.read(), cast(RuntimeAuthority, runtime), CONFIG)
+        args = ConsumptionArgs(settings(fleet), intent, cast(RuntimeAuthority, runtime), CONFIG)
         layer = Consumption("consumption", args)
         recorder.claims = layer.claims  # type: ignore[attr-defined]
         return pulumi.Output.all(layer.evidence, layer.claims)
 
-    build()
-    return recorder
+    run()
+    return recorder, monitor
 
 
 def test_nothing_secret_is_an_input_and_pulumi_makes_no_secret(stack: Recorder) -> None:
@@ -81,7 +90,7 @@ def test_every_consumer_of_the_catalogue_has_its_external_secret(stack: Recorder
 
 
 def test_an_external_secret_names_each_key_and_keeps_the_secret_when_vault_has_nothing(stack: Recorder) -> None:
-    assert stack.inputs["ExternalSecret", "consumption-shop-orders-db"]["spec"] == {
+    assert stack.inputs["ExternalSecret", "consumption-shop/orders-db"]["spec"] == {
         "refreshInterval": "10m0s",
         "secretStoreRef": {"kind": "SecretStore", "name": "platform-data"},
         "target": {"name": "orders-db", "creationPolicy": "Owner", "deletionPolicy": "Retain"},
@@ -92,8 +101,21 @@ def test_an_external_secret_names_each_key_and_keeps_the_secret_when_vault_has_n
     }
 
 
+def test_places_that_a_dash_would_make_one_have_a_name_each_and_keep_their_state(fleet: Fleet) -> None:
+    intent = fleet.read()
+    orders = intent.catalogue.secrets[0]
+    consumers = tuple(
+        orders.consumers[0].model_copy(update={"namespace": namespace, "secret": secret})
+        for namespace, secret in (("shop", "eu-db"), ("shop-eu", "db"))
+    )
+    catalogue = intent.catalogue.model_copy(update={"secrets": (orders.model_copy(update={"consumers": consumers}),)})
+    recorder, monitor = build(fleet, replace(intent, catalogue=catalogue, claims=()))
+    assert set(recorder.kind("ExternalSecret")) == {"consumption-shop/eu-db", "consumption-shop-eu/db"}
+    assert monitor.aliases["ExternalSecret", "consumption-shop/eu-db"] == {"consumption-shop-eu-db"}
+
+
 def test_binary_values_are_decoded_and_others_are_not(stack: Recorder) -> None:
-    entries = stack.inputs["ExternalSecret", "consumption-reports-broker-keystore"]["spec"]["data"]
+    entries = stack.inputs["ExternalSecret", "consumption-reports/broker-keystore"]["spec"]["data"]
     found = {entry["secretKey"]: entry["remoteRef"].get("decodingStrategy") for entry in entries}
     assert found == {"keystore.p12": "Base64", "password": None}
 
