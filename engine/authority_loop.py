@@ -112,7 +112,8 @@ class Engine:
         first = FirstConfiguration(settings.identities)
         seal = SealSettings(settings.shares, settings.threshold, settings.recipients, first)
         store = ClusterSealStore(api, settings.vault_namespace, run_name, fingerprint(first))
-        self._seal = Seal([Vault(pod, ca) for pod in settings.pods], store, seal, identity)
+        pods = [Vault(pod, ca) for pod in settings.pods]
+        self._seal = Seal(pods, store, seal, identity, ticked=status.ticked)
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE, str(settings.vault_token_file)))
         self._git = GitView(api, settings.git, identity)
         self._handover = Handover(settings.cluster, api, self._vault, run_name)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from authority.transfer import Unavailable
 from engine.first_configuration import FirstConfiguration, configure, generate_root, revoke_every_root
+from engine.kubernetes_api import ApiRefusedError
 from engine.shares import SealedShares, open_shares, seal_shares
 from engine.vault import Vault, VaultRefusedError
 
@@ -88,7 +89,10 @@ class SealSettings:
 
 
 class Seal:
-    """Keeps the pods of one Vault initialised and unsealed. `identity` reads the cluster's age identity."""
+    """Keeps the pods of one Vault initialised and unsealed. `identity` reads the cluster's age identity.
+
+    `ticked` is called while a tick has to wait, so that it is seen to be alive.
+    """
 
     def __init__(
         self,
@@ -97,8 +101,9 @@ class Seal:
         settings: SealSettings,
         identity: Callable[[], str],
         pause: Callable[[float], object] = time.sleep,
+        ticked: Callable[[], object] = lambda: None,
     ) -> None:
-        self._pause = pause
+        self._pause, self._ticked = pause, ticked
         self._pods, self._store, self._settings, self._identity = list(pods), store, settings, identity
         self._root_token: str | None = None
 
@@ -147,8 +152,9 @@ class Seal:
         while True:
             try:
                 self._store.store(sealed)
-            except Unavailable as error:
+            except (Unavailable, ApiRefusedError) as error:
                 log.error("the unseal shares cannot be stored yet: %s", error)
+                self._ticked()  # a restart of this process would lose them
                 self._pause(1.0)
             else:
                 break
@@ -179,10 +185,27 @@ class Seal:
         # Whatever happens next, this token is not used a second time: a later try makes one of its own, and
         # revokes this one with the others.
         self._root_token = None
-        configure(root, self._settings.first)
-        count = revoke_every_root(root)
+        try:
+            configure(root, self._settings.first)
+            count = revoke_every_root(root)
+        except Exception:
+            _end(root)
+            raise
         self._store.mark_configured()
         log.info("first configuration done; %d root token(s) revoked, none works", count)
+
+
+def _end(root: Vault) -> None:
+    """Revoke the root token of a first configuration that failed: tries come often, and each makes one."""
+    try:
+        root.write("auth/token/revoke-self", {})
+        log.warning("the first configuration failed; its root token is revoked")
+    except (Unavailable, VaultRefusedError) as error:
+        log.error(
+            "the first configuration failed, and whether its root token works is not known (%s); "
+            "the next one that ends well revokes every root token",
+            error,
+        )
 
 
 def _status(pod: Vault) -> dict[str, Any] | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from pyrage import x25519
 
 from authority.transfer import LostRace, Unavailable
+from engine import initialise
 from engine.first_configuration import FirstConfiguration, Identities, configure, generate_root, revoke_every_root
 from engine.initialise import Seal, SealProblem, SealSettings, SealState, Stage
+from engine.kubernetes_api import ApiRefusedError
 from engine.shares import SealedShares, SharesError, open_shares, seal_shares
 from engine.vault import Vault, VaultRefusedError
 from tests.support.vault_process import Server, servers, vault_program, wait_for
@@ -87,11 +89,12 @@ class Site:
         self.vaults, self.store = vaults, MemoryStore()
         self.cluster, self.root = x25519.Identity.generate(), x25519.Identity.generate()
 
-    def engine(self) -> Seal:
+    def engine(self, ticked: Callable[[], object] = lambda: None) -> Seal:
         recipients = (str(self.cluster.to_public()), str(self.root.to_public()))
         first = first_configuration(self.vaults[0])
         settings = SealSettings(5, 3, recipients, first)
-        return Seal([v.api for v in self.vaults], self.store, settings, lambda: str(self.cluster), lambda _s: None)
+        pods = [vault.api for vault in self.vaults]
+        return Seal(pods, self.store, settings, lambda: str(self.cluster), lambda _s: None, ticked)
 
     def in_service(self, engine: Seal | None = None) -> SealState:
         engine = engine or self.engine()
@@ -214,10 +217,52 @@ def test_a_token_that_ends_while_roots_are_looked_for_is_passed_over(site: Site)
         plain.api.with_token(left).read("auth/token/lookup-self")
 
 
-def test_api_server_away_while_shares_are_to_be_stored_loses_nothing(site: Site) -> None:
-    site.store.break_at["before store"] = Unavailable("away")
-    site.in_service()
-    assert len(site.store.load().ciphertexts) == 5
+@pytest.mark.parametrize("error", [Unavailable("away"), ApiRefusedError("POST", "secrets", 403, "Forbidden")])
+def test_shares_that_cannot_be_stored_yet_are_not_lost(site: Site, error: Exception) -> None:
+    """The engine shows that it is alive meanwhile: whoever restarts it loses the shares."""
+    site.store.break_at["before store"] = error
+    ticks: list[str] = []
+    site.in_service(site.engine(lambda: ticks.append("tick")))
+    assert len(site.store.load().ciphertexts) == 5 and ticks == ["tick"]
+
+
+@pytest.mark.parametrize("error", [Unavailable("no audit device"), VaultRefusedError("POST", "sys/auth", 400, [])])
+def test_a_first_configuration_that_fails_leaves_no_root_token(
+    site: Site, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed = 0
+
+    def fail(_root: Vault, _wanted: FirstConfiguration) -> None:
+        nonlocal failed
+        failed += 1
+        raise error
+
+    engine = site.engine()
+    with monkeypatch.context() as broken:
+        broken.setattr(initialise, "configure", fail)
+        wait_for(lambda: _fails(engine) and failed == 3, "three first configurations have failed")
+    assert caplog.messages.count("the first configuration failed; its root token is revoked") == 3
+    root = site.vaults[0].api.with_token(site.root_token())
+    assert revoke_every_root(root) == 1, "only the one of this look"
+
+
+def _fails(engine: Seal) -> bool:
+    with pytest.raises((Unavailable, VaultRefusedError)):
+        engine.tick()
+    return True
+
+
+def test_a_root_token_that_cannot_be_revoked_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lose_vault(_root: Vault, _wanted: FirstConfiguration) -> None:
+        site.vaults[0].kill()
+        raise Unavailable("gone")
+
+    engine = site.engine()
+    monkeypatch.setattr(initialise, "configure", lose_vault)
+    told = "whether its root token works is not known"
+    wait_for(lambda: _fails(engine) and any(told in text for text in caplog.messages), "it is told")
 
 
 def test_killed_with_shares_in_memory_is_reported_and_never_initialised_over(site: Site) -> None:
