@@ -25,6 +25,7 @@ _INJECTORS = {
 }
 _VAULT_ENV = re.compile(r"^(VAULT|BAO)_(ADDR|TOKEN|ROLE|ROLE_ID|SECRET_ID|NAMESPACE|CACERT|SKIP_VERIFY)$")
 _VAULT_IMAGE = re.compile(r"(^|/)(vault|openbao|bao)(:|@|$)")
+_SERVE = re.compile(r"(^|\b(vault|bao)\s+)server\b")
 _ROOT = re.compile(r"(^|[-_.])root[-_.]?token($|[-_.])|^VAULT_DEV_ROOT_TOKEN_ID$", re.IGNORECASE)
 ROLE = "vault:kubernetes/authBackendRole:AuthBackendRole"
 
@@ -33,9 +34,16 @@ def _is_platform(world: World, resource: Resource) -> bool:
     return resource.namespace in world.settings.platform_namespaces
 
 
-def _is_vault_itself(container: Any) -> bool:
+def _is_vault_server(container: Any) -> bool:
+    """Whether a container runs the server: by its words, or without any, as the images do.
+
+    The same image is also the agent, the proxy and the client (Vault documentation, "Commands (CLI)").
+    """
     image = dig(container, "image")
-    return isinstance(image, str) and bool(_VAULT_IMAGE.search(image))
+    if not (isinstance(image, str) and _VAULT_IMAGE.search(image)):
+        return False
+    words = [*items(dig(container, "command")), *items(dig(container, "args"))]
+    return not words or any(isinstance(word, str) and _SERVE.search(word) for word in words)
 
 
 def vault_injection(world: World) -> Iterator[Report]:
@@ -61,7 +69,7 @@ def vault_address_in_workload(world: World) -> Iterator[Report]:
         if pods is None or _is_platform(world, resource):
             continue
         for container in pods.containers:
-            if _is_vault_itself(container):
+            if _is_vault_server(container):
                 continue
             for entry in items(dig(container, "env")):
                 name = dig(entry, "name")
