@@ -27,13 +27,22 @@ class TrustStore:
         now = now or datetime.now(UTC)
         trust, changed = renew(self._load(now), "secret-authority Vault CA", self._names, now)
         changed = changed or self._api.get(named("secrets", self._vault, SERVER_SECRET)) is None
-        if changed or self._api.get(named("configmaps", self._vault, BUNDLE_CONFIG)) is None:
+        if changed or not self._is_published(trust.bundle):
             # The bundle goes out before the certificate that needs it.
-            for namespace in (self._vault, self._engine):
+            for namespace in self._namespaces:
                 self._put("configmaps", namespace, BUNDLE_CONFIG, {"data": {BUNDLE_KEY: trust.bundle}})
             self._put_pair(self._engine, AUTHORITY_SECRET, trust.authority, {"bundle": trust.bundle})
             self._put_pair(self._vault, SERVER_SECRET, trust.server, {BUNDLE_KEY: trust.bundle})
         return trust.bundle
+
+    @property
+    def _namespaces(self) -> tuple[str, str]:
+        """Where clients look for the bundle."""
+        return self._vault, self._engine
+
+    def _is_published(self, bundle: str) -> bool:
+        found = (self._api.get(named("configmaps", namespace, BUNDLE_CONFIG)) for namespace in self._namespaces)
+        return all(config is not None and config.get("data") == {BUNDLE_KEY: bundle} for config in found)
 
     def _load(self, now: datetime) -> Trust | None:
         authority = self._read(self._engine, AUTHORITY_SECRET)

@@ -188,6 +188,21 @@ def test_a_lost_listener_certificate_is_issued_again_by_the_same_ca() -> None:
     assert "api/v1/namespaces/vault/secrets/vault-tls" in api.objects
 
 
+@pytest.mark.parametrize("namespace", ["engine", "vault"])
+@pytest.mark.parametrize("loss", ["deleted", "changed"])
+def test_a_lost_bundle_is_published_again_in_either_namespace(namespace: str, loss: str) -> None:
+    api = FakeApi()
+    store = TrustStore(api, "engine", "vault", ["vault.vault.svc"])
+    bundle = store.keep(NOW)
+    place = f"api/v1/namespaces/{namespace}/configmaps/vault-ca-bundle"
+    if loss == "deleted":
+        del api.objects[place]
+    else:
+        api.objects[place]["data"] = {"ca.crt": "something else"}
+    assert store.keep(NOW + timedelta(days=1)) == bundle
+    assert api.objects[place]["data"] == {"ca.crt": bundle}
+
+
 def test_the_endpoint_tells_health_readiness_and_numbers() -> None:
     status = Status()
     server = serve(status, 0, "VaultInService")
