@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import json
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-import urllib3
 import yaml
 
 from authority.catalogue import CatalogueSecret, SecretClass
 from authority.problems import InvalidInputError, Problem, raise_if_any
 from cli.trust_commands import add_kubeconfig, add_layout, layout
+from cli.vault_answers import ask
 from components.consumption_vault import ENTRY_ACCOUNT, ENTRY_ROLE
 from components.vault_session import Session, reading
 from components.vault_tunnel import VaultSessionError, free_port
@@ -126,31 +124,11 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, values: Mapping
             account=ENTRY_ACCOUNT,
         )
         with reading(session) as (vault, token):
-            found = _ask(vault, "GET", f"{session.address}/v1/{place.mount}/metadata/{place.path}", token)
+            found = ask(vault, "GET", f"{session.address}/v1/{place.mount}/metadata/{place.path}", token)
             current = int((found or {}).get("current_version") or 0)
             if current and not options.replace:
                 fix = "add --replace to write a new version; the old one stays readable in Vault until it is destroyed"
                 raise InvalidInputError([Problem(str(place), "", f"holds version {current} already", fix)])
             body = {"options": {"cas": current}, "data": dict(values)}
-            made = _ask(vault, "POST", f"{session.address}/v1/{place.mount}/data/{place.path}", token, body)
+            made = ask(vault, "POST", f"{session.address}/v1/{place.mount}/data/{place.path}", token, body)
             return int((made or {})["version"])
-
-
-def _ask(
-    vault: urllib3.PoolManager, method: str, url: str, token: str, body: Mapping[str, object] | None = None
-) -> dict[str, Any] | None:
-    """The data of Vault's answer, None when there is nothing. Raises `VaultSessionError`, without any value."""
-    try:
-        answer = vault.request(
-            method, url, headers={"X-Vault-Token": token}, body=json.dumps(body) if body is not None else None
-        )
-    except urllib3.exceptions.HTTPError as error:
-        raise VaultSessionError(type(error).__name__) from None
-    if answer.status == 404:
-        return None
-    content = json.loads(answer.data) if answer.data else {}
-    if answer.status >= 400:
-        said = "; ".join(content.get("errors") or []) or "no reason given"
-        raise VaultSessionError(f"it answered {answer.status}: {said}")
-    found: dict[str, Any] = content["data"]
-    return found

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import urllib3
 
@@ -17,6 +15,7 @@ from authority.ledger import Facts, vault_records
 from authority.phases import Phase
 from authority.problems import InvalidInputError, Problem, raise_if_any
 from cli.trust_commands import add_kubeconfig, add_layout, layout
+from cli.vault_answers import ask
 from components.cluster_state import look_at_cluster
 from components.vault_names import AUDITOR_ACCOUNT
 from components.vault_session import Session, reading
@@ -60,24 +59,14 @@ def read_trail(kubeconfig: Path, context: str | None) -> list[Event]:
             events: list[Event] = []
             for secret in _keys(vault, f"{base}/metadata/{EVENTS}", token):
                 for name in _keys(vault, f"{base}/metadata/{EVENTS}/{secret.rstrip('/')}", token):
-                    data = _ask(vault, "GET", f"{base}/data/{EVENTS}/{secret}{name}", token)
+                    data = ask(vault, "GET", f"{base}/data/{EVENTS}/{secret}{name}", token)
                     if data and data.get("data"):
                         events.append(Event.from_fields(data["data"]))
     return sorted(events)
 
 
 def _keys(vault: urllib3.PoolManager, url: str, token: str) -> list[str]:
-    return list((_ask(vault, "GET", f"{url}?list=true", token) or {}).get("keys", []))
-
-
-def _ask(vault: urllib3.PoolManager, method: str, url: str, token: str) -> dict[str, Any] | None:
-    answer = vault.request(method, url, headers={"X-Vault-Token": token})
-    if answer.status == 404:
-        return None
-    if answer.status != 200:
-        raise VaultSessionError(f"Vault answered {answer.status}")
-    data: dict[str, Any] = json.loads(answer.data)["data"]
-    return data
+    return list((ask(vault, "GET", f"{url}?list=true", token) or {}).get("keys", []))
 
 
 def _tombstone(options: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,11 @@ def _vault_pool(ca_file: Path) -> urllib3.PoolManager:
 
 
 def _login(session: Session, vault: urllib3.PoolManager) -> str:
+    return _granted(session, vault)[0]
+
+
+def _granted(session: Session, vault: urllib3.PoolManager) -> tuple[str, int]:
+    """A token of the session's role, and for how many seconds it is good."""
     api = core_api(Path(session.kubeconfig), session.context)
     request = {"spec": {"audiences": [AUDIENCE], "expirationSeconds": _TOKEN_SECONDS}}
     asked = api.create_namespaced_service_account_token(
@@ -192,11 +198,14 @@ def _login(session: Session, vault: urllib3.PoolManager) -> str:
     answer = vault.request("POST", f"{session.address}/v1/auth/kubernetes/login", body=body)
     if answer.status != 200:
         raise VaultSessionError(f"Vault answered {answer.status} to the login as {session.role}")
-    return str(json.loads(answer.data)["auth"]["client_token"])
+    granted = json.loads(answer.data)["auth"]
+    return str(granted["client_token"]), int(granted["lease_duration"])
 
 
-def _revoke(session: Session, vault: urllib3.PoolManager, token: str) -> None:
-    vault.request("POST", f"{session.address}/v1/auth/token/revoke-self", headers={"X-Vault-Token": token}, body="{}")
+def _revoke(session: Session, vault: urllib3.PoolManager, token: str) -> int:
+    """End the token. Returns the status of Vault's answer."""
+    address = f"{session.address}/v1/auth/token/revoke-self"
+    return vault.request("POST", address, headers={"X-Vault-Token": token}, body="{}").status
 
 
 def _write(path: Path, text: str) -> None:
@@ -226,20 +235,35 @@ def _runs(engine: str) -> bool:
 def reading(session: Session) -> Iterator[tuple[urllib3.PoolManager, str]]:
     """For commands: a tunnel and a token inside this process, both gone afterwards.
 
-    Yields a pool that trusts Vault's CA, and a token of `session.role`. Raises `VaultSessionError`.
+    Yields a pool that trusts Vault's CA, and a token of `session.role`. Raises `VaultSessionError`. A token that
+    cannot be revoked is a warning: what the command did is done.
     """
     folder = Path(session.folder)
     open_tunnel(Path(session.kubeconfig), session.context, session.port)
     try:
         _write(folder / CA_FILE, _bundle(session))
         vault = _vault_pool(folder / CA_FILE)
-        token = _login(session, vault)
+        token, seconds = _granted(session, vault)
     except ERRORS as error:
         raise VaultSessionError(_words(error)) from None
+    ends = datetime.now(UTC) + timedelta(seconds=seconds)
     try:
         yield vault, token
     finally:
-        _revoke(session, vault, token)
+        _give_back(session, vault, token, ends)
+
+
+def _give_back(session: Session, vault: urllib3.PoolManager, token: str, ends: datetime) -> None:
+    """Revoke the token; a warning when that fails."""
+    try:
+        status = _revoke(session, vault, token)
+        trouble = f"Vault answered {status}" if status >= 400 else ""
+    except (OSError, urllib3.exceptions.HTTPError) as error:
+        trouble = type(error).__name__
+    if trouble:
+        until = f"{ends:%Y-%m-%d %H:%M:%SZ}"
+        message = f"the token of this command could not be revoked ({trouble}); it ends by itself at {until}"
+        print(f"warning: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":
