@@ -16,13 +16,15 @@ import pytest
 
 from authority.audit import Event, match_vault_log
 from authority.handover import Notice
+from components.eso_manifests import ESO_NAMESPACE
 from components.names import ENGINE_NAMESPACE
 from repository.sops import sops_program
+from tests.cluster.test_runtime_authority import conditions
 from tests.support.flux import KUSTOMIZATION_PATH, ask_flux
 from tests.support.leak_places import volume_folders
-from tests.support.recorded_stack import CHECKOUT, RecordedStack, until
+from tests.support.recorded_stack import CHECKOUT, UP, RecordedStack, until
 from tests.support.vault_way import broken_glass
-from tests.support.workloads import away
+from tests.support.workloads import away, pods
 
 pytestmark = [
     pytest.mark.cluster,
@@ -186,3 +188,19 @@ def test_tombstones_are_prepared_for_review(handed: RecordedStack, tmp_path: Pat
     assert done.returncode == 0, done.stderr
     assert "12 tombstones" in done.stdout
     assert (checkout / handed.home / "tombstones.yaml").read_text().count("handover: ho-") == 12
+
+
+def test_an_engine_that_is_away_stops_the_next_phase(handed: RecordedStack) -> None:
+    """What it has found is published still, but before the run that would rise began to look."""
+    if handed.reached() != 3:
+        pytest.skip("the stack has risen already")
+    until(lambda: all(c["status"] for c in conditions(handed).values()), "every condition holds", 120)
+    with away(handed, ENGINE):
+        # With the stack's own time to wait: another one is a change of the Deployment, which brings the pod back.
+        run = handed.run(*UP, phase=4, timeout=600)
+        run.refused(f"Job {ENGINE_NAMESPACE}/handover-evidence-", "before this look began")
+        assert handed.reached() == 3 and handed.objects.get(f"/api/v1/namespaces/{ESO_NAMESPACE}") is None
+        assert not pods(handed, ENGINE)
+    # At phase 3 again, which nothing had left: a failed look is on record, so the run asks anew.
+    handed.reach(3).passed()
+    handed.reach(3, "--expect-no-changes").passed()
