@@ -201,6 +201,8 @@ class Engine:
         if self._looked_at and self._looked_at[0] == git.revision and now < self._looked_at[1]:
             return True
         summary = self._handover.run(git, key, self._loop.stopped)
+        if summary.skipped:
+            return False  # stopped: what was not looked at has no place in the evidence; the next engine tells
         self._tell(git, summary)
         if summary.complete:
             least, most = FULL_LOOK_SECONDS

@@ -35,9 +35,10 @@ class Refused(Unavailable):
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run left the secrets of the catalogue."""
+    """How a run left the secrets of the catalogue. `skipped`: how many it did not look at, as it was stopped."""
 
     results: tuple[Result, ...]
+    skipped: int = 0
 
     @property
     def done(self) -> tuple[Result, ...]:
@@ -49,7 +50,7 @@ class Summary:
 
     @property
     def complete(self) -> bool:
-        return not self.open
+        return not self.open and not self.skipped
 
 
 class Handover:
@@ -67,8 +68,9 @@ class Handover:
         conflicts = conflicts_by_secret(self._cluster, git.catalogue)
         secrets = git.catalogue.of_class(SecretClass.BOOTSTRAP)
         with ThreadPoolExecutor(max_workers=self._workers) as pool:
-            results = pool.map(lambda secret: self._one(secret, git, key, run, stop, conflicts), secrets)
-            return Summary(tuple(result for result in results if result is not None))
+            results = list(pool.map(lambda secret: self._one(secret, git, key, run, stop, conflicts), secrets))
+        seen = tuple(result for result in results if result is not None)
+        return Summary(seen, len(results) - len(seen))
 
     def key(self) -> bytes:
         return digest_key(self._vault)
