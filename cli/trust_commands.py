@@ -1,4 +1,4 @@
-"""`root new`, `cluster new`, `check`: set up trust, and see that Git fits it."""
+"""`root new`, `cluster ...`, `check`: set up trust, and see that Git fits it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from authority.catalogue import SecretClass
 from authority.problems import InvalidInputError, Problem
+from cli import reseal_shares
 from custody.age import Identity, read_identity, write_identity
 from custody.checklist import custody_checklist
 from custody.trust_file import add_cluster, add_root_recipient, open_cluster, reseal_cluster
@@ -34,6 +35,13 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     again.add_argument("--repository", type=Path, default=Path())
     again.add_argument("--root-identity", type=Path, required=True)
     again.set_defaults(run=_cluster_reseal)
+
+    shares = cluster.add_parser("reseal-shares", help="seal Vault's unseal shares to the present recipients")
+    shares.add_argument("name")
+    shares.add_argument("--repository", type=Path, default=Path())
+    shares.add_argument("--root-identity", type=Path, required=True)
+    add_kubeconfig(shares)
+    shares.set_defaults(run=reseal_shares.run)
 
     check = verbs.add_parser("check", help="check a repository as `pulumi preview` would, without a cluster")
     add_layout(check)

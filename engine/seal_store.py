@@ -6,7 +6,7 @@ import base64
 from datetime import UTC, datetime
 
 from engine.initialise import Stage
-from engine.kubernetes_api import Api, collection, named
+from engine.kubernetes_api import Api, Object, collection, named
 from engine.shares import SealedShares
 
 INITIALISATION = "vault-initialisation"
@@ -41,22 +41,30 @@ class ClusterSealStore:
         self._api.create(collection("configmaps", self._namespace), body)
 
     def load(self) -> SealedShares:
-        stored = self._api.get(named("secrets", self._namespace, SHARES)) or {}
-        fields = {name: base64.b64decode(text).decode() for name, text in (stored.get("data") or {}).items()}
-        return SealedShares.from_fields(fields)
+        return read_shares(self._api.get(named("secrets", self._namespace, SHARES)) or {})
 
     def store(self, shares: SealedShares) -> None:
-        body = {
-            "metadata": {"name": SHARES, "labels": _LABELS},
-            "immutable": True,
-            "type": "secret-authority.dev/sealed-shares",
-            "stringData": shares.as_fields(),
-        }
-        self._api.create(collection("secrets", self._namespace), body)
+        self._api.create(collection("secrets", self._namespace), shares_secret(SHARES, shares))
 
     def mark_configured(self) -> None:
         content = {"data": {"configured": _now(), "configuration": self._configuration}}
         self._api.merge(named("configmaps", self._namespace, INITIALISATION), content)
+
+
+def read_shares(secret: Object) -> SealedShares:
+    """What a Secret of `shares_secret` holds. Raises `SharesError`."""
+    fields = {name: base64.b64decode(text).decode() for name, text in (secret.get("data") or {}).items()}
+    return SealedShares.from_fields(fields)
+
+
+def shares_secret(name: str, shares: SealedShares) -> Object:
+    """The Secret that keeps shares. It is immutable: another one can only take its place."""
+    return {
+        "metadata": {"name": name, "labels": _LABELS},
+        "immutable": True,
+        "type": "secret-authority.dev/sealed-shares",
+        "stringData": shares.as_fields(),
+    }
 
 
 def _now() -> str:

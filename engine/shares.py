@@ -8,7 +8,7 @@ cluster identity as well, so giving each holder one share of their own would pro
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyrage
 from pyrage import x25519
@@ -77,3 +77,9 @@ def open_shares(sealed: SealedShares, identity: str) -> tuple[str, ...]:
         f"the identity opens {len(opened)} of the {sealed.threshold} shares that are needed: "
         "is it the identity of this cluster, or a root identity that was a recipient at initialisation?"
     )
+
+
+def reseal_shares(sealed: SealedShares, identity: str, recipients: Sequence[str]) -> SealedShares:
+    """The same shares, every one of them, encrypted to other recipients. Raises `SharesError`, as when one is lost."""
+    every = open_shares(replace(sealed, threshold=len(sealed.ciphertexts)), identity)
+    return seal_shares(every, sealed.threshold, recipients)
