@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from authority.problems import InvalidInputError
 from cli.main import main
 from custody.age import Identity, count_recipients, open_sealed, read_identity, seal, write_identity
 from custody.trust_file import reseal_cluster
+from repository.sops import sops_program
 from repository.trust import read_trust
 from tests.unit.fleets import Fleet, new_fleet
 
@@ -179,6 +181,46 @@ def test_a_retired_holder_means_a_new_identity_and_not_a_new_seal(fleet: Fleet, 
     with pytest.raises(InvalidInputError, match="for a retired holder run `secret-authority cluster new dev`"):
         reseal_cluster(fleet.repository, "dev", fleet.root())
     assert sealed.read_bytes() == before
+
+
+def test_a_retired_holder_by_the_runbook(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/root-of-trust.md, "Add a holder", then docs/runbooks/retire-a-recipient.md, with the real sops."""
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", str(fleet.root_file))
+    files, bob = sorted(fleet.bootstrap.glob("*.yaml")), Identity.generate()
+    sealed = fleet.repository / "clusters/dev/identity.age"
+
+    def sops(*verb: str) -> None:
+        for file in files:
+            subprocess.run([sops_program(), *verb, str(file)], cwd=fleet.repository, check=True, capture_output=True)
+
+    def add(doc: Any) -> None:
+        doc["creation_rules"][0]["age"] += f",{bob.recipient}"
+
+    fleet.edit("root-of-trust.yaml", lambda doc: doc["root"].append({"holder": "bob", "recipient": bob.recipient}))
+    fleet.edit(".sops.yaml", add)
+    reseal_cluster(fleet.repository, "dev", fleet.root())
+    sops("updatekeys", "--yes")
+    assert fleet.problems() == []
+    kept = open_sealed(sealed, "identity.age", bob)
+
+    def retire(doc: Any) -> None:
+        gone = (doc["root"].pop(), doc["clusters"].pop())
+        doc["retired"] = [{"recipient": e["recipient"], "retired": "2026-01-31", "reason": "left"} for e in gone]
+
+    fleet.edit("root-of-trust.yaml", retire)
+    assert main(["cluster", "new", "dev", "--repository", str(fleet.repository)]) == 0
+    said = fleet.problems()
+    assert all(any(file.name in problem and "retired recipient" in problem for problem in said) for file in files)
+    sops("updatekeys", "--yes")
+    sops("rotate", "--in-place")
+    assert fleet.problems() == []
+    for identity in (bob, kept):
+        with pytest.raises(InvalidInputError, match="cannot be opened"):
+            open_sealed(sealed, "identity.age", identity)
+        monkeypatch.setenv("SOPS_AGE_KEY", identity.secret)
+        monkeypatch.delenv("SOPS_AGE_KEY_FILE", raising=False)
+        with pytest.raises(subprocess.CalledProcessError):
+            sops("decrypt")
 
 
 def test_a_resealed_identity_opens_for_a_new_holder(
