@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 CERTIFICATES = "CertificatesValid"
 IN_SERVICE = "VaultInService"
 CONFIGURED = "VaultConfigured"
+GIT_READABLE = "GitReadable"
 HANDED_OVER = "HandedOver"
 AS_WANTED = "NothingUnmanaged"
 
@@ -197,6 +198,8 @@ class Engine:
     def _hand_over(self) -> bool:
         key = self._handover.key()
         git = self._git.look(key)
+        unreadable = ", ".join(sorted({problem.file for problem in git.unreadable.values()}))
+        self._status.set(GIT_READABLE, not unreadable, f"cannot be decrypted: {unreadable}" if unreadable else "")
         now = time.monotonic()
         if self._looked_at and self._looked_at[0] == git.revision and now < self._looked_at[1]:
             return True

@@ -6,12 +6,13 @@ Read from the artifact that Flux applied. Decrypted values stand in memory only 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from authority.catalogue import Catalogue, SecretClass, parse_catalogue
 from authority.digest import keyed_digest
+from authority.problems import Problem
 from authority.transfer import Unavailable
 from engine.artifact import Artifact, ArtifactError, fetch
 from engine.bootstrap_evidence import encrypted_files, secret_values
@@ -32,22 +33,27 @@ class GitPlaces:
 
 @dataclass(frozen=True)
 class GitState:
-    """One revision. `digests` by secret; a secret whose file is gone or unreadable is not in it."""
+    """One revision. `digests` by secret; a secret whose file is gone or unreadable is not in it.
+
+    `unreadable` by secret: why its file cannot be decrypted.
+    """
 
     revision: str
     catalogue: Catalogue
     digests: dict[str, str]
-    unreadable: tuple[str, ...] = ()
+    unreadable: Mapping[str, Problem] = field(default_factory=dict)
 
 
 @dataclass
 class GitView:
-    """Reads each revision once. `identity` reads the cluster's age identity, `key` digests."""
+    """Reads each revision once for each identity. `identity` reads the cluster's age identity, `key` digests."""
 
     api: Api
     places: GitPlaces
     identity: Callable[[], str]
     _last: GitState | None = field(default=None, init=False)
+    # Hash of the identity that read it: a new identity may open what the old one could not.
+    _read_with: int = field(default=0, init=False)
 
     def look(self, key: bytes) -> GitState:
         """The present revision; the last one read while the source cannot be had.
@@ -59,22 +65,25 @@ class GitView:
             artifact = Artifact.of(self.api.get(f"{path}/{self.places.source}") or {})
             if artifact is None:
                 raise Unavailable("the Git source has fetched nothing yet")
-            if self._last is None or self._last.revision != artifact.revision:
+            identity = self.identity()
+            read_with = hash(identity)
+            if self._last is None or self._last.revision != artifact.revision or self._read_with != read_with:
                 with tempfile.TemporaryDirectory() as folder:
                     fetch(artifact, Path(folder))
-                    self._last = self._read(Path(folder), artifact.revision, key)
+                    self._last = self._read(Path(folder), artifact.revision, key, identity)
+                self._read_with = read_with
         except (ArtifactError, Unavailable) as error:
             if self._last is None:
                 raise Unavailable(str(error)) from None
         return self._last
 
-    def _read(self, folder: Path, revision: str, key: bytes) -> GitState:
+    def _read(self, folder: Path, revision: str, key: bytes, identity: str) -> GitState:
         (document,) = read_documents(folder / self.places.catalogue, self.places.catalogue)
         catalogue = parse_catalogue(document, self.places.catalogue)
         files = encrypted_files(folder, self.places.bootstrap)
         digests: dict[str, str] = {}
-        unreadable: list[str] = []
-        identities = [line for line in self.identity().splitlines() if line and not line.startswith("#")]
+        unreadable: dict[str, Problem] = {}
+        identities = [line for line in identity.splitlines() if line and not line.startswith("#")]
         for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
             target = secret.bootstrap
             file = files.get((target.namespace, target.secret)) if target else None
@@ -82,9 +91,9 @@ class GitView:
                 continue
             try:
                 values = secret_values(decrypt(folder / file, file, identities))
-            except SopsError:
-                unreadable.append(secret.name)
+            except SopsError as error:
+                unreadable[secret.name] = error.problem
                 continue
             if set(target.keys) <= set(values):
                 digests[secret.name] = keyed_digest(key, {name: values[name] for name in target.keys})
-        return GitState(revision, catalogue, digests, tuple(unreadable))
+        return GitState(revision, catalogue, digests, unreadable)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from authority.catalogue import CatalogueSecret, SecretClass
 from authority.catalogue_claims import conflicts_by_secret
 from authority.claims import Conflict
-from authority.handover import Blocked, Done, Reason, Step
+from authority.handover import Blocked, Done, InVault, Reason, Step
+from authority.problems import Problem
 from authority.transfer import Result, Unavailable, hand_over
 from engine.git_view import GitState
 from engine.handover_world import ClusterWorld, Run, digest_key, plan_for
@@ -31,6 +32,16 @@ class Refused(Unavailable):
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Unreadable(Unavailable):
+    """Git's file of a secret cannot be decrypted, so nobody can say whether the bootstrap Secret is Git's."""
+
+    why: Problem
+
+    def __str__(self) -> str:
+        return f"not compared with Git: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,8 @@ class Handover:
     def run(self, git: GitState, key: bytes, stop: Callable[[], bool] = lambda: False) -> Summary:
         """Take every secret as far as it goes. `stop` is asked between secrets.
 
-        A secret over which the catalogue names two authorities is not touched (RFC §3.3).
+        A secret over which the catalogue names two authorities is not touched (RFC §3.3), nor one of Git's whose
+        file cannot be decrypted.
         """
         run = Run(self._run_name, git.revision)
         conflicts = conflicts_by_secret(self._cluster, git.catalogue)
@@ -92,12 +104,23 @@ class Handover:
             return result
         plan = plan_for(self._cluster, secret)
         world = ClusterWorld(secret, self._api, self._vault, key, run, git.digests.get)
+        why = git.unreadable.get(secret.name)
         try:
-            result = hand_over(plan, world)
+            if why and _of_git(world.observe_vault(plan)):
+                result = Result(secret.name, Unreadable(why), ())
+            else:
+                result = hand_over(plan, world)
+        except Unavailable as error:
+            result = Result(secret.name, error, ())
         except (VaultRefusedError, ApiRefusedError, ValueError) as error:
             result = Result(secret.name, Refused(str(error)), ())
         _tell(result)
         return result
+
+
+def _of_git(found: InVault) -> bool:
+    """Whether Git is still the authority: no record stands in Vault, not even a broken one."""
+    return found.record is None and found.broken is None
 
 
 def _tell(result: Result) -> None:

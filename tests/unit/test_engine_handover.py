@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -9,8 +10,11 @@ import pytest
 from authority.catalogue import SecretClass
 from authority.evidence import Evidence
 from authority.handover import Done
-from authority.transfer import Result
-from engine.authority_loop import HANDED_OVER
+from authority.problems import Problem
+from authority.transfer import Result, Unavailable
+from engine import handover_run
+from engine.authority_loop import GIT_READABLE, HANDED_OVER
+from engine.git_view import GitState
 from engine.handover_run import Handover, Summary
 from engine.kubernetes_api import Api
 from engine.vault import Vault
@@ -78,3 +82,51 @@ def test_a_stopped_run_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loop.engine._looked_at = None
     assert not loop.round() and loop.handover.runs == 2
     assert (loop.condition(), loop.engine._published) == told
+
+
+MEND = Problem("bootstrap/s-0.yaml", "sops", "none of the given identities can open it", "run sops updatekeys")
+
+
+class Holds(Vault):
+    """Holds one answer for every path."""
+
+    def __init__(self, answer: dict[str, Any] | Exception | None) -> None:
+        self._held = answer
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        if isinstance(self._held, Exception):
+            raise self._held
+        return self._held
+
+
+def unreadable() -> GitState:
+    names = [secret.name for secret in GIT.catalogue.of_class(SecretClass.BOOTSTRAP)]
+    return replace(GIT, unreadable=dict.fromkeys(names, MEND))
+
+
+def ends(vault: Vault) -> set[str]:
+    summary = Handover("dev", cast(Api, Untouched()), vault, "run").run(unreadable(), b"key")
+    return {str(result.end) for result in summary.open}
+
+
+def test_a_secret_of_git_whose_file_cannot_be_decrypted_is_not_handed_over() -> None:
+    assert ends(Holds(None)) == {f"not compared with Git: {MEND}"}
+    away = Unavailable("Vault is sealed")
+    assert ends(Holds(away)) == {"Vault is sealed"}
+
+
+def test_what_vault_holds_does_not_need_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"data": {"metadata": {"version": 1, "custom_metadata": RECORD.metadata()}}}
+    monkeypatch.setattr(handover_run, "hand_over", lambda plan, _world: Result(plan.secret, Done(RECORD), ()))
+    summary = Handover("dev", cast(Api, Untouched()), Holds(record), "run").run(unreadable(), b"key")
+    assert summary.complete and summary.done
+
+
+def test_files_that_cannot_be_decrypted_are_named_in_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(monkeypatch, Summary((DONE,)))
+    loop.round()
+    assert loop.condition(GIT_READABLE)["status"] is True
+    loop.view.state = unreadable()
+    loop.round()
+    assert loop.condition(GIT_READABLE)["message"] == "cannot be decrypted: bootstrap/s-0.yaml"
+    assert loop.condition(GIT_READABLE)["status"] is False
