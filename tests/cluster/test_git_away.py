@@ -11,11 +11,11 @@ import pytest
 
 from components.names import FLUX_NAMESPACE
 from tests.support.cluster_objects import difference
+from tests.support.flux import SOURCE_PATH
 from tests.support.recorded_stack import RecordedStack, until
 
 pytestmark = pytest.mark.cluster
 WAIT_SECONDS = 15
-SOURCE_PATH = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/fleet"
 
 
 @pytest.fixture(scope="module")

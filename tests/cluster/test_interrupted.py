@@ -9,18 +9,18 @@ import pytest
 
 from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from tests.support.cluster_objects import difference
+from tests.support.flux import KUSTOMIZATION_PATH
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack, until
 
 pytestmark = pytest.mark.cluster
 
 DEPLOYMENT = f"/apis/apps/v1/namespaces/{FLUX_NAMESPACE}/deployments/source-controller"
-KUSTOMIZATION = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/bootstrap-secrets"
 JOBS = f"/apis/batch/v1/namespaces/{ENGINE_NAMESPACE}/jobs"
 # In the order in which `up` comes to them; each next run starts where the last one was killed.
 MOMENTS: dict[str, Callable[[RecordedStack], bool]] = {
     "namespaces exist": lambda stack: stack.objects.get(f"/api/v1/namespaces/{FLUX_NAMESPACE}") is not None,
     "a controller starts": lambda stack: stack.objects.get(DEPLOYMENT) is not None,
-    "secrets are applied": lambda stack: stack.objects.get(KUSTOMIZATION) is not None,
+    "secrets are applied": lambda stack: stack.objects.get(KUSTOMIZATION_PATH) is not None,
     "evidence is gathered": lambda stack: bool((stack.objects.get(JOBS) or {}).get("items")),
 }
 
