@@ -145,8 +145,8 @@ def _forget_scripts(site: Path) -> None:
     Their hashes depend on where the interpreter lies, and the image must not.
     """
     for record in site.glob("*.dist-info/RECORD"):
-        lines = record.read_text().splitlines(keepends=True)
-        record.write_text("".join(line for line in lines if not line.startswith("../../bin/")))
+        lines = record.read_bytes().splitlines(keepends=True)
+        record.write_bytes(b"".join(line for line in lines if not line.startswith(b"../../bin/")))
 
 
 def _check_modules(site: Path) -> None:
