@@ -50,7 +50,8 @@ AS_WANTED = "NothingUnmanaged"
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 5.0
 # Everything is looked at again after this time, or later when a look takes long: at most a twentieth of the
-# time is spent with looking. Between, the engine looks only when something has changed.
+# time is spent with looking. Between, the engine looks only when something has changed. It looks every
+# `BUSY_SECONDS` while something is open that may pass by itself.
 FULL_LOOK_SECONDS = (10.0, 60.0)
 _LOOK_SHARE = 20
 
@@ -133,7 +134,7 @@ class Engine:
         return self._loop.run(lambda: QUIET_SECONDS if self._round() else BUSY_SECONDS)
 
     def _round(self) -> bool:
-        """One round; True when nothing is left to do."""
+        """One round; True when nothing is left that can be done now."""
         parts: tuple[tuple[str, Callable[[], bool]], ...] = (
             (CERTIFICATES, self._keep_certificates),
             (IN_SERVICE, self._keep_in_service),
@@ -207,11 +208,11 @@ class Engine:
         if summary.skipped:
             return False  # stopped: what was not looked at has no place in the evidence; the next engine tells
         self._tell(git, summary)
-        if summary.complete:
+        if summary.settled:
             least, most = FULL_LOOK_SECONDS
             took = time.monotonic() - now
             self._looked_at = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
-        return summary.complete
+        return summary.settled
 
     def _tell(self, git: GitState, summary: Summary) -> None:
         total, done = len(summary.results), len(summary.done)

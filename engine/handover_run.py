@@ -63,12 +63,19 @@ class Summary:
     def complete(self) -> bool:
         return not self.open and not self.skipped
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing changes by itself soon: what is not done waits for a person, or for another revision."""
+        return not self.skipped and all(_for_a_person(result) for result in self.open)
+
 
 class Handover:
     """Hands over what is in the catalogue. One object lives as long as the engine."""
 
     def __init__(self, cluster: str, api: Api, vault: Vault, run_name: str, workers: int = WORKERS) -> None:
         self._cluster, self._api, self._vault, self._run_name, self._workers = cluster, api, vault, run_name, workers
+        # By secret: what was said last of why it stands, and of what is to be noticed.
+        self._said: dict[str, list[str]] = {}
 
     def run(self, git: GitState, key: bytes, stop: Callable[[], bool] = lambda: False) -> Summary:
         """Take every secret as far as it goes. `stop` is asked between secrets.
@@ -100,7 +107,7 @@ class Handover:
             return None
         if conflict := conflicts.get(secret.name):
             result = Result(secret.name, Blocked(secret.name, Reason.TWO_AUTHORITIES, str(conflict)), ())
-            _tell(result)
+            self._tell(result)
             return result
         plan = plan_for(self._cluster, secret)
         world = ClusterWorld(secret, self._api, self._vault, key, run, git.digests.get)
@@ -114,8 +121,25 @@ class Handover:
             result = Result(secret.name, error, ())
         except (VaultRefusedError, ApiRefusedError, ValueError) as error:
             result = Result(secret.name, Refused(str(error)), ())
-        _tell(result)
+        self._tell(result)
         return result
+
+    def _tell(self, result: Result) -> None:
+        """Log what was done, and what is in the way when that has changed."""
+        for step in result.steps:
+            log.info("%s: %s done", result.secret, step)
+        if isinstance(result.end, Done) and Step.AUDIT in result.steps:
+            record = result.end.record
+            log.info("%s: authority git -> vault at %s, handover %s", result.secret, record.at, record.id)
+        news = [f"{result.secret}: {notice}" for notice in result.notices]
+        if isinstance(result.end, Blocked):
+            news.insert(0, str(result.end))
+        elif isinstance(result.end, Unavailable):
+            news.insert(0, f"{result.secret}: {result.end}")
+        if news != self._said.get(result.secret, []):
+            for text in news:
+                log.warning("%s", text)
+        self._said[result.secret] = news
 
 
 def _of_git(found: InVault) -> bool:
@@ -123,18 +147,8 @@ def _of_git(found: InVault) -> bool:
     return found.record is None and found.broken is None
 
 
-def _tell(result: Result) -> None:
-    for step in result.steps:
-        log.info("%s: %s done", result.secret, step)
-    if isinstance(result.end, Done) and Step.AUDIT in result.steps:
-        record = result.end.record
-        log.info("%s: authority git -> vault at %s, handover %s", result.secret, record.at, record.id)
-    if isinstance(result.end, Blocked):
-        log.warning("%s", result.end)
-    elif isinstance(result.end, Unavailable):
-        log.warning("%s: %s", result.secret, result.end)
-    for notice in result.notices:
-        log.warning("%s: %s", result.secret, notice)
+def _for_a_person(result: Result) -> bool:
+    return isinstance(result.end, Unreadable) or (isinstance(result.end, Blocked) and not result.end.passing)
 
 
 def lines(results: Iterable[Result]) -> list[dict[str, object]]:

@@ -7,17 +7,18 @@ from typing import Any, cast
 
 import pytest
 
-from authority.catalogue import SecretClass
+from authority.catalogue import SecretClass, parse_catalogue
 from authority.evidence import Evidence
-from authority.handover import Done
+from authority.handover import Blocked, Done, Notice, Reason
 from authority.problems import Problem
 from authority.transfer import Result, Unavailable
 from engine import handover_run
 from engine.authority_loop import GIT_READABLE, HANDED_OVER
 from engine.git_view import GitState
-from engine.handover_run import Handover, Summary
+from engine.handover_run import Handover, Summary, Unreadable
 from engine.kubernetes_api import Api
 from engine.vault import Vault
+from tests.unit.test_catalogue import DOCUMENT
 from tests.unit.test_catalogue_claims import Untouched
 from tests.unit.test_engine_trail import GIT, RECORD, Place
 
@@ -130,3 +131,44 @@ def test_files_that_cannot_be_decrypted_are_named_in_a_condition(monkeypatch: py
     loop.round()
     assert loop.condition(GIT_READABLE)["message"] == "cannot be decrypted: bootstrap/s-0.yaml"
     assert loop.condition(GIT_READABLE)["status"] is False
+
+
+STUCK = Result("s-0", Blocked("s-0", Reason.VALUE_DIFFERS), ())
+WAITING = Result("s-1", Blocked("s-1", Reason.NO_BOOTSTRAP), ())
+AWAY = Result("s-1", Unavailable("Vault is sealed"), ())
+UNREADABLE = Result("s-1", Unreadable(MEND), ())
+
+
+@pytest.mark.parametrize(
+    ("results", "pauses"),
+    [((DONE,), True), ((STUCK,), True), ((STUCK, UNREADABLE), True), ((STUCK, WAITING), False), ((AWAY,), False)],
+)
+def test_the_engine_looks_again_soon_only_for_what_passes_by_itself(
+    monkeypatch: pytest.MonkeyPatch, results: tuple[Result, ...], pauses: bool
+) -> None:
+    loop = Loop(monkeypatch, Summary(results))
+    assert [loop.round(), loop.round()] == [pauses, pauses]
+    assert loop.handover.runs == (1 if pauses else 2)
+    assert loop.condition()["status"] is (results == (DONE,)), "a pause does not make it done"
+
+
+def test_another_revision_ends_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(monkeypatch, Summary((STUCK,)))
+    loop.round()
+    loop.view.state = replace(GIT, revision="main@sha1:1")
+    loop.round()
+    assert loop.handover.runs == 2
+
+
+def test_what_is_in_the_way_is_logged_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    noticed = replace(DONE, notices=(Notice.GIT_CHANGED,))
+    comes = iter([STUCK, STUCK, AWAY, AWAY, noticed, noticed, DONE, STUCK])
+    monkeypatch.setattr(handover_run, "hand_over", lambda _plan, _world: replace(next(comes), secret="s-0"))
+    one = parse_catalogue({**DOCUMENT, "secrets": DOCUMENT["secrets"][:1]}, "catalogue.yaml")
+    handover = Handover("dev", cast(Api, Untouched()), Holds(None), "run")
+    for _ in range(8):
+        handover.run(replace(GIT, catalogue=one), b"key")
+    stuck = str(STUCK.end)
+    assert caplog.messages == [stuck, "s-0: Vault is sealed", f"s-0: {Notice.GIT_CHANGED}", stuck]
