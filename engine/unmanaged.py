@@ -14,7 +14,10 @@ _BUILT_IN = frozenset({"default", "root"})
 
 
 def unmanaged(vault: Vault) -> list[str]:
-    """What stands in Vault beside the managed configuration, in words."""
+    """What stands in Vault beside the managed configuration, in words.
+
+    Names of consumers are passed over: which of them pulumi-vault made stands in its state alone.
+    """
     mounts = set((vault.read("sys/mounts") or {}).get("data", {}))
     methods = set((vault.read("sys/auth") or {}).get("data", {}))
     names = set(vault.list("sys/policies/acl"))
