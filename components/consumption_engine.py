@@ -76,7 +76,7 @@ class ConsumptionEngine(pulumi.ComponentResource):
 
 
 def consumer_rules() -> list[dict[str, Any]]:
-    """In a consumer namespace: look at and annotate ExternalSecrets and stores, restart workloads. No Secret."""
+    """In a consumer namespace: annotate ExternalSecrets, keep the CA of stores, restart workloads. No Secret."""
     verbs = ["get", "list", "patch"]
     return [
         {"apiGroups": [GROUP], "resources": ["externalsecrets", "secretstores"], "verbs": verbs},

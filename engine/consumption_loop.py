@@ -26,6 +26,7 @@ from engine.kubernetes_api import Api, ApiRefusedError
 from engine.lease import Lease
 from engine.leased_loop import LeasedLoop
 from engine.status import Status
+from engine.store_trust import StoreTrust
 from engine.trust_store import put
 from engine.vault import Vault, VaultRefusedError
 from engine.versions import newest_version
@@ -37,6 +38,7 @@ LEASE = "secret-authority-consumption"
 _LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "status"}
 
 # Conditions.
+TRUSTED = "StoresTrustVault"
 VALUES = "ValuesInVault"
 DELIVERED = "Delivered"
 
@@ -84,11 +86,14 @@ class Task:
 class ConsumptionEngine:
     """One engine. `run` returns when it is stopped or has lost its lease."""
 
-    def __init__(self, task: Task, api: Api, vault: Vault, namespace: str, run_name: str, status: Status) -> None:
+    def __init__(
+        self, task: Task, api: Api, vault: Vault, namespace: str, run_name: str, status: Status, ca_file: Path
+    ) -> None:
         self._task, self._api, self._vault = task, api, vault
         self._namespace, self._run_name, self._status = namespace, run_name, status
         self._loop = LeasedLoop(Lease(api, namespace, LEASE, run_name), status, QUIET_SECONDS)
         self._distribution = Distribution(api, vault)
+        self._trust = StoreTrust(api, ca_file, {(consumer.namespace, consumer.mount) for consumer in task.consumers})
         self._kept_at: float | None = None
         self._published: tuple[float, object] = (0.0, None)
         self._waiting: dict[str, str] = {}
@@ -112,6 +117,7 @@ class ConsumptionEngine:
     def round(self) -> bool:
         """One round; True when nothing is left to do."""
         parts: tuple[tuple[str, Callable[[], bool]], ...] = (
+            (TRUSTED, self._keep_trust),
             (VALUES, self._keep_values),
             (DELIVERED, self._deliver),
         )
@@ -141,6 +147,12 @@ class ConsumptionEngine:
     @property
     def _namespaces(self) -> list[str]:
         return sorted({consumer.namespace for consumer in self._task.consumers})
+
+    def _keep_trust(self) -> bool:
+        for store in self._trust.keep():
+            log.info("store %s: it has the certificates of today's CA of Vault", store)
+        self._status.set(TRUSTED, True)
+        return True
 
     def _keep_values(self) -> bool:
         """First values on record, configuration as Git says. Looked at now and then, and while one is missing."""

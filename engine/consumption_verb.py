@@ -34,6 +34,7 @@ def _run(options: argparse.Namespace) -> int:
     serve(status, options.port, DELIVERED)
     vault = Vault(options.vault, options.ca, kubernetes_login(options.role, options.token))
     task = Task.read(options.task)
-    engine = ConsumptionEngine(task, Api.in_cluster(), vault, options.namespace, run_name, status)
+    ca_file = Path(options.ca)
+    engine = ConsumptionEngine(task, Api.in_cluster(), vault, options.namespace, run_name, status, ca_file)
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     return engine.run()

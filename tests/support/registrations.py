@@ -1,4 +1,5 @@
-"""What Pulumi's mocks keep to themselves: on which resources a registration waits, and its older names."""
+"""What Pulumi's mocks keep to themselves: on which resources a registration waits, its older names, and
+the inputs whose changes are ignored."""
 
 from __future__ import annotations
 
@@ -9,12 +10,13 @@ from pulumi.runtime.mocks import MockMonitor
 
 
 class Registrations(MockMonitor):
-    """A mock monitor that keeps dependencies and aliases of each resource by (kind, Pulumi name)."""
+    """A mock monitor that keeps dependencies, aliases and ignored inputs of each resource by (kind, Pulumi name)."""
 
     def __init__(self, mocks: pulumi.runtime.Mocks) -> None:
         super().__init__(mocks)
         self.dependencies: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self.aliases: dict[tuple[str, str], set[str]] = {}
+        self.ignored: dict[tuple[str, str], list[str]] = {}
 
     def RegisterResource(self, request: Any) -> Any:
         here = request.type.split(":")[-1], request.name
@@ -22,6 +24,7 @@ class Registrations(MockMonitor):
         self.aliases[here] = {alias.spec.name for alias in request.aliases} | {
             _kind_and_name(urn)[1] for urn in request.aliasURNs
         }
+        self.ignored[here] = list(request.ignoreChanges)
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
 
 

@@ -114,6 +114,16 @@ def test_places_that_a_dash_would_make_one_have_a_name_each_and_keep_their_state
     assert monitor.aliases["ExternalSecret", "consumption-shop/eu-db"] == {"consumption-shop-eu-db"}
 
 
+def test_the_ca_of_a_store_is_the_engines_to_change(fleet: Fleet) -> None:
+    recorder, monitor = build(fleet, fleet.read())
+    for name, inputs in recorder.kind("SecretStore").items():
+        (path,) = monitor.ignored["SecretStore", name]
+        found: Any = inputs
+        for field in path.split("."):
+            found = found[field]
+        assert found == "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
+
+
 def test_binary_values_are_decoded_and_others_are_not(stack: Recorder) -> None:
     entries = stack.inputs["ExternalSecret", "consumption-reports/broker-keystore"]["spec"]["data"]
     found = {entry["secretKey"]: entry["remoteRef"].get("decodingStrategy") for entry in entries}

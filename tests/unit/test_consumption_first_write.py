@@ -240,7 +240,8 @@ def test_one_secret_in_disorder_holds_up_no_other(site: Site) -> None:
     site.root.write(METADATA, {"custom_metadata": {"handover_id": "by hand"}})
     status = Status()
     task = Task("dev", site.catalogue, {"endpoint": {"url": "https://db"}})
-    engine = ConsumptionEngine(task, cast(Api, None), site.consumption, "secret-authority", "run-1", status)
+    nowhere = Path("/nonexistent")
+    engine = ConsumptionEngine(task, cast(Api, None), site.consumption, "secret-authority", "run-1", status, nowhere)
     assert not engine._keep_values()
     said = status.as_dict()[VALUES]
     assert not said["status"] and "session-key: its record in the metadata" in said["message"]
