@@ -38,6 +38,7 @@ WALK = (
     "test_three_vaults",
     "test_handover_kill",
     "test_no_leak",
+    "test_new_secret",
     "test_formation",
     "test_cluster_lost",
 )
