@@ -22,7 +22,7 @@ from repository.sops import sops_program
 from tests.cluster.test_runtime_authority import conditions
 from tests.support.flux import KUSTOMIZATION_PATH, ask_flux
 from tests.support.leak_places import volume_folders
-from tests.support.recorded_stack import CHECKOUT, UP, RecordedStack, until
+from tests.support.recorded_stack import CHECKOUT, RecordedStack, until
 from tests.support.vault_way import broken_glass
 from tests.support.workloads import away, pods
 
@@ -195,9 +195,10 @@ def test_an_engine_that_is_away_stops_the_next_phase(handed: RecordedStack) -> N
     if handed.reached() != 3:
         pytest.skip("the stack has risen already")
     until(lambda: all(c["status"] for c in conditions(handed).values()), "every condition holds", 120)
+    # First the shorter time to wait: it is a change of the Deployment, which would bring the pod back.
+    handed.reach(3, readyTimeoutSeconds=60).passed()
     with away(handed, ENGINE):
-        # With the stack's own time to wait: another one is a change of the Deployment, which brings the pod back.
-        run = handed.run(*UP, phase=4, timeout=600)
+        run = handed.reach(4, readyTimeoutSeconds=60)
         run.refused(f"Job {ENGINE_NAMESPACE}/handover-evidence-", "before this look began")
         assert handed.reached() == 3 and handed.objects.get(f"/api/v1/namespaces/{ESO_NAMESPACE}") is None
         assert not pods(handed, ENGINE)
