@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from authority.phases import PhaseRefusedError, parse_phase
-from authority.problems import InvalidInputError
+from authority.problems import InvalidInputError, Problem
 from policy.collection import paused
 from policy.model import Resource
 from policy.readers.state import read_state_file
@@ -59,11 +59,11 @@ def run_check(options: argparse.Namespace) -> int:
         return BAD_INPUT
     match options.format:
         case "json":
-            print(as_json(findings, len(world.resources), world.elsewhere))
+            print(as_json(findings, len(world.resources), world.elsewhere, world.unjudged))
         case "sarif":
             print(as_sarif(findings, _version()))
         case _:
-            print(as_text(findings, len(world.resources), world.elsewhere))
+            print(as_text(findings, len(world.resources), world.elsewhere, world.unjudged))
     return VIOLATIONS if blocks(findings) else OK
 
 
@@ -72,7 +72,11 @@ def _world(options: argparse.Namespace, settings: Settings) -> World:
         resources: list[Resource] = read_state_file(options.state, str(options.state))
         return World(resources, settings)
     tree = read_tree(options.path, settings)
-    return World(tree.resources, settings, tree.problems, tree.elsewhere)
+    if not any(resource.kind != "SopsConfig" for resource in tree.resources) and not tree.problems:
+        problem = "holds no Kubernetes object that an entry of a cluster leads to, so nothing was checked"
+        fix = "give the folder of the repository, or name its folders under `entries` of the settings"
+        raise InvalidInputError([Problem(str(options.path), "", problem, fix)])
+    return World(tree.resources, settings, tree.problems, tree.elsewhere, tree.unjudged)
 
 
 def run_rules(_: argparse.Namespace) -> int:

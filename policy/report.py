@@ -20,7 +20,9 @@ def blocks(findings: Sequence[Finding]) -> bool:
     return any(finding.level is Level.MANDATORY for finding in findings)
 
 
-def as_text(findings: Sequence[Finding], looked_at: int, elsewhere: Sequence[str] = ()) -> str:
+def as_text(
+    findings: Sequence[Finding], looked_at: int, elsewhere: Sequence[str] = (), unjudged: Sequence[str] = ()
+) -> str:
     """For people: the worst first, each with rule, place, message and way out; then what was not looked at."""
     lines: list[str] = []
     for finding in findings:
@@ -29,17 +31,21 @@ def as_text(findings: Sequence[Finding], looked_at: int, elsewhere: Sequence[str
         lines.append(f"    {finding.message}")
         lines.append(f"    RFC-SECOPS-0001 {finding.rule.rfc}. {finding.rule.fix}")
     lines += [f"not in this tree: {what}" for what in elsewhere]
+    lines += [f"not judged: {what}" for what in unjudged]
     counts = Counter(finding.level.value for finding in findings)
     told = ", ".join(f"{counts[level.value]} {level.value}" for level in (Level.MANDATORY, Level.ADVISORY))
     lines.append(f"{looked_at} objects, {len(RULES)} rules: {told}")
     return "\n".join(lines)
 
 
-def as_json(findings: Sequence[Finding], looked_at: int, elsewhere: Sequence[str] = ()) -> str:
+def as_json(
+    findings: Sequence[Finding], looked_at: int, elsewhere: Sequence[str] = (), unjudged: Sequence[str] = ()
+) -> str:
     """For programs; the order is that of the text."""
     document = {
         "objects": looked_at,
         "notInThisTree": list(elsewhere),
+        "notJudged": list(unjudged),
         "violations": sum(finding.level is Level.MANDATORY for finding in findings),
         "findings": [
             {

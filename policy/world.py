@@ -32,6 +32,7 @@ class World:
         settings: Settings | None = None,
         problems: Iterable[Problem] = (),
         elsewhere: Iterable[str] = (),
+        unjudged: Iterable[str] = (),
     ) -> None:
         self.resources = list(resources)
         self.settings = settings or Settings()
@@ -39,6 +40,8 @@ class World:
         self.problems = tuple(problems)
         # What leads out of what was read; not judged.
         self.elsewhere = tuple(elsewhere)
+        # What lies in what was read, and could not be looked into.
+        self.unjudged = tuple(unjudged)
 
     def of(self, group: str, *kinds: str) -> list[Resource]:
         """Kubernetes objects of the kinds, in the order of the world."""

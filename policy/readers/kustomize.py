@@ -25,7 +25,7 @@ from policy.readers.manifests import SUFFIXES, Document, parse, read_file
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 ORIGIN = "config.kubernetes.io/origin"
 _SIMPLE = frozenset({"apiVersion", "kind", "metadata", "resources", "bases", "namespace"})
-_CLUSTER_SCOPED = frozenset(
+CLUSTER_SCOPED = frozenset(
     {"Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PersistentVolume", "StorageClass"}
 )
 _TIMEOUT = 120  # seconds
@@ -54,7 +54,10 @@ class Renderer:
     def __init__(self, root: Path, files: Iterable[str]) -> None:
         self.root = root.resolve()
         self.files = list(files)
+        self.known = frozenset(self.files)
         self.problems: list[Problem] = []
+        # Files that cannot be parsed; they matter to the clusters that get them.
+        self.broken: dict[str, list[Problem]] = {}
         self._parsed: dict[str, list[Document]] = {}
         self._folders = {str(Path(f).parent) for f in self.files} | {"."}
         self._kustomized = {str(Path(f).parent) for f in self.files if Path(f).name in NAMES} | {
@@ -62,11 +65,12 @@ class Renderer:
         }
 
     def documents(self, file: str) -> list[Document]:
-        """The documents of a file; problems are kept once."""
+        """The documents of a file; what is wrong with it is kept in `broken`."""
         if file not in self._parsed:
             documents, problems = read_file(self.root, file)
             self._parsed[file] = documents
-            self.problems += problems
+            if problems:
+                self.broken[file] = problems
         return self._parsed[file]
 
     def is_kustomized(self, folder: str) -> bool:
@@ -74,7 +78,7 @@ class Renderer:
 
     def is_component(self, folder: str) -> bool:
         """A kustomize Component does nothing by itself; others take it in."""
-        return self._kustomization(folder).get("kind") == "Component"
+        return self.kustomization(folder).get("kind") == "Component"
 
     def kustomized(self) -> set[str]:
         return set(self._kustomized)
@@ -84,8 +88,8 @@ class Renderer:
         folders: set[str] = set()
         files: set[str] = set()
         for folder in self._kustomized:
-            for entry in self._entries(folder):
-                target = self._inside(folder, entry)
+            for entry in self.entries(folder):
+                target = self.inside(folder, entry)
                 if target is None:
                     continue
                 (folders if (self.root / target).is_dir() else files).add(target)
@@ -105,12 +109,12 @@ class Renderer:
     def _simple(self, folder: str) -> list[Document]:
         if folder not in self._kustomized:
             return self._plain(folder)
-        content = self._kustomization(folder)
-        if set(content) - _SIMPLE or any(_is_remote(entry) for entry in self._entries(folder)):
+        content = self.kustomization(folder)
+        if set(content) - _SIMPLE or any(_is_remote(entry) for entry in self.entries(folder)):
             raise _NotSimple
         found: list[Document] = []
-        for entry in self._entries(folder):
-            target = self._inside(folder, entry)
+        for entry in self.entries(folder):
+            target = self.inside(folder, entry)
             if target is None or not (self.root / target).exists():
                 self._problem(folder, f"resources: {entry}", "does not exist", "correct the path")
             elif (self.root / target).is_dir():
@@ -132,7 +136,7 @@ class Renderer:
         for file in self.files:
             if not file.startswith(prefix):
                 continue
-            parent = self._top(file, folder)
+            parent = self.top(file, folder)
             if parent is None:
                 found += [document for document in self.documents(file) if document.is_manifest]
             elif parent not in done and not self.is_component(parent):
@@ -143,7 +147,8 @@ class Renderer:
                     found += self._with_kustomize(parent, Change())
         return found
 
-    def _kustomization(self, folder: str) -> Mapping[str, Any]:
+    def kustomization(self, folder: str) -> Mapping[str, Any]:
+        """The content of a folder's kustomization, empty when it has none."""
         for name in NAMES:
             file = name if folder == "." else f"{folder}/{name}"
             if (self.root / file).is_file():
@@ -151,12 +156,13 @@ class Renderer:
                 return documents[0].content if documents else {}
         return {}
 
-    def _entries(self, folder: str) -> list[str]:
-        content = self._kustomization(folder)
+    def entries(self, folder: str) -> list[str]:
+        """What a folder's kustomization takes in, as it is written there."""
+        content = self.kustomization(folder)
         listed = [*items(content.get("resources")), *items(content.get("bases")), *items(content.get("components"))]
         return [entry for entry in listed if isinstance(entry, str)]
 
-    def _inside(self, folder: str, entry: str) -> str | None:
+    def inside(self, folder: str, entry: str) -> str | None:
         """The entry relative to the root; None when it leads out of the tree or is remote."""
         if _is_remote(entry):
             return None
@@ -209,7 +215,7 @@ class Renderer:
         for file in self.files:
             if not file.startswith(prefix):
                 continue
-            top = self._top(file, folder)
+            top = self.top(file, folder)
             if top is not None:
                 if not self.is_component(top):
                     found[top] = None
@@ -217,7 +223,7 @@ class Renderer:
                 found[file] = None
         return list(found)
 
-    def _top(self, file: str, folder: str) -> str | None:
+    def top(self, file: str, folder: str) -> str | None:
         """The uppermost kustomized folder between a folder and a file below it."""
         for parent in reversed(Path(file).parents):
             if str(parent) in self._kustomized and _below(str(parent), folder):
@@ -228,15 +234,15 @@ class Renderer:
         """Whether a build needs nothing from outside of the tree."""
         if folder in seen or folder not in self._kustomized:
             return True
-        content = self._kustomization(folder)
+        content = self.kustomization(folder)
         if content.get("helmCharts") or content.get("helmChartInflationGenerator"):
             self._problem(folder, "helmCharts", "is rendered by helm, which is not run here", "vendor the manifests")
             return False
-        for entry in self._entries(folder):
+        for entry in self.entries(folder):
             if _is_remote(entry):
                 self._problem(folder, f"resources: {entry}", "is remote and is not fetched", "vendor it into the tree")
                 return False
-            target = self._inside(folder, entry)
+            target = self.inside(folder, entry)
             if target and (self.root / target).is_dir() and not self._can_build(target, seen | {folder}):
                 return False
         return True
@@ -281,7 +287,7 @@ def _changed(document: Document, change: Change) -> Document:
         return document
     content = dict(document.content)
     metadata = dict(mapping(content.get("metadata")))
-    if change.namespace and content.get("kind") not in _CLUSTER_SCOPED:
+    if change.namespace and content.get("kind") not in CLUSTER_SCOPED:
         metadata["namespace"] = change.namespace
     for name, more in (("labels", change.labels), ("annotations", change.annotations)):
         if more:

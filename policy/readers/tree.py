@@ -1,8 +1,8 @@
 """Reads a Git tree as clusters would see it: Flux repositories, Kustomize overlays, plain YAML.
 
-A cluster starts at its entry folder; from there Flux Kustomizations lead to further folders. Entries are, in
-this order: what the settings say; Flux Kustomizations that apply their own folder (flux bootstrap); folders below
-clusters/; overlays; else the whole tree is one cluster.
+A cluster starts at its entry folder; from there Flux Kustomizations and Argo CD Applications lead to further folders.
+Entries are, in this order: what the settings say; Flux Kustomizations that apply their own folder (flux bootstrap);
+folders below clusters/; overlays; else the whole tree is one cluster.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from typing import Any
 from authority.places import Unknown
 from authority.problems import InvalidInputError, Problem
 from policy.model import Delivery, Location, Origin, Resource, dig, items, mapping
+from policy.readers import argocd
 from policy.readers.kustomize import NAMES, Change, Renderer
 from policy.readers.lists import expand_lists, token_of
 from policy.readers.manifests import Document, read_file, yaml_files
+from policy.readers.reach import Reach, holds, unreached
 from policy.readers.sources import Sources
 from policy.settings import Settings
 
@@ -38,8 +40,10 @@ class Tree:
     resources: list[Resource] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     clusters: tuple[str, ...] = ()
-    # Kustomizations whose source is another one than this tree.
+    # Kustomizations and Applications whose source is another one than this tree.
     elsewhere: list[str] = field(default_factory=list)
+    # What lies in the tree and was not judged: templates, and files that no cluster gets.
+    unjudged: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,13 +66,34 @@ def read_tree(root: Path, settings: Settings | None = None) -> Tree:
     renderer = Renderer(root, yaml_files(root))
     entries = _entries(renderer, settings)
     tree = Tree(clusters=tuple(sorted(entries)))
+    reached: list[Reach] = []
     for cluster, folders in sorted(entries.items()):
-        tree.resources += expand_lists(_cluster(renderer, cluster, folders, tree.elsewhere))
+        tree.resources += expand_lists(_cluster(renderer, cluster, folders, tree, reached))
         tree.resources += list(_catalogues(renderer, cluster, folders, len(entries)))
     tree.resources += list(_sops_config(root, renderer))
     _hidden_identity(renderer)
-    tree.problems = list(dict.fromkeys(renderer.problems))
+    _broken(renderer, tree, reached, [folder for folders in entries.values() for folder in folders])
+    problems, omitted = unreached(renderer, reached)
+    tree.problems = list(dict.fromkeys([*renderer.problems, *problems]))
+    tree.unjudged = list(dict.fromkeys([*tree.unjudged, *omitted]))
     return tree
+
+
+def _broken(renderer: Renderer, tree: Tree, reached: list[Reach], entries: list[str]) -> None:
+    """A file that is no YAML is a problem where a cluster gets it or it is a catalogue, else it is told."""
+    for file, problems in renderer.broken.items():
+        applied = any(file in reach.files for reach in reached) or any(holds(entry, file) for entry in entries)
+        if applied or _says_catalogue(renderer.root / file):
+            renderer.problems += problems
+        else:
+            tree.unjudged += [f"{file} {each.message}, but no entry of a cluster leads to it" for each in problems]
+
+
+def _says_catalogue(file: Path) -> bool:
+    try:
+        return b"SecretCatalogue" in file.read_bytes()
+    except OSError:
+        return False
 
 
 def _documents(renderer: Renderer) -> Iterator[Document]:
@@ -105,8 +130,13 @@ def _entries(renderer: Renderer, settings: Settings) -> dict[str, tuple[str, ...
     return {ONE_CLUSTER: (".",)}
 
 
-def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str], elsewhere: list[str]) -> Iterator[Resource]:
-    """All that one cluster gets, each Flux Kustomization followed once; what leads out of the tree is noted."""
+def _cluster(
+    renderer: Renderer, cluster: str, folders: Iterable[str], tree: Tree, reached: list[Reach]
+) -> Iterator[Resource]:
+    """All that one cluster gets, each Flux Kustomization and each Application followed once.
+
+    What leads out of the tree, and what is made of templates, is noted in `tree`; what the cluster gets in `reached`.
+    """
     work: list[tuple[str, _Flux | None]] = []
     for folder in folders:
         own = next((d for d in _documents(renderer) if _is_flux(d) and _path(d) == folder and _applies_itself(d)), None)
@@ -114,13 +144,25 @@ def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str], elsewhere
     sources = Sources(_documents(renderer), next((flux.source[1] for _, flux in work if flux), None))
     done: set[str] = {flux.label for _, flux in work if flux}
     applied: set[str] = set()
-    while work:
-        folder, flux = work.pop(0)
-        documents = (
-            renderer.render(folder, flux.change if flux else None) if flux else _loose(renderer, folder, applied)
-        )
-        if flux:
-            flux, documents = _as_applied(renderer, folder, flux, documents)
+    # Applications come last: what Flux applies already is not applied once more.
+    applications: list[argocd.Source] = []
+    reach, by_argocd = Reach(renderer), Reach(renderer)
+    reached += [reach, by_argocd]
+    while work or applications:
+        flux, target = None, cluster
+        if work:
+            folder, flux = work.pop(0)
+            if flux is None:
+                documents = _loose(renderer, folder, applied, reach)
+            else:
+                reach.build(folder, flux.change)
+                flux, documents = _as_applied(renderer, folder, flux, renderer.render(folder, flux.change))
+        else:
+            application = applications.pop(0)
+            if application.reached(renderer, reach):
+                continue
+            target = application.cluster or cluster
+            documents = application.documents(renderer, by_argocd)
         for given in documents:
             if _is_own_format(given):
                 continue
@@ -130,7 +172,7 @@ def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str], elsewhere
                 if inner.label in done:
                     path = None
                 elif (path := sources.folder(inner)) is None:
-                    elsewhere.append(f"{inner.label} of {cluster}: {inner.path} of {' '.join(inner.source)}")
+                    tree.elsewhere.append(f"{inner.label} of {cluster}: {inner.path} of {' '.join(inner.source)}")
                 done.add(inner.label)
                 if path is not None and (renderer.root / path).is_dir():
                     work.append((path, inner))
@@ -138,7 +180,37 @@ def _cluster(renderer: Renderer, cluster: str, folders: Iterable[str], elsewhere
                 elif path is not None:
                     problem = f"{path} is no folder of the tree"
                     renderer.problems.append(Problem(document.file, "spec.path", problem, "correct the path"))
-            yield _resource(document, cluster, flux)
+            elif argocd.is_application(document) and argocd.label(document) not in done:
+                done.add(argocd.label(document))
+                applications += _sources(renderer, document, cluster, tree)
+            elif (template := _template(renderer, document)) is not None:
+                tree.unjudged.append(f"{argocd.label(document)} of {cluster}: {template}")
+            yield _resource(document, target, flux)
+
+
+def _sources(renderer: Renderer, document: Document, cluster: str, tree: Tree) -> Iterator[argocd.Source]:
+    """The folders of this tree that an Application applies. The whole tree (.) may as well be another repository's."""
+    for source in argocd.sources_of(document):
+        if source.is_chart(renderer.root):
+            tree.unjudged.append(f"{source.label} of {cluster}: the chart {source.path} is not rendered")
+        elif source.path != "." and (renderer.root / source.path).is_dir():
+            yield source
+        elif source.path != ".":
+            tree.elsewhere.append(f"{source.label} of {cluster}: {source.path} of another repository")
+
+
+def _template(renderer: Renderer, document: Document) -> str | None:
+    """What keeps from seeing the objects that an object of the tree makes, None when nothing does."""
+    content = document.content
+    group = str(content.get("apiVersion")).partition("/")[0]
+    if argocd.is_application_set(document) or (group, content.get("kind")) == ("fluxcd.controlplane.io", "ResourceSet"):
+        return "its templates are not expanded"
+    chart = dig(content, "spec", "chart", "spec", "chart")
+    in_git = dig(content, "spec", "chart", "spec", "sourceRef", "kind") == "GitRepository"
+    if content.get("kind") == "HelmRelease" and in_git and isinstance(chart, str):
+        folder = _normal(chart)
+        return f"the chart {folder} is not rendered" if (renderer.root / folder / "Chart.yaml").is_file() else None
+    return None
 
 
 def _as_applied(
@@ -151,24 +223,27 @@ def _as_applied(
     return flux, documents
 
 
-def _loose(renderer: Renderer, folder: str, applied: set[str]) -> list[Document]:
+def _loose(renderer: Renderer, folder: str, applied: set[str], reach: Reach) -> list[Document]:
     """A folder that no Flux Kustomization is known to apply, without what others apply or take in."""
     if renderer.is_kustomized(folder) and folder != ".":
+        reach.build(folder)
         return renderer.render(folder)
-    kustomizations = [_flux(d) for d in _documents(renderer) if _is_flux(d) and _holds(folder, d.file)]
-    elsewhere = {k.path for k in kustomizations if k.path != folder and _holds(folder, f"{k.path}/x")} | applied
+    kustomizations = [_flux(d) for d in _documents(renderer) if _is_flux(d) and holds(folder, d.file)]
+    elsewhere = {k.path for k in kustomizations if k.path != folder and holds(folder, f"{k.path}/x")} | applied
     bases, files = renderer.referenced()
     found: list[Document] = []
     for top in sorted(renderer.kustomized()):
-        inside = _holds(folder, f"{top}/x") and top not in bases and not renderer.is_component(top)
-        if inside and not any(_holds(path, f"{top}/x") for path in elsewhere):
+        inside = holds(folder, f"{top}/x") and top not in bases and not renderer.is_component(top)
+        if inside and not any(holds(path, f"{top}/x") for path in elsewhere):
+            reach.build(top)
             found += renderer.render(top)
     for file in renderer.files:
-        skipped = file in files or not _holds(folder, file) or Path(file).name in NAMES
-        if skipped or any(_holds(path, file) for path in elsewhere):
+        skipped = file in files or not holds(folder, file) or Path(file).name in NAMES
+        if skipped or any(holds(path, file) for path in elsewhere):
             continue
-        if any(_holds(top, file) for top in renderer.kustomized() if top != "."):
+        if any(holds(top, file) for top in renderer.kustomized() if top != "."):
             continue
+        reach.files.add(file)
         found += [d for d in renderer.documents(file) if d.is_manifest]
     return found
 
@@ -195,7 +270,7 @@ def _catalogues(renderer: Renderer, cluster: str, folders: Iterable[str], cluste
     for document in _documents(renderer):
         if document.content.get("kind") != "SecretCatalogue":
             continue
-        near = any(_holds(folder, document.file) for folder in folders)
+        near = any(holds(folder, document.file) for folder in folders)
         shared = not document.file.startswith("clusters/")
         if near or clusters == 1 or shared:
             yield _resource(document, cluster, None)
@@ -240,7 +315,7 @@ def _applies_itself(document: Document) -> bool:
     """As `flux bootstrap` writes it: a path of this tree in which the file itself lies."""
     spec = mapping(document.content.get("spec"))
     here = dig(spec, "sourceRef", "kind") == "GitRepository" and bool(spec.get("path"))
-    return here and _holds(_path(document), document.file)
+    return here and holds(_path(document), document.file)
 
 
 def _path(document: Document) -> str:
@@ -253,10 +328,6 @@ def _normal(path: str) -> str:
 
 def _short(path: str) -> str:
     return ONE_CLUSTER if path == "." else Path(path).name
-
-
-def _holds(folder: str, file: str) -> bool:
-    return folder == "." or file.startswith(f"{folder}/")
 
 
 def _flux(document: Document) -> _Flux:

@@ -14,7 +14,7 @@ from policy.registry import BY_ID, RULES, check
 from policy.settings import Exempt, Settings, parse_settings
 from tests.policy.cases import CASES
 from tests.policy.stacks import CANARY, state_of, world_of_state
-from tests.policy.trees import corpus
+from tests.policy.trees import corpus, parse_repository
 
 REPOSITORIES = {repository.name: repository for repository in corpus()}
 
@@ -41,6 +41,82 @@ def test_violations_give_1_and_name_file_line_and_fix(bad: Path, capsys: pytest.
     assert "secrets/smtp.yaml:1" in text
     assert "sops" in text
     assert CANARY not in text
+
+
+@pytest.mark.parametrize("file", ["README.md", ".sops.yaml", "ci.yaml"])
+def test_a_tree_without_objects_gives_2(file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / file).write_text("stages: [test]\n")
+    assert main(["policy", "check", str(tmp_path)]) == 2
+    assert "holds no Kubernetes object that an entry of a cluster leads to" in capsys.readouterr().err
+
+
+def test_a_tree_in_which_nothing_can_be_read_gives_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "all.yaml").write_text("kind: ]\n")
+    assert main(["policy", "check", str(tmp_path)]) == 1
+    assert "all.yaml" in capsys.readouterr().out
+
+
+TEMPLATES = """
+-- clusters/prod/all.yaml --
+apiVersion: fluxcd.controlplane.io/v1
+kind: ResourceSet
+metadata: {name: apps, namespace: flux-system}
+spec: {resources: []}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: ApplicationSet
+metadata: {name: apps, namespace: argocd}
+spec: {}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: blog, namespace: argocd}
+spec: {source: {repoURL: "https://git.example.org/fleet", path: charts/shop}}
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: {name: far, namespace: argocd}
+spec: {source: {repoURL: "https://user:word@git.example.org/far", path: deploy}}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: shop, namespace: shop}
+spec: {chart: {spec: {chart: ./charts/shop, sourceRef: {kind: GitRepository, name: flux-system}}}}
+---
+apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: redis, namespace: shop}
+spec: {chart: {spec: {chart: redis, sourceRef: {kind: HelmRepository, name: charts}}}}
+-- charts/shop/Chart.yaml --
+{name: shop, version: 0.1.0, apiVersion: v2}
+-- ansible/config.yaml --
+{% if server %}
+"""
+
+
+def test_what_is_not_looked_into_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = parse_repository("about: templates\n" + TEMPLATES, "templates").write(tmp_path)
+    assert main(["policy", "check", str(root), "--format", "json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["notJudged"] == [
+        "ResourceSet flux-system/apps of prod: its templates are not expanded",
+        "ApplicationSet argocd/apps of prod: its templates are not expanded",
+        "Application argocd/blog of prod: the chart charts/shop is not rendered",
+        "HelmRelease shop/shop of prod: the chart charts/shop is not rendered",
+        "ansible/config.yaml is not valid YAML, but no entry of a cluster leads to it",
+    ]
+    assert document["notInThisTree"] == ["Application argocd/far of prod: deploy of another repository"]
+    assert main(["policy", "check", str(root)]) == 0
+    assert "not judged: ResourceSet flux-system/apps of prod" in capsys.readouterr().out
+
+
+def test_what_a_kustomization_leaves_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = REPOSITORIES["outside-the-overlays-clean"].write(tmp_path)
+    assert main(["policy", "check", str(root), "--format", "json"]) == 0
+    told = json.loads(capsys.readouterr().out)["notJudged"]
+    assert "the kustomization of overlays/prod does not list overlays/prod/disabled.yaml" in told
+    assert "no kustomization takes in the component components/unused, which holds components/unused/es.yaml" in told
+    assert not [line for line in told if "patches/" in line or "README" in line]
 
 
 def test_json_has_the_same_findings(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
