@@ -18,6 +18,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 CA_LIFE = timedelta(days=3650)
 SERVER_LIFE = timedelta(days=90)
+# How long a new CA is known before its first certificate is used: mounted ConfigMaps take a minute or two to
+# change, and the stores of External Secrets follow them.
+KNOWN_AHEAD = timedelta(minutes=10)
 # Clocks of nodes may differ a little.
 _BACKDATE = timedelta(minutes=5)
 
@@ -44,9 +47,9 @@ class Pair:
         found = {str(name.value) for name in extension}
         return set(names) <= found
 
-    def issued_by(self, authority: Pair) -> bool:
+    def issued_by(self, authority: x509.Certificate) -> bool:
         try:
-            self.parsed.verify_directly_issued_by(authority.parsed)
+            self.parsed.verify_directly_issued_by(authority)
         except Exception:  # any reason means no
             return False
         return True
@@ -144,8 +147,8 @@ class Trust:
 def renew(trust: Trust | None, name: str, names: Sequence[str], now: datetime) -> tuple[Trust, bool]:
     """The state of the certificates as it should be at `now`, and whether it differs from `trust`.
 
-    A CA that wears out gets a successor. The bundle holds both before the first certificate of the new one
-    is in use, because bundle and certificate are published in separate steps, the bundle first.
+    A CA that wears out gets a successor. The bundle holds both for `KNOWN_AHEAD` before the first certificate of the
+    new one is in use, unless the listener's certificate ends meanwhile.
     """
     if trust is None:
         authority = new_authority(name, now)
@@ -154,11 +157,23 @@ def renew(trust: Trust | None, name: str, names: Sequence[str], now: datetime) -
     if authority.wears_out(now):
         authority = new_authority(name, now)
         bundle = authority.certificate + bundle
-        # This round only makes the new CA known. The listener keeps its certificate until the next one.
         return Trust(authority, server, bundle), True
-    if server.wears_out(now) or not server.covers(names) or not server.issued_by(authority):
+    if now < _made(authority) + KNOWN_AHEAD and _serves(server, names, bundle, now):
+        return Trust(authority, server, bundle), bundle != trust.bundle
+    if server.wears_out(now) or not server.covers(names) or not server.issued_by(authority.parsed):
         return Trust(authority, issue(authority, names, now), bundle), True
     return Trust(authority, server, bundle), bundle != trust.bundle
+
+
+def _made(authority: Pair) -> datetime:
+    return authority.parsed.not_valid_before_utc + _BACKDATE
+
+
+def _serves(server: Pair, names: Sequence[str], bundle: str, now: datetime) -> bool:
+    """Whether clients that trust `bundle` accept the certificate, and will for `KNOWN_AHEAD`."""
+    known = x509.load_pem_x509_certificates(bundle.encode())
+    lasts = now + KNOWN_AHEAD < server.parsed.not_valid_after_utc
+    return lasts and server.covers(names) and any(server.issued_by(authority) for authority in known)
 
 
 def _still_valid(bundle: str, now: datetime) -> str:

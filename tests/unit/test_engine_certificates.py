@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from engine.certificates import CA_LIFE, SERVER_LIFE, Trust, issue, new_authority, renew
+from engine.certificates import CA_LIFE, KNOWN_AHEAD, SERVER_LIFE, Trust, issue, new_authority, renew
 
 NAMES = ["vault.vault.svc", "*.vault-internal.vault.svc"]
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -61,15 +61,33 @@ def test_a_new_name_asks_for_a_new_certificate() -> None:
 
 
 def test_a_new_ca_is_trusted_before_its_first_certificate_is_used() -> None:
+    now = START + CA_LIFE * 0.7
     trust = begin()
-    published = rounds(trust, START + CA_LIFE * 0.7)
-    assert len(published) == 2
-    known, used = published
+    trust = Trust(trust.authority, issue(trust.authority, NAMES, now - timedelta(days=1)), trust.bundle)
+    (known,) = rounds(trust, now)
     assert known.authority != trust.authority and known.server == trust.server
     assert verifies(known.server.parsed, known.bundle)
-    # Whoever still trusts only the old bundle meets the old certificate; the new one comes a step later.
-    assert used.server.issued_by(known.authority) and verifies(used.server.parsed, known.bundle)
+    # Whoever still trusts only the old bundle meets the old certificate; the new one comes some time later.
+    assert rounds(known, now + KNOWN_AHEAD * 0.9) == []
+    (used,) = rounds(known, now + KNOWN_AHEAD)
+    assert used.server.issued_by(known.authority.parsed) and verifies(used.server.parsed, known.bundle)
     assert len(x509.load_pem_x509_certificates(used.bundle.encode())) == 2
+
+
+def test_a_certificate_that_ends_is_replaced_before_the_new_ca_is_known_for_long() -> None:
+    now = START + CA_LIFE * 0.7
+    trust = begin()
+    ending = issue(trust.authority, NAMES, now - timedelta(days=1), timedelta(days=1) + KNOWN_AHEAD / 2)
+    known, used = rounds(Trust(trust.authority, ending, trust.bundle), now)
+    assert known.server == ending and used.server.issued_by(known.authority.parsed)
+
+
+def test_a_new_name_does_not_wait_for_a_new_ca_to_be_known() -> None:
+    now = START + CA_LIFE * 0.7
+    trust = begin()
+    (known,) = rounds(Trust(trust.authority, issue(trust.authority, NAMES, now), trust.bundle), now)
+    after, changed = renew(known, "ca", [*NAMES, "other"], now)
+    assert changed and after.server.covers(["other"])
 
 
 def test_an_ended_ca_leaves_the_bundle() -> None:
@@ -81,7 +99,7 @@ def test_a_certificate_of_another_ca_is_replaced() -> None:
     trust = begin()
     foreign = Trust(trust.authority, issue(new_authority("other", START), NAMES, START), trust.bundle)
     (after,) = rounds(foreign, START)
-    assert after.server.issued_by(trust.authority)
+    assert after.server.issued_by(trust.authority.parsed)
 
 
 def test_tls_clients_accept_it_for_its_names_and_no_other(tmp_path: Path) -> None:
