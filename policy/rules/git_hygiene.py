@@ -11,6 +11,7 @@ from policy.bootstrap import is_encrypted
 from policy.claims.argocd import vault_plugin_path
 from policy.findings import Level, Report, Rule, Scope, Severity, about
 from policy.model import Location, Origin, Resource, items, mapping, walk
+from policy.rules.single_authority import PUBLIC_KEYS
 
 if TYPE_CHECKING:
     from policy.world import World
@@ -27,7 +28,7 @@ def plaintext_secret(world: World) -> Iterator[Report]:
         if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
             continue
         clear = [key for key, value in _values(resource) if not _REFERENCE.match(value)]
-        if clear:
+        if not PUBLIC_KEYS.issuperset(clear):
             yield about(
                 resource,
                 f"stands in the clear in Git ({', '.join(sorted(clear))}). Encrypt it with sops, and give it a new "
@@ -73,9 +74,12 @@ def branch_as_environment(world: World) -> Iterator[Report]:
     named: set[str] = set()
     for resource in [*world.of("source.toolkit.fluxcd.io", "GitRepository"), *world.of("argoproj.io", "Application")]:
         flux = resource.kind == "GitRepository"
+        if resource.get("spec", "source", "chart"):
+            continue  # targetRevision is the version of a chart
         url = resource.get("spec", "url") if flux else resource.get("spec", "source", "repoURL")
         branch = resource.get("spec", "ref", "branch") if flux else resource.get("spec", "source", "targetRevision")
-        if not isinstance(branch, str) or not isinstance(url, str):
+        # HEAD is the default branch, whatever its name.
+        if not isinstance(branch, str) or not isinstance(url, str) or branch == "HEAD":
             continue
         branches[url.removesuffix(".git").rstrip("/")].setdefault(branch, resource)
         if _ENVIRONMENT.match(branch):

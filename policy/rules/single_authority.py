@@ -24,7 +24,7 @@ _VAULT_DATA = frozenset({"dataJson", "dataJsonWo"})
 _CHART_VALUES = frozenset({"values"})
 _CHARTS = frozenset({"kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart"})
 # Keys that hold public parts only.
-_PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
+PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
 
 
 def _report(conflict: Conflict, world: World) -> Report:
@@ -114,7 +114,7 @@ def pulumi_held_secret(world: World) -> Iterator[Report]:
         if resource.origin is not Origin.STACK:
             continue
         keys = secret_keys(resource)
-        if keys is None or (keys.names and keys.names <= _PUBLIC_KEYS and not keys.unknown):
+        if keys is None or (keys.names and keys.names <= PUBLIC_KEYS and not keys.unknown):
             continue
         yield about(
             resource,
