@@ -49,10 +49,14 @@ class System(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Claimant:
-    """Who claims: a system, and the object or file through which it does."""
+    """Who claims: a system, and the object or file through which it does.
+
+    `origin` says where that object was found, when its name alone does not tell it from another one.
+    """
 
     system: System
     subject: str
+    origin: str = ""
 
     def __str__(self) -> str:
         return f"{self.subject} [{self.system}]"
@@ -94,16 +98,24 @@ class Conflict:
     def __str__(self) -> str:
         names = sorted({claim.secret for claim in (self.first, self.second) if claim.secret})
         secret = f" (secret {', '.join(names)})" if names else ""
+        first, second = self._claimants()
         if self.certain:
             return (
-                f"two authorities over {self.first.place}, {self.keys}{secret}: {self.first.claimant} and "
-                f"{self.second.claimant}. Keep one of them and remove the other's claim"
+                f"two authorities over {self.first.place}, {self.keys}{secret}: {first} and {second}. "
+                "Keep one of them and remove the other's claim"
             )
         fields = ", ".join(part.field for part in self.unknown)
         return (
-            f"cannot rule out two authorities{secret}: {self.first.claimant} over {self.first.place} and "
-            f"{self.second.claimant} over {self.second.place}. Make known: {fields or 'the keys of both'}"
+            f"cannot rule out two authorities{secret}: {first} over {self.first.place} and "
+            f"{second} over {self.second.place}. Make known: {fields or 'the keys of both'}"
         )
+
+    def _claimants(self) -> tuple[str, str]:
+        """Both claimants; two of one name are told apart by where they were found."""
+        first, second = self.first.claimant, self.second.claimant
+        if str(first) != str(second):
+            return str(first), str(second)
+        return f"{first} in {first.origin}", f"{second} in {second.origin}"
 
 
 def find_conflicts(claims: Iterable[Claim]) -> list[Conflict]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from authority.claims import Claim, Claimant, System
+from authority.claims import Claim, System
 from authority.places import Keys, Part, Place, Unknown
 from policy.claims.namespaces import Spread, selected_namespaces
+from policy.claims.origin import claimant
 from policy.claims.stores import ESO, Stores
 from policy.model import Resource, dig, items, mapping, opaque, part
 
@@ -51,7 +52,7 @@ def _of_spec(
     if spread.doubt is not None:
         keys = Keys(frozenset(), spread.doubt)
     for source, system in _sources(stores, resource, spec, spread.namespace):
-        yield Claim(Claimant(system, resource.label), place, keys, source=source), resource
+        yield Claim(claimant(world, system, resource), place, keys, source=source), resource
 
 
 def target_keys(spec: Any, resource: Resource) -> Keys | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from authority.claims import Claim, Claimant, System
 from authority.places import Keys, Unknown, VaultSecret
 from policy.claims.argocd import vault_plugin_path
+from policy.claims.origin import claimant
 from policy.model import Origin, Resource, mapping, opaque
 
 if TYPE_CHECKING:
@@ -43,18 +44,18 @@ def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
         path = vault_plugin_path(resource)
         if path is not None:
             source = VaultSecret("this Vault", *path)
-            claimant = Claimant(System.ARGOCD_VAULT, resource.label)
-            yield Claim(claimant, world.secret_place(resource), keys, source=source), resource
+            plugin = claimant(world, System.ARGOCD_VAULT, resource)
+            yield Claim(plugin, world.secret_place(resource), keys, source=source), resource
             continue
-        yield Claim(claimant_of(resource), world.secret_place(resource), keys), resource
+        yield Claim(claimant_of(world, resource), world.secret_place(resource), keys), resource
 
 
-def claimant_of(resource: Resource) -> Claimant:
+def claimant_of(world: World, resource: Resource) -> Claimant:
     """Who writes a plain object: Git by its file, Helm by its chart, Pulumi by its resource."""
     if resource.origin is Origin.GIT:
         applier = f" by {resource.delivery.applier}" if resource.delivery.applier else ""
-        return Claimant(System.GIT, f"{resource.where.file} ({resource.label}{applier})")
+        return claimant(world, System.GIT, resource, f"{resource.where.file} ({resource.label}{applier})")
     managed = resource.mark("labels", "app.kubernetes.io/managed-by")
     system = System.HELM if managed == "Helm" else System.PULUMI
     suffix = " (patch)" if resource.is_patch else ""
-    return Claimant(system, f"{resource.label}{suffix} of resource {resource.name}")
+    return claimant(world, system, resource, f"{resource.label}{suffix} of resource {resource.name}")

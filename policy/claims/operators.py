@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.claims import Claim, Claimant, System
+from authority.claims import Claim, System
 from authority.places import Keys, Part, Unknown, VaultSecret
+from policy.claims.origin import claimant
 from policy.model import Resource, dig, items, part
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _sealed(world: World) -> Iterator[tuple[Claim, Resource]]:
         template = resource.get("spec", "template", "metadata")
         name, space = dig(template, "name"), dig(template, "namespace")
         place = world.secret_place(resource, name, space)
-        yield Claim(Claimant(System.SEALED_SECRETS, resource.label), place, Keys.all()), resource
+        yield Claim(claimant(world, System.SEALED_SECRETS, resource), place, Keys.all()), resource
 
 
 def _vault_operator(world: World) -> Iterator[tuple[Claim, Resource]]:
@@ -48,7 +49,7 @@ def _vault_operator(world: World) -> Iterator[tuple[Claim, Resource]]:
         mount = part(resource.get("spec", "mount"), f"spec.mount of {resource.label}")
         path = part(resource.get("spec", "path"), f"spec.path of {resource.label}")
         claim = Claim(
-            Claimant(System.VAULT_OPERATOR, resource.label),
+            claimant(world, System.VAULT_OPERATOR, resource),
             world.secret_place(resource, name),
             Keys.all(),
             source=VaultSecret(_server(world, resource), mount, path),
@@ -74,8 +75,8 @@ def _csi(world: World) -> Iterator[tuple[Claim, Resource]]:
         for entry in items(resource.get("spec", "secretObjects")):
             name = part(dig(entry, "secretName"), f"spec.secretObjects[].secretName of {resource.label}")
             names = frozenset(str(dig(data, "key")) for data in items(dig(entry, "data")))
-            claimant = Claimant(System.SECRETS_STORE_CSI, resource.label)
-            yield Claim(claimant, world.secret_place(resource, name), Keys(names) if names else Keys.all()), resource
+            driver = claimant(world, System.SECRETS_STORE_CSI, resource)
+            yield Claim(driver, world.secret_place(resource, name), Keys(names) if names else Keys.all()), resource
 
 
 def _mirrors(world: World) -> Iterator[tuple[Claim, Resource]]:
@@ -91,4 +92,4 @@ def _mirrors(world: World) -> Iterator[tuple[Claim, Resource]]:
                 if target == resource.namespace:
                     continue
                 place = world.secret_place(resource, None, target)
-                yield Claim(Claimant(System.MIRROR, resource.label), place, Keys.all(), source=source), resource
+                yield Claim(claimant(world, System.MIRROR, resource), place, Keys.all(), source=source), resource

@@ -10,9 +10,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from authority.claims import Claim, Claimant, System
+from authority.claims import Claim, System
 from authority.places import Keys, KubernetesSecret, Part, Place, Unknown
 from policy.claims.namespaces import Spread, selected_namespaces
+from policy.claims.origin import claimant
 from policy.claims.stores import ESO, Store, Stores
 from policy.model import Resource, dig, items, mapping, part
 
@@ -36,12 +37,12 @@ def _of_spec(
     sources = list(push_sources(world, resource, spec, spread.namespace)) or [None]
     # Pushing from several namespaces to one path is several writers, so the namespace is part of the subject.
     inside = f" in {spread.namespace}" if resource.kind == "ClusterPushSecret" else ""
-    claimant = Claimant(System.PUSH_SECRET, f"{resource.label}{inside}")
+    pusher = claimant(world, System.PUSH_SECRET, resource, f"{resource.label}{inside}")
     for store in _stores(world, stores, resource, spec, spread.namespace):
         for place, keys in _targets(store, stores, resource, spec).items():
             held = Keys(frozenset(), spread.doubt) if spread.doubt else keys
             for source in sources:
-                yield Claim(claimant, place, held, source=source, create_only=create_only), resource
+                yield Claim(pusher, place, held, source=source, create_only=create_only), resource
 
 
 def _targets(store: Store, stores: Stores, resource: Resource, spec: Any) -> dict[Place, Keys]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.claims import Claim, Claimant, System
+from authority.claims import Claim, System
 from authority.places import Keys, Part, Unknown, VaultSecret
+from policy.claims.origin import claimant
 from policy.claims.stores import split_path, vault_address
 from policy.model import Resource, part
 
@@ -26,7 +27,7 @@ def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
         found = kv_place(world, resource, mounts)
         if found is not None:
             subject = f"{resource.token.rpartition(':')[2]} of resource {resource.name}"
-            yield Claim(Claimant(System.PULUMI, subject), found, Keys.all()), resource
+            yield Claim(claimant(world, System.PULUMI, resource, subject), found, Keys.all()), resource
 
 
 def kv_place(world: World, resource: Resource, mounts: frozenset[str]) -> VaultSecret | None:

@@ -140,6 +140,18 @@ def test_two_writers_of_one_vault_path_conflict(one: str, other: str) -> None:
     assert not _meet(first("pg/orders"), second("pg/billing"))
 
 
+@pytest.mark.parametrize("writer", KUBERNETES_WRITERS.values(), ids=KUBERNETES_WRITERS)
+def test_two_resources_of_one_object_are_two_writers(writer: Writer) -> None:
+    first = writer("db")
+    assert f"{first.name}-again" in _meet(first, replace(first, name=f"{first.name}-again"))[0]
+
+
+@pytest.mark.parametrize("writer", VAULT_WRITERS.values(), ids=VAULT_WRITERS)
+def test_two_resources_of_one_vault_writer_are_two_writers(writer: Writer) -> None:
+    first = writer("pg/orders")
+    assert f"{first.name}-again" in _meet(first, replace(first, name=f"{first.name}-again"))[0]
+
+
 @pytest.mark.parametrize("creation", ["Merge", "CreateOrMerge"])
 def test_merged_keys_meet_only_in_the_same_key(creation: str) -> None:
     def merged(where: str, key: str) -> R:

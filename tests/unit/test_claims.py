@@ -116,3 +116,10 @@ def test_a_push_of_what_git_fills_flows_up() -> None:
     git = Claim(Claimant(System.GIT, "secrets/db.yaml"), secret("db"), Keys.all())
     (upflow,) = find_upflows([push(secret("db"), create_only=True), git])
     assert "never flow back up" in str(upflow)
+
+
+def test_two_claimants_of_one_name_are_told_apart_by_where_they_were_found() -> None:
+    one, two = (Claimant(System.EXTERNAL_SECRETS, "ExternalSecret shop/db", file) for file in ("a.yaml", "b.yaml"))
+    (conflict,) = find_conflicts([Claim(one, secret("db"), Keys.all()), Claim(two, secret("db"), Keys.all())])
+    assert "ExternalSecret shop/db [External Secrets] in a.yaml" in str(conflict)
+    assert "ExternalSecret shop/db [External Secrets] in b.yaml" in str(conflict)

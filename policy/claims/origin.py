@@ -1,0 +1,28 @@
+"""Tells two objects of one kind and name apart by where they were found.
+
+Two Kustomizations that bring one ExternalSecret, or two Pulumi resources of one object, are two claimants.
+One file that one applier reaches twice is one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from authority.claims import Claimant, System
+from policy.model import Origin, Resource
+
+if TYPE_CHECKING:
+    from policy.world import World
+
+
+def claimant(world: World, system: System, resource: Resource, subject: str | None = None) -> Claimant:
+    """The claimant behind a resource; `subject` is its label when none is given."""
+    return Claimant(system, subject or resource.label, _origin(world, resource))
+
+
+def _origin(world: World, resource: Resource) -> str:
+    """A URN, or a file with its applier and its cluster."""
+    if resource.origin is Origin.STACK:
+        return resource.where.urn
+    applier = f" by {resource.delivery.applier}" if resource.delivery.applier else ""
+    return f"{resource.where.file}{applier} for {world.identities.cluster(resource)}"
