@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ _OVERLAYS = frozenset({"overlays", "environments", "envs"})
 _VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-=])([^}]*))?\}")
 _SUBSTITUTE = f"{FLUX}/substitute"
 _DECRYPT = f"{FLUX}/decrypt"
+_RECONCILE = f"{FLUX}/reconcile"
 
 
 @dataclass
@@ -56,6 +57,8 @@ class _Flux:
     change: Change
     variables: Mapping[str, Any] | None
     source: tuple[str, str]
+    # The cluster of spec.kubeConfig, None for the cluster of Flux itself.
+    remote: str | None = None
 
 
 def read_tree(root: Path, settings: Settings | None = None) -> Tree:
@@ -142,7 +145,8 @@ def _cluster(
         own = next((d for d in _documents(renderer) if _is_flux(d) and _path(d) == folder and _applies_itself(d)), None)
         work.append((folder, _flux(own) if own else None))
     sources = Sources(_documents(renderer), next((flux.source[1] for _, flux in work if flux), None))
-    done: set[str] = {flux.label for _, flux in work if flux}
+    # What was followed, and the cluster that it lies in: a folder may lead two remote clusters to one label.
+    done: set[tuple[str, str]] = {(flux.label, cluster) for _, flux in work if flux}
     applied: set[str] = set()
     # Applications come last: what Flux applies already is not applied once more.
     applications: list[argocd.Source] = []
@@ -157,6 +161,7 @@ def _cluster(
             else:
                 reach.build(folder, flux.change)
                 flux, documents = _as_applied(renderer, folder, flux, renderer.render(folder, flux.change))
+                target = flux.remote or cluster
         else:
             application = applications.pop(0)
             if application.reached(renderer, reach):
@@ -169,23 +174,41 @@ def _cluster(
             document = _substituted(given, flux)
             if _is_flux(document):
                 inner = _flux(document)
-                if inner.label in done:
+                if flux and flux.remote and inner.remote is None:
+                    # Flux of the remote cluster applies it there.
+                    inner = replace(inner, remote=flux.remote)
+                if (inner.label, target) in done:
                     path = None
                 elif (path := sources.folder(inner)) is None:
                     tree.elsewhere.append(f"{inner.label} of {cluster}: {inner.path} of {' '.join(inner.source)}")
-                done.add(inner.label)
+                done.add((inner.label, target))
                 if path is not None and (renderer.root / path).is_dir():
                     work.append((path, inner))
                     applied.add(path)
                 elif path is not None:
                     problem = f"{path} is no folder of the tree"
                     renderer.problems.append(Problem(document.file, "spec.path", problem, "correct the path"))
-            elif argocd.is_application(document) and argocd.label(document) not in done:
-                done.add(argocd.label(document))
+            elif argocd.is_application(document) and (argocd.label(document), target) not in done:
+                done.add((argocd.label(document), target))
                 applications += _sources(renderer, document, cluster, tree)
             elif (template := _template(renderer, document)) is not None:
                 tree.unjudged.append(f"{argocd.label(document)} of {cluster}: {template}")
+            if flux and _is_disabled(document):
+                skipped = f"{_RECONCILE} is disabled, {flux.label} skips it"
+                tree.unjudged.append(f"{argocd.label(document)} of {target}: {skipped}")
+                continue
             yield _resource(document, target, flux)
+
+
+def _is_disabled(document: Document) -> bool:
+    """Whether Flux leaves an object as it is (kustomize-controller: a label or an annotation, in any case).
+
+    A Secret in the clear stays in sight: Git shows its value whether it is applied or not.
+    """
+    metadata = mapping(document.content.get("metadata"))
+    marks = {str(mapping(metadata.get(field)).get(_RECONCILE)).lower() for field in ("labels", "annotations")}
+    in_clear = document.content.get("kind") == "Secret" and "sops" not in document.content
+    return "disabled" in marks and not in_clear
 
 
 def _sources(renderer: Renderer, document: Document, cluster: str, tree: Tree) -> Iterator[argocd.Source]:
@@ -351,7 +374,17 @@ def _flux(document: Document) -> _Flux:
         ),
         variables,
         (str(dig(spec, "sourceRef", "kind")), str(dig(spec, "sourceRef", "name"))),
+        _remote(spec, str(metadata.get("namespace", "flux-system"))),
     )
+
+
+def _remote(spec: Mapping[str, Any], namespace: str) -> str | None:
+    """The cluster that spec.kubeConfig names by a Secret or a ConfigMap."""
+    for reference in ("secretRef", "configMapRef"):
+        name = dig(spec, "kubeConfig", reference, "name")
+        if isinstance(name, str):
+            return f"the cluster of {namespace}/{name}"
+    return None
 
 
 def _substituted(document: Document, flux: _Flux | None) -> Document:

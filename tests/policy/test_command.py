@@ -119,6 +119,16 @@ def test_what_a_kustomization_leaves_out_is_named(tmp_path: Path, capsys: pytest
     assert not [line for line in told if "patches/" in line or "README" in line]
 
 
+def test_what_flux_skips_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = REPOSITORIES["reconcile-disabled"].write(tmp_path)
+    assert main(["policy", "check", str(root), "--format", "json"]) == 1
+    mark = "kustomize.toolkit.fluxcd.io/reconcile is disabled, Kustomization flux-system/apps skips it"
+    assert json.loads(capsys.readouterr().out)["notJudged"] == [
+        f"ExternalSecret shop/live-again of prod: {mark}",
+        f"Secret shop/off of prod: {mark}",
+    ]
+
+
 def test_json_has_the_same_findings(bad: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["policy", "check", str(bad), "--format", "json"]) == 1
     document = json.loads(capsys.readouterr().out)
