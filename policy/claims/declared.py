@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from authority.catalogue import SecretClass
 from authority.catalogue_claims import catalogue_claims
 from authority.claims import Claim, System
 from authority.places import Place, VaultSecret
@@ -56,6 +57,15 @@ def _counted(claim: Claim, world: World) -> bool:
         if other.claimant.system is claim.claimant.system:
             return True
         # A catalogued internal secret is born by its create-only push: that push is its hold on the path.
-        if claim.claimant.system is System.VAULT and other.create_only:
+        if claim.claimant.system is System.VAULT and other.create_only and _is_internal(claim, world):
             return True
     return False
+
+
+def _is_internal(claim: Claim, world: World) -> bool:
+    """Whether the catalogue says so. The first value of any other class comes from elsewhere (RFC §2)."""
+    return any(
+        entry.name == claim.secret
+        for catalogue in world.catalogues.values()
+        for entry in catalogue.of_class(SecretClass.INTERNAL)
+    )
