@@ -19,6 +19,8 @@ DEFAULT_CLUSTER = "this cluster"
 DEFAULT_VAULT = "this Vault"
 # The end of a two-label host name that is no namespace.
 _DOMAINS = frozenset({"com", "net", "org", "io", "dev", "cloud", "local", "internal", "example", "test"})
+# Where a server is reached when the address names no port, by its own default or by that of HTTP(S).
+_DEFAULT_PORTS = frozenset({None, 80, 443, 8200})
 _ROLES = ("-active", "-standby", "-internal", "-ui", "-0", "-1", "-2")
 
 
@@ -28,21 +30,31 @@ class Identities:
 
     clusters: Mapping[str, Part] = field(default_factory=dict)
     servers: Mapping[str, Part] = field(default_factory=dict)
+    # Addresses that mean another server in each cluster; empty where there is one cluster.
+    local: frozenset[str] = frozenset()
 
     def cluster(self, resource: Resource) -> Part:
         if resource.origin is Origin.GIT:
             return resource.cluster
         return self.clusters.get(_provider_key(resource.provider), DEFAULT_CLUSTER)
 
-    def server(self, address: Part, namespace: str = "") -> Part:
-        """The Vault server behind an address; `namespace` is a Vault Enterprise namespace."""
+    def server(self, address: Part, cluster: Part, namespace: str = "") -> Part:
+        """The Vault server behind an address, seen from `cluster`; `namespace` is one of Vault Enterprise."""
         if isinstance(address, Unknown):
             # With one server in sight, an unknown address still may be another one: fail closed.
             return address
         found = self.servers.get(address, address)
+        if address in self.local and not isinstance(found, Unknown):
+            found = cluster if isinstance(cluster, Unknown) else f"{found} of {cluster}"
         if namespace and not isinstance(found, Unknown):
             return f"{found}#{namespace.strip('/')}"
         return found
+
+    def home(self, cluster: Part) -> Part:
+        """The server that declarations call by the cluster's name: the one in sight, else the name itself."""
+        if len(found := set(self.servers.values())) != 1 or cluster in found:
+            return cluster
+        return self.server(next(iter(self.servers)), cluster)
 
 
 def identify(
@@ -54,10 +66,17 @@ def identify(
     of, None when there is none or more than one.
     """
     providers: dict[str, Provider | None] = {}
+    spoken_of: set[Part] = set()
     for resource in resources:
-        if resource.is_kubernetes and resource.origin is Origin.STACK:
+        if resource.origin is Origin.GIT:
+            spoken_of.add(resource.cluster)
+        elif resource.is_kubernetes:
             providers.setdefault(_provider_key(resource.provider), resource.provider)
-    return Identities(_clusters(providers, cluster), _servers(set(addresses), named, cluster))
+    clusters, given = _clusters(providers, cluster), set(addresses)
+    known = {_reduce(address) for listed in named.values() for address in listed}
+    inside = {address for address in given if _kind(_reduce(address)) == "service" and _reduce(address) not in known}
+    several = cluster is None and len(spoken_of | set(clusters.values())) > 1
+    return Identities(clusters, _servers(given, named, cluster), frozenset(inside if several else ()))
 
 
 def _provider_key(provider: Provider | None) -> str:
@@ -118,7 +137,7 @@ def _servers(addresses: set[str], named: Mapping[str, Iterable[str]], declared: 
 
 
 def _reduce(address: str) -> str:
-    """`host:port`, or `namespace/service` for a service of the cluster in any of its spellings."""
+    """`host` or `host:port`, or `namespace/service` for a service of the cluster in any of its spellings."""
     parts = urlsplit(address if "//" in address else f"//{address}")
     host = (parts.hostname or address).rstrip(".")
     for suffix in (".cluster.local", ".svc"):
@@ -131,12 +150,17 @@ def _reduce(address: str) -> str:
         for role in _ROLES:
             service = service.removesuffix(role)
         return f"{namespace}/{service}"
-    port = parts.port or (443 if parts.scheme == "https" else 8200)
-    return f"{host}:{port}"
+    if _is_loopback(host):
+        return f"{host}:{parts.port or 8200}"
+    return host if parts.port in _DEFAULT_PORTS else f"{host}:{parts.port}"
 
 
 def _kind(short: str) -> str:
     if "/" in short:
         return "service"
-    host = short.rpartition(":")[0]
-    return "loopback" if host in ("localhost", "::1") or host.startswith("127.") else "host"
+    return "loopback" if _is_loopback(short.rpartition(":")[0]) else "host"
+
+
+def _is_loopback(host: str) -> bool:
+    """Behind a loopback address is a tunnel: its port says to where."""
+    return host in ("localhost", "::1") or host.startswith("127.")

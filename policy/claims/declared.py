@@ -34,9 +34,8 @@ def localise(claim: Claim, world: World) -> Claim:
 
 
 def _localise(place: Place, world: World) -> Place:
-    servers = set(world.identities.servers.values())
-    if isinstance(place, VaultSecret) and len(servers) == 1 and place.server not in servers:
-        return VaultSecret(next(iter(servers)), place.mount, place.path)
+    if isinstance(place, VaultSecret):
+        return VaultSecret(world.identities.home(place.server), place.mount, place.path)
     return place
 
 
@@ -56,16 +55,22 @@ def _counted(claim: Claim, world: World) -> bool:
     for other in world.observed_at.get(claim.place, ()):
         if other.claimant.system is claim.claimant.system:
             return True
-        # A catalogued internal secret is born by its create-only push: that push is its hold on the path.
-        if claim.claimant.system is System.VAULT and other.create_only and _is_internal(claim, world):
+        # A catalogued internal secret is born by its create-only push: that push is its hold on the path. The
+        # first value of any other class comes from elsewhere (RFC §2).
+        if claim.claimant.system is System.VAULT and other.create_only and _is_internal(claim.place, world):
             return True
     return False
 
 
-def _is_internal(claim: Claim, world: World) -> bool:
-    """Whether the catalogue says so. The first value of any other class comes from elsewhere (RFC §2)."""
+def _is_internal(place: Place, world: World) -> bool:
+    """Whether a catalogue says that the secret at a place is born in the cluster.
+
+    A stack with one catalogue may name its cluster in another way there than in its claims.
+    """
+    only = len(world.catalogues) == 1
     return any(
-        entry.name == claim.secret
-        for catalogue in world.catalogues.values()
+        place.parts()[1:] == (entry.vault.mount, entry.vault.path)
+        and (only or place == _localise(VaultSecret(cluster, entry.vault.mount, entry.vault.path), world))
+        for cluster, catalogue in world.catalogues.items()
         for entry in catalogue.of_class(SecretClass.INTERNAL)
     )

@@ -66,7 +66,8 @@ def _server(world: World, resource: Resource) -> Part:
             connection = str(candidate.get("spec", "vaultConnectionRef") or "default")
     for candidate in world.of(VSO, "VaultConnection"):
         if candidate.metadata_name == connection:
-            return world.identities.server(part(candidate.get("spec", "address"), "spec.address"))
+            cluster = world.identities.cluster(candidate)
+            return world.identities.server(part(candidate.get("spec", "address"), "spec.address"), cluster)
     return Unknown(f"VaultConnection {connection}, which is not in sight")
 
 

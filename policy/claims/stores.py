@@ -104,7 +104,10 @@ class Stores:
         if kind == "vault":
             address = part(spec.get("server"), f"spec.provider.vault.server of {resource.label}")
             tenant = spec.get("namespace")
-            server = tenant if isinstance(tenant, Unknown) else self._world.identities.server(address, tenant or "")
+            if isinstance(tenant, Unknown):
+                server: Part = tenant
+            else:
+                server = self._world.identities.server(address, cluster, tenant or "")
             path = spec.get("path")
             return Store("vault", server, path if isinstance(path, Unknown) else path or None)
         if kind == "kubernetes":

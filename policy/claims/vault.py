@@ -51,7 +51,10 @@ def kv_place(world: World, resource: Resource, mounts: frozenset[str]) -> VaultS
     else:
         return None
     tenant = resource.get("namespace")
-    server = world.identities.server(vault_address(resource), tenant if isinstance(tenant, str) else "")
+    address = vault_address(resource)
+    # A Vault provider names no cluster, so a cluster's own service could be that of any.
+    where = Unknown(f"the Vault server behind {address}: list its addresses under vaultServers")
+    server = world.identities.server(address, where, tenant if isinstance(tenant, str) else "")
     if isinstance(mount, str):
         mount = mount.strip("/")
     return VaultSecret(server, mount, path.strip("/") if isinstance(path, str) else path)

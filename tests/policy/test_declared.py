@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.policy.cases import ORDERS, catalogue, claim, external, plain, store
+from tests.policy.cases import ORDERS, catalogue, claim, external, plain, push, store
 from tests.policy.stacks import R, component, verdicts
 
 SOURCE = {"kind": "vault", "parts": ["dev", "platform-data", "pg/orders"]}
@@ -87,3 +87,24 @@ def test_the_cluster_speaks_of_its_vault_by_name_also_beside_a_tunnel() -> None:
     assert "declared-claims" not in verdicts([*stack, inside(external("orders/db", "pg/orders"))])
     (message,) = verdicts([*stack, inside(external("orders/db", "pg/other"))])["declared-claims"]
     assert "is filled from" in message
+
+
+def test_an_internal_secret_counts_once_also_where_no_claim_names_the_cluster_of_the_catalogue() -> None:
+    """The layer with the catalogue has no bootstrap secret to claim, and Vault is seen under two addresses."""
+    tunnel = R("pulumi:providers:vault", "tunnel", {"address": "https://127.0.0.1:41234"})
+    mount = R("vault:index/mount:Mount", "data", {"path": "platform-data"}, provider="tunnel")
+    held = claim("VAULT", "secret orders-db", ["dev", "platform-data", "pg/orders"], kind="vault")
+
+    def stack(secret_class: str) -> list[R]:
+        listed = {key: value for key, value in ORDERS.items() if key != "bootstrap"}
+        layers = [
+            component("BootstrapSecrets", catalogue=catalogue({**listed, "class": secret_class}), claims=[], phase=4),
+            component("RuntimeAuthority", claims=[held], phase=4),
+            consumption(declared(source=SOURCE)),
+        ]
+        seed = push("seed/orders-db", "seed", "pg/orders")
+        cache = inside(external("orders/db", "pg/orders"))
+        return [*layers, tunnel, mount, store("orders"), store("seed"), cache, seed]
+
+    assert "single-authority" not in verdicts(stack("internal"))
+    assert "single-authority" in verdicts(stack("external"))

@@ -10,7 +10,7 @@ import pytest
 
 from authority.claims import Conflict, find_conflicts
 from policy.identity import _reduce
-from tests.policy.cases import plain
+from tests.policy.cases import plain, push, store
 from tests.policy.stacks import CANARY, UNKNOWN, R, verdicts, world_of_state
 
 
@@ -89,12 +89,58 @@ def test_an_unknown_kubeconfig_fails_closed_in_the_pack() -> None:
         ("https://vault-0.vault-internal.vault.svc.cluster.local:8200", "vault/vault"),
         ("https://bao.platform.svc", "platform/bao"),
         ("https://vault", "default/vault"),
-        ("https://vault.example.org", "vault.example.org:443"),
-        ("https://vault.example", "vault.example:443"),
+        ("https://vault.example.org", "vault.example.org"),
+        ("https://vault.example.org:443/", "vault.example.org"),
+        ("http://vault.example.org:80", "vault.example.org"),
+        ("https://vault.example.org:8443", "vault.example.org:8443"),
+        ("https://vault.example", "vault.example"),
         ("https://127.0.0.1:8200", "127.0.0.1:8200"),
         ("https://localhost:8200", "localhost:8200"),
-        ("vault.example.org:8200", "vault.example.org:8200"),
+        ("vault.example.org:8200", "vault.example.org"),
+        ("vault.example.org", "vault.example.org"),
     ],
 )
 def test_addresses_are_reduced_to_what_they_stand_for(address: str, short: str) -> None:
     assert _reduce(address) == short
+
+
+def pushes(address: str, first: str, second: str) -> list[R]:
+    """One Vault path pushed to in two namespaces through two providers, each with a store of this address."""
+    kind = "pulumi:providers:kubernetes"
+    vault = {"server": address, "path": "platform-data"}
+    return [
+        R(kind, "one", {"kubeconfig": kubeconfig(first)}),
+        R(kind, "two", {"kubeconfig": kubeconfig(second)}),
+        replace(store("shop", vault=vault), provider="one"),
+        replace(push("shop/a", "seed", "pg/x"), provider="one"),
+        replace(store("web", vault=vault), provider="two"),
+        replace(push("web/b", "seed", "pg/x"), provider="two"),
+    ]
+
+
+INSIDE, OUTSIDE = "https://vault.vault.svc:8200", "https://vault.example.org"
+ONE, TWO = "https://a.example:6443", "https://b.example:6443"
+
+
+@pytest.mark.parametrize(
+    ("address", "second", "meet"),
+    [(INSIDE, TWO, False), (INSIDE, ONE, True), (OUTSIDE, TWO, True)],
+    ids=["each its own Vault", "one cluster", "one Vault outside of both"],
+)
+def test_a_service_is_another_vault_in_each_cluster(address: str, second: str, meet: bool) -> None:
+    found = find_conflicts(world_of_state(pushes(address, ONE, second)).claims)
+    assert [conflict.certain for conflict in found] == ([True] if meet else [])
+
+
+def test_a_service_that_settings_name_is_one_server_for_all_clusters() -> None:
+    named = {"vaultServers": {"central": [INSIDE]}}
+    assert "single-authority" in verdicts(pushes(INSIDE, ONE, TWO), named)
+    assert "single-authority" not in verdicts(pushes(INSIDE, ONE, TWO))
+
+
+def test_a_service_of_a_cluster_that_cannot_be_known_fails_closed() -> None:
+    stack = pushes(INSIDE, ONE, TWO)
+    stack[1] = replace(stack[1], props={})
+    (conflict,) = find_conflicts(world_of_state(stack).claims)
+    assert not conflict.certain
+    assert "provider two" in str(conflict)
