@@ -14,6 +14,7 @@ from typing import Any
 
 from authority.handover import Record
 from authority.phases import Authority
+from authority.times import api_time
 
 
 @dataclass(frozen=True, order=True)
@@ -135,10 +136,4 @@ def _patches(log: Iterable[str]) -> Iterator[_Request]:
             continue
         metadata = (request.get("data") or {}).get("custom_metadata") or {}
         if "handover_id" in metadata:
-            yield _Request(request["path"], _time(entry["time"]), metadata["handover_id"])
-
-
-def _time(text: str) -> datetime:
-    # Vault writes up to nine digits of a second; Python reads six.
-    head, _, rest = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{head}.{(rest + '000000')[:6]}+00:00")
+            yield _Request(request["path"], api_time(entry["time"]), metadata["handover_id"])

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from authority.times import api_time
 from authority.transfer import Unavailable
 from engine.kubernetes_api import Api, Object
 from engine.vault import Vault
-from engine.versions import Version, Versions, api_time
+from engine.versions import Version, Versions
 
 MANAGER = "secret-authority-consumption"
 VERSION = "secret-authority.dev/vault-version"
@@ -191,7 +192,7 @@ class Distribution:
         if before == now:
             return False
         made = api_time(metadata["creationTimestamp"])
-        changed = before is not None or any(d.version.written and made and d.version.written > made for d in used)
+        changed = before is not None or any(d.version.written and d.version.written > made for d in used)
         patch: dict[str, Any] = {
             "metadata": {"annotations": {SECRET_VERSIONS: now}, "resourceVersion": metadata["resourceVersion"]}
         }

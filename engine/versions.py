@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from authority.handover import BASE64_KEYS
+from authority.times import api_time
 from authority.transfer import Unavailable
 from engine.vault import Vault, VaultRefusedError
 
@@ -54,10 +55,10 @@ def newest_version(vault: Vault, mount: str, path: str) -> Version:
         return Version(0)
     details = (data.get("versions") or {}).get(str(number)) or {}
     # With delete_version_after a living version has a time of deletion as well, in the future.
-    deletion = api_time(details.get("deletion_time"))
-    gone = bool(details.get("destroyed")) or (deletion is not None and deletion <= datetime.now(UTC))
+    written, deletion = details.get("created_time"), details.get("deletion_time")
+    ended = bool(deletion and api_time(deletion) <= datetime.now(UTC))
     encoded = frozenset(((data.get("custom_metadata") or {}).get(BASE64_KEYS) or "").split())
-    return Version(number, api_time(details.get("created_time")), gone, encoded)
+    return Version(number, api_time(written) if written else None, ended or bool(details.get("destroyed")), encoded)
 
 
 class Versions:
@@ -101,11 +102,3 @@ def changes(metrics: str, mounts: Collection[str]) -> frozenset[str]:
     names = "|".join(sorted(re.sub(r"\W", "_", f"{mount}/", flags=re.ASCII) for mount in mounts))
     pattern = re.compile(rf"^vault_route_(?:{'|'.join(_CHANGES)})_(?:{names})_(?:count|sum)\b.*$", re.MULTILINE)
     return frozenset(pattern.findall(metrics))
-
-
-def api_time(text: str | None) -> datetime | None:
-    """A time of the Kubernetes or the Vault API; Vault writes up to nine digits of a second, Python reads six."""
-    if not text:
-        return None
-    head, _, rest = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{head}.{(rest + '000000')[:6]}+00:00")

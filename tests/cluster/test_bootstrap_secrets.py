@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,10 +34,8 @@ NEW_EVIDENCE = ("--replace", f"**Job::{EVIDENCE}")
 @pytest.fixture
 def branch(built: RecordedStack, tmp_path: Path) -> Iterator[Path]:
     """A copy of the fleet to change and to publish. Afterwards the cluster is back at the fleet."""
-    folder = tmp_path / "fleet"
-    shutil.copytree(built.fleet, folder)
-    yield folder
-    built.publish()
+    with built.copied_fleet(tmp_path) as folder:
+        yield folder
     ask_flux(built)
     built.reach(2).passed()
 

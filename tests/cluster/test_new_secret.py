@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,17 +30,9 @@ def stack_at_4(stack: RecordedStack) -> RecordedStack:
 @pytest.fixture
 def checkout(stack_at_4: RecordedStack, tmp_path: Path) -> Iterator[Path]:
     """A checkout of the team's repository. Afterwards Git and the cluster are as they were."""
-    folder = tmp_path / "fleet"
-    shutil.copytree(stack_at_4.fleet, folder)
-    yield folder
-    stack_at_4.publish()
-    stack_at_4.reach(4, **settings(stack_at_4)).passed()
-
-
-def settings(stack: RecordedStack) -> dict[str, object]:
-    """With as many Vault pods as there are: fewer are refused."""
-    found = stack.objects.get("/apis/apps/v1/namespaces/vault/statefulsets/vault") or {}
-    return {"vault": {"storageClass": "local", "replicas": found["spec"]["replicas"]}}
+    with stack_at_4.copied_fleet(tmp_path) as folder:
+        yield folder
+    stack_at_4.reach(4, vault=stack_at_4.present_vault()).passed()
 
 
 def chapter() -> str:
@@ -80,7 +71,7 @@ def test_the_first_secret_of_the_readme_arrives_and_its_consumer_can_be_removed(
     path = {**os.environ, **stack.environment()}
     subprocess.run(["bash", "-c", shell], cwd=checkout, env=path, check=True, capture_output=True)
     stack.publish(checkout)
-    run = stack.reach(4, repositoryPath=str(checkout), **settings(stack)).passed()
+    run = stack.reach(4, repositoryPath=str(checkout), vault=stack.present_vault()).passed()
     stack.record("up with a new secret at phase 4", run)
 
     arrived = stack.objects.secret("shop", "mailer")
@@ -93,6 +84,6 @@ def test_the_first_secret_of_the_readme_arrives_and_its_consumer_can_be_removed(
     lines = [line for line in entry().splitlines(True) if "consumers:" not in line and "namespace: shop" not in line]
     catalogue.write_text(before + "".join(lines))
     stack.publish(checkout)
-    stack.reach(4, repositoryPath=str(checkout), **settings(stack)).passed()
+    stack.reach(4, repositoryPath=str(checkout), vault=stack.present_vault()).passed()
     until(lambda: stack.objects.secret("shop", "mailer") is None, "the Secret has gone with its consumer", 60)
     assert ledger(stack, checkout)["mailer"] == "vault"

@@ -27,7 +27,6 @@ from pathlib import Path
 import pytest
 
 from components.settings import HOME
-from components.vault_names import VAULT_NAMESPACE
 from components.vault_session import TOKEN_FILE
 from tests.support import leak_values
 from tests.support.canary import Canaries, Hit
@@ -154,13 +153,11 @@ def enter(stack: RecordedStack, value: str, plant: Plant, temporary: Path) -> Te
 def up(stack: RecordedStack, plant: Plant, temporary: Path) -> tuple[Texts, list[str]]:
     """A `pulumi up` with the root holder that does something. What its processes had and left; its tokens for Vault."""
     session = HOME / f".local/{stack.name}/vault-session"
-    path = f"/apis/apps/v1/namespaces/{VAULT_NAMESPACE}/statefulsets/vault"
-    vault = {"storageClass": "local", "replicas": (stack.objects.get(path) or {})["spec"]["replicas"]}
     again = [word for job in JOBS for word in ("--replace", f"**Job::{job}")]
     begun = time.monotonic()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("TMPDIR", str(temporary))
-        process = stack.start(*UP, *again, "--message", plant.text, phase=4, root=True, vault=vault)
+        process = stack.start(*UP, *again, "--message", plant.text, phase=4, root=True, vault=stack.present_vault())
     seen = watched(process, temporary, session)
     stack.finish(process, begun).passed()
     for plugin in (b"pulumi-resource-kubernetes", b"pulumi-resource-vault"):

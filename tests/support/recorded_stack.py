@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,6 +90,19 @@ class RecordedStack(LocalStack):
             return super().publish()
         place = ("--repo", "fleet", "--from", str(folder))
         return {"commit": self._toolchain("gitserver", "publish", "--name", self.name, *place)}
+
+    @contextlib.contextmanager
+    def copied_fleet(self, parent: Path) -> Iterator[Path]:
+        """A copy of the fleet to change and to publish. Afterwards Git is back at the fleet."""
+        folder = parent / "fleet"
+        shutil.copytree(self.fleet, folder)
+        yield folder
+        self.publish()
+
+    def present_vault(self) -> dict[str, Any]:
+        """The setting `vault` with as many pods as there are: fewer are refused."""
+        found = self.objects.get("/apis/apps/v1/namespaces/vault/statefulsets/vault") or {}
+        return {"storageClass": "local", "replicas": found["spec"]["replicas"]}
 
     def git_server(self, command: str) -> None:
         """`start` or `stop` the Git server."""
