@@ -12,25 +12,25 @@ from __future__ import annotations
 import pulumi
 import pulumi_kubernetes as k8s
 
-from authority.ledger import Facts, ledger, summary, vault_records
-from authority.phases import Phase, PhaseRefusedError, admit
-from authority.problems import InvalidInputError
 from components.adoption import take_over
-from components.bootstrap import BootstrapSecrets, BootstrapSecretsArgs
-from components.cluster_state import UNREACHABLE, look_at_cluster
-from components.consumption import Consumption, ConsumptionArgs, read_consumption
-from components.demo_workload import DemoWorkload, demo_place
-from components.gitops import GitOps, GitOpsArgs
-from components.phase_record import phase_record
-from components.quick_deletion import quick
+from components.bootstrap.bootstrap_secrets import BootstrapSecrets, BootstrapSecretsArgs
+from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
+from components.demo.fingerprint import DemoWorkload, demo_place
+from components.gitops.gitops import GitOps, GitOpsArgs
+from components.kit.phase_record import phase_record
+from components.kit.transformations import quick
+from components.preflight.stack_phase import admitted_kubeconfig
+from components.preflight.vault_scale_down import refuse_fewer_replicas
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
-from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
-from components.settings import read_settings
-from components.stack_record import admitted_kubeconfig
-from components.vault_replicas import refuse_fewer_replicas
-from components.vault_settings import read_vault_settings
-from repository.intent import read_intent
-from repository.tombstones import changed_after_handover
+from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
+from components.settings.stack import read_settings
+from components.settings.vault import read_vault_settings
+from secret_authority.access.cluster_state import UNREACHABLE, look_at_cluster
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
+from secret_authority.core.phases import Phase, PhaseRefusedError, admit
+from secret_authority.repository.intent import read_intent
+from secret_authority.repository.tombstones import changed_after_handover
 
 
 def build() -> None:

@@ -27,10 +27,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.consumption_engine import consumer_rules, consumption_program, own_rules
-from components.eso_controller import controller_pod, controller_rules
-from components.vault_names import READER_ACCOUNT
-from engine.vault import Vault
+from components.consumption.engine import consumer_rules, consumption_program, own_rules
+from components.consumption.external_secrets import controller_pod, controller_rules
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.names import READER_ACCOUNT
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError

@@ -23,13 +23,20 @@ from pathlib import Path
 
 import yaml
 
-from authority.catalogue import parse_catalogue
-from components.vault_names import AUDIENCE, CA_CONFIG, CA_KEY, PORT, SERVER_NAME, VAULT_NAMESPACE
-from engine.git_view import GitState
-from engine.handover_run import Handover
-from engine.kubernetes_api import Api, collection, named
-from engine.policies import ENGINE
-from engine.vault import Vault
+from secret_authority.clients.kubernetes import Api, collection, named
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.names import (
+    AUDIENCE,
+    CA_CONFIG,
+    CA_KEY,
+    ENGINE_ACCOUNT,
+    SERVER_NAME,
+    VAULT_NAMESPACE,
+    VAULT_PORT,
+)
+from secret_authority.core.catalogue.schema import parse_catalogue
+from secret_authority.engine.handover.controller import Handover
+from secret_authority.engine.handover.git_state import GitState
 from tests.support.vault_way import TunnelledVault, broken_glass
 
 NAMESPACE = "bench-handover"
@@ -182,14 +189,14 @@ def place(api: Api, kubeconfig: Path, root_identity: str, count: int, node_netwo
     """Make the surroundings of the measurement, and take them away again."""
     api.create("api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
     policies = f"apis/networking.k8s.io/v1/namespaces/{VAULT_NAMESPACE}/networkpolicies"
-    rule = {"from": [{"ipBlock": {"cidr": node_network}}], "ports": [{"protocol": "TCP", "port": PORT}]}
+    rule = {"from": [{"ipBlock": {"cidr": node_network}}], "ports": [{"protocol": "TCP", "port": VAULT_PORT}]}
     spec = {"podSelector": {}, "policyTypes": ["Ingress"], "ingress": [rule]}
     api.create(policies, {"metadata": {"name": NAMESPACE}, "spec": spec})
     try:
         with tempfile.TemporaryDirectory() as folder, broken_glass(kubeconfig, Path(folder), root_identity) as glass:
             pod = api.get(named("pods", VAULT_NAMESPACE, "vault-0"))
             assert pod is not None and glass._token is not None  # noqa: S101
-            direct = TunnelledVault(f"https://{pod['status']['podIP']}:{PORT}", str(Path(folder) / "ca.crt"))
+            direct = TunnelledVault(f"https://{pod['status']['podIP']}:{VAULT_PORT}", str(Path(folder) / "ca.crt"))
             root = direct.with_token(glass._token)
             _make_store(api, root)
             try:
@@ -226,7 +233,7 @@ def _make_store(api: Api, root: Vault) -> None:
     bundle = api.get(named("configmaps", VAULT_NAMESPACE, CA_CONFIG))
     assert bundle is not None  # noqa: S101
     vault = {
-        "server": f"https://{SERVER_NAME}:{PORT}",
+        "server": f"https://{SERVER_NAME}:{VAULT_PORT}",
         "path": "platform-data",
         "version": "v2",
         "caBundle": base64.b64encode(bundle["data"][CA_KEY].encode()).decode(),
@@ -261,7 +268,9 @@ def main() -> int:
     identity = options.root_identity.read_text()
     where = place(api, options.kubeconfig, identity, options.secrets, options.node_network)
     with where as found, push_controller(api, options.manifests):
-        token = found.root.write("auth/token/create", {"policies": [ENGINE], "no_default_policy": True, "ttl": "1h"})
+        token = found.root.write(
+            "auth/token/create", {"policies": [ENGINE_ACCOUNT], "no_default_policy": True, "ttl": "1h"}
+        )
         engine = found.root.with_token(token["auth"]["client_token"])
         found.make_secrets("h")
         found.make_secrets("p")

@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from policy.collection import paused
+from policy.gc_pause import paused
+from policy.inventory.inventory import World
+from policy.readers.git.tree import read_tree
 from policy.readers.state import read_state_file
-from policy.readers.tree import read_tree
-from policy.registry import check
-from policy.world import World
+from policy.rules.registry import check
 from tests.policy.cases import deployment, external, store
 from tests.policy.engine import TOOLS, Engine
 from tests.policy.stacks import R, k8s, state_of

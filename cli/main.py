@@ -1,30 +1,34 @@
-"""The `secret-authority` command. Each file of this room adds the verbs of one subject."""
+"""The `secret-authority` command."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import cli
-from authority.problems import InvalidInputError
+from cli.commands import COMMANDS
+from secret_authority.core.errors import InvalidInputError
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line with all its verbs."""
+def parser(loaded: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The command line. Of commands that are not `loaded`, only the name and the help are known."""
     made = argparse.ArgumentParser(prog="secret-authority", description="One secret, one authority.")
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for module in sorted(info.name for info in pkgutil.iter_modules(cli.__path__)):
-        if module.endswith("_commands"):
-            importlib.import_module(f"cli.{module}").register(verbs)
+    modules = {COMMANDS[name].module for name in loaded}
+    for module in sorted(modules):
+        importlib.import_module(f"cli.commands.{module}").register(verbs)
+    for name, command in COMMANDS.items():
+        if command.module not in modules:
+            verbs.add_parser(name, help=command.help)
     return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns 0 when all is well, 1 when a check found something, 2 for bad input."""
-    options = parser().parse_args(arguments)
+    """Run one command. Returns 0 when all is well, 1 when a check found something, 2 for bad input."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    asked = [given[0]] if given and given[0] in COMMANDS else []
+    options = parser(asked).parse_args(given)
     try:
         code: int = options.run(options)
     except InvalidInputError as error:

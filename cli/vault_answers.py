@@ -8,7 +8,7 @@ from typing import Any
 
 import urllib3
 
-from components.vault_tunnel import VaultSessionError
+from secret_authority.access.vault_tunnel import VaultSessionError
 
 
 def ask(

@@ -1,0 +1,1 @@
+"""The Pulumi components, a folder a layer, and what the layers share."""

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import pulumi
 
-from authority.phases import Phase
-from authority.problems import InvalidInputError, Problem
-from components.cluster_state import ClusterState
-from components.names import layer_type
-from components.settings import ROOT_IDENTITY_VARIABLE, Settings
-from custody.age import Identity, open_sealed, read_identity
-from repository.intent import Intent, check_readable
-from repository.trust import FILE as TRUST_FILE
+from components.settings.stack import ROOT_IDENTITY_VARIABLE, Settings
+from secret_authority.access.cluster_state import ClusterState
+from secret_authority.clients.age import Identity, open_sealed, read_identity
+from secret_authority.contract.names import layer_type
+from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.phases import Phase
+from secret_authority.repository.intent import Intent, check_readable
+from secret_authority.repository.trust import FILE as TRUST_FILE
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from typing import Any
 
 import yaml
 
-from authority.catalogue import CatalogueSecret, SecretClass, parse_catalogue
-from custody.age import Identity, write_identity
-from custody.trust_file import add_cluster, add_root_recipient
-from repository.sops import sops_program
+from secret_authority.clients.age import Identity, write_identity
+from secret_authority.clients.sops import sops_program
+from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass, parse_catalogue
+from secret_authority.repository.trust_writer import add_cluster, add_root_recipient
 
 TEMPLATE = Path(__file__).with_name("fleet")
 

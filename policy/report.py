@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from policy.findings import Finding, Level, Severity
-from policy.registry import RULES
+from policy.rules.base import Finding, Level, Severity
+from policy.rules.registry import RULES
 
 DOCS = "docs/policy/rules.md"
 # GitHub reads this number to sort security results.

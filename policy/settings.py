@@ -15,9 +15,9 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from authority.phases import Phase
-from authority.problems import InvalidInputError, Problem
-from policy.findings import Level
+from policy.rules.base import Level
+from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.phases import Phase
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 

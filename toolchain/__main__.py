@@ -6,8 +6,9 @@ import argparse
 import signal
 import sys
 
-from toolchain import cache, lock, manifests, pins, provide, venv
+from toolchain import venv
 from toolchain.errors import ToolchainError
+from toolchain.programs import cache, lock, manifests, pins, provide
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from toolchain.errors import ToolchainError
-from toolchain.pins import CHECKOUT
+from toolchain.programs.pins import CHECKOUT
 
 # The environment's interpreter. It has pip, which the system's Python may lack (Debian splits it off).
 PYTHON = CHECKOUT / ".venv/bin/python"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.claims import Claim
 from policy.claims import external_secrets, kubernetes, operators, push_secrets, vault
-from policy.model import Resource
+from policy.inventory.resource import Resource
+from secret_authority.core.claims.conflicts import Claim
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 EXTRACTIONS = (
     kubernetes.claims,

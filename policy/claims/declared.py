@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from authority.catalogue import SecretClass
-from authority.catalogue_claims import catalogue_claims
-from authority.claims import Claim, System
-from authority.places import Place, VaultSecret
+from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.core.claims.conflicts import Claim, System
+from secret_authority.core.claims.from_catalogue import catalogue_claims
+from secret_authority.core.claims.locations import Place, VaultSecret
 
 if TYPE_CHECKING:
-    from policy.layers import Layer
-    from policy.world import World
+    from policy.inventory.inventory import World
+    from policy.inventory.layers import Layer
 
 # Systems whose resources stand in a Pulumi stack, so that a declaration can be held against them.
 VISIBLE_IN_STACK = frozenset({System.EXTERNAL_SECRETS, System.PUSH_SECRET, System.GENERATOR})

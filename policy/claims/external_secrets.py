@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from authority.claims import Claim, System
-from authority.places import Keys, Part, Place, Unknown
 from policy.claims.namespaces import Spread, selected_namespaces
 from policy.claims.origin import claimant
-from policy.claims.stores import ESO, Stores
-from policy.model import Resource, dig, items, mapping, opaque, part
+from policy.inventory.resource import Resource, dig, items, mapping, opaque, part
+from policy.inventory.secret_stores import ESO, Stores
+from secret_authority.core.claims.conflicts import Claim, System
+from secret_authority.core.claims.locations import Keys, Part, Place, Unknown
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 WHOLE_OBJECT = frozenset({"Owner", "Orphan"})
 

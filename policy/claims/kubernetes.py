@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.claims import Claim, Claimant, System
-from authority.places import Keys, Unknown, VaultSecret
-from policy.claims.argocd import vault_plugin_path
 from policy.claims.origin import claimant
-from policy.model import Origin, Resource, mapping, opaque
+from policy.inventory.argocd_marks import vault_plugin_path
+from policy.inventory.resource import Origin, Resource, mapping, opaque
+from secret_authority.core.claims.conflicts import Claim, Claimant, System
+from secret_authority.core.claims.locations import Keys, Unknown, VaultSecret
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 # The API server or a controller fills these; whoever writes the object brings no value.
 _FILLED_BY_KUBERNETES = frozenset({"kubernetes.io/service-account-token"})

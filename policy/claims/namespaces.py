@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from authority.places import Part, Unknown
-from policy.model import Resource, dig, items, mapping, opaque
+from policy.inventory.resource import Resource, dig, items, mapping, opaque
+from secret_authority.core.claims.locations import Part, Unknown
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
 

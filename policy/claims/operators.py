@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.claims import Claim, System
-from authority.places import Keys, Part, Unknown, VaultSecret
 from policy.claims.origin import claimant
-from policy.model import Resource, dig, items, part
+from policy.inventory.resource import Resource, dig, items, part
+from secret_authority.core.claims.conflicts import Claim, System
+from secret_authority.core.claims.locations import Keys, Part, Unknown, VaultSecret
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 VSO = "secrets.hashicorp.com"
 _VSO_KINDS = ("VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp")

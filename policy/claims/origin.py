@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from authority.claims import Claimant, System
-from policy.model import Origin, Resource
+from policy.inventory.resource import Origin, Resource
+from secret_authority.core.claims.conflicts import Claimant, System
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 
 def claimant(world: World, system: System, resource: Resource, subject: str | None = None) -> Claimant:

@@ -10,15 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from authority.claims import Claim, System
-from authority.places import Keys, KubernetesSecret, Part, Place, Unknown
 from policy.claims.namespaces import Spread, selected_namespaces
 from policy.claims.origin import claimant
-from policy.claims.stores import ESO, Store, Stores
-from policy.model import Resource, dig, items, mapping, part
+from policy.inventory.resource import Resource, dig, items, mapping, part
+from policy.inventory.secret_stores import ESO, Store, Stores
+from secret_authority.core.claims.conflicts import Claim, System
+from secret_authority.core.claims.locations import Keys, KubernetesSecret, Part, Place, Unknown
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 
 def claims(world: World) -> Iterator[tuple[Claim, Resource]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.claims import Claim, System
-from authority.places import Keys, Part, Unknown, VaultSecret
 from policy.claims.origin import claimant
-from policy.claims.stores import split_path, vault_address
-from policy.model import Resource, part
+from policy.inventory.resource import Resource, part
+from policy.inventory.secret_stores import split_path, vault_address
+from secret_authority.core.claims.conflicts import Claim, System
+from secret_authority.core.claims.locations import Keys, Part, Unknown, VaultSecret
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 SECRET_V2 = "vault:kv/secretV2:SecretV2"
 BY_PATH = frozenset({"vault:kv/secret:Secret", "vault:generic/secret:Secret"})

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from policy.model import Resource, items, mapping
+from policy.inventory.resource import Resource, items, mapping
 
 
 def token_of(manifest: Mapping[str, Any]) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 from pulumi_policy import PolicyProviderResource, PolicyResource, ResourceValidationArgs
 from pulumi_policy.proxy import UnknownValueError
 
-from authority.places import Unknown
-from policy.model import HIDDEN, Location, Origin, Provider, Resource
+from policy.inventory.resource import HIDDEN, Location, Origin, Provider, Resource
 from policy.readers.lists import expand_lists
+from secret_authority.core.claims.locations import Unknown
 
 _REDACTED = "[secret]"
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from authority.problems import InvalidInputError, Problem
-from policy.model import HIDDEN, Location, Origin, Provider, Resource
+from policy.inventory.resource import HIDDEN, Location, Origin, Provider, Resource
 from policy.readers.lists import expand_lists
+from secret_authority.core.errors import InvalidInputError, Problem
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 

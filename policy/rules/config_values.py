@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
-from authority.places import Part
-from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Resource, part, walk
-from policy.yaml_text import strings
+from policy.inventory.resource import Resource, part, walk
+from policy.inventory.yaml_text import strings
+from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from secret_authority.core.claims.locations import Part
 
 if TYPE_CHECKING:
-    from authority.catalogue import CatalogueSecret
-    from policy.world import World
+    from policy.inventory.inventory import World
+    from secret_authority.core.catalogue.schema import CatalogueSecret
 
 _SECRET_LIKE = re.compile(
     r"(^|[-_.]|(?<=[a-z]))(password|passwd|secret|token|api[-_]?key|private[-_]?key|credentials?)$", re.IGNORECASE

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.phases import Phase
-from authority.places import Overlap, overlap_keys, overlap_places
-from policy.bootstrap import BOOTSTRAP, CLASS_LABEL, catalogue_entry, is_encrypted, is_labelled
 from policy.claims.declared import VISIBLE_IN_STACK, declared_claims
-from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Origin
+from policy.inventory.bootstrap_secrets import BOOTSTRAP, CLASS_LABEL, catalogue_entry, is_encrypted, is_labelled
+from policy.inventory.resource import Origin
+from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from secret_authority.core.claims.locations import Overlap, overlap_keys, overlap_places
+from secret_authority.core.phases import Phase
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 
 def declared_claims_hold(world: World) -> Iterator[Report]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from policy.findings import Level, Report, Rule, Scope, Severity
-from policy.model import Location
+from policy.inventory.resource import Location
+from policy.rules.base import Level, Report, Rule, Scope, Severity
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 
 def _known() -> frozenset[str]:
     # Imported late: the registry lists this theme among the others.
-    from policy.registry import BY_ID
+    from policy.rules.registry import BY_ID
 
     return frozenset(BY_ID)
 

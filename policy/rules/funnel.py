@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from authority.claims import find_upflows
-from policy.claims.argocd import vault_plugin_path
 from policy.claims.operators import MIRRORS
-from policy.claims.stores import ESO
-from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Location, Resource, dig, items, mapping
-from policy.workloads import pods_of
+from policy.inventory.argocd_marks import vault_plugin_path
+from policy.inventory.resource import Location, Resource, dig, items, mapping
+from policy.inventory.secret_stores import ESO
+from policy.inventory.workloads import pods_of
+from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from secret_authority.core.claims.conflicts import find_upflows
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 # External Secrets providers that write to a code host, and Pulumi resources that do.
 _CODE_HOST_PROVIDERS = frozenset({"github", "gitlab"})

@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from policy.bootstrap import is_encrypted
-from policy.claims.argocd import vault_plugin_path
-from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Location, Origin, Resource, items, mapping, walk
+from policy.inventory.argocd_marks import vault_plugin_path
+from policy.inventory.bootstrap_secrets import is_encrypted
+from policy.inventory.resource import Location, Origin, Resource, items, mapping, walk
+from policy.rules.base import Level, Report, Rule, Scope, Severity, about
 from policy.rules.single_authority import PUBLIC_KEYS
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 _ENVIRONMENT = re.compile(
     r"^(env[-/])?(dev|development|test|testing|qa|uat|stage|staging|preprod|pre-prod|prod|production|live)$"

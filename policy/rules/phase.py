@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.phases import Phase
-from policy.bootstrap import bootstrap_places, catalogue_entry, decrypts, kustomization_releases, releases
 from policy.claims.kubernetes import secret_keys
 from policy.claims.operators import VSO
-from policy.claims.stores import ESO
-from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.layers import ORDER
-from policy.model import Origin, Resource
-from policy.workloads import secret_uses
+from policy.inventory.bootstrap_secrets import (
+    bootstrap_places,
+    catalogue_entry,
+    decrypts,
+    kustomization_releases,
+    releases,
+)
+from policy.inventory.layers import ORDER
+from policy.inventory.resource import Origin, Resource
+from policy.inventory.secret_stores import ESO
+from policy.inventory.workloads import secret_uses
+from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from secret_authority.core.phases import Phase
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 FLUX = "kustomize.toolkit.fluxcd.io"
 

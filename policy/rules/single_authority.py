@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from authority.claims import Conflict
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import kv_place
-from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Location, Origin, Resource
+from policy.inventory.resource import Location, Origin, Resource
+from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from secret_authority.core.claims.conflicts import Conflict
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 # Pulumi packages whose resources make a value and keep it in the state.
 _MINTING = frozenset({"random", "tls", "pkcs12"})

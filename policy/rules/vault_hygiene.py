@@ -6,17 +6,17 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from authority.catalogue import CONFIG_MOUNT, DATA_MOUNT
-from authority.places import VaultSecret
 from policy.claims.kubernetes import secret_keys
-from policy.claims.stores import ESO
 from policy.claims.vault import SECRET_V2, kv_place
-from policy.findings import Level, Report, Rule, Scope, Severity, about
-from policy.model import Resource, dig, items, mapping, opaque
-from policy.workloads import all_annotations, pods_of
+from policy.inventory.resource import Resource, dig, items, mapping, opaque
+from policy.inventory.secret_stores import ESO
+from policy.inventory.workloads import all_annotations, pods_of
+from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
+from secret_authority.core.claims.locations import VaultSecret
 
 if TYPE_CHECKING:
-    from policy.world import World
+    from policy.inventory.inventory import World
 
 _INJECTORS = {
     "vault.hashicorp.com/agent-inject": "the Vault agent injector",

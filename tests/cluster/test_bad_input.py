@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from custody.age import Identity, seal, write_identity
-from repository.sops import sops_program
+from secret_authority.clients.age import Identity, seal, write_identity
+from secret_authority.clients.sops import sops_program
 from tests.support.cluster_objects import difference
 from tests.support.recorded_stack import RecordedStack
 

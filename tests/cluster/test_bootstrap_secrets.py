@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.bootstrap import EVIDENCE
-from components.names import CLASS_LABEL, ENGINE_NAMESPACE
+from secret_authority.contract.names import BOOTSTRAP_EVIDENCE, CLASS_LABEL, ENGINE_NAMESPACE
 from tests.support.flux import ask_flux
 from tests.support.recorded_stack import RecordedStack, until
 from toolchain.node.api import ApiError
@@ -28,7 +27,7 @@ def secret_path(namespace: str, name: str) -> str:
 
 
 # Gathers the evidence anew although Git has not changed.
-NEW_EVIDENCE = ("--replace", f"**Job::{EVIDENCE}")
+NEW_EVIDENCE = ("--replace", f"**Job::{BOOTSTRAP_EVIDENCE}")
 
 
 @pytest.fixture
@@ -95,7 +94,7 @@ def test_new_evidence_asks_no_one(built: RecordedStack) -> None:
 
 
 def test_evidence_names_no_value(built: RecordedStack) -> None:
-    record = built.objects.get(f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{EVIDENCE}")
+    record = built.objects.get(f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{BOOTSTRAP_EVIDENCE}")
     assert record is not None
     findings = json.loads(record["data"]["evidence"])["findings"]
     assert sorted(finding[0] for finding in findings) == sorted(name for _, name in built.wanted_values())

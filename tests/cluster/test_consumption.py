@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from authority.digest import keyed_digest
+from secret_authority.core.digest import keyed_digest
 from tests.support.recorded_stack import UP, RecordedStack, Run, until
 from tests.support.vault_way import broken_glass
 from tests.support.workloads import away, scale, steady
+from toolchain.local_stack import CHECKOUT
 from toolchain.node.api import ApiError
-from toolchain.stack import CHECKOUT
 
 pytestmark = pytest.mark.cluster
 

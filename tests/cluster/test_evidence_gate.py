@@ -6,8 +6,7 @@ import base64
 
 import pytest
 
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
-from components.vault_names import VAULT_NAMESPACE
+from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, VAULT_NAMESPACE
 from tests.support.recorded_stack import RecordedStack
 from tests.support.workloads import away
 

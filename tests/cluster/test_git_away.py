@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.names import FLUX_NAMESPACE
+from secret_authority.contract.names import FLUX_NAMESPACE
 from tests.support.cluster_objects import difference
 from tests.support.flux import SOURCE_PATH
 from tests.support.recorded_stack import RecordedStack, until

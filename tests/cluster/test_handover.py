@@ -14,11 +14,10 @@ from typing import Any
 
 import pytest
 
-from authority.audit import Event, match_vault_log
-from authority.handover import Notice
-from components.eso_manifests import ESO_NAMESPACE
-from components.names import ENGINE_NAMESPACE
-from repository.sops import sops_program
+from secret_authority.clients.sops import sops_program
+from secret_authority.contract.names import ENGINE_NAMESPACE, ESO_NAMESPACE
+from secret_authority.core.handover.state_machine import Notice
+from secret_authority.core.ledger.audit_trail import Event, match_vault_log
 from tests.cluster.test_runtime_authority import conditions
 from tests.support.flux import KUSTOMIZATION_PATH, ask_flux
 from tests.support.leak_places import volume_folders

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
+from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from tests.support.cluster_objects import difference
 from tests.support.flux import KUSTOMIZATION_PATH
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack, until

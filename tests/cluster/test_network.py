@@ -7,13 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
-from components.vault_names import CLUSTER_PORT, INTERNAL_SERVICE, PORT, VAULT_NAMESPACE
+from secret_authority.contract.names import (
+    CLUSTER_PORT,
+    ENGINE_NAMESPACE,
+    FLUX_NAMESPACE,
+    INTERNAL_SERVICE,
+    VAULT_NAMESPACE,
+    VAULT_PORT,
+)
 from tests.support.recorded_stack import RecordedStack, until
 
 pytestmark = pytest.mark.cluster
 
-VAULT = f"vault.{VAULT_NAMESPACE}.svc:{PORT}"
+VAULT = f"vault.{VAULT_NAMESPACE}.svc:{VAULT_PORT}"
 RAFT = f"vault-0.{INTERNAL_SERVICE}.{VAULT_NAMESPACE}.svc:{CLUSTER_PORT}"
 FLUX_ARTIFACTS = f"source-controller.{FLUX_NAMESPACE}.svc:80"
 LOOK = """

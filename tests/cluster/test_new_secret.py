@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.recorded_stack import RecordedStack, until
-from toolchain.stack import CHECKOUT
+from toolchain.local_stack import CHECKOUT
 
 pytestmark = pytest.mark.cluster
 

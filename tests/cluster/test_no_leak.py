@@ -26,8 +26,8 @@ from pathlib import Path
 
 import pytest
 
-from components.settings import HOME
-from components.vault_session import TOKEN_FILE
+from components.settings.stack import HOME
+from secret_authority.access.vault_session import TOKEN_FILE
 from tests.support import leak_values
 from tests.support.canary import Canaries, Hit
 from tests.support.leak_places import Texts, files, places, volume_folders, watched

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
+from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
 from tests.support.canary import Canaries, Hit
 from tests.support.leak_places import places, watched
 from tests.support.leak_plants import Plant

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from authority.phases import Phase
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
-from custody.age import Identity, write_identity
+from secret_authority.clients.age import Identity, write_identity
+from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
+from secret_authority.core.phases import Phase
 from tests.support.cluster_objects import Key, difference
 from tests.support.recorded_stack import DESTROY, RecordedStack
 

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from components.names import ENGINE_NAMESPACE
-from components.vault_names import VAULT_NAMESPACE, reader_role
-from engine.policies import AUTHORITY_MOUNT
-from engine.shares import SealedShares, SharesError, open_shares
+from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_NAMESPACE, VAULT_NAMESPACE, reader_role
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError, open_shares
 from tests.support.flux import ask_flux
 from tests.support.recorded_stack import RecordedStack, until
 from tests.support.vault_way import broken_glass, served_certificate, vault_way

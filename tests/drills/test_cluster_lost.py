@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from authority.catalogue import SecretClass
-from components.vault_names import VAULT_NAMESPACE
-from repository.intent import Layout, read_intent
+from secret_authority.contract.names import VAULT_NAMESPACE
+from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.repository.intent import read_intent
+from secret_authority.repository.layout import Layout
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack, Run, until
 from tests.support.vault_way import broken_glass
 from tests.support.workloads import away
-from toolchain.stack import CHECKOUT
+from toolchain.local_stack import CHECKOUT
 
 pytestmark = pytest.mark.drill
 

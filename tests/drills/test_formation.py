@@ -12,9 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from components.names import ENGINE_NAMESPACE
-from components.vault_names import VAULT_NAMESPACE
-from engine.seal_store import INITIALISATION, SHARES
+from secret_authority.contract.names import ENGINE_NAMESPACE, INITIALISATION, UNSEAL_SHARES, VAULT_NAMESPACE
 from tests.cluster.test_runtime_authority import conditions, ready_pods
 from tests.support.recorded_stack import RecordedStack, until
 from tests.support.vault_way import broken_glass
@@ -60,13 +58,13 @@ def take_away(stack: RecordedStack) -> None:
         stack.objects.request("DELETE", f"{claims}/{item['metadata']['name']}")
     until(lambda: not (stack.objects.get(claims) or {})["items"], "no volume is claimed", 120)
     stack._toolchain("node", "recycle", "--name", stack.name)
-    for path in (f"{CORE}/configmaps/{INITIALISATION}", f"{CORE}/secrets/{SHARES}"):
+    for path in (f"{CORE}/configmaps/{INITIALISATION}", f"{CORE}/secrets/{UNSEAL_SHARES}"):
         if stack.objects.get(path) is not None:
             stack.objects.request("DELETE", path)
 
 
 def formed(stack: RecordedStack) -> bool:
-    stored = stack.objects.get(f"{CORE}/secrets/{SHARES}")
+    stored = stack.objects.get(f"{CORE}/secrets/{UNSEAL_SHARES}")
     return stored is not None and len(ready_pods(stack)) == 3 and bool(conditions(stack)["VaultInService"]["status"])
 
 

@@ -16,10 +16,10 @@ from datetime import timedelta
 
 import pytest
 
-from authority.audit import match_vault_log
-from authority.handover import Blocked, Notice, Reason
-from authority.phases import Authority
-from engine.kubernetes_api import named
+from secret_authority.clients.kubernetes import named
+from secret_authority.core.handover.state_machine import Blocked, Notice, Reason
+from secret_authority.core.ledger.audit_trail import match_vault_log
+from secret_authority.core.phases import Authority
 from tests.support.handover_site import WAYS, Site, Watcher, end_of, site
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_process import vault_program, wait_for

@@ -111,7 +111,7 @@ class Engine:
     def _pack(self, config: Mapping[str, Any] | None) -> list[str]:
         if not config:
             return ["--policy-pack", str(PACK)]
-        from policy.registry import RULES
+        from policy.rules.registry import RULES
 
         path = self._folder / "pack.json"
         path.write_text(json.dumps({rule.id: dict(config) for rule in RULES}))

@@ -16,10 +16,10 @@ from pulumi_policy import EnforcementLevel
 from pulumi_policy.policy import _PolicyAnalyzerServicer
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
-from policy.crossguard import policies
+from policy.inventory.inventory import World
+from policy.pack import policies
 from policy.readers.state import read_state
 from policy.settings import Settings
-from policy.world import World
 
 # A value that may never be seen in a message.
 CANARY = "CANARY-9d1c-value"

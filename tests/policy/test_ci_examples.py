@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from authority.ledger_diff import as_markdown
-from cli.guarded_pulumi_commands import refuse
+from cli.commands.pulumi import refuse
 from cli.main import main
-from toolchain import pins
+from secret_authority.core.ledger.diff import as_markdown
+from toolchain.programs import pins
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "ci"
 GITHUB, GITLAB = EXAMPLES / "github-actions.yaml", EXAMPLES / "gitlab-ci.yaml"

@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from authority.claims import find_conflicts
+from secret_authority.core.claims.conflicts import find_conflicts
 from tests.policy.cases import ESO, external, plain, push, store
 from tests.policy.stacks import CANARY, R, k8s, secret, verdicts, world_of_state
 

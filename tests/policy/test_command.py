@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from policy.crossguard import CONFIG
-from policy.registry import BY_ID, RULES, check
+from policy.pack import CONFIG
+from policy.rules.registry import BY_ID, RULES, check
 from policy.settings import Exempt, Settings, parse_settings
 from tests.policy.cases import CASES
 from tests.policy.stacks import CANARY, state_of, world_of_state

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from policy.yaml_text import strings
+from policy.inventory.yaml_text import strings
 from tests.policy.cases import ORDERS, catalogue, component
 from tests.policy.stacks import CANARY, R, k8s, verdicts
 

@@ -9,8 +9,16 @@ from typing import ClassVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authority.claims import Claim, Claimant, System, find_conflicts, find_upflows
-from authority.places import Keys, KubernetesSecret, Overlap, Unknown, VaultSecret, overlap_keys, overlap_places
+from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_conflicts, find_upflows
+from secret_authority.core.claims.locations import (
+    Keys,
+    KubernetesSecret,
+    Overlap,
+    Unknown,
+    VaultSecret,
+    overlap_keys,
+    overlap_places,
+)
 
 HIDDEN = Unknown("kubeconfig")
 part = st.sampled_from(["x", "y", HIDDEN, Unknown("metadata.name")])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from policy.findings import Rule, Scope
-from policy.registry import RULES, THEMES
+from policy.rules.base import Rule, Scope
+from policy.rules.registry import RULES, THEMES
 from policy.settings import Settings, parse_settings
 from tests.policy.trees import findings_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.guarded_pulumi_commands import refuse, with_pack
+from cli.commands.pulumi import refuse, with_pack
 from cli.main import main
 
 

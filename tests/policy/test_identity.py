@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from authority.claims import Conflict, find_conflicts
-from policy.identity import _reduce
+from policy.inventory.identity import _reduce
+from secret_authority.core.claims.conflicts import Conflict, find_conflicts
 from tests.policy.cases import plain, push, store
 from tests.policy.stacks import CANARY, UNKNOWN, R, verdicts, world_of_state
 

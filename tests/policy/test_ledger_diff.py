@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from authority.claims import Claim, Claimant, System
-from authority.ledger_diff import Kind, as_markdown, ledger_diff
-from authority.places import Keys, KubernetesSecret
 from cli.main import main
+from secret_authority.core.claims.conflicts import Claim, Claimant, System
+from secret_authority.core.claims.locations import Keys, KubernetesSecret
+from secret_authority.core.ledger.diff import Kind, as_markdown, ledger_diff
 from tests.policy.trees import corpus
 
 PLACE = KubernetesSecret("dev", "shop", "db")

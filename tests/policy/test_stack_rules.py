@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from policy.findings import Level
+from policy.inventory.inventory import World
 from policy.readers.state import read_state
-from policy.registry import BY_ID, RULES, check
+from policy.rules.base import Level
+from policy.rules.registry import BY_ID, RULES, check
 from policy.settings import parse_settings
-from policy.world import World
 from tests.policy.cases import CASES, Case, external, plain, store
 from tests.policy.stacks import CANARY, UNKNOWN, R, SecretMark, secret, state_of, verdicts, world_of_state
 from tests.policy.trees import TREE_RULES

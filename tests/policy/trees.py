@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from policy.readers.tree import read_tree
-from policy.registry import BY_ID, check
+from policy.inventory.inventory import World
+from policy.readers.git.tree import read_tree
+from policy.rules.registry import BY_ID, check
 from policy.settings import Settings, parse_settings
-from policy.world import World
 
 _FILE = re.compile(r"^-- (\S+) --$", re.MULTILINE)
 # Rules that only a Git tree can break; the corpus holds their cases.

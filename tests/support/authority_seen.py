@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from authority.handover import InVault
-from authority.phases import Authority
+from secret_authority.core.handover.state_machine import InVault
+from secret_authority.core.phases import Authority
 
 
 def authority_seen(vault: InVault) -> Authority:

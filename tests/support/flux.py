@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from components.bootstrap import KUSTOMIZATION
-from components.gitops import SOURCE
-from components.names import FLUX_NAMESPACE
+from components.bootstrap.bootstrap_secrets import KUSTOMIZATION
+from secret_authority.contract.names import FLUX_NAMESPACE, SOURCE
 from tests.support.recorded_stack import RecordedStack, until
 
 KUSTOMIZATION_PATH = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/{KUSTOMIZATION}"

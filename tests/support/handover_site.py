@@ -23,18 +23,20 @@ import urllib3
 from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.exceptions import ProtocolError
 
-from authority.audit import Event
-from authority.catalogue import parse_catalogue
-from authority.handover import Done
-from authority.phases import Authority
-from authority.transfer import Unavailable
-from engine.first_configuration import FirstConfiguration, Identities, configure
-from engine.git_view import GitState
-from engine.handover_run import Handover, Summary
-from engine.handover_world import ClusterWorld, Run, digest_key, plan_for, read_events
-from engine.kubernetes_api import Api, collection, named
-from engine.policies import ENGINE
-from engine.vault import Vault, VaultRefusedError
+from secret_authority.clients.kubernetes import Api, collection, named
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.engine_settings import Identities
+from secret_authority.contract.names import ENGINE_ACCOUNT
+from secret_authority.core.catalogue.schema import parse_catalogue
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.handover.state_machine import Done
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.phases import Authority
+from secret_authority.engine.common.audit_events import RunInfo, digest_key, read_events
+from secret_authority.engine.handover.cluster_adapter import ClusterWorld, plan_for
+from secret_authority.engine.handover.controller import Handover, Summary
+from secret_authority.engine.handover.git_state import GitState
+from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, configure
 from tests.support.authority_seen import authority_seen
 from tests.support.vault_process import Server, servers, wait_for
 
@@ -143,7 +145,7 @@ class Site:
 
     def engine_token(self) -> str:
         """A token with the engine's own policy: the drills run with its rights and no more."""
-        body = {"policies": [ENGINE], "no_default_policy": True, "ttl": "2h", "no_parent": True}
+        body = {"policies": [ENGINE_ACCOUNT], "no_default_policy": True, "ttl": "2h", "no_parent": True}
         return str(self.root.write("auth/token/create", body)["auth"]["client_token"])
 
     def unseal(self) -> None:
@@ -176,9 +178,7 @@ class Site:
         }
         return parse_catalogue(document, "catalogue.yaml")
 
-    def hand_over(
-        self, entries: Sequence[Mapping[str, object]], digests: Mapping[str, str] | None = None
-    ) -> Summary:
+    def hand_over(self, entries: Sequence[Mapping[str, object]], digests: Mapping[str, str] | None = None) -> Summary:
         """A whole run in this process."""
         vault = self.server.api.with_token(self.engine_token())
         handover = Handover(CLUSTER, self.api, vault, "run-whole")
@@ -309,7 +309,7 @@ class Watcher:
 
     def _look(self, api: Api, vault: Vault, name: str) -> None:
         entry = self._site.catalogue([self._site.entry(name)]).secrets[0]
-        world = ClusterWorld(entry, api, vault, b"w" * 32, Run("watcher"))
+        world = ClusterWorld(entry, api, vault, b"w" * 32, RunInfo("watcher"))
         plan = plan_for(CLUSTER, entry)
         held = world.observe_bootstrap(plan)
         found = world.observe_vault(plan)

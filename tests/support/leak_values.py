@@ -8,13 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from authority.catalogue import DATA_MOUNT, CatalogueSecret, SecretClass
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
-from components.vault_names import TLS_SECRET, VAULT_NAMESPACE
-from engine.policies import DIGEST_KEY_PATH
-from engine.shares import SealedShares, open_shares
-from engine.vault import Vault
-from repository.intent import Layout, read_intent
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.names import (
+    DIGEST_KEY_PATH,
+    ENGINE_NAMESPACE,
+    FLUX_NAMESPACE,
+    IDENTITY_SECRET,
+    TLS_SECRET,
+    VAULT_NAMESPACE,
+)
+from secret_authority.core.catalogue.schema import DATA_MOUNT, CatalogueSecret, SecretClass
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares
+from secret_authority.repository.intent import read_intent
+from secret_authority.repository.layout import Layout
 from tests.support.recorded_stack import RecordedStack
 
 # Secrets with private keys that the engine makes, as (namespace, name).

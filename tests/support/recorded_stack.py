@@ -17,15 +17,15 @@ from typing import Any
 
 import yaml
 
-from authority.phases import Phase
-from components.names import ENGINE_NAMESPACE, PHASE_LABEL
-from custody.age import Identity, open_sealed, read_identity
-from engine.bootstrap_evidence import encrypted_files, secret_values
-from repository.sops import decrypt
-from repository.trust import read_trust
+from secret_authority.clients.age import Identity, open_sealed, read_identity
+from secret_authority.clients.sops import decrypt
+from secret_authority.contract.names import ENGINE_NAMESPACE, PHASE_LABEL
+from secret_authority.core.phases import Phase
+from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
+from secret_authority.repository.trust import read_trust
 from tests.support.cluster_objects import ClusterObjects, Key
+from toolchain.local_stack import CHECKOUT, LocalStack
 from toolchain.node.api import ApiError
-from toolchain.stack import CHECKOUT, LocalStack
 
 UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
 DESTROY = ("destroy", "--yes", "--non-interactive", "--suppress-progress")

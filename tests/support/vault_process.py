@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine.certificates import issue, new_authority
-from engine.vault import Vault
+from secret_authority.clients.vault import Vault
+from secret_authority.engine.tls.ca import issue, new_authority
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60

@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterator
 
-from engine.vault import Vault, VaultRefusedError
+from secret_authority.clients.vault import Vault, VaultRefusedError
 from tests.support.canary import inner_base64
 from tests.support.leak_places import Texts
 

@@ -13,14 +13,13 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from components.cluster_state import core_api
-from components.names import ENGINE_NAMESPACE
-from components.vault_names import CA_CONFIG, CA_KEY, SERVER_NAME, VAULT_NAMESPACE
-from components.vault_tunnel import free_port, open_tunnel
-from engine.first_configuration import generate_root, revoke_every_root
-from engine.kubernetes_api import Api, named
-from engine.shares import SealedShares, open_shares
-from engine.vault import Vault
+from secret_authority.access.kubeconfig import core_api
+from secret_authority.access.vault_tunnel import free_port, open_tunnel
+from secret_authority.clients.kubernetes import Api, named
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.names import CA_CONFIG, CA_KEY, ENGINE_NAMESPACE, SERVER_NAME, VAULT_NAMESPACE
+from secret_authority.engine.runtime_authority.initial_configuration import generate_root, revoke_every_root
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares
 
 
 class _OwnName(HTTPAdapter):

@@ -12,10 +12,11 @@ from typing import Any
 
 import yaml
 
-from authority.problems import InvalidInputError
-from custody.age import Identity, open_sealed, read_identity
 from examples.make_fleet import make_fleet
-from repository.intent import Intent, Layout, check_readable, read_intent
+from secret_authority.clients.age import Identity, open_sealed, read_identity
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.repository.intent import Intent, check_readable, read_intent
+from secret_authority.repository.layout import Layout
 
 CLUSTER = "dev"
 

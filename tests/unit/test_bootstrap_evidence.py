@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 
-from authority.evidence import Evidence, Finding, Outcome
-from authority.phases import Phase
-from engine.bootstrap_evidence import ClusterView, NotYetError, Task, compare, gather, secret_values
-from repository.intent_digest import intent_digest
-from repository.sops import decrypt
+from secret_authority.clients.sops import decrypt
+from secret_authority.contract.evidence_task import EvidenceTask
+from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.phases import Phase
+from secret_authority.engine.evidence.bootstrap import ClusterView, NotYetError, compare, gather
+from secret_authority.repository.encrypted_secrets import secret_values
+from secret_authority.repository.intent_digest import intent_digest
 from tests.unit.fleets import Fleet, new_fleet
 
 CATALOGUE = "clusters/dev/catalogue.yaml"
@@ -49,8 +51,10 @@ def fleet(tmp_path: Path) -> Fleet:
     return new_fleet(tmp_path)
 
 
-def task(fleet: Fleet) -> Task:
-    return Task(CATALOGUE, FOLDERS, intent_digest(fleet.repository, CATALOGUE, FOLDERS), 0)
+def task(fleet: Fleet) -> EvidenceTask:
+    return EvidenceTask(
+        "fleet", ("bootstrap-secrets",), CATALOGUE, FOLDERS, intent_digest(fleet.repository, CATALOGUE, FOLDERS), 0
+    )
 
 
 def outcome(fleet: Fleet, cluster: Cluster, secret: str = "orders-db") -> Outcome:

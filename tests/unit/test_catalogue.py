@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from authority.catalogue import SecretClass, parse_catalogue
-from authority.problems import InvalidInputError
+from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
+from secret_authority.core.errors import InvalidInputError
 
 EXAMPLE = Path(__file__).parents[2] / "examples/fleet/clusters/dev/catalogue.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())

@@ -6,15 +6,15 @@ from typing import Any, cast
 
 import pytest
 
-from authority.catalogue import Catalogue, parse_catalogue
-from authority.catalogue_claims import catalogue_claims, conflicts_by_secret
-from authority.claims import System
-from authority.handover import Blocked, Reason
-from authority.phases import Phase
-from engine.git_view import GitState
-from engine.handover_run import Handover, lines
-from engine.kubernetes_api import Api
-from engine.vault import Vault
+from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.vault import Vault
+from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
+from secret_authority.core.claims.conflicts import System
+from secret_authority.core.claims.from_catalogue import catalogue_claims, conflicts_by_secret
+from secret_authority.core.handover.state_machine import Blocked, Reason
+from secret_authority.core.phases import Phase
+from secret_authority.engine.handover.controller import Handover, lines
+from secret_authority.engine.handover.git_state import GitState
 
 
 class Untouched:

@@ -7,8 +7,8 @@ from itertools import combinations, product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authority.claims import Claim, Claimant, System, find_conflicts, find_upflows
-from authority.places import Keys, KubernetesSecret, Unknown, VaultSecret
+from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_conflicts, find_upflows
+from secret_authority.core.claims.locations import Keys, KubernetesSecret, Unknown, VaultSecret
 
 UNIVERSE = ["a", "b", "c"]
 NAMES = ["x", "y"]

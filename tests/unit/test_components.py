@@ -9,16 +9,16 @@ from typing import Any
 import pulumi
 import pytest
 
-from authority.encoding import decode_claim
-from authority.phases import Phase
-from authority.problems import InvalidInputError
-from components.bootstrap import BootstrapSecrets, BootstrapSecretsArgs
-from components.cluster_state import UNREACHABLE, ClusterState
-from components.gitops import GitOps, GitOpsArgs
-from components.phase_record import phase_record
+from components.bootstrap.bootstrap_secrets import BootstrapSecrets, BootstrapSecretsArgs
+from components.gitops.gitops import GitOps, GitOpsArgs
+from components.kit.phase_record import phase_record
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
-from components.settings import HOME, Settings
-from repository.intent import Layout
+from components.settings.stack import HOME, Settings
+from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
+from secret_authority.core.claims.serialization import decode_claim
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.phases import Phase
+from secret_authority.repository.layout import Layout
 from tests.unit.fleets import Fleet, new_fleet
 
 NAMESPACES = ["bootstrap-data", "bootstrap-edge", "bootstrap-messaging"]

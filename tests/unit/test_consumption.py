@@ -13,17 +13,17 @@ import pulumi
 import pulumi_vault as vault
 import pytest
 
-from authority.catalogue import SecretClass
-from authority.encoding import decode_claim
-from authority.problems import InvalidInputError
-from components.consumption import Consumption, ConsumptionArgs, read_consumption
-from components.consumption_vault import consumption_policy, entry_policy
-from components.eso_controller import controller_rules
-from components.runtime_authority import RuntimeAuthority
-from components.secret_owners import foreign_owner, owned_by_external_secrets
-from components.vault_roles import VaultWay
-from repository.config_values import read_config_values
-from repository.intent import Intent
+from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
+from components.consumption.external_secrets import controller_rules
+from components.preflight.foreign_secrets import foreign_owner, owned_by_external_secrets
+from components.runtime_authority.runtime_authority import RuntimeAuthority
+from components.runtime_authority.vault_roles import VaultWay
+from secret_authority.contract.vault_policies import consumption_policy, entry_policy
+from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.core.claims.serialization import decode_claim
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.repository.config_values import read_config_values
+from secret_authority.repository.intent import Intent
 from tests.support.registrations import Registrations
 from tests.unit.fleets import Fleet, new_fleet
 from tests.unit.test_components import Callbacks, Recorder, settings
@@ -270,8 +270,10 @@ def test_a_secret_of_somebody_else_is_refused_with_its_owner_and_the_way_out(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, metadata: dict[str, Any], words: str
 ) -> None:
     found = {"shop": [{"metadata": {"name": "orders-db", **metadata}}]}
-    monkeypatch.setattr("components.secret_owners.core_api", lambda *_: None)
-    monkeypatch.setattr("components.secret_owners._secrets_of", lambda _, namespace: found.get(namespace, []))
+    monkeypatch.setattr("components.preflight.foreign_secrets.core_api", lambda *_: None)
+    monkeypatch.setattr(
+        "components.preflight.foreign_secrets._secrets_of", lambda _, namespace: found.get(namespace, [])
+    )
     chosen = settings(fleet, phase=list(type(settings(fleet).phase))[4])
     with pytest.raises(InvalidInputError, match=rf"Secret shop/orders-db exists and belongs to {words}.*delete it"):
         read_consumption(chosen, fleet.read())
@@ -279,8 +281,10 @@ def test_a_secret_of_somebody_else_is_refused_with_its_owner_and_the_way_out(
 
 def test_secrets_that_external_secrets_made_pass(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"shop": [{"metadata": {"name": "orders-db", "ownerReferences": [OWNER]}}, {"metadata": {"name": "other"}}]}
-    monkeypatch.setattr("components.secret_owners.core_api", lambda *_: None)
-    monkeypatch.setattr("components.secret_owners._secrets_of", lambda _, namespace: found.get(namespace, []))
+    monkeypatch.setattr("components.preflight.foreign_secrets.core_api", lambda *_: None)
+    monkeypatch.setattr(
+        "components.preflight.foreign_secrets._secrets_of", lambda _, namespace: found.get(namespace, [])
+    )
     chosen = settings(fleet, phase=list(type(settings(fleet).phase))[4])
     assert read_consumption(chosen, fleet.read()) == CONFIG
 

@@ -10,24 +10,18 @@ from typing import Any, cast
 
 import pytest
 
-from authority.evidence import Outcome
-from authority.transfer import LostRace, Unavailable
-from engine.consumption_loop import findings_of
-from engine.distribution import (
-    NUDGED,
-    RESTART_ON_CHANGE,
-    SECRET_VERSIONS,
-    SYNCED_BEFORE,
-    VERSION,
-    Consumer,
-    Distribution,
-    used_secrets,
-)
-from engine.kubernetes_api import Api
-from engine.vault import Vault
+from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.consumption_settings import SyncTarget
+from secret_authority.contract.names import RESTART_ON_CHANGE
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.evidence import Outcome
+from secret_authority.engine.consumption.controller import findings_of
+from secret_authority.engine.consumption.delivery import NUDGED, SECRET_VERSIONS, SYNCED_BEFORE, VERSION, Distribution
+from secret_authority.engine.consumption.restarts import used_secrets
 
-ORDERS = Consumer("orders-db", "shop", "orders-db", "platform-data", "postgres/orders")
-BROKER = Consumer("broker-orders", "shop", "broker", "platform-data", "broker/orders")
+ORDERS = SyncTarget("orders-db", "shop", "orders-db", "platform-data", "postgres/orders")
+BROKER = SyncTarget("broker-orders", "shop", "broker", "platform-data", "broker/orders")
 # The time at which the Vault in memory writes, in milliseconds since 1970.
 WRITTEN = 1767225600123
 STORES = "apis/external-secrets.io/v1/namespaces/shop/secretstores"
@@ -110,10 +104,10 @@ class Site:
         synced = f"1-{hash(str(found['metadata'].get('annotations')))}" if ready == "True" else old
         found["status"] = {"conditions": conditions, "syncedResourceVersion": synced}
 
-    def deliver(self, *consumers: Consumer) -> list[str]:
+    def deliver(self, *consumers: SyncTarget) -> list[str]:
         return [delivery.problem for delivery in self.distribution.deliver(consumers or (ORDERS,))]
 
-    def restart(self, *consumers: Consumer) -> list[str]:
+    def restart(self, *consumers: SyncTarget) -> list[str]:
         return self.distribution.restart(self.distribution.deliver(consumers or (ORDERS,)))
 
     def arrive(self, *names: str) -> None:
@@ -172,7 +166,7 @@ def test_nothing_is_remembered_so_a_new_engine_goes_on(site: Site) -> None:
 
 def test_two_consumers_of_one_path_cost_one_look(site: Site) -> None:
     site.vault.write("platform-data/postgres/orders")
-    site.deliver(ORDERS, Consumer("orders-db", "shop", "broker", "platform-data", "postgres/orders"))
+    site.deliver(ORDERS, SyncTarget("orders-db", "shop", "broker", "platform-data", "postgres/orders"))
     assert site.vault.reads == 1
 
 
@@ -208,7 +202,7 @@ def test_binary_values_are_delivered_only_when_the_catalogue_says_so(site: Site)
 
 def test_a_failure_is_asked_again_ever_more_rarely(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr("engine.distribution.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("secret_authority.engine.consumption.delivery.time.monotonic", lambda: clock[0])
 
     def nudged_at(seconds: range) -> list[int]:
         times: list[int] = []

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from authority.problems import InvalidInputError
-from cli.consumption_commands import read_values, register
+from cli.commands.enter import read_values, register
 from cli.main import main
+from secret_authority.core.errors import InvalidInputError
 from tests.unit.fleets import Fleet, new_fleet
 
 VALUE = "issued-7f3a"
@@ -53,7 +53,7 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> FakeVault:
         assert (session.role, session.account) == ("consumer-system.entry", "secret-authority-entry")
         yield fake, "token"
 
-    monkeypatch.setattr("cli.consumption_commands.reading", reading)
+    monkeypatch.setattr("cli.commands.enter.reading", reading)
     return fake
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from authority.digest import keyed_digest
+from secret_authority.core.digest import keyed_digest
 
 ROOT = Path(__file__).parents[2]
 VALUES = {"DB_USER": "u5er-name", "DB_PASSWORD": "p4ss-w0rd"}
@@ -28,7 +28,15 @@ def mounted(home: Path, values: dict[str, str]) -> Path:
 
 
 def run(key: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "engine", "fingerprint", "--once", f"--key={key}", *map(str, folders)]
+    command = [
+        sys.executable,
+        "-m",
+        "secret_authority.engine",
+        "fingerprint",
+        "--once",
+        f"--key={key}",
+        *map(str, folders),
+    ]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

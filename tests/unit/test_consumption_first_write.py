@@ -10,17 +10,17 @@ from typing import cast
 
 import pytest
 
-from authority.catalogue import Catalogue, parse_catalogue
-from authority.handover import Record
-from authority.transfer import LostRace, Unavailable
-from components.consumption_vault import consumption_policy, entry_policy
-from components.vault_configuration import reader_policy
-from engine.config_values import keep_config
-from engine.consumption_loop import VALUES, ConsumptionEngine, Task
-from engine.first_write import FirstWrites, Run, State
-from engine.kubernetes_api import Api
-from engine.status import Status
-from engine.vault import Vault, VaultRefusedError
+from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.consumption_settings import ConsumptionSettings
+from secret_authority.contract.vault_policies import consumption_policy, entry_policy, reader_policy
+from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.handover.state_machine import Record
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.consumption.config_sync import keep_config
+from secret_authority.engine.consumption.controller import VALUES, ConsumptionEngine
+from secret_authority.engine.consumption.first_write import FirstWrites, RunInfo, State
 from tests.support.vault_process import servers, vault_program, wait_for
 
 pytestmark = [
@@ -96,7 +96,7 @@ class Site:
         return self.root.with_token(made["auth"]["client_token"])
 
     def writes(self, vault: Vault | None = None) -> FirstWrites:
-        return FirstWrites(vault or self.consumption, bytes(32), Run("dev", "run-1"))
+        return FirstWrites(vault or self.consumption, bytes(32), RunInfo("dev", "run-1"))
 
     def secret(self, name: str):  # type: ignore[no-untyped-def]
         return next(secret for secret in self.catalogue if secret.name == name)
@@ -146,7 +146,7 @@ def test_an_internal_secret_is_born_once_with_its_policy_its_record_and_its_even
     assert event is not None and event["data"]["data"]["change"] == "authority none -> vault"
     assert not any(value in str(event) + str(metadata) for value in born.values())
     # A second run, also of another engine, changes nothing.
-    again = FirstWrites(site.consumption, bytes(32), Run("dev", "run-2"))
+    again = FirstWrites(site.consumption, bytes(32), RunInfo("dev", "run-2"))
     assert again.keep(site.secret("session-key")) is State.ON_RECORD
     assert (site.value(), site.metadata()) == (born, metadata)
 
@@ -239,7 +239,7 @@ def test_one_secret_in_disorder_holds_up_no_other(site: Site) -> None:
     site.root.write(DATA, {"options": {"cas": 0}, "data": {"key": "a"}})
     site.root.write(METADATA, {"custom_metadata": {"handover_id": "by hand"}})
     status = Status()
-    task = Task("dev", site.catalogue, {"endpoint": {"url": "https://db"}})
+    task = ConsumptionSettings("dev", site.catalogue, {"endpoint": {"url": "https://db"}})
     nowhere = Path("/nonexistent")
     engine = ConsumptionEngine(task, cast(Api, None), site.consumption, "secret-authority", "run-1", status, nowhere)
     assert not engine._keep_values()

@@ -12,12 +12,12 @@ import pytest
 import yaml
 from pyrage import x25519
 
-from authority.problems import InvalidInputError
 from cli.main import main
-from custody.age import Identity, count_recipients, open_sealed, read_identity, seal, write_identity
-from custody.trust_file import reseal_cluster
-from repository.sops import sops_program
-from repository.trust import read_trust
+from secret_authority.clients.age import Identity, count_recipients, open_sealed, read_identity, seal, write_identity
+from secret_authority.clients.sops import sops_program
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.repository.trust import read_trust
+from secret_authority.repository.trust_writer import reseal_cluster
 from tests.unit.fleets import Fleet, new_fleet
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from toolchain import __main__ as toolchain
-from toolchain import pins
 from toolchain.images import __main__ as images
 from toolchain.images.engine import RECIPE
+from toolchain.programs import pins
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

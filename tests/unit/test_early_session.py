@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from cli import early_session
-from cli.early_session import NoVaultError, around, reads_first, wanted_session
-from components.settings import HOME
-from components.vault_session import OPEN_VARIABLE, configurator
-from components.vault_tunnel import VaultSessionError
+from cli import pulumi_session as early_session
+from cli.pulumi_session import NoVaultError, around, reads_first, wanted_session
+from components.settings.stack import HOME
+from secret_authority.access.vault_session import OPEN_VARIABLE, configurator
+from secret_authority.access.vault_tunnel import VaultSessionError
 
 SESSION = configurator(Path("kubeconfig"), None, Path("folder"), 21013)
 

@@ -7,8 +7,8 @@ import json
 import pytest
 from hypothesis import given
 
-from authority.claims import Claim
-from authority.encoding import decode_claim, encode_claim
+from secret_authority.core.claims.conflicts import Claim
+from secret_authority.core.claims.serialization import decode_claim, encode_claim
 from tests.unit.test_claims import claims, maybe_parts
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from engine.certificates import CA_LIFE, KNOWN_AHEAD, SERVER_LIFE, Trust, issue, new_authority, renew
+from secret_authority.engine.tls.ca import CA_LIFE, KNOWN_AHEAD, SERVER_LIFE, Trust, issue, new_authority, renew
 
 NAMES = ["vault.vault.svc", "*.vault-internal.vault.svc"]
 START = datetime(2026, 1, 1, tzinfo=UTC)

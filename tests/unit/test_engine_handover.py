@@ -7,17 +7,17 @@ from typing import Any, cast
 
 import pytest
 
-from authority.catalogue import SecretClass, parse_catalogue
-from authority.evidence import Evidence
-from authority.handover import Blocked, Done, Notice, Reason
-from authority.problems import Problem
-from authority.transfer import Result, Unavailable
-from engine import handover_run
-from engine.authority_loop import GIT_READABLE, HANDED_OVER
-from engine.git_view import GitState
-from engine.handover_run import Handover, Summary, Unreadable
-from engine.kubernetes_api import Api
-from engine.vault import Vault
+from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.vault import Vault
+from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
+from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.core.evidence import Evidence
+from secret_authority.core.handover.runner import Result
+from secret_authority.core.handover.state_machine import Blocked, Done, Notice, Reason
+from secret_authority.engine.handover import controller as handover_run
+from secret_authority.engine.handover.controller import Handover, Summary, Unreadable
+from secret_authority.engine.handover.git_state import GitState
+from secret_authority.engine.runtime_authority.controller import GIT_READABLE, HANDED_OVER
 from tests.unit.test_catalogue import DOCUMENT
 from tests.unit.test_catalogue_claims import Untouched
 from tests.unit.test_engine_trail import GIT, RECORD, Place

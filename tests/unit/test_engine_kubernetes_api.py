@@ -20,14 +20,14 @@ import pytest
 import yaml
 from kubernetes.config import incluster_config
 
-from authority.evidence import Evidence, Finding, Outcome
-from authority.phases import Phase
-from authority.transfer import LostRace, Unavailable
-from engine import kubernetes_api
-from engine.bootstrap_evidence import NotYetError
-from engine.bootstrap_evidence_verb import KubernetesView
-from engine.certificates import Pair, issue, new_authority
-from engine.kubernetes_api import Api, ApiRefusedError, collection, named
+from secret_authority.clients import kubernetes as kubernetes_api
+from secret_authority.clients.kubernetes import Api, ApiRefusedError, collection, named
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.phases import Phase
+from secret_authority.engine.commands.bootstrap_evidence import KubernetesView
+from secret_authority.engine.evidence.bootstrap import NotYetError
+from secret_authority.engine.tls.ca import Pair, issue, new_authority
 from tests.support.vault_process import free_ports
 
 VALUE = "a-value-that-nobody-may-see"

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from authority.evidence import Evidence, Finding, Outcome
-from authority.phases import Phase
-from authority.transfer import LostRace, Unavailable
-from engine import consumption_evidence_verb, evidence_wait, handover_evidence_verb
-from engine.__main__ import main
-from engine.evidence_wait import wait
-from engine.kubernetes_api import Api, named
-from engine.lease import Lease
-from engine.leased_loop import LeasedLoop
-from engine.status import Status
+from secret_authority.clients.kubernetes import Api, named
+from secret_authority.contract.names import CONSUMPTION_STATUS, HANDOVER_STATUS
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.phases import Phase
+from secret_authority.engine.__main__ import main
+from secret_authority.engine.common import await_evidence as evidence_wait
+from secret_authority.engine.common.await_evidence import wait
+from secret_authority.engine.common.lease import Lease
+from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.status import Status
 
 
 class ScriptedLease(Lease):
@@ -175,9 +176,9 @@ def verb(name: str, api: Api, secrets: str, tmp_path: Path, monkeypatch: pytest.
 def test_handover_evidence_covers_every_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    api = OneConfig(handover_evidence_verb.STATUS_CONFIG, {}, a=Outcome.MATCHES, b=Outcome.MATCHES)
+    api = OneConfig(HANDOVER_STATUS, {}, a=Outcome.MATCHES, b=Outcome.MATCHES)
     assert verb("handover-evidence", api, "a b", tmp_path, monkeypatch) == 0
-    assert capsys.readouterr().out == "2 bootstrap secrets are handed over to Vault\n"
+    assert capsys.readouterr().out == "2 of 2 bootstrap secrets are handed over to Vault\n"
     assert verb("handover-evidence", api, "a b c", tmp_path, monkeypatch) == 1
     assert capsys.readouterr().err == "c: not looked at\n"
 
@@ -185,7 +186,7 @@ def test_handover_evidence_covers_every_secret(
 def test_consumption_evidence_leaves_out_what_waits_for_a_first_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = consumption_evidence_verb.STATUS_CONFIG
+    config = CONSUMPTION_STATUS
     api = OneConfig(config, {"b": "b is not entered yet"}, a=Outcome.MATCHES)
     assert verb("consumption-evidence", api, "a b", tmp_path, monkeypatch) == 0
     assert capsys.readouterr().out == "1 of 2 secrets have arrived at their consumers\nb is not entered yet\n"
@@ -198,7 +199,7 @@ def test_a_small_verb_loads_no_client(small: str) -> None:
     """It runs beside Vault and in workloads, with little memory."""
     code = (
         f"import sys; sys.argv = ['engine', '{small}', '--help']\n"
-        "from engine.__main__ import main\n"
+        "from secret_authority.engine.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "assert not {'kubernetes', 'requests', 'pyrage'} & set(sys.modules), sorted(sys.modules)\n"
     )
@@ -208,8 +209,10 @@ def test_a_small_verb_loads_no_client(small: str) -> None:
 
 
 def test_without_a_verb_all_are_told() -> None:
-    ended = subprocess.run([sys.executable, "-m", "engine", "--help"], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-m", "secret_authority.engine", "--help"], capture_output=True, text=True)
     listed = {line.split()[0] for line in ended.stdout.splitlines() if line.startswith("    ")}
     assert listed >= {"authority", "bootstrap-evidence", "consumption", "consumption-evidence", "handover-evidence"}
-    unknown = subprocess.run([sys.executable, "-m", "engine", "nothing"], capture_output=True, text=True)
+    unknown = subprocess.run(
+        [sys.executable, "-m", "secret_authority.engine", "nothing"], capture_output=True, text=True
+    )
     assert unknown.returncode == 2 and "invalid choice: 'nothing'" in unknown.stderr

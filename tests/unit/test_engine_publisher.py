@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from authority import published_trail
-from authority.audit import Event
-from authority.published_trail import NAME, piece_name, read_pieces
-from authority.transfer import Unavailable
-from components.names import AUDIT_TRAIL, STATUS_SELECTOR
-from engine.kubernetes_api import named
-from engine.status import KEEP_SECONDS, STATUS_CONFIG, Publisher
+from secret_authority.clients.kubernetes import named
+from secret_authority.contract.names import AUDIT_TRAIL, HANDOVER_STATUS, STATUS_SELECTOR
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.ledger import published_trail
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.published_trail import NAME, piece_name, read_pieces
+from secret_authority.engine.common.publisher import KEEP_SECONDS, Publisher
 from tests.unit.test_engine_vault_parts import FakeApi
 
 STATUS = {"conditions": "{}", "evidence": "e"}
@@ -97,24 +97,24 @@ def publisher(cluster: Cluster) -> Publisher:
 
 
 def test_all_of_it_stands_in_the_cluster(cluster: Cluster, publisher: Publisher) -> None:
-    assert cluster.data(STATUS_CONFIG) == STATUS
+    assert cluster.data(HANDOVER_STATUS) == STATUS
     assert cluster.trail() == tuple(events(5))
     assert NAME == AUDIT_TRAIL
     key, _, value = STATUS_SELECTOR.partition("=")
     assert all(found["metadata"]["labels"][key] == value for found in cluster.objects.values())
 
 
-@pytest.mark.parametrize("name", [STATUS_CONFIG, NAME, piece_name(2)])
+@pytest.mark.parametrize("name", [HANDOVER_STATUS, NAME, piece_name(2)])
 def test_a_lost_one_is_made_again(cluster: Cluster, publisher: Publisher, name: str) -> None:
     cluster.lose(name)
     publisher.status(STATUS)
     publisher.trail(events(5))  # told again, and nothing has changed
     cluster.later()
     publisher.keep()
-    assert cluster.data(STATUS_CONFIG) == STATUS and cluster.trail() == tuple(events(5))
+    assert cluster.data(HANDOVER_STATUS) == STATUS and cluster.trail() == tuple(events(5))
 
 
-@pytest.mark.parametrize("name", [STATUS_CONFIG, NAME, piece_name(2)])
+@pytest.mark.parametrize("name", [HANDOVER_STATUS, NAME, piece_name(2)])
 @pytest.mark.parametrize(
     "change",
     [

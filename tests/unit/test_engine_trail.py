@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 
-from authority.audit import Event
-from authority.catalogue import parse_catalogue
-from authority.handover import Done, Record, Step
-from authority.published_trail import NAME
-from authority.transfer import Result, Unavailable
-from engine import authority_loop
-from engine.authority_loop import Engine, LoopSettings
-from engine.first_configuration import Identities
-from engine.git_view import GitPlaces, GitState
-from engine.handover_run import Summary
-from engine.policies import AUTHORITY_MOUNT, EVENTS
-from engine.status import KEEP_SECONDS, Publisher, Status
-from engine.vault import Vault
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.engine_settings import EngineSettings, GitPlaces, Identities
+from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS
+from secret_authority.core.catalogue.schema import parse_catalogue
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.handover.runner import Result
+from secret_authority.core.handover.state_machine import Done, Record, Step
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.published_trail import NAME
+from secret_authority.engine.common.publisher import KEEP_SECONDS, Publisher
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.handover.controller import Summary
+from secret_authority.engine.handover.git_state import GitState
+from secret_authority.engine.runtime_authority import controller as authority_loop
+from secret_authority.engine.runtime_authority.controller import Engine
 from tests.unit.test_catalogue import DOCUMENT
 from tests.unit.test_engine_publisher import Cluster
 
@@ -58,7 +60,7 @@ class Place:
         publisher = Publisher(self.cluster, "ns", lambda: self.cluster.now)
         monkeypatch.setattr(authority_loop, "Publisher", lambda *_: publisher)
         nobody = ("none", "none")
-        settings = LoopSettings(
+        settings = EngineSettings(
             cluster="dev",
             namespace="ns",
             vault_namespace="vault",

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 import requests
 
-from authority.evidence import Evidence, Finding, Outcome
-from authority.phases import Phase
-from authority.transfer import LostRace
-from engine.evidence_wait import missing
-from engine.kubernetes_api import Api
-from engine.lease import DURATION_SECONDS, Lease
-from engine.listener_verb import Keeper, find_processes, fingerprint, turn_over
-from engine.status import Status, serve
-from engine.trust_store import TrustStore
+from secret_authority.clients.kubernetes import Api
+from secret_authority.core.errors import LostRace
+from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.phases import Phase
+from secret_authority.engine.commands.vault_reloader import Keeper, find_processes, fingerprint, turn_over
+from secret_authority.engine.common.await_evidence import missing
+from secret_authority.engine.common.http import serve
+from secret_authority.engine.common.lease import DURATION_SECONDS, Lease
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.tls.certificate_store import TrustStore
 
 
 class FakeApi(Api):
@@ -88,6 +89,7 @@ def test_a_released_lease_is_free_at_once() -> None:
 def test_of_two_that_take_a_free_lease_one_gets_it() -> None:
     api = FakeApi()
     assert Lease(api, "ns", "engine", "one").hold(NOW)
+
     class Late(FakeApi):
         def get(self, path: str) -> dict[str, Any] | None:
             return None  # it looked before the other one wrote

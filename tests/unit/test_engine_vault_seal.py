@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 from pyrage import x25519
 
-from authority.transfer import LostRace, Unavailable
-from engine import initialise
-from engine.first_configuration import FirstConfiguration, Identities, configure, generate_root, revoke_every_root
-from engine.initialise import Seal, SealProblem, SealSettings, SealState, Stage
-from engine.kubernetes_api import ApiRefusedError
-from engine.shares import SealedShares, SharesError, open_shares, seal_shares
-from engine.vault import Vault, VaultRefusedError
+from secret_authority.clients.kubernetes import ApiRefusedError
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.engine_settings import Identities
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.engine.runtime_authority import seal as initialise
+from secret_authority.engine.runtime_authority.initial_configuration import (
+    FirstConfiguration,
+    configure,
+    generate_root,
+    revoke_every_root,
+)
+from secret_authority.engine.runtime_authority.seal import Seal, SealProblem, SealSettings, SealState, Stage
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError, open_shares, seal_shares
 from tests.support.vault_process import Server, servers, vault_program, wait_for
 
 pytestmark = [

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from pyrage import x25519
 
-from authority.catalogue import SecretClass
-from engine import git_view
-from engine.artifact import Artifact
-from engine.git_view import GitPlaces, GitState, GitView
-from engine.kubernetes_api import Api
+from secret_authority.clients.flux_artifact import Artifact
+from secret_authority.clients.kubernetes import Api
+from secret_authority.contract.engine_settings import GitPlaces
+from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.engine.handover import git_state as git_view
+from secret_authority.engine.handover.git_state import GitState, GitView
 from tests.unit.fleets import Fleet, new_fleet
 
 FILE = "clusters/dev/bootstrap/orders-db.yaml"

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authority.audit import Event, handed_over
-from authority.digest import keyed_digest
-from authority.handover import (
+from secret_authority.core.digest import keyed_digest
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.handover.runner import hand_over
+from secret_authority.core.handover.state_machine import (
     Blocked,
     Bootstrap,
     Done,
@@ -29,8 +30,8 @@ from authority.handover import (
     next_move,
     notices,
 )
-from authority.phases import Authority
-from authority.transfer import LostRace, Unavailable, hand_over
+from secret_authority.core.ledger.audit_trail import Event, handed_over
+from secret_authority.core.phases import Authority
 from tests.support.authority_seen import authority_seen
 
 KEY = b"k" * 32

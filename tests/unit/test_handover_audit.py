@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from authority.audit import Event, handed_over, match_vault_log, table
-from authority.handover import Record
+from secret_authority.core.handover.state_machine import Record
+from secret_authority.core.ledger.audit_trail import Event, handed_over, match_vault_log, table
 
 RECORD = Record("orders-db", "ho-1", "hmac-sha256:00", "2026-01-01T00:00:10+00:00", "run-1", "main@sha1:abc")
 EVENT = handed_over(RECORD, "platform-data/orders/api")

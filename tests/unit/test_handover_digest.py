@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authority.digest import decode_values, encode_values, keyed_digest, same_digest
+from secret_authority.core.digest import decode_values, encode_values, keyed_digest, same_digest
 
 KEY = b"\x07" * 32
 VALUES = st.dictionaries(st.text(min_size=1, max_size=8), st.binary(max_size=40), max_size=4)

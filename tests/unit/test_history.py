@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authority.audit import Event
-from authority.history import history
-from authority.ledger import Facts, GitFact, ledger, vault_records
-from authority.phases import Phase
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.history import history
+from secret_authority.core.ledger.ledger import Facts, GitFact, ledger, vault_records
+from secret_authority.core.phases import Phase
 from tests.unit.test_ledger import BORN_IN_GIT, CATALOGUE, NAMES
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

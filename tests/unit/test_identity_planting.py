@@ -9,11 +9,11 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from authority.problems import InvalidInputError
-from components import gitops
-from components.gitops import GitOps, GitOpsArgs
-from components.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
-from custody.age import Identity
+from components.gitops import gitops
+from components.gitops.gitops import GitOps, GitOpsArgs
+from secret_authority.clients.age import Identity
+from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
+from secret_authority.core.errors import InvalidInputError
 from tests.unit.fleets import new_fleet
 from tests.unit.test_components import Callbacks, Recorder, settings
 

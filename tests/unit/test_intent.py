@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from custody.age import Identity
 from examples.make_fleet import git, write_encrypted
+from secret_authority.clients.age import Identity
 from tests.unit.fleets import CLUSTER, Fleet, new_fleet
 
 CATALOGUE = f"clusters/{CLUSTER}/catalogue.yaml"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authority.catalogue import SecretClass, parse_catalogue
-from authority.ledger import Facts, GitFact, VaultRecord, ledger, summary, table, vault_records
-from authority.phases import Authority, Phase
+from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
+from secret_authority.core.ledger.ledger import Facts, GitFact, VaultRecord, ledger, summary, table, vault_records
+from secret_authority.core.phases import Authority, Phase
 from tests.unit.test_catalogue import DOCUMENT
 
 CATALOGUE = parse_catalogue(DOCUMENT, "catalogue.yaml")

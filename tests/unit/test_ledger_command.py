@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from authority.audit import Event
-from authority.phases import Phase
-from cli import handover_commands, ledger_commands
+from cli.commands import audit as handover_commands
+from cli.commands import ledger as ledger_commands
 from cli.main import main
-from components.cluster_state import UNREACHABLE, ClusterState
+from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.phases import Phase
 from tests.unit.fleets import Fleet, new_fleet
 
 # The files of the example repository are committed before these.

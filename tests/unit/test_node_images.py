@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
-from toolchain import pins, venv
-from toolchain.images import archive, engine, python_base, table
+from toolchain import venv
+from toolchain.images import engine, python_base
 from toolchain.node import addons, files, netpolicy
+from toolchain.node import image_archive as archive
+from toolchain.node import image_table as table
 from toolchain.node.errors import NodeError
 from toolchain.node.progress import Progress
+from toolchain.programs import pins
 
 IMAGE = table.Image("example.org/thing", "v1", "thing", "/usr/local/bin/thing", "65532:65532")
 
@@ -97,8 +100,9 @@ def test_same_input_same_bytes(tmp_path: Path, program: Path) -> None:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for package in engine.PACKAGES:
-        (tmp_path / package).mkdir()
+        (tmp_path / package).mkdir(parents=True)
         (tmp_path / package / "__init__.py").write_text(f'"""{package}"""\n')
+    (tmp_path / "secret_authority/__init__.py").write_text("")
     (tmp_path / "requirements-engine.lock").write_text("a==1 --hash=sha256:00\n")
     (tmp_path / "Containerfile").write_text("FROM scratch\n")
     monkeypatch.setattr(engine, "CHECKOUT", tmp_path)
@@ -111,13 +115,18 @@ def test_the_engine_image_is_named_by_its_content(tree: Path) -> None:
     first = engine.reference()
     assert engine.reference() == first
     seen = {first}
-    for changed in ("engine/__init__.py", "authority/new.py", "requirements-engine.lock", "Containerfile"):
+    for changed in (
+        "secret_authority/engine/__init__.py",
+        "secret_authority/core/new.py",
+        "requirements-engine.lock",
+        "Containerfile",
+    ):
         with (tree / changed).open("a") as stream:
             stream.write("# changed\n")
         assert engine.reference() not in seen, changed
         seen.add(engine.reference())
-    (tree / "engine/__pycache__").mkdir()
-    (tree / "engine/__pycache__/x.pyc").write_bytes(b"")
+    (tree / "secret_authority/engine/__pycache__").mkdir()
+    (tree / "secret_authority/engine/__pycache__/x.pyc").write_bytes(b"")
     assert engine.reference() in seen, "compiled files are no content"
 
 

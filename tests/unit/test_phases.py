@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from authority.phases import Authority, Phase, PhaseRefusedError, admit, parse_phase
+from secret_authority.core.phases import Authority, Phase, PhaseRefusedError, admit, parse_phase
 
 
 def test_authority_by_phase() -> None:

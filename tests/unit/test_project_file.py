@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from components.vault_settings import _FIELDS
+from components.settings.vault import _FIELDS
 
 ROOT = Path(__file__).parents[2]
 DECLARED = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
@@ -15,7 +15,7 @@ _READ = re.compile(r"\b[Cc]onfig(?:\(\))?\.(?:get|require)(?:_\w+)?\(\s*\"(\w+)\
 
 
 def test_every_key_that_is_read_is_declared() -> None:
-    files = [ROOT / "__main__.py", *sorted((ROOT / "components").glob("*.py"))]
+    files = [ROOT / "__main__.py", *sorted((ROOT / "components").rglob("*.py"))]
     read = {key for file in files for key in _READ.findall(file.read_text())}
     assert {"phase", "demo", "bootstrapPaths", "vault"} <= read
     assert read == {key for key in DECLARED if ":" not in key}

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import cache as toolchain_cache
-from toolchain import pins, provide
 from toolchain.errors import ToolchainError
+from toolchain.programs import cache as toolchain_cache
+from toolchain.programs import pins, provide
 
 PROVIDERS = ("vault", "random")
 

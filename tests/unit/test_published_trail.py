@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from authority import published_trail
-from authority.audit import Event
-from authority.published_trail import EMPTY, MOST_PIECES, NAME, piece_name, pieces, read_pieces
+from secret_authority.core.ledger import published_trail
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.published_trail import EMPTY, MOST_PIECES, NAME, piece_name, pieces, read_pieces
 
 
 def events(count: int) -> list[Event]:

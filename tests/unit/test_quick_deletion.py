@@ -7,7 +7,7 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from components.quick_deletion import ANNOTATION, quick
+from components.kit.transformations import ANNOTATION, quick
 
 
 def transform(

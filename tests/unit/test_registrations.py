@@ -5,8 +5,8 @@ from __future__ import annotations
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.vault_settings import VaultSettings
-from components.vault_workload import VaultWorkload
+from components.runtime_authority.vault_server import VaultWorkload
+from components.settings.vault import VaultSettings
 from tests.support.registrations import Registrations
 from tests.unit.test_components import Recorder
 

@@ -9,16 +9,16 @@ from typing import Any
 import pulumi
 import pytest
 
-from authority.catalogue import Catalogue, SecretClass
-from authority.encoding import decode_claim
-from authority.phases import Phase
-from authority.problems import InvalidInputError
-from components.evidence_run import status_evidence
-from components.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
-from components.vault_configuration import reader_paths, reader_policy
-from components.vault_settings import VaultSettings
-from components.vault_workload import certificate_names, vault_config
-from repository.intent import Intent
+from components.kit.evidence_job import status_evidence
+from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
+from components.runtime_authority.vault_server import certificate_names, vault_config
+from components.settings.vault import VaultSettings
+from secret_authority.contract.vault_policies import reader_paths, reader_policy
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass
+from secret_authority.core.claims.serialization import decode_claim
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.phases import Phase
+from secret_authority.repository.intent import Intent
 from tests.unit.fleets import Fleet, new_fleet
 from tests.unit.test_components import Callbacks, Recorder, settings
 

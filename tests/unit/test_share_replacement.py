@@ -9,20 +9,27 @@ from typing import Any
 import pytest
 from kubernetes.client import Configuration
 
-from authority.transfer import LostRace, Unavailable
-from cli import reseal_shares as command
+from cli.commands import reseal_shares as command
 from cli.main import main
-from components.cluster_state import UNREACHABLE, ClusterState
-from custody.age import Identity
-from engine.kubernetes_api import Api, named
-from engine.seal_store import SHARES, ClusterSealStore, read_shares
-from engine.share_replacement import NEXT, replace_shares
-from engine.shares import SealedShares, SharesError, open_shares, reseal_shares, seal_shares
+from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
+from secret_authority.clients.age import Identity
+from secret_authority.clients.kubernetes import Api, named
+from secret_authority.contract.names import UNSEAL_SHARES
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore, read_shares
+from secret_authority.engine.runtime_authority.share_replacement import NEXT, replace_shares
+from secret_authority.engine.runtime_authority.unseal_shares import (
+    SealedShares,
+    SharesError,
+    open_shares,
+    reseal_shares,
+    seal_shares,
+)
 from tests.unit.fleets import Fleet, new_fleet
 from tests.unit.test_engine_vault_parts import FakeApi
 
 VALUES = tuple(f"share-value-{number}" for number in range(5))
-FIRST, SECOND = named("secrets", "vault", SHARES), named("secrets", "vault", NEXT)
+FIRST, SECOND = named("secrets", "vault", UNSEAL_SHARES), named("secrets", "vault", NEXT)
 
 
 class Killed(BaseException):

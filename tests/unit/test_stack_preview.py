@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from toolchain import stack as module
+from toolchain import local_stack as module
+from toolchain.local_stack import LocalStack
 from toolchain.node.layout import Node
-from toolchain.stack import LocalStack
 
 IMAGE = "ghcr.io/secret-authority/engine:0123456789ab"
 KUBECONFIG = "/var/lib/secret-authority/nodes/blue/kubeconfig"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from components import names
-from toolchain.stack import PHASE_LABEL, phase_seconds
+from secret_authority.contract import names
+from toolchain.local_stack import PHASE_LABEL, phase_seconds
 
 BEGUN = datetime(2026, 1, 1, 12, 0, 0, 400_000, tzinfo=UTC)
 

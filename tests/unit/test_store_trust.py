@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from authority.transfer import LostRace, Unavailable
-from engine.certificates import new_authority
-from engine.kubernetes_api import Api
-from engine.store_trust import LOOK_SECONDS, StoreTrust
+from secret_authority.clients.kubernetes import Api
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.engine.tls.ca import new_authority
+from secret_authority.engine.tls.secret_store_bundles import LOOK_SECONDS, StoreTrust
 
 OLD, NEW = new_authority("old").certificate, new_authority("new").certificate
 
@@ -77,7 +77,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     made = Site(tmp_path)
-    monkeypatch.setattr("engine.store_trust.time.monotonic", lambda: made.now)
+    monkeypatch.setattr("secret_authority.engine.tls.secret_store_bundles.time.monotonic", lambda: made.now)
     return made
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from authority.problems import InvalidInputError
-from repository.intent import Intent
-from repository.tombstones import (
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.repository.intent import Intent
+from secret_authority.repository.tombstones import (
     Tombstone,
     changed_after_handover,
     ciphertext_digest,

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import pins, provide
 from toolchain.errors import ToolchainError
+from toolchain.programs import pins, provide
 
 pytestmark = pytest.mark.engine
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import golang, pins
 from toolchain.errors import ToolchainError
-from toolchain.gomod import read_mod, read_sum
+from toolchain.programs import golang, pins
+from toolchain.programs.gomod import read_mod, read_sum
 
 TABLE = pins.load()
 programs = pytest.mark.parametrize("program", TABLE.programs.values(), ids=lambda program: program.name)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import cache, found, golang, links, pins, provide, venv
+from toolchain import venv
 from toolchain.errors import ToolchainError
-from toolchain.progress import Progress, clock
+from toolchain.programs import cache, found, golang, links, pins, provide
+from toolchain.programs.progress import Progress, clock
 
 GO_CACHE = subprocess.run(["go", "env", "GOCACHE"], capture_output=True, text=True, check=True).stdout.strip()
 PAUSE = pins.load().program("pause")  # builds in a second and needs no module
@@ -99,7 +100,7 @@ def test_interrupted_run_leaves_nothing_half_and_the_next_one_goes_on(tmp_path: 
     )
     (fake / "go").chmod(0o755)
     script = (
-        "import sys; from pathlib import Path; from toolchain import pins, provide\n"
+        "import sys; from pathlib import Path; from toolchain.programs import pins, provide\n"
         "provide.provide([pins.load().program('pause')], Path(sys.argv[1]))"
     )
     process = subprocess.Popen(

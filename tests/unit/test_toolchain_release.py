@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import release
 from toolchain.errors import ToolchainError
-from toolchain.pins import Program, Release
+from toolchain.programs import release
+from toolchain.programs.pins import Program, Release
 
 
 class Server:

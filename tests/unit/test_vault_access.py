@@ -9,11 +9,11 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from components import vault_access
-from components.settings import Settings
-from components.vault_access import VaultAccess
-from components.vault_session import OPEN_VARIABLE, Session
-from components.vault_tunnel import VaultSessionError
+from components.runtime_authority import vault_provider_session as vault_access
+from components.runtime_authority.vault_provider_session import VaultAccess
+from components.settings.stack import Settings
+from secret_authority.access.vault_session import OPEN_VARIABLE, Session
+from secret_authority.access.vault_tunnel import VaultSessionError
 from tests.unit.test_components import Callbacks, Recorder
 
 CHANGE = cast(pulumi.ResourceHookArgs, None)

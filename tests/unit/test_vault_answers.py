@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 import urllib3
 
-from cli import consumption_commands, handover_commands
+from cli.commands import audit as handover_commands
+from cli.commands import enter as consumption_commands
 from cli.main import main
 from cli.vault_answers import ask
-from components import vault_session
-from components.vault_session import Session, reading
-from components.vault_tunnel import VaultSessionError, free_port
+from secret_authority.access import vault_session
+from secret_authority.access.vault_session import Session, reading
+from secret_authority.access.vault_tunnel import VaultSessionError, free_port
 from tests.unit.fleets import Fleet, new_fleet
 
 CUT = urllib3.exceptions.ProtocolError("Connection aborted.")

@@ -10,9 +10,9 @@ import kubernetes
 import pytest
 import urllib3
 
-from authority.problems import InvalidInputError
-from components import vault_replicas
-from components.vault_replicas import refuse_fewer_replicas
+from components.preflight import vault_scale_down as vault_replicas
+from components.preflight.vault_scale_down import refuse_fewer_replicas
+from secret_authority.core.errors import InvalidInputError
 
 
 def cluster(monkeypatch: pytest.MonkeyPatch, answer: int | Exception) -> None:

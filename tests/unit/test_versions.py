@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from authority.transfer import Unavailable
-from components.vault_workload import vault_config
-from engine import versions
-from engine.vault import Vault, VaultRefusedError
-from engine.versions import Version, Versions, changes
+from components.runtime_authority.vault_server import vault_config
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.core.errors import Unavailable
+from secret_authority.engine.consumption import versions
+from secret_authority.engine.consumption.versions import Version, Versions, changes
 from tests.support.vault_process import Server, servers, vault_program, wait_for
 
 pytestmark = [
@@ -143,7 +143,7 @@ def test_what_happens_without_a_request_is_found_by_the_full_look(
     found = Versions(counting.looker())
     found.of([ORDERS])
     clock = found._looked_at + versions.FULL_LOOK_SECONDS
-    monkeypatch.setattr("engine.versions.time.monotonic", lambda: clock)
+    monkeypatch.setattr("secret_authority.engine.consumption.versions.time.monotonic", lambda: clock)
     before = counting.looks()
     found.of([ORDERS])
     found.of([ORDERS])

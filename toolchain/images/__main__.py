@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from toolchain.images import engine, store, table
+from toolchain.images import engine
+from toolchain.node import image_store as store
+from toolchain.node import image_table as table
 from toolchain.node import layout
 from toolchain.node.errors import NodeError
 from toolchain.node.progress import Progress

@@ -15,15 +15,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from toolchain.images import archive, python_base, store
+from toolchain.images import python_base
 from toolchain.images.storage import Storage
+from toolchain.node import image_archive as archive
+from toolchain.node import image_store as store
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import CHECKOUT, Node
 from toolchain.node.progress import Progress
 from toolchain.venv import PYTHON as VENV_PYTHON
 
 NAME = "ghcr.io/secret-authority/engine"
-PACKAGES = ("authority", "engine", "repository")
+PACKAGES = tuple(f"secret_authority/{name}" for name in ("core", "contract", "clients", "repository", "engine"))
 LOCK = CHECKOUT / "requirements-engine.lock"
 RECIPE = Path(__file__).with_name("engine_image") / "Containerfile"
 CACHE = CHECKOUT / ".tools/cache/images"
@@ -42,7 +44,7 @@ def sources() -> list[Path]:
     for package in PACKAGES:
         files = (CHECKOUT / package).rglob("*")
         found.extend(path for path in files if path.is_file() and "__pycache__" not in path.parts)
-    return sorted(found)
+    return [CHECKOUT / "secret_authority/__init__.py", *sorted(found)]
 
 
 def reference() -> str:

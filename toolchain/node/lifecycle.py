@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolchain.images import store
 from toolchain.node import addons, api, cgroups, files, netpolicy, packages, parts, pki, processes, sandbox
+from toolchain.node import image_store as store
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import (
     CLUSTER_DOMAIN,

@@ -1,0 +1,27 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from secret_authority.repository.layout import Layout
+
+
+def add_layout(parser: argparse.ArgumentParser) -> None:
+    """The options that say where a cluster's intent lies."""
+    parser.add_argument("--repository", type=Path, default=Path(), help="a checkout (default: this folder)")
+    parser.add_argument("--cluster", required=True)
+    parser.add_argument("--catalogue", help="default: clusters/CLUSTER/catalogue.yaml")
+    parser.add_argument("--bootstrap", action="append", default=[], help="default: clusters/CLUSTER/bootstrap")
+
+
+def add_kubeconfig(parser: argparse.ArgumentParser) -> None:
+    """The options that say how a cluster is reached."""
+    parser.add_argument("--kubeconfig", type=Path, default=Path(os.environ.get("KUBECONFIG", "~/.kube/config")))
+    parser.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+
+
+def layout(options: argparse.Namespace) -> Layout:
+    return Layout.of(options.cluster, options.catalogue, options.bootstrap)

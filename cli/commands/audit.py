@@ -1,0 +1,106 @@
+"""`audit`: every change of authority, read from Vault. `tombstone`: prepare the Git change after a handover."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import urllib3
+
+from cli.arguments import add_kubeconfig, add_layout, layout
+from cli.commands import COMMANDS
+from cli.vault_answers import ask
+from secret_authority.access.cluster_state import look_at_cluster
+from secret_authority.access.vault_session import Session, reading
+from secret_authority.access.vault_tunnel import VaultSessionError, free_port
+from secret_authority.contract.names import AUDITOR_ACCOUNT, AUTHORITY_MOUNT, EVENTS
+from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
+from secret_authority.core.ledger.audit_trail import Event, table
+from secret_authority.core.ledger.ledger import Facts, vault_records
+from secret_authority.core.phases import Phase
+from secret_authority.repository.intent import read_intent
+from secret_authority.repository.tombstones import Tombstone, ciphertext_digest, read_tombstones, write_tombstones
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    audit = verbs.add_parser("audit", help=COMMANDS["audit"].help)
+    add_kubeconfig(audit)
+    audit.add_argument("--format", choices=["table", "json"], default="table")
+    audit.add_argument("--secret", help="only this secret")
+    audit.set_defaults(run=_audit)
+    tombstone = verbs.add_parser("tombstone", help=COMMANDS["tombstone"].help)
+    add_layout(tombstone)
+    add_kubeconfig(tombstone)
+    tombstone.add_argument("names", nargs="*", help="names of secrets (default: all that are handed over)")
+    tombstone.set_defaults(run=_tombstone)
+
+
+def _audit(options: argparse.Namespace) -> int:
+    try:
+        events = read_trail(options.kubeconfig.expanduser(), options.context)
+    except VaultSessionError as error:
+        print(f"Vault cannot be reached: {error}", file=sys.stderr)
+        return 1
+    if options.secret:
+        events = [event for event in events if event.secret == options.secret]
+    print("\n".join(event.line() for event in events) if options.format == "json" else table(events))
+    return 0
+
+
+def read_trail(kubeconfig: Path, context: str | None) -> list[Event]:
+    """The audit trail, in order of time, as the auditor identity. Raises `VaultSessionError`."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(str(kubeconfig), context, folder, free_port(), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT)
+        with reading(session) as (vault, token):
+            base = f"{session.address}/v1/{AUTHORITY_MOUNT}"
+            events: list[Event] = []
+            for secret in _keys(vault, f"{base}/metadata/{EVENTS}", token):
+                for name in _keys(vault, f"{base}/metadata/{EVENTS}/{secret.rstrip('/')}", token):
+                    data = ask(vault, "GET", f"{base}/data/{EVENTS}/{secret}{name}", token)
+                    if data and data.get("data"):
+                        events.append(Event.from_fields(data["data"]))
+    return sorted(events)
+
+
+def _keys(vault: urllib3.PoolManager, url: str, token: str) -> list[str]:
+    return list((ask(vault, "GET", f"{url}?list=true", token) or {}).get("keys", []))
+
+
+def _tombstone(options: argparse.Namespace) -> int:
+    intent = read_intent(options.repository, layout(options))
+    cluster = look_at_cluster(options.kubeconfig.expanduser(), options.context)
+    if not cluster.reachable:
+        print(f"the cluster of {options.kubeconfig} does not answer; what it took over is not known", file=sys.stderr)
+        return 1
+    reached = cluster.reached or Phase.ROOT_OF_TRUST
+    if Facts(reached, cluster.since, vault=vault_records(cluster.events)).trail_missing:
+        print(
+            "the published audit trail is not there or not whole; what Vault took over is not known. The engine "
+            "publishes it within a minute while Vault is in service",
+            file=sys.stderr,
+        )
+        return 1
+    handovers = {event.secret: event for event in cluster.events or () if event.id.startswith("ho-")}
+    known = {secret.name for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP)}
+    wanted = set(options.names) or known & set(handovers)
+    open_names = sorted(wanted - set(handovers))
+    raise_if_any(_not_handed_over(name, known, intent.layout.catalogue) for name in open_names)
+    stones = read_tombstones(intent)
+    for name in wanted:
+        file = intent.file_of(name)
+        digest = ciphertext_digest(intent.root, file.file, file.namespace, file.name)
+        stones[name] = Tombstone(name, file.file, handovers[name].id, handovers[name].at, digest)
+    if not wanted:
+        raise InvalidInputError([Problem(intent.layout.catalogue, "", "no secret is handed over yet", "reach phase 3")])
+    path = write_tombstones(intent, stones)
+    print(f"{path}: {len(stones)} tombstones. Look at the change, then commit it.")
+    return 0
+
+
+def _not_handed_over(name: str, known: set[str], file: str) -> Problem:
+    if name not in known:
+        return Problem(file, f"secrets[{name}]", "is no bootstrap secret of the catalogue", "correct the name")
+    return Problem(file, f"secrets[{name}]", "is not handed over: Git is its authority", "reach phase 3 first")

@@ -1,0 +1,135 @@
+"""`enter`: give Vault a value that is issued elsewhere. Values come by prompt, pipe or file, never as an argument."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from cli.arguments import add_kubeconfig, add_layout, layout
+from cli.commands import COMMANDS
+from cli.vault_answers import ask
+from secret_authority.access.vault_session import Session, reading
+from secret_authority.access.vault_tunnel import VaultSessionError, free_port
+from secret_authority.contract.names import ENTRY_ACCOUNT, ENTRY_ROLE
+from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
+from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
+from secret_authority.repository.config_values import read_config_values
+from secret_authority.repository.intent import Intent, read_intent
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    verb = verbs.add_parser("enter", help=COMMANDS["enter"].help)
+    add_layout(verb)
+    verb.add_argument("name", help="name of the secret in the catalogue (class external or config)")
+    verb.add_argument("--file", type=Path, help="read the value from a file (default: ask, or read standard input)")
+    verb.add_argument("--replace", action="store_true", help="write a new version of a value that is there already")
+    add_kubeconfig(verb)
+    verb.set_defaults(run=_enter)
+
+
+def _enter(options: argparse.Namespace) -> int:
+    intent = read_intent(options.repository, layout(options))
+    secret = _may_be_entered(intent, options.name)
+    keys = wanted_keys(secret)
+    # Everything that can be wrong is found before a person types a value or Vault is asked.
+    if not keys:
+        fix = "add a consumer with the keys that it reads"
+        raise InvalidInputError([Problem(intent.layout.catalogue, f"secrets[{secret.name}]", "names no key", fix)])
+    values = read_values(keys, options.file, secret.name)
+    try:
+        version = _write(options, secret, values)
+    except VaultSessionError as error:
+        print(f"Vault cannot be reached: {error}", file=sys.stderr)
+        return 1
+    print(f"{secret.name}: version {version} written to {secret.vault}, keys {', '.join(keys)}")
+    return 0
+
+
+def _may_be_entered(intent: Intent, name: str) -> CatalogueSecret:
+    file = intent.layout.catalogue
+    secret = next((entry for entry in intent.catalogue if entry.name == name), None)
+    if secret is None:
+        raise InvalidInputError([Problem(file, "secrets", f"has no {name}", "add an entry, or correct the name")])
+    how = {
+        SecretClass.BOOTSTRAP: "is born in Git and handed over; rotate it instead",
+        SecretClass.INTERNAL: "is generated in the cluster; rotate it instead",
+    }
+    reason = how.get(secret.secret_class)
+    folder = str(PurePosixPath(file).parent / "config")
+    if secret.secret_class is SecretClass.CONFIG and name in read_config_values(intent.root, folder, intent.catalogue):
+        reason = f"is decided by Git: change {folder}/{name}.yaml"
+    if reason:
+        fix = "enter only secrets of class external, and configuration that has no file"
+        raise InvalidInputError([Problem(file, f"secrets[{name}]", reason, fix)])
+    return secret
+
+
+def wanted_keys(secret: CatalogueSecret) -> list[str]:
+    """The keys that consumers read."""
+    return sorted({key for consumer in secret.consumers for key in consumer.keys.values()})
+
+
+def read_values(keys: list[str], file: Path | None, name: str) -> dict[str, str]:
+    """One value for each key: a secret of one key is the whole text, more keys are a YAML mapping.
+
+    Raises `InvalidInputError` naming the keys that are missing, unknown or empty, never a value.
+    """
+    if file is None and sys.stdin.isatty():
+        values: Mapping[str, str] = {key: getpass.getpass(f"{name} {key}: ") for key in keys}
+    else:
+        text, shown = (file.read_text(), str(file)) if file else (sys.stdin.read(), "standard input")
+        values = {keys[0]: text.removesuffix("\n")} if len(keys) == 1 else _mapping(text, shown)
+    source = str(file) if file else "the input"
+    fix = f"give {', '.join(keys)}"
+    raise_if_any(
+        [
+            *(Problem(source, key, "is missing", fix) for key in keys if key not in values),
+            *(Problem(source, key, "is not a key that a consumer reads", fix) for key in values if key not in keys),
+            *(Problem(source, key, "is empty", fix) for key, value in values.items() if not value),
+        ]
+    )
+    return dict(values)
+
+
+def _mapping(text: str, shown: str) -> dict[str, str]:
+    """A YAML mapping of texts. The message of a syntax error gives the place and not the text, which is secret."""
+    fix = 'write one line for each key, such as `username: "text"`'
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}" if mark else ""
+        raise InvalidInputError([Problem(shown, where, "is not valid YAML", fix)]) from None
+    if not isinstance(found, dict):
+        raise InvalidInputError([Problem(shown, "", "is not a mapping", fix)])
+    raise_if_any(Problem(shown, str(k), "is not a text", fix) for k, v in found.items() if not isinstance(v, str))
+    return {str(key): value for key, value in found.items()}
+
+
+def _write(options: argparse.Namespace, secret: CatalogueSecret, values: Mapping[str, str]) -> int:
+    """Write a version through a tunnel of this process, as the entry identity. Returns its number."""
+    place = secret.vault
+    with tempfile.TemporaryDirectory() as folder:
+        session = Session(
+            kubeconfig=str(options.kubeconfig.expanduser()),
+            context=options.context,
+            folder=folder,
+            port=free_port(),
+            role=ENTRY_ROLE,
+            account=ENTRY_ACCOUNT,
+        )
+        with reading(session) as (vault, token):
+            found = ask(vault, "GET", f"{session.address}/v1/{place.mount}/metadata/{place.path}", token)
+            current = int((found or {}).get("current_version") or 0)
+            if current and not options.replace:
+                fix = "add --replace to write a new version; the old one stays readable in Vault until it is destroyed"
+                raise InvalidInputError([Problem(str(place), "", f"holds version {current} already", fix)])
+            body = {"options": {"cas": current}, "data": dict(values)}
+            made = ask(vault, "POST", f"{session.address}/v1/{place.mount}/data/{place.path}", token, body)
+            return int((made or {})["version"])

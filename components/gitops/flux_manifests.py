@@ -1,0 +1,70 @@
+"""Flux's upstream manifests, read from the pinned modules, and the changes that this project makes to them.
+
+Upstream: fluxcd/source-controller and fluxcd/kustomize-controller, folder config/. The image names, probes
+and security contexts stay as they are; what changes is said in `controller_deployment`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.kit.upstream_images import controller_image
+
+CONTROLLERS = ("source-controller", "kustomize-controller")
+# The custom resources of the two controllers that this project uses. The others are not installed.
+_CRDS = {
+    "source-controller": ("gitrepositories", "ocirepositories", "buckets", "helmrepositories", "helmcharts"),
+    "kustomize-controller": ("kustomizations",),
+}
+
+
+def _documents(file: Path) -> list[dict[str, Any]]:
+    return [document for document in yaml.safe_load_all(file.read_text()) if document]
+
+
+def custom_resource_definitions(manifests: Path, controller: str) -> Iterator[dict[str, Any]]:
+    """The CRDs of a controller, as upstream wrote them."""
+    for file in sorted((manifests / controller / "crd/bases").glob("*.yaml")):
+        if file.stem.split("_")[-1] in _CRDS[controller]:
+            yield from _documents(file)
+
+
+def controller_rules(manifests: Path, controller: str) -> list[dict[str, Any]]:
+    """Upstream's rules for a controller and for its leader election."""
+    folder = manifests / controller / "rbac"
+    rules: list[dict[str, Any]] = []
+    for name in ("role.yaml", "leader_election_role.yaml"):
+        for document in _documents(folder / name):
+            rules += document["rules"]
+    return rules
+
+
+def controller_deployment(manifests: Path, controller: str, namespace: str) -> dict[str, Any]:
+    """Upstream's Deployment of a controller with these changes, which narrow it:
+
+    its own service account instead of `default`; only objects of its own namespace are watched, and no
+    reference leads out of it, so that its rules can be bound in that namespace alone.
+    """
+    (document,) = _documents(manifests / controller / "manager/deployment.yaml")
+    deployment = copy.deepcopy(document)
+    deployment["metadata"]["namespace"] = namespace
+    pod = deployment["spec"]["template"]["spec"]
+    pod["serviceAccountName"] = controller
+    (container,) = pod["containers"]
+    container["image"] = controller_image(controller)
+    arguments = [a for a in container["args"] if not a.startswith("--watch-all-namespaces")]
+    container["args"] = [*arguments, "--watch-all-namespaces=false"]
+    if controller == "kustomize-controller":
+        container["args"] += ["--no-cross-namespace-refs=true", "--no-remote-bases=true"]
+    return deployment
+
+
+def controller_services(manifests: Path, controller: str) -> list[dict[str, Any]]:
+    """Upstream's Services of a controller (kustomize-controller has none)."""
+    file = manifests / controller / "manager/service.yaml"
+    return _documents(file) if file.exists() else []

@@ -1,0 +1,145 @@
+"""Layer 4: the runtime authority. Vault comes up, is configured, and takes over authority secret by secret.
+
+RFC-SECOPS-0001 §3.2 (phase 3) and §5. The engine alone moves authority; Pulumi builds what it needs and
+waits for its evidence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as k8s
+
+from components.kit.evidence_job import status_evidence, status_reader
+from components.kit.evidence_output import handover_line, published_evidence
+from components.runtime_authority.engine import EngineArgs, VaultEngine
+from components.runtime_authority.vault_configuration import VaultConfiguration, VaultConfigurationArgs
+from components.runtime_authority.vault_provider_session import VaultAccess
+from components.runtime_authority.vault_server import VaultWorkload
+from components.settings.stack import Settings
+from components.settings.vault import VaultSettings
+from secret_authority.contract.names import (
+    HANDOVER_EVIDENCE,
+    HANDOVER_STATUS,
+    MANAGED_BY,
+    VAULT_ADDRESS,
+    VAULT_NAMESPACE,
+    layer_type,
+)
+from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.core.claims.conflicts import System, find_conflicts
+from secret_authority.core.claims.from_catalogue import catalogue_claims
+from secret_authority.core.claims.serialization import encode_claim
+from secret_authority.core.errors import Problem, raise_if_any
+from secret_authority.core.phases import Phase
+from secret_authority.repository.intent import Intent
+
+
+@dataclass(frozen=True)
+class RuntimeAuthorityArgs:
+    """`intent` is the checked intent of Git."""
+
+    settings: Settings
+    intent: Intent
+    vault: VaultSettings
+
+    def check(self) -> None:
+        """Raise `InvalidInputError` with everything that does not fit, before any resource exists."""
+        found = list(self.vault.check("vault"))
+        layout = self.intent.layout
+        found += [
+            Problem(layout.catalogue, "secrets", str(conflict), "see docs/concepts.md, one authority")
+            for conflict in find_conflicts(catalogue_claims(layout.cluster, self.intent.catalogue))
+        ]
+        raise_if_any(found)
+
+
+class RuntimeAuthority(pulumi.ComponentResource):
+    """Vault, the engine, Vault's configuration, and the evidence that every bootstrap secret is handed over.
+
+    Outputs: `address` and `roles` (by consumer namespace) for the layer above; `claims`, `phase`, `evidence`.
+    """
+
+    address: pulumi.Output[str]
+    roles: pulumi.Output[dict[str, str]]
+    evidence: pulumi.Output[str]
+    claims: pulumi.Output[list[dict[str, Any]]]
+    phase: pulumi.Output[int]
+    # What the layer above hangs on.
+    workload: VaultWorkload
+    configuration: VaultConfiguration
+    engine: VaultEngine
+    job: k8s.batch.v1.Job
+
+    def __init__(self, name: str, args: RuntimeAuthorityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        args.check()
+        super().__init__(layer_type("RuntimeAuthority"), name, {}, opts)
+        self._name, self._args = name, args
+        settings, intent = args.settings, args.intent
+        access = VaultAccess(settings, args.vault.local_port)
+        access.open_if_in_service()
+        namespace = k8s.core.v1.Namespace(
+            f"{name}-{VAULT_NAMESPACE}",
+            metadata={
+                "name": VAULT_NAMESPACE,
+                "labels": {**MANAGED_BY, "pod-security.kubernetes.io/enforce": "restricted"},
+            },
+            opts=self._opts(),
+        )
+        below = self._opts(namespace)
+        self.workload = VaultWorkload(
+            f"{name}-vault", args.vault, settings.engine_image, namespace, below, settings.ready_timeout_seconds
+        )
+        self.engine = VaultEngine(f"{name}-engine", self._engine_args(), below)
+        service = (self.engine.deployment, self.workload.stateful_set)
+        self.configuration = VaultConfiguration(
+            f"{name}-configuration",
+            VaultConfigurationArgs(intent.catalogue, access, self.workload.stateful_set, service),
+            self._opts(*service),
+        )
+        self.job = self._evidence_job()
+        self.address = pulumi.Output.all(*(resource.id for resource in service)).apply(lambda _: VAULT_ADDRESS)
+        self.roles = pulumi.Output.from_input(dict(self.configuration.roles))
+        self.phase = pulumi.Output.from_input(Phase.RUNTIME_AUTHORITY.value)
+        self.evidence = published_evidence(settings, self.job, HANDOVER_STATUS, handover_line)
+        self.claims = pulumi.Output.from_input(
+            [encode_claim(claim) for claim in intent.claims if claim.claimant.system is System.VAULT]
+        )
+        self.register_outputs(
+            {
+                "address": self.address,
+                "roles": self.roles,
+                "phase": self.phase,
+                "evidence": self.evidence,
+                "claims": self.claims,
+            }
+        )
+
+    def _opts(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
+        return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
+
+    def _engine_args(self) -> EngineArgs:
+        settings, intent = self._args.settings, self._args.intent
+        targets: dict[str, list[str]] = {}
+        for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP):
+            if secret.bootstrap:
+                targets.setdefault(secret.bootstrap.namespace, []).append(secret.bootstrap.secret)
+        return EngineArgs(
+            vault=self._args.vault,
+            image=settings.engine_image,
+            cluster=intent.layout.cluster,
+            catalogue=intent.layout.catalogue,
+            bootstrap=intent.layout.bootstrap,
+            recipients=sorted(intent.trust.wanted(intent.layout.cluster)),
+            targets={namespace: sorted(names) for namespace, names in sorted(targets.items())},
+            timeout_seconds=settings.ready_timeout_seconds,
+        )
+
+    def _evidence_job(self) -> k8s.batch.v1.Job:
+        """Waits in the cluster for the engine's fresh evidence; says what is missing when it does not come."""
+        names = [secret.name for secret in self._args.intent.catalogue.of_class(SecretClass.BOOTSTRAP)]
+        binding = status_reader(self._name, self, HANDOVER_EVIDENCE, HANDOVER_STATUS)
+        run = status_evidence(self._args.settings, HANDOVER_EVIDENCE, Phase.RUNTIME_AUTHORITY, names)
+        return run.start(self._name, self, [self.configuration, binding], "report-handover-job")

@@ -1,0 +1,98 @@
+"""Stack configuration, read and checked once, before any resource exists."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+
+from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.phases import Phase, PhaseRefusedError, parse_phase
+from secret_authority.repository.layout import Layout
+
+ROOT_IDENTITY_VARIABLE = "SECRET_AUTHORITY_ROOT_IDENTITY"
+HOME = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a stack says. See the config section of Pulumi.yaml for each field."""
+
+    phase: Phase
+    layout: Layout
+    repository: Path
+    repository_url: str
+    repository_branch: str
+    # Public certificate that signs the Git server's, None when a well-known authority does.
+    repository_ca: str | None
+    namespaces_path: str
+    kubeconfig: Path
+    context: str | None
+    # Upstream manifests of the controllers, as the toolchain unpacks them.
+    manifests: Path
+    engine_image: str
+    # How long each condition is awaited, in seconds.
+    ready_timeout_seconds: int
+    # The root holder's identity file, given for one run; None afterwards.
+    root_identity: Path | None
+
+
+def read_settings() -> Settings:
+    """Read the stack's configuration. Raises `InvalidInputError` with every field that does not fit."""
+    config = pulumi.Config()
+    stack_file = f"Pulumi.{pulumi.get_stack()}.yaml"
+    problems: list[Problem] = []
+
+    def field(name: str, message: str, fix: str) -> None:
+        problems.append(Problem(stack_file, f"{config.name}:{name}", message, fix))
+
+    phase = Phase.ROOT_OF_TRUST
+    try:
+        phase = parse_phase(config.require("phase"))
+    except PhaseRefusedError as error:
+        field("phase", str(error), "set it with `pulumi config set phase 2`")
+    cluster = config.require("cluster")
+    repository = (HOME / Path(config.require("repositoryPath")).expanduser()).resolve()
+    if not repository.is_dir():
+        field("repositoryPath", f"{repository} is no folder", "set it to a checkout of the Git repository")
+    url = config.get("repositoryUrl") or ""
+    if phase >= Phase.GITOPS and not url.startswith(("https://", "http://", "ssh://")):
+        field("repositoryUrl", "must be a Git URL from phase 1 on", "set it to what the cluster can reach")
+    ca_file = config.get("repositoryCaFile")
+    ca: str | None = None
+    if ca_file:
+        try:
+            ca = (HOME / Path(ca_file).expanduser()).read_text()
+        except OSError as error:
+            field("repositoryCaFile", f"cannot be read: {error.strerror}", "set it to a PEM certificate")
+    kubeconfig = Path(config.get("kubeconfig") or os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
+    kubeconfig = (HOME / kubeconfig).resolve()
+    if phase >= Phase.GITOPS and not kubeconfig.is_file():
+        field("kubeconfig", f"{kubeconfig} is no file", "set it, or set KUBECONFIG, to the cluster's kubeconfig")
+    manifests = HOME / (config.get("manifests") or ".tools/manifests")
+    if phase >= Phase.GITOPS and not manifests.is_dir():
+        field("manifests", f"{manifests} is no folder", "run `make tools`")
+    image = config.get("engineImage") or ""
+    if phase >= Phase.BOOTSTRAP and not image:
+        fix = "set it to the engine's image; `python3 -m toolchain.images engine-reference` prints this version's name"
+        field("engineImage", "is needed from phase 2 on", fix)
+    root = os.environ.get(ROOT_IDENTITY_VARIABLE)
+    if problems:
+        raise InvalidInputError(problems)
+    return Settings(
+        phase=phase,
+        layout=Layout.of(cluster, config.get("cataloguePath"), config.get_object("bootstrapPaths") or ()),
+        repository=repository,
+        repository_url=url,
+        repository_branch=config.get("repositoryBranch") or "main",
+        repository_ca=ca,
+        namespaces_path=config.get("namespacesPath") or f"clusters/{cluster}/namespaces",
+        kubeconfig=kubeconfig,
+        context=config.get("context") or None,
+        manifests=manifests,
+        engine_image=image,
+        ready_timeout_seconds=config.get_int("readyTimeoutSeconds") or 300,
+        root_identity=Path(root).expanduser() if root else None,
+    )

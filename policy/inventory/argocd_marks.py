@@ -1,0 +1,25 @@
+"""The marks of the Argo CD Vault plugin: an annotation with the path, or placeholders in the values."""
+
+from __future__ import annotations
+
+import re
+
+from policy.inventory.resource import Resource, walk
+from policy.inventory.secret_stores import split_path
+
+PATH_ANNOTATION = "avp.kubernetes.io/path"
+# <path:secret/data/db#password> or, beside the annotation, <password>.
+_INLINE = re.compile(r"<path:([^#>]+)#[^>]+>")
+
+
+def vault_plugin_path(resource: Resource) -> tuple[str, str] | None:
+    """(mount, path) from which the plugin fills an object; None when it has no mark of the plugin."""
+    annotated = resource.mark("annotations", PATH_ANNOTATION)
+    if annotated:
+        return split_path(annotated)
+    for field in ("stringData", "data"):
+        for _, value in walk(resource.get(field)):
+            found = _INLINE.search(value) if isinstance(value, str) else None
+            if found:
+                return split_path(found.group(1))
+    return None

@@ -1,0 +1,69 @@
+"""Which Secrets are bootstrap secrets, and how Git brings them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policy.claims.kubernetes import IGNORING, SSA
+from policy.inventory.resource import Origin, Resource, dig, items, mapping
+from secret_authority.core.catalogue.schema import CatalogueSecret
+
+if TYPE_CHECKING:
+    from policy.inventory.inventory import World
+
+CLASS_LABEL = "secret-authority.dev/class"
+BOOTSTRAP = "bootstrap"
+
+
+def is_encrypted(resource: Resource) -> bool:
+    """Whether a Secret of a Git tree is a SOPS file (or made of one)."""
+    if resource.get("sops") is not None:
+        return True
+    data = {**mapping(resource.get("stringData")), **mapping(resource.get("data"))}
+    return "sops_mac" in data or any(isinstance(v, str) and v.startswith("ENC[") for v in data.values())
+
+
+def catalogue_entry(world: World, resource: Resource) -> CatalogueSecret | None:
+    """The catalogue's entry whose bootstrap target is this Secret."""
+    catalogue = world.catalogue_of(resource)
+    place = (resource.namespace, resource.metadata_name)
+    return world.bootstrap_entries[id(catalogue)].get(place) if catalogue is not None else None
+
+
+def is_labelled(resource: Resource) -> bool:
+    return resource.mark("labels", CLASS_LABEL) == BOOTSTRAP
+
+
+def bootstrap_places(world: World) -> dict[tuple[str, str, str], str]:
+    """(cluster, namespace, name) of every bootstrap Secret in sight -> what says that it is one."""
+    found: dict[tuple[str, str, str], str] = {}
+    for cluster, catalogue in world.catalogues.items():
+        for entry in catalogue:
+            if entry.bootstrap:
+                found[cluster, entry.bootstrap.namespace, entry.bootstrap.secret] = f"catalogue entry {entry.name}"
+    for resource in world.secrets:
+        encrypted = resource.origin is Origin.GIT and is_encrypted(resource)
+        if encrypted or is_labelled(resource):
+            cluster = str(world.identities.cluster(resource))
+            found.setdefault((cluster, str(resource.namespace), str(resource.metadata_name)), str(resource.where))
+    return found
+
+
+def releases(resource: Resource) -> bool:
+    """Whether Flux will let go of a Secret once it is made: created, but not put back (ssa IfNotPresent, Ignore)."""
+    return resource.mark("annotations", SSA) in IGNORING
+
+
+def kustomization_releases(resource: Resource) -> bool:
+    """Whether a Flux Kustomization puts that mark on all that it applies, by commonMetadata or a patch."""
+    if dig(resource.get("spec", "commonMetadata", "annotations"), SSA) in IGNORING:
+        return True
+    for entry in items(resource.get("spec", "patches")):
+        text = dig(entry, "patch")
+        if isinstance(text, str) and SSA.replace("/", "~1") in text.replace(SSA, SSA.replace("/", "~1")):
+            return any(mode in text for mode in IGNORING)
+    return False
+
+
+def decrypts(resource: Resource) -> bool:
+    return bool(resource.get("spec", "decryption", "provider") == "sops")

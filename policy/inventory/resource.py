@@ -1,0 +1,201 @@
+"""One neutral picture of a resource, whatever it was read from: a stack, a state file or a Git tree.
+
+Readers fill it, claims and rules read it. Values are plain mappings, lists and scalars; a value that cannot be
+known yet is `Unknown` and names its field, a value that was encrypted is `Hidden`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, Final
+
+from secret_authority.core.claims.locations import Part, Unknown
+
+
+class Hidden:
+    """A value that is there but cannot be read (a secret in a state file). There is one of it: `HIDDEN`."""
+
+    def __repr__(self) -> str:
+        return "<hidden>"
+
+
+HIDDEN: Final = Hidden()
+
+
+class Origin(Enum):
+    """Where a resource was read from."""
+
+    STACK = "stack"
+    GIT = "git"
+
+
+@dataclass(frozen=True)
+class Location:
+    """A URN, or a file of the tree with a line (from 1)."""
+
+    urn: str = ""
+    file: str = ""
+    line: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.file else self.urn
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How Git brings a manifest into a cluster. `decrypts` is None when nothing in the tree says."""
+
+    applier: str = ""
+    decrypts: bool | None = None
+
+
+@dataclass(frozen=True)
+class Provider:
+    """The Pulumi provider of a resource."""
+
+    name: str
+    urn: str = ""
+    props: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Resource:
+    """One object. `token` is a Pulumi type token; manifests get the token that Pulumi would give them."""
+
+    token: str
+    name: str
+    where: Location
+    origin: Origin
+    load: Callable[[], Mapping[str, Any]]
+    cluster: Part = "this cluster"
+    parent: str | None = None
+    dependencies: tuple[str, ...] = ()
+    property_dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    provider: Provider | None = None
+    delivery: Delivery = Delivery()
+
+    @cached_property
+    def props(self) -> Mapping[str, Any]:
+        return self.load()
+
+    @cached_property
+    def _kubernetes(self) -> tuple[str, str] | None:
+        package, _, rest = self.token.partition(":")
+        if package != "kubernetes":
+            return None
+        api, _, kind = rest.rpartition(":")
+        group = api.rpartition("/")[0] if "/" in api else ""
+        return ("" if group == "core" else group), kind
+
+    @property
+    def is_kubernetes(self) -> bool:
+        return self._kubernetes is not None and not self.token.startswith("kubernetes:helm.sh/")
+
+    @property
+    def group(self) -> str:
+        return self._kubernetes[0] if self._kubernetes else ""
+
+    @property
+    def kind(self) -> str:
+        """The Kubernetes kind; a Pulumi `...Patch` resource counts as the kind that it patches."""
+        if not self._kubernetes:
+            return ""
+        kind = self._kubernetes[1]
+        return kind.removesuffix("Patch") if self.is_patch else kind
+
+    @property
+    def is_patch(self) -> bool:
+        found = self._kubernetes
+        return found is not None and found[1].endswith("Patch") and self.origin is Origin.STACK
+
+    def is_a(self, group: str, *kinds: str) -> bool:
+        """Whether this is one of the kinds of a group, in any version."""
+        return self._kubernetes is not None and self.group == group and self.kind in kinds
+
+    def get(self, *path: str | int) -> Any:
+        """The value at a path, None when there is none, `Unknown` or `Hidden` when it cannot be read."""
+        return dig(self.props, *path)
+
+    @cached_property
+    def metadata_name(self) -> Part:
+        return part(self.get("metadata", "name"), f"metadata.name of {self.name}")
+
+    @cached_property
+    def namespace(self) -> Part:
+        """The namespace in which the API server would put the object."""
+        given = self.get("metadata", "namespace")
+        if given is None and self.provider is not None:
+            given = dig(self.provider.props, "namespace")
+        return part(given or "default", f"metadata.namespace of {self.name}")
+
+    @cached_property
+    def label(self) -> str:
+        """How messages name the object: kind, namespace and name; never a value."""
+        if not self._kubernetes:
+            return f"{self.token} {self.name}"
+        if isinstance(self.metadata_name, Unknown):
+            return f"{self.kind} {self.name}"
+        if self.kind.startswith("Cluster") or self.kind in ("Namespace", "PersistentVolume"):
+            return f"{self.kind} {self.metadata_name}"
+        space = "?" if isinstance(self.namespace, Unknown) else self.namespace
+        return f"{self.kind} {space}/{self.metadata_name}"
+
+    def mark(self, kind: str, key: str) -> str | None:
+        """A label or an annotation (`kind` is "labels" or "annotations"); None when it cannot be read."""
+        value = self.get("metadata", kind, key)
+        return value if isinstance(value, str) else None
+
+
+def dig(value: Any, *path: str | int) -> Any:
+    """Walk down a path. Stops at the first unknown or hidden value and gives that."""
+    for step in path:
+        if isinstance(value, Unknown | Hidden):
+            return value
+        if isinstance(step, int):
+            if not isinstance(value, Sequence) or isinstance(value, str) or step >= len(value):
+                return None
+            value = value[step]
+        else:
+            if not isinstance(value, Mapping):
+                return None
+            value = value.get(step)
+    return value
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """The value when it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def items(value: Any) -> Sequence[Any]:
+    """The value when it is a list, else an empty one."""
+    return value if isinstance(value, list | tuple) else ()
+
+
+def part(value: Any, field_name: str) -> Part:
+    """A part of an identity: the text, or `Unknown` naming the field."""
+    if isinstance(value, Unknown):
+        return value
+    if isinstance(value, str) and value:
+        return value
+    return Unknown(field_name)
+
+
+def opaque(value: Any) -> bool:
+    """Whether a value is there but cannot be read."""
+    return isinstance(value, Unknown | Hidden)
+
+
+def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    """Every scalar below a value, with its path."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from walk(inner, (*path, key))
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from walk(inner, (*path, index))
+    else:
+        yield path, value

@@ -1,0 +1,93 @@
+"""Workloads: whatever carries a pod template, and what their pods refer to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from policy.inventory.resource import Resource, dig, items, mapping, part
+from secret_authority.core.claims.locations import Part
+
+_BUILT_IN = {
+    ("", "Pod"): (),
+    ("", "PodTemplate"): ("template",),
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
+}
+
+
+@dataclass(frozen=True)
+class Pods:
+    """The pods that a resource makes."""
+
+    resource: Resource
+    metadata: Any
+    spec: Any
+
+    @property
+    def containers(self) -> Iterator[Any]:
+        for field in ("initContainers", "containers", "ephemeralContainers"):
+            yield from items(dig(self.spec, field))
+
+    @property
+    def account(self) -> Part:
+        """The service account; the API server fills in "default"."""
+        given = dig(self.spec, "serviceAccountName") or dig(self.spec, "serviceAccount") or "default"
+        return part(given, f"serviceAccountName of {self.resource.label}")
+
+
+def pods_of(resource: Resource) -> Pods | None:
+    """The pods of a resource, None when it makes none. Also for custom kinds with spec.template."""
+    if not resource.is_kubernetes:
+        return None
+    path = _BUILT_IN.get((resource.group, resource.kind), ("spec", "template"))
+    template = resource.get(*path)
+    spec = dig(template, "spec")
+    return Pods(resource, dig(template, "metadata"), spec) if items(dig(spec, "containers")) else None
+
+
+@dataclass(frozen=True)
+class SecretUse:
+    """A reference to a Secret. `how` says by which field."""
+
+    how: str
+    name: Part
+
+
+def secret_uses(resource: Resource) -> Iterator[SecretUse]:
+    """Every reference of a workload, or of a service account, to a Secret of its namespace."""
+    if resource.is_a("", "ServiceAccount"):
+        for field in ("secrets", "imagePullSecrets"):
+            for entry in items(resource.get(field)):
+                yield SecretUse(field, _name(entry, "name", resource))
+        return
+    pods = pods_of(resource)
+    if pods is None:
+        return
+    for container in pods.containers:
+        for entry in items(dig(container, "env")):
+            if dig(entry, "valueFrom", "secretKeyRef"):
+                yield SecretUse("env", _name(dig(entry, "valueFrom", "secretKeyRef"), "name", resource))
+        for entry in items(dig(container, "envFrom")):
+            if dig(entry, "secretRef"):
+                yield SecretUse("envFrom", _name(dig(entry, "secretRef"), "name", resource))
+    for volume in items(dig(pods.spec, "volumes")):
+        if dig(volume, "secret"):
+            yield SecretUse("volume", _name(dig(volume, "secret"), "secretName", resource))
+        for source in items(dig(volume, "projected", "sources")):
+            if dig(source, "secret"):
+                yield SecretUse("projected volume", _name(dig(source, "secret"), "name", resource))
+        if dig(volume, "csi", "nodePublishSecretRef"):
+            yield SecretUse("CSI volume", _name(dig(volume, "csi", "nodePublishSecretRef"), "name", resource))
+    for entry in items(dig(pods.spec, "imagePullSecrets")):
+        yield SecretUse("imagePullSecrets", _name(entry, "name", resource))
+
+
+def _name(reference: Any, field: str, resource: Resource) -> Part:
+    return part(dig(reference, field), f"the name of a Secret that {resource.label} uses")
+
+
+def all_annotations(pods: Pods) -> dict[str, Any]:
+    """Annotations of the pods and of the object that makes them."""
+    own = mapping(pods.resource.get("metadata", "annotations"))
+    return {**own, **mapping(dig(pods.metadata, "annotations"))}

@@ -1,0 +1,112 @@
+"""The rules as CrossGuard policies: one policy for each rule, with its name, severity, level and way out.
+
+A RESOURCE rule becomes a resource policy, which the engine runs before each step, on inputs. A STACK rule
+becomes a stack policy, which the engine runs after all steps of a preview or an update. So what blocks a
+conflict is the preview; `pulumi up --skip-preview` gives that away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pulumi_policy import (
+    EnforcementLevel,
+    Policy,
+    PolicyComplianceFramework,
+    PolicyConfigSchema,
+    ReportViolation,
+    ResourceValidationArgs,
+    ResourceValidationPolicy,
+    StackValidationArgs,
+    StackValidationPolicy,
+)
+from pulumi_policy import Severity as PulumiSeverity
+
+from policy.inventory.inventory import World
+from policy.readers.stack import WrittenKeys, read_registration, read_stack
+from policy.rules.base import Rule, Scope
+from policy.rules.registry import RULES, reports
+from policy.settings import Settings, parse_settings
+from secret_authority.core.errors import InvalidInputError
+
+PACK_NAME = "secret-authority"
+_URL = "https://secret-authority.dev/docs/policy/rules#"
+_STRINGS: dict[str, Any] = {"type": "array", "items": {"type": "string"}}
+# Every rule takes the same settings; see policy.settings.
+CONFIG: dict[str, dict[str, Any]] = {
+    "allowedNamespaces": _STRINGS,
+    "platformNamespaces": _STRINGS,
+    "phase": {"type": "integer", "minimum": 0, "maximum": 4},
+    "vaultServers": {"type": "object", "additionalProperties": _STRINGS},
+    "handedOver": _STRINGS,
+    "exceptions": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["rule", "subject", "reason", "expires"],
+            "properties": {name: {"type": "string"} for name in ("rule", "subject", "reason", "expires")},
+        },
+    },
+}
+
+
+def policies() -> list[Policy]:
+    """All rules, in the order of the documentation."""
+    written = WrittenKeys()
+    return [_policy(rule, written) for rule in RULES]
+
+
+def _policy(rule: Rule, written: WrittenKeys) -> Policy:
+    common: dict[str, Any] = {
+        "name": rule.id,
+        "description": rule.title,
+        "enforcement_level": EnforcementLevel(rule.level.value),
+        "config_schema": PolicyConfigSchema(CONFIG),
+        "display_name": rule.title,
+        "severity": PulumiSeverity(rule.severity.value),
+        "framework": PolicyComplianceFramework("RFC-SECOPS-0001", "1", rule.rfc, rule.why),
+        "remediation_steps": rule.fix,
+        "url": f"{_URL}{rule.id}",
+    }
+    if rule.scope is Scope.RESOURCE:
+
+        def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
+            written.remember(args)
+            resources = read_registration(args)
+            if rule.concerns is not None and not any(rule.concerns(resource) for resource in resources):
+                return
+            _run(rule, World(resources, _settings(args.get_config(), report)), report)
+
+        return ResourceValidationPolicy(validate=validate_resource, **common)
+
+    def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
+        # `pulumi policy analyze` ends in a panic over a violation without a URN; the stack's own is always there.
+        stack = next((r.urn for r in args.resources if r.resource_type == "pulumi:pulumi:Stack"), None)
+
+        def placed(message: str, urn: str | None = None) -> None:
+            report(message, urn or stack)
+
+        _run(rule, World(read_stack(args.resources, written), _settings(args.get_config(), placed)), placed)
+
+    return StackValidationPolicy(validate=validate_stack, **common)
+
+
+def _settings(config: Mapping[str, Any] | None, report: ReportViolation) -> Settings:
+    given = {name: value for name, value in (config or {}).items() if name in CONFIG}
+    if isinstance(given.get("phase"), float):
+        # Numbers cross the wire as floats.
+        given["phase"] = int(given["phase"])
+    try:
+        return parse_settings(given or None, "policy pack configuration")
+    except InvalidInputError as error:
+        report(str(error), None)
+        return Settings()
+
+
+def _run(rule: Rule, world: World, report: ReportViolation) -> None:
+    for found in reports(rule, world):
+        report(found.message, found.where.urn or None)
+
+
+__all__ = ["CONFIG", "PACK_NAME", "policies"]

@@ -1,0 +1,1 @@
+"""The library, bottom to top: core < contract, clients < repository, access < engine."""

@@ -1,0 +1,270 @@
+"""A session of the operator's machine with Vault for one run of Pulumi: a tunnel and a token that ends soon.
+
+A process of its own holds both, because Pulumi deletes resources after the program has ended, and refreshes
+them before it starts. It ends when the run does, revokes its token and removes its files. The token is that of
+the configurator role, got with a ten minute token of a service account (TokenRequest) by the operator's own
+right in the cluster. It lies in a file that only the owner can read, never in a Pulumi input and so never in a
+state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import kubernetes
+import urllib3
+
+from secret_authority.access.kubeconfig import core_api
+from secret_authority.access.vault_tunnel import ERRORS, VaultSessionError, open_tunnel
+from secret_authority.contract.names import (
+    AUDIENCE,
+    CA_CONFIG,
+    CA_KEY,
+    CONFIGURATOR_ACCOUNT,
+    ENGINE_NAMESPACE,
+    SERVER_NAME,
+)
+
+TOKEN_FILE, CA_FILE = "token", "ca.crt"
+_TOKEN_SECONDS = 600
+_START_SECONDS = 60.0
+# Set in the environment of a pulumi whose session was opened before it.
+OPEN_VARIABLE = "SECRET_AUTHORITY_VAULT_SESSION"
+
+
+@dataclass(frozen=True)
+class Session:
+    """`folder` gets the CA and the token.
+
+    `engine` is the address whose end is the end of the run; empty when the end is that of standard input.
+    `patience` is how long a login is tried, in seconds.
+    """
+
+    kubeconfig: str
+    context: str | None
+    folder: str
+    port: int
+    role: str
+    account: str
+    engine: str = ""
+    patience: float = _START_SECONDS
+
+    @property
+    def address(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+
+def engine_address() -> str:
+    """The address of the running Pulumi engine, as the language host gave it to this program."""
+    arguments = sys.orig_argv
+    return arguments[arguments.index("--engine") + 1]
+
+
+def open_session(session: Session) -> None:
+    """Start the session's process, for as long as `session.engine` runs. Raises `VaultSessionError`."""
+    process = _start(session)
+    assert process.stdin is not None  # noqa: S101  it is a pipe
+    process.stdin.close()
+
+
+@contextlib.contextmanager
+def held_session(session: Session) -> Iterator[None]:
+    """The session of a run that begins and ends inside this context. Raises `VaultSessionError`."""
+    process = _start(session)
+    try:
+        yield
+    finally:
+        assert process.stdin is not None  # noqa: S101  it is a pipe
+        process.stdin.close()
+        process.wait()
+
+
+def configurator(kubeconfig: Path, context: str | None, folder: Path, port: int, **more: Any) -> Session:
+    """A session as the identity that manages mounts, policies and roles, and nothing more."""
+    return Session(str(kubeconfig), context, str(folder), port, CONFIGURATOR_ACCOUNT, CONFIGURATOR_ACCOUNT, **more)
+
+
+def _start(session: Session) -> subprocess.Popen[str]:
+    """The session's process, when Vault answers through it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "secret_authority.access.vault_session"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+        text=True,
+    )
+    assert process.stdin is not None  # noqa: S101  both are pipes
+    assert process.stdout is not None  # noqa: S101
+    process.stdin.write(json.dumps(asdict(session)) + "\n")
+    process.stdin.flush()
+    # One line: empty when all is well, else what is wrong.
+    line = process.stdout.readline()
+    if line != "\n":
+        process.stdin.close()
+        process.wait()
+        raise VaultSessionError(line.strip() or "the process of the session ended at once")
+    return process
+
+
+def main() -> int:
+    session = Session(**json.loads(sys.stdin.readline()))
+    folder = Path(session.folder)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        open_tunnel(Path(session.kubeconfig), session.context, session.port)
+        _write(folder / CA_FILE, _bundle(session))
+        vault = _vault_pool(folder / CA_FILE)
+        token = _first_login(session, vault)
+    except ERRORS as error:
+        print(f"Vault cannot be reached for its configuration: {_words(error)}", flush=True)
+        return 1
+    _write(folder / TOKEN_FILE, token)
+    print(flush=True)
+    renewed = time.monotonic()
+    try:
+        while _runs(session.engine):
+            if time.monotonic() - renewed > _TOKEN_SECONDS / 2:
+                old, token = token, _login(session, vault)
+                _write(folder / TOKEN_FILE, token)
+                _revoke(session, vault, old)
+                renewed = time.monotonic()
+    finally:
+        (folder / TOKEN_FILE).unlink(missing_ok=True)
+        with contextlib.suppress(urllib3.exceptions.HTTPError):
+            _revoke(session, vault, token)
+    return 0
+
+
+def _first_login(session: Session, vault: urllib3.PoolManager) -> str:
+    """Log in as soon as Vault takes it: a pod that was unsealed a moment ago is not active yet."""
+    end = time.monotonic() + session.patience
+    while True:
+        try:
+            return _login(session, vault)
+        except ERRORS:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.5)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, kubernetes.client.ApiException):
+        return f"the API server answered {error.status} {error.reason}"
+    return str(error) if isinstance(error, VaultSessionError) else type(error).__name__
+
+
+def _bundle(session: Session) -> str:
+    api = core_api(Path(session.kubeconfig), session.context)
+    return str(api.read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE, _request_timeout=(5, 30)).data[CA_KEY])
+
+
+def _vault_pool(ca_file: Path) -> urllib3.PoolManager:
+    """Connections that are checked against Vault's own name, although they go to the tunnel."""
+    return urllib3.PoolManager(
+        ca_certs=str(ca_file),
+        server_hostname=SERVER_NAME,
+        assert_hostname=SERVER_NAME,
+        timeout=urllib3.Timeout(connect=5, read=30),
+        retries=False,
+    )
+
+
+def _login(session: Session, vault: urllib3.PoolManager) -> str:
+    return _granted(session, vault)[0]
+
+
+def _granted(session: Session, vault: urllib3.PoolManager) -> tuple[str, int]:
+    """A token of the session's role, and for how many seconds it is good."""
+    api = core_api(Path(session.kubeconfig), session.context)
+    request = {"spec": {"audiences": [AUDIENCE], "expirationSeconds": _TOKEN_SECONDS}}
+    asked = api.create_namespaced_service_account_token(
+        session.account, ENGINE_NAMESPACE, request, _request_timeout=(5, 30)
+    )
+    body = json.dumps({"role": session.role, "jwt": asked.status.token})
+    answer = vault.request("POST", f"{session.address}/v1/auth/kubernetes/login", body=body)
+    if answer.status != 200:
+        raise VaultSessionError(f"Vault answered {answer.status} to the login as {session.role}")
+    granted = json.loads(answer.data)["auth"]
+    return str(granted["client_token"]), int(granted["lease_duration"])
+
+
+def _revoke(session: Session, vault: urllib3.PoolManager, token: str) -> int:
+    """End the token. Returns the status of Vault's answer."""
+    address = f"{session.address}/v1/auth/token/revoke-self"
+    return vault.request("POST", address, headers={"X-Vault-Token": token}, body="{}").status
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    fresh.replace(path)
+
+
+def _runs(engine: str) -> bool:
+    """Whether the run goes on, after a second. Its open port, or our standard input, is the only sign of it."""
+    if not engine:
+        ended, _, _ = select.select([sys.stdin], [], [], 1)
+        return not ended
+    time.sleep(1)
+    host, _, port = engine.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=5):
+            return True
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def reading(session: Session) -> Iterator[tuple[urllib3.PoolManager, str]]:
+    """For commands: a tunnel and a token inside this process, both gone afterwards.
+
+    Yields a pool that trusts Vault's CA, and a token of `session.role`. Raises `VaultSessionError`. A token that
+    cannot be revoked is a warning: what the command did is done.
+    """
+    folder = Path(session.folder)
+    open_tunnel(Path(session.kubeconfig), session.context, session.port)
+    try:
+        _write(folder / CA_FILE, _bundle(session))
+        vault = _vault_pool(folder / CA_FILE)
+        token, seconds = _granted(session, vault)
+    except ERRORS as error:
+        raise VaultSessionError(_words(error)) from None
+    ends = datetime.now(UTC) + timedelta(seconds=seconds)
+    try:
+        yield vault, token
+    finally:
+        _give_back(session, vault, token, ends)
+
+
+def _give_back(session: Session, vault: urllib3.PoolManager, token: str, ends: datetime) -> None:
+    """Revoke the token; a warning when that fails."""
+    try:
+        status = _revoke(session, vault, token)
+        trouble = f"Vault answered {status}" if status >= 400 else ""
+    except (OSError, urllib3.exceptions.HTTPError) as error:
+        trouble = type(error).__name__
+    if trouble:
+        until = f"{ends:%Y-%m-%d %H:%M:%SZ}"
+        message = f"the token of this command could not be revoked ({trouble}); it ends by itself at {until}"
+        print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

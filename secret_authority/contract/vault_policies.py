@@ -1,0 +1,138 @@
+"""The Vault policies of every identity: engines, configurator, auditor, entry, consumers. All in one place.
+
+The engine writes those of its own first configuration, pulumi-vault those with the prefix of consumers.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+from secret_authority.contract.names import AUTHORITY_MOUNT, CONSUMER_PREFIX, DIGEST_KEY_PATH, EVENTS
+from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass
+
+# What every token may do with itself.
+_OWN_TOKEN = (("auth/token/lookup-self", "read"), ("auth/token/revoke-self", "update"))
+
+
+def _own_token() -> str:
+    return "".join(_rule(path, capability) for path, capability in _OWN_TOKEN)
+
+
+def _rule(path: str, *capabilities: str) -> str:
+    listed = ", ".join(f'"{capability}"' for capability in capabilities)
+    return f'path "{path}" {{\n  capabilities = [{listed}]\n}}\n'
+
+
+def engine_policy() -> str:
+    """Handover: create values, never change one; patch metadata; append events; look at the configuration."""
+    return "".join(
+        (
+            # Without "update" a value that stands cannot be overwritten, whatever a request says.
+            _rule(f"{DATA_MOUNT}/data/*", "create", "read"),
+            _rule(f"{DATA_MOUNT}/metadata/*", "read", "patch", "list"),
+            _rule(f"{CONFIG_MOUNT}/metadata/*", "read", "list"),
+            _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/*", "create", "read"),
+            _rule(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}/*", "read", "list"),
+            _rule(DIGEST_KEY_PATH, "read"),
+            _rule("sys/mounts", "read"),
+            _rule("sys/auth", "read"),
+            _rule("sys/policies/acl", "list"),
+            _rule("auth/kubernetes/role", "list"),
+            _rule("sys/storage/raft/configuration", "read"),
+        )
+    )
+
+
+def configurator_policy() -> str:
+    """pulumi-vault: the two platform mounts, and policies and roles of consumers. It reads no secret value."""
+    mounts = (
+        rule
+        for mount in (DATA_MOUNT, CONFIG_MOUNT)
+        for rule in (
+            _rule(f"sys/mounts/{mount}", "create", "read", "update", "delete"),
+            _rule(f"sys/mounts/{mount}/tune", "read", "update"),
+            _rule(f"{mount}/config", "create", "read", "update"),
+        )
+    )
+    return "".join(
+        (
+            *mounts,
+            _rule("sys/mounts", "read"),
+            _rule(f"sys/policies/acl/{CONSUMER_PREFIX}*", "create", "read", "update", "delete"),
+            _rule(f"auth/kubernetes/role/{CONSUMER_PREFIX}*", "create", "read", "update", "delete"),
+            _rule("sys/auth", "read"),
+            _own_token(),
+        )
+    )
+
+
+def auditor_policy() -> str:
+    """Reads the audit trail and the records of authority, no value."""
+    return "".join(
+        (
+            _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/*", "read"),
+            _rule(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}/*", "read", "list"),
+            _rule(f"{DATA_MOUNT}/metadata/*", "read", "list"),
+            _own_token(),
+        )
+    )
+
+
+def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
+    """The policy of layer 5's engine. `config_from_git`: entries of class config whose values Git holds."""
+    rules: list[str] = []
+    for secret in catalogue:
+        place = secret.vault
+        data, metadata = f"{place.mount}/data/{place.path}", f"{place.mount}/metadata/{place.path}"
+        events = f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/*"
+        match secret.secret_class:
+            case SecretClass.INTERNAL:
+                # No "update": a value that stands cannot be overwritten, whatever a request says.
+                rules += [
+                    _rule(data, "create", "read"),
+                    _rule(metadata, "read", "patch"),
+                    _rule(events, "create", "read"),
+                ]
+            case SecretClass.EXTERNAL:
+                rules += [_rule(data, "read"), _rule(metadata, "read", "patch"), _rule(events, "create", "read")]
+            case SecretClass.CONFIG if secret.name in config_from_git:
+                rules += [_rule(data, "create", "read", "update"), _rule(metadata, "read")]
+            case _ if secret.consumers:
+                rules.append(_rule(metadata, "read"))
+    # Counters of requests by mount, so that versions are read only when something was written.
+    rules += [_rule(DIGEST_KEY_PATH, "read"), _rule("sys/metrics", "read")]
+    return "".join(rules)
+
+
+def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
+    """The policy of `secret-authority enter`: a new version of what is entered by hand, and nothing else."""
+    entered = [
+        secret.vault
+        for secret in catalogue
+        if secret.secret_class is SecretClass.EXTERNAL
+        or (secret.secret_class is SecretClass.CONFIG and secret.name not in config_from_git)
+    ]
+    rules = [
+        rule
+        for place in entered
+        for rule in (
+            _rule(f"{place.mount}/data/{place.path}", "create", "update"),
+            _rule(f"{place.mount}/metadata/{place.path}", "read"),
+        )
+    ]
+    return "".join([*rules, _rule("auth/token/revoke-self", "update")])
+
+
+def reader_paths(catalogue: Catalogue) -> dict[str, list[str]]:
+    """For each consumer namespace the Vault paths that its secrets come from."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for secret in catalogue:
+        for consumer in secret.consumers:
+            found[consumer.namespace].add(f"{secret.vault.mount}/data/{secret.vault.path}")
+    return {namespace: sorted(paths) for namespace, paths in sorted(found.items())}
+
+
+def reader_policy(paths: list[str]) -> str:
+    """Read the named paths, nothing beside or below them; look at and end the own token, as External Secrets does."""
+    return "".join([*(_rule(path, "read") for path in paths), _own_token()])

@@ -1,0 +1,1 @@
+"""The authority domain, pure: no I/O, no Pulumi, no Kubernetes, no Vault."""

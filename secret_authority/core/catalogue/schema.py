@@ -1,0 +1,220 @@
+"""The catalogue: every secret of a cluster by name, class, owner, places and policy. It holds no values.
+
+It is plain text in the user's Git repository, so that a reviewer can see who owns what. RFC-SECOPS-0001
+§5 (bootstrap secrets), §6 (rotation policy) and the path rules of §2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from secret_authority.core.catalogue.rotation_policy import RotationPolicy
+from secret_authority.core.errors import InvalidInputError, Problem
+
+API_VERSION = "secret-authority.dev/v1"
+DATA_MOUNT = "platform-data"
+CONFIG_MOUNT = "platform-config"
+
+# DNS-1123: the names that Kubernetes takes.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+DataKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+
+
+class SecretClass(StrEnum):
+    """Where a secret is born, and so how it gets to Vault."""
+
+    BOOTSTRAP = "bootstrap"  # born encrypted in Git, handed over once
+    INTERNAL = "internal"  # born in the cluster, pushed create-only, materialised back
+    EXTERNAL = "external"  # issued elsewhere, entered once
+    CONFIG = "config"  # not secret; its path is kept apart from data
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class BootstrapTarget(_Model):
+    """The Kubernetes Secret that Flux materialises from the encrypted manifest in Git."""
+
+    namespace: Name
+    secret: SecretName
+    keys: tuple[DataKey, ...] = Field(min_length=1)
+
+
+class VaultPath(_Model):
+    """A path below platform-data (`consumer`) or platform-config (`instance`)."""
+
+    datasource: Name
+    consumer: Name | None = None
+    instance: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_leaf(self) -> VaultPath:
+        if (self.consumer is None) == (self.instance is None):
+            raise ValueError("give consumer (a secret) or instance (configuration), one of them")
+        return self
+
+    @property
+    def mount(self) -> str:
+        return DATA_MOUNT if self.consumer else CONFIG_MOUNT
+
+    @property
+    def path(self) -> str:
+        """The path inside the mount, `{datasource}/{consumer}` or `{datasource}/{instance}`."""
+        return f"{self.datasource}/{self.consumer or self.instance}"
+
+    def __str__(self) -> str:
+        return f"{self.mount}/{self.path}"
+
+
+class Consumer(_Model):
+    """A Kubernetes Secret that External Secrets keeps as a cache for one workload."""
+
+    namespace: Name
+    secret: SecretName
+    # Key of the Kubernetes Secret -> key of the Vault secret.
+    keys: Mapping[DataKey, DataKey] = Field(min_length=1)
+
+
+class CatalogueSecret(_Model):
+    """One secret. Its name is its identity in the ledger and in every message."""
+
+    name: Name
+    secret_class: SecretClass = Field(alias="class")
+    owner: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    bootstrap: BootstrapTarget | None = None
+    vault: VaultPath
+    consumers: tuple[Consumer, ...] = ()
+    # Keys whose values are bytes and no text: Vault holds them in base64, consumers get the bytes.
+    binary: tuple[DataKey, ...] = ()
+    rotation: RotationPolicy | None = None
+
+    @model_validator(mode="after")
+    def _class_fits(self) -> CatalogueSecret:
+        born_in_git = self.secret_class is SecretClass.BOOTSTRAP
+        if born_in_git and self.bootstrap is None:
+            raise ValueError("class bootstrap needs a bootstrap target (namespace, secret, keys)")
+        if not born_in_git and self.bootstrap is not None:
+            raise ValueError(f"class {self.secret_class} has no bootstrap target: only class bootstrap is in Git")
+        unknown = sorted(set(self.binary) - set(self.bootstrap.keys if self.bootstrap else ()))
+        if unknown:
+            raise ValueError(f"binary names {', '.join(unknown)}: name keys of the bootstrap target only")
+        is_config = self.secret_class is SecretClass.CONFIG
+        if is_config != (self.vault.mount == CONFIG_MOUNT):
+            wanted = "instance (platform-config)" if is_config else "consumer (platform-data)"
+            raise ValueError(f"class {self.secret_class} needs a vault path with {wanted}")
+        if not is_config and self.rotation is None:
+            raise ValueError("a secret needs a rotation policy; say type: static if it is never rotated")
+        return self
+
+
+class Catalogue(_Model):
+    """All secrets of one cluster, and the namespaces in which bootstrap secrets may stand."""
+
+    api_version: Literal["secret-authority.dev/v1"] = Field(alias="apiVersion")
+    kind: Literal["SecretCatalogue"]
+    bootstrap_namespaces: tuple[Name, ...] = Field(alias="bootstrapNamespaces", min_length=1)
+    secrets: tuple[CatalogueSecret, ...]
+
+    def __iter__(self) -> Iterator[CatalogueSecret]:  # type: ignore[override]
+        return iter(self.secrets)
+
+    def of_class(self, wanted: SecretClass) -> tuple[CatalogueSecret, ...]:
+        return tuple(secret for secret in self.secrets if secret.secret_class is wanted)
+
+
+def parse_catalogue(document: object, file: str) -> Catalogue:
+    """Read a catalogue from a parsed YAML document. `file` is named in messages.
+
+    Raises `InvalidInputError` with every problem found: shape, names that stand twice, a consumer Secret
+    twice in one entry, bootstrap targets outside the allowed namespaces. Two entries over one place are found
+    by `secret_authority.core.claims.conflicts`.
+    """
+    if not isinstance(document, Mapping):
+        raise InvalidInputError([Problem(file, "", "is not a mapping", f"start it with apiVersion: {API_VERSION}")])
+    try:
+        catalogue = Catalogue.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInputError(_problem(file, document, detail) for detail in error.errors()) from None
+    problems = [
+        *_names_twice(catalogue, file),
+        *_consumers_twice(catalogue, file),
+        *_outside_namespaces(catalogue, file),
+    ]
+    if problems:
+        raise InvalidInputError(problems)
+    return catalogue
+
+
+def _problem(file: str, document: Mapping[str, Any], detail: Any) -> Problem:
+    path: tuple[str | int, ...] = detail["loc"]
+    field = _field(document, path)
+    match detail["type"]:
+        case "missing":
+            return Problem(file, field, "is missing", "add it")
+        case "extra_forbidden":
+            return Problem(file, field, "is not a field of the catalogue", "remove it or correct its name")
+        case "value_error":
+            return Problem(file, field, "does not fit", str(detail["ctx"]["error"]))
+        case "string_pattern_mismatch":
+            return Problem(file, field, "is not a valid name", f"match {detail['ctx']['pattern']}")
+        case "literal_error" | "enum":
+            return Problem(file, field, "has an unknown value", f"use {detail['ctx']['expected']}")
+    # pydantic's own sentence; it does not repeat the input.
+    return Problem(file, field, detail["msg"].lower(), "see docs/catalogue.md")
+
+
+def _field(document: Mapping[str, Any], path: tuple[str | int, ...]) -> str:
+    """`secrets[orders-db].vault.consumer`: a secret by its name when it has one, else by its place."""
+    parts: list[str] = []
+    for index, step in enumerate(path):
+        if not isinstance(step, int):
+            parts.append(f".{step}" if parts else step)
+            continue
+        name: object = step
+        if index == 1 and path[0] == "secrets":
+            entry = document["secrets"][step]
+            if isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
+                name = entry["name"]
+        parts.append(f"[{name}]")
+    return "".join(parts)
+
+
+def _names_twice(catalogue: Catalogue, file: str) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for secret in catalogue:
+        if secret.name in seen:
+            yield Problem(file, f"secrets[{secret.name}]", "stands twice", "give each secret one entry")
+        seen.add(secret.name)
+
+
+def _consumers_twice(catalogue: Catalogue, file: str) -> Iterator[Problem]:
+    for secret in catalogue:
+        seen: set[tuple[str, str]] = set()
+        for number, consumer in enumerate(secret.consumers):
+            place = consumer.namespace, consumer.secret
+            if place in seen:
+                yield Problem(
+                    file,
+                    f"secrets[{secret.name}].consumers[{number}]",
+                    f"names Secret {'/'.join(place)} a second time",
+                    "give each consumer Secret one item, with all of its keys",
+                )
+            seen.add(place)
+
+
+def _outside_namespaces(catalogue: Catalogue, file: str) -> Iterator[Problem]:
+    for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
+        target = secret.bootstrap
+        if target is not None and target.namespace not in catalogue.bootstrap_namespaces:
+            yield Problem(
+                file,
+                f"secrets[{secret.name}].bootstrap.namespace",
+                f"{target.namespace} is not one of bootstrapNamespaces",
+                "move the secret, or add the namespace there after review",
+            )

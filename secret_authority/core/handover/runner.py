@@ -1,0 +1,118 @@
+"""Carrying out a handover: observe, decide, do one step, observe again.
+
+The loop is written once against `World` and knows no Vault and no Kubernetes; `engine` gives it the real
+world, the tests give it one that breaks at every boundary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.handover.state_machine import (
+    Blocked,
+    Bootstrap,
+    Done,
+    InVault,
+    Notice,
+    Observation,
+    Plan,
+    Record,
+    Step,
+    next_move,
+    notices,
+)
+
+
+class World(Protocol):
+    """What a handover needs of the world. Each call is one request or a few reads.
+
+    Changes are conditional: they raise `LostRace` when what they build on has changed, and `Unavailable`
+    when it is not known whether they were done.
+    """
+
+    def observe_vault(self, plan: Plan) -> InVault: ...
+
+    def observe_bootstrap(self, plan: Plan) -> Bootstrap | None: ...
+
+    def observe_git(self, plan: Plan) -> str | None: ...
+
+    def observe_audit(self, plan: Plan) -> bool: ...
+
+    def write(self, plan: Plan) -> None:
+        """Copy the value of the bootstrap Secret last observed to Vault, check-and-set 0."""
+
+    def record(self, plan: Plan, digest: str) -> None:
+        """Patch the record into the metadata."""
+
+    def consume(self, plan: Plan, record: Record) -> None:
+        """Empty and mark the bootstrap Secret last observed."""
+
+    def audit(self, plan: Plan, record: Record) -> None:
+        """Append the event, create-only."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run left one secret. `steps` are those that this run did."""
+
+    secret: str
+    end: Done | Blocked | Unavailable
+    steps: tuple[Step, ...]
+    notices: tuple[Notice, ...] = ()
+
+
+# Each step is needed at most once; the rest is for lost races and a Secret that Flux makes anew meanwhile.
+_MOST_MOVES = 16
+
+
+def hand_over(plan: Plan, world: World) -> Result:
+    """Take one secret as far as it goes. Never raises for what the world does; see `Result.end`."""
+    steps: list[Step] = []
+    told: tuple[Notice, ...] = ()
+    try:
+        seen = _observe(plan, world)
+        for _ in range(_MOST_MOVES):
+            told = tuple(dict.fromkeys((*told, *notices(seen))))
+            move = next_move(plan, seen)
+            if not isinstance(move, Step):
+                return Result(plan.secret, move, tuple(steps), told)
+            try:
+                seen = _do(move, plan, world, seen)
+                steps.append(move)
+            except LostRace:
+                seen = _observe(plan, world)
+    except Unavailable as error:
+        return Result(plan.secret, error, tuple(steps), told)
+    return Result(plan.secret, Unavailable("the world changes faster than it can be read"), tuple(steps), told)
+
+
+def _observe(plan: Plan, world: World) -> Observation:
+    # The Secret is read before Vault: a Secret seen as consumed then never stands beside an older look at
+    # Vault in which the record was not there yet.
+    bootstrap = world.observe_bootstrap(plan)
+    vault = world.observe_vault(plan)
+    audited = vault.record is not None and world.observe_audit(plan)
+    return Observation(vault, bootstrap, world.observe_git(plan), audited)
+
+
+def _do(step: Step, plan: Plan, world: World, seen: Observation) -> Observation:
+    """Do one step, then look again at what it changed, in the world and not in memory."""
+    record = seen.vault.record
+    match step:
+        case Step.WRITE:
+            world.write(plan)
+            return replace(seen, vault=world.observe_vault(plan))
+        case Step.RECORD:
+            assert seen.vault.digest is not None  # noqa: S101  next_move compared it
+            world.record(plan, seen.vault.digest)
+            return replace(seen, vault=world.observe_vault(plan), audited=world.observe_audit(plan))
+        case Step.CONSUME:
+            assert record is not None  # noqa: S101
+            world.consume(plan, record)
+            return replace(seen, bootstrap=world.observe_bootstrap(plan))
+        case Step.AUDIT:
+            assert record is not None  # noqa: S101
+            world.audit(plan, record)
+            return replace(seen, audited=world.observe_audit(plan))

@@ -1,0 +1,139 @@
+"""The audit trail: one event for each change of authority or of a value; when, why, which run, what result.
+
+Events are appended create-only. They hold names, ids and keyed digests, never a value. RFC-SECOPS-0001 §5
+(transfers are observable and auditable) and §6 (audit of rotations).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from secret_authority.core.handover.state_machine import Record
+from secret_authority.core.phases import Authority
+from secret_authority.core.timestamps import api_time
+
+
+@dataclass(frozen=True, order=True)
+class Event:
+    """One change. `at` is the instant at which it took effect, ISO 8601 in UTC."""
+
+    at: str
+    secret: str
+    change: str
+    why: str
+    run: str
+    result: str
+    # The transaction: the id of the handover or of the rotation.
+    id: str
+    # Where the value stands, `mount/path` in Vault.
+    place: str
+    digest: str
+
+    def fields(self) -> dict[str, str]:
+        return asdict(self)
+
+    def line(self) -> str:
+        """The event as one line of JSON, keys in a fixed order."""
+        return json.dumps(self.fields(), sort_keys=True)
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> Event:
+        """Read what `fields` wrote. Raises ValueError naming what is missing or no text."""
+        names = tuple(cls.__dataclass_fields__)
+        wrong = [name for name in names if not isinstance(fields.get(name), str)]
+        if wrong:
+            raise ValueError(f"an audit event lacks {', '.join(wrong)}")
+        return cls(**{name: fields[name] for name in names})
+
+
+def handed_over(record: Record, place: str) -> Event:
+    """The event of a handover. It follows from the record alone, so every run would write the same one."""
+    return Event(
+        at=record.at,
+        secret=record.secret,
+        change=f"authority {Authority.GIT} -> {Authority.VAULT}",
+        why="handover" + (f" of Git revision {record.revision}" if record.revision else ""),
+        run=record.run,
+        result="done",
+        id=record.id,
+        place=place,
+        digest=record.digest,
+    )
+
+
+def table(events: Iterable[Event]) -> str:
+    """Events in order of time, as aligned columns for people."""
+    head = ("when", "secret", "change", "why", "run", "result")
+    rows = [head, *((e.at, e.secret, e.change, e.why, e.run, e.result) for e in sorted(events))]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """An event without its request in Vault's audit log, or a request without its event."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return self.what
+
+
+@dataclass(frozen=True)
+class _Request:
+    path: str
+    at: datetime
+    handover: str
+
+
+def match_vault_log(
+    events: Iterable[Event], log: Iterable[str], hashed: Mapping[str, str], tolerance: timedelta
+) -> list[Mismatch]:
+    """Compare the trail with Vault's own audit log, both ways; empty when they tell the same story.
+
+    `log` are the lines of a file audit device. Vault writes values as HMACs there: `hashed` gives for each
+    handover id its HMAC (sys/audit-hash). A handover is in the log as a successful patch of the metadata of
+    the place, carrying the id, at the time of the event give or take `tolerance`.
+    """
+    requests = list(_patches(log))
+    found: list[Mismatch] = []
+    used: set[_Request] = set()
+    for event in events:
+        mount, _, path = event.place.partition("/")
+        wanted = f"{mount}/metadata/{path}"
+        when = datetime.fromisoformat(event.at)
+        fits = [
+            request
+            for request in requests
+            if request.path == wanted
+            and request.handover == hashed.get(event.id)
+            and abs(request.at - when) <= tolerance
+        ]
+        if not fits:
+            what = f"event {event.id} of {event.secret} has no patch of {wanted} in Vault's audit log"
+            found.append(Mismatch(what))
+        used.update(fits)
+    found += [
+        Mismatch(f"Vault's audit log has a record of authority on {request.path} without an event")
+        for request in requests
+        if request not in used
+    ]
+    return found
+
+
+def _patches(log: Iterable[str]) -> Iterator[_Request]:
+    for line in log:
+        entry = json.loads(line)
+        request = entry.get("request", {})
+        if entry.get("type") != "response" or entry.get("error") or request.get("operation") != "patch":
+            continue
+        if (entry.get("response", {}).get("data") or {}).get("error"):
+            continue
+        metadata = (request.get("data") or {}).get("custom_metadata") or {}
+        if "handover_id" in metadata:
+            yield _Request(request["path"], api_time(entry["time"]), metadata["handover_id"])

@@ -1,0 +1,1 @@
+"""The in-cluster engine, one folder a controller."""

@@ -1,0 +1,35 @@
+"""What runs in the cluster: `python -m secret_authority.engine COMMAND`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+# Each command with its module and the function there that adds it. Only the one that is asked for is loaded: the small
+# ones run beside Vault and in workloads, without a client of anything.
+_COMMANDS = {
+    "authority": ("authority", "register"),
+    "bootstrap-evidence": ("bootstrap_evidence", "register"),
+    "consumption": ("consumption", "register"),
+    "consumption-evidence": ("await_evidence", "register_consumption"),
+    "fingerprint": ("fingerprint", "register"),
+    "handover-evidence": ("await_evidence", "register_handover"),
+    "listener": ("vault_reloader", "register"),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="engine")
+    verbs = parser.add_subparsers(required=True, metavar="COMMAND")
+    asked = sys.argv[1] if len(sys.argv) > 1 else ""
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        module, function = _COMMANDS[name]
+        getattr(importlib.import_module(f"secret_authority.engine.commands.{module}"), function)(verbs)
+    options = parser.parse_args()
+    code: int = options.run(options)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

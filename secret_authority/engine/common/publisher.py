@@ -1,0 +1,88 @@
+"""Publishes what the engine knows as ConfigMaps, for programs and people."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from secret_authority.clients.kubernetes import Api, Object, create_or_patch, named
+from secret_authority.contract.names import HANDOVER_STATUS
+from secret_authority.core.ledger import published_trail
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.engine.common.status import log
+
+# How long a lost or altered ConfigMap may stay so, in seconds.
+KEEP_SECONDS = 30.0
+_LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "status"}
+
+
+class Publisher:
+    """Keeps the ConfigMaps of the engine as they should be: a lost or altered one is put right.
+
+    What was told last stays in memory and is compared with the cluster at every `keep`, at most each
+    `KEEP_SECONDS`; a change of content goes out at once. Every method raises `Unavailable`, `LostRace` and
+    `ApiRefusedError`; what could not be written is tried again by the next `keep`.
+    """
+
+    def __init__(self, api: Api, namespace: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._api, self._namespace, self._clock = api, namespace, clock
+        self._wanted: dict[str, Mapping[str, str]] = {}
+        # The names whose content has not gone out yet, and when the cluster was looked at last.
+        self._dirty: set[str] = set()
+        self._kept_at: float | None = None
+
+    def status(self, data: Mapping[str, str]) -> None:
+        """The conditions and the evidence of this engine."""
+        self._tell({HANDOVER_STATUS: data})
+
+    def trail(self, events: Iterable[Event]) -> None:
+        """The audit trail, a copy for reading; the trail itself is in Vault."""
+        pieces = published_trail.pieces(events)
+        for name in [name for name in self._wanted if name != HANDOVER_STATUS and name not in pieces]:
+            del self._wanted[name]  # the trail has become shorter: Vault was restored
+        self._tell(pieces)
+
+    def keep(self) -> None:
+        """Compare what was told with what the cluster has, now and then, and put it right."""
+        now = self._clock()
+        if not self._dirty and self._kept_at is not None and now - self._kept_at < KEEP_SECONDS:
+            return
+        for name, data in self._wanted.items():
+            self._put(name, data)
+        if published_trail.NAME in self._wanted:
+            self._empty_left_overs()
+        self._kept_at = now
+
+    def _tell(self, wanted: Mapping[str, Mapping[str, str]]) -> None:
+        changed = {
+            name: dict(data) for name, data in wanted.items() if name in self._dirty or self._wanted.get(name) != data
+        }
+        self._wanted |= changed
+        self._dirty |= changed.keys()
+        for name, data in changed.items():
+            self._put(name, data)
+
+    def _put(self, name: str, data: Mapping[str, str]) -> None:
+        found = self._api.get(named("configmaps", self._namespace, name))
+        if not _is(found, data):
+            surplus = set((found or {}).get("data") or {}) - set(data)
+            content = {"data": {**data, **dict.fromkeys(surplus)}}
+            create_or_patch(self._api, "configmaps", self._namespace, name, content, _LABELS)
+            if found is not None and name not in self._dirty:
+                log.warning("ConfigMap %s was not as it should be; it is again", name)
+        self._dirty.discard(name)
+
+    def _empty_left_overs(self) -> None:
+        """Pieces of a longer trail, or of nobody knows what. The engine holds no right to delete ConfigMaps."""
+        for name in map(published_trail.piece_name, range(published_trail.MOST_PIECES)):
+            if name in self._wanted:
+                continue
+            if self._api.get(named("configmaps", self._namespace, name)) is not None:
+                self._put(name, published_trail.EMPTY)
+
+
+def _is(found: Object | None, data: Mapping[str, str]) -> bool:
+    if found is None or (found.get("data") or {}) != data:
+        return False
+    labels = found["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in _LABELS.items())

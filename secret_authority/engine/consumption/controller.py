@@ -1,0 +1,230 @@
+"""The loop of layer 5: first values, configuration, delivery to consumers, restarts, status.
+
+RFC-SECOPS-0001 §3.2 (phase 4). It reads no value of a bootstrap secret and no Kubernetes Secret; workloads
+never talk to Vault.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from secret_authority.clients.kubernetes import Api, ApiRefusedError, create_or_patch
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.consumption_settings import ConsumptionSettings
+from secret_authority.contract.names import CONSUMPTION_STATUS
+from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.phases import Phase
+from secret_authority.engine.common.audit_events import digest_key
+from secret_authority.engine.common.lease import Lease
+from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.consumption.config_sync import keep_config
+from secret_authority.engine.consumption.delivery import Delivery, Distribution
+from secret_authority.engine.consumption.first_write import FirstWrites, RunInfo, State
+from secret_authority.engine.consumption.versions import newest_version
+from secret_authority.engine.tls.secret_store_bundles import StoreTrust
+
+log = logging.getLogger(__name__)
+
+LEASE = "secret-authority-consumption"
+_LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "status"}
+
+# Conditions.
+TRUSTED = "StoresTrustVault"
+VALUES = "ValuesInVault"
+DELIVERED = "Delivered"
+
+BUSY_SECONDS = 1.0
+QUIET_SECONDS = 2.0
+# A look at every version rests as long as it took, so that it stays a part of the load, and no longer than this:
+# the lease has to be renewed.
+REST_SECONDS = 5.0
+# First values and configuration change rarely.
+KEEP_SECONDS = 30.0
+PUBLISH_SECONDS = 10.0
+
+
+class ConsumptionEngine:
+    """One engine. `run` returns when it is stopped or has lost its lease."""
+
+    def __init__(
+        self,
+        task: ConsumptionSettings,
+        api: Api,
+        vault: Vault,
+        namespace: str,
+        run_name: str,
+        status: Status,
+        ca_file: Path,
+    ) -> None:
+        self._task, self._api, self._vault = task, api, vault
+        self._namespace, self._run_name, self._status = namespace, run_name, status
+        self._loop = LeasedLoop(Lease(api, namespace, LEASE, run_name), status, QUIET_SECONDS)
+        self._distribution = Distribution(api, vault)
+        self._trust = StoreTrust(api, ca_file, {(consumer.namespace, consumer.mount) for consumer in task.consumers})
+        self._kept_at: float | None = None
+        self._published: tuple[float, object] = (0.0, None)
+        self._waiting: dict[str, str] = {}
+        self._unkept: dict[str, str] = {}
+
+    def stop(self) -> None:
+        self._loop.stop()
+
+    def run(self) -> int:
+        """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
+        return self._loop.run(self._timed_round)
+
+    def _timed_round(self) -> float:
+        """A round; how many seconds to rest after it."""
+        begun = time.monotonic()
+        quiet = self.round()
+        took = time.monotonic() - begun
+        self._status.number("round_seconds", took)
+        return max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS))
+
+    def round(self) -> bool:
+        """One round; True when nothing is left to do."""
+        parts: tuple[tuple[str, Callable[[], bool]], ...] = (
+            (TRUSTED, self._keep_trust),
+            (VALUES, self._keep_values),
+            (DELIVERED, self._deliver),
+        )
+        quiet = True
+        for name, part in parts:
+            try:
+                quiet = part() and quiet
+            except (Unavailable, LostRace) as error:
+                self._failed(name, f"waiting: {error}")
+                quiet = False
+            except (VaultRefusedError, ApiRefusedError, LookupError, ValueError) as error:
+                log.error("%s: %s", name, error)
+                self._failed(name, str(error))
+                quiet = False
+        return quiet
+
+    def _failed(self, name: str, message: str) -> None:
+        self._status.set(name, False, message)
+        if name == DELIVERED:
+            self._publish([], force=False)
+            # Vault may be sealed or away: the stores are to try again as soon as it is back.
+            try:
+                self._distribution.look_at_stores(self._namespaces)
+            except (Unavailable, LostRace, ApiRefusedError) as error:
+                log.warning("the stores cannot be looked at: %s", error)
+
+    @property
+    def _namespaces(self) -> list[str]:
+        return sorted({consumer.namespace for consumer in self._task.consumers})
+
+    def _keep_trust(self) -> bool:
+        for store in self._trust.keep():
+            log.info("store %s: it has the certificates of today's CA of Vault", store)
+        self._status.set(TRUSTED, True)
+        return True
+
+    def _keep_values(self) -> bool:
+        """First values on record, configuration as Git says. Looked at now and then, and while one is missing."""
+        due = self._kept_at is None or time.monotonic() - self._kept_at >= KEEP_SECONDS
+        if not due and not self._waiting and not self._unkept:
+            return True
+        writes = FirstWrites(self._vault, digest_key(self._vault), RunInfo(self._task.cluster, self._run_name))
+        waiting: dict[str, str] = {}
+        unkept: dict[str, str] = {}
+        for secret in self._task.catalogue:
+            try:
+                state = self._keep_one(writes, secret)
+            except (LostRace, VaultRefusedError, LookupError, ValueError) as error:
+                # One secret in disorder holds up no other.
+                unkept[secret.name] = f"{secret.name}: {error}"
+                continue
+            if state is not State.ON_RECORD:
+                waiting[secret.name] = _what_is_missing(secret, state, self._task.cluster)
+        self._waiting, self._unkept, self._kept_at = waiting, unkept, time.monotonic()
+        self._status.number("secrets_without_value", len(waiting))
+        self._status.set(VALUES, not unkept, "; ".join([*unkept.values(), *waiting.values()]))
+        return not unkept
+
+    def _keep_one(self, writes: FirstWrites, secret: CatalogueSecret) -> State:
+        match secret.secret_class:
+            case SecretClass.CONFIG:
+                return self._keep_configuration(secret)
+            case SecretClass.INTERNAL | SecretClass.EXTERNAL:
+                return writes.keep(secret)
+            case SecretClass.BOOTSTRAP:
+                return State.ON_RECORD  # the handover is its first write
+
+    def _keep_configuration(self, secret: CatalogueSecret) -> State:
+        values = self._task.config.get(secret.name)
+        if values is None:
+            entered = newest_version(self._vault, secret.vault.mount, secret.vault.path)
+            return State.ON_RECORD if entered.number else State.NOT_ENTERED
+        if keep_config(self._vault, secret, values):
+            log.info("%s: configuration of Git written to %s", secret.name, secret.vault)
+        return State.ON_RECORD
+
+    def _deliver(self) -> bool:
+        deliveries = self._distribution.deliver(self._task.consumers)
+        open_ones = [d for d in deliveries if d.problem and d.consumer.secret not in self._waiting]
+        if any(d.problem for d in deliveries):
+            self._distribution.look_at_stores(self._namespaces)
+        for workload in self._distribution.restart(deliveries):
+            log.info("restarted %s: a Secret that it uses has a new value", workload)
+        done = sum(1 for delivery in deliveries if not delivery.problem)
+        self._status.number("consumers", len(deliveries))
+        self._status.number("consumers_with_newest_version", done)
+        first = next((f"; {d.consumer}: {d.problem}" for d in open_ones), "")
+        self._status.set(DELIVERED, not open_ones, f"{done} of {len(deliveries)} consumer Secrets are current{first}")
+        self._publish(deliveries, force=bool(open_ones))
+        return not open_ones
+
+    def _publish(self, deliveries: list[Delivery], force: bool) -> None:
+        """Status and evidence as a ConfigMap; at once when something has changed, else now and then."""
+        findings = findings_of(deliveries, self._waiting)
+        shown = (findings, tuple(sorted(self._waiting.items())), json.dumps(self._status.as_dict(), sort_keys=True))
+        now = time.monotonic()
+        if not force and shown == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
+            return
+        data = {
+            "conditions": shown[2],
+            "waiting": json.dumps(self._waiting, sort_keys=True),
+            "versions": json.dumps({str(d.consumer): d.version.number for d in deliveries}, sort_keys=True),
+        }
+        if deliveries:
+            evidence = Evidence(Phase.CONSUMPTION, "", datetime.now(UTC), findings)
+            data["evidence"] = evidence.to_json()
+        try:
+            create_or_patch(self._api, "configmaps", self._namespace, CONSUMPTION_STATUS, {"data": data}, _LABELS)
+            self._published = (now, shown)
+        except (Unavailable, LostRace) as error:
+            log.warning("the status cannot be published: %s", error)
+
+
+def findings_of(deliveries: Iterable[Delivery], waiting: dict[str, str]) -> tuple[Finding, ...]:
+    """One finding for each secret with consumers; a secret that waits for its first value has none."""
+    by_secret: dict[str, list[Delivery]] = {}
+    for delivery in deliveries:
+        by_secret.setdefault(delivery.consumer.secret, []).append(delivery)
+    found: list[Finding] = []
+    for secret, mine in by_secret.items():
+        if secret in waiting:
+            continue
+        problems = [f"{delivery.consumer}: {delivery.problem}" for delivery in mine if delivery.problem]
+        if problems:
+            found.append(Finding(secret, Outcome.NOT_CONSUMED, "; ".join(problems)))
+        else:
+            where = ", ".join(f"{d.consumer} version {d.version.number}" for d in mine)
+            found.append(Finding(secret, Outcome.MATCHES, where))
+    return tuple(found)
+
+
+def _what_is_missing(secret: CatalogueSecret, state: State, cluster: str) -> str:
+    if state is State.NOT_ENTERED:
+        return f"{secret.name} is not entered yet: run `secret-authority enter --cluster {cluster} {secret.name}`"
+    return f"{secret.name}: {state}"

@@ -1,0 +1,104 @@
+"""The newest version of each KV v2 path, read anew only when Vault says that something was written.
+
+Vault decrypts and audits each look at a path. So one look at its own counters comes first: how many requests have
+changed something below a mount. While they stand still, so do the versions.
+
+Upstream: developer.hashicorp.com/vault, `/sys/metrics`, KV v2 "Read secret metadata".
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.handover.state_machine import BASE64_KEYS
+from secret_authority.core.timestamps import api_time
+
+# Looks at version numbers at once: each waits mostly for the network.
+WORKERS = 8
+# However still the counters stand, every path is looked at this often: an end that was set for a later time
+# (`delete_version_after`) is no request.
+FULL_LOOK_SECONDS = 600.0
+_COUNTERS = "sys/metrics?format=prometheus"
+_CHANGES = ("create", "update", "patch", "delete")
+
+Place = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Version:
+    """The newest version at a Vault path; `number` 0 means that nothing was written yet."""
+
+    number: int
+    written: datetime | None = None
+    deleted: bool = False
+    # The keys that Vault holds in base64, as whoever wrote them has noted.
+    base64: frozenset[str] = frozenset()
+
+    @property
+    def mark(self) -> str:
+        """Tells it from every other version. Numbers begin again when a path was deleted with its metadata."""
+        return f"{self.number}@{int(self.written.timestamp() * 1000)}" if self.written else str(self.number)
+
+
+def newest_version(vault: Vault, mount: str, path: str) -> Version:
+    """The newest version of a KV v2 path, from its metadata."""
+    data = (vault.read(f"{mount}/metadata/{path}") or {}).get("data") or {}
+    number = int(data.get("current_version") or 0)
+    if not number:
+        return Version(0)
+    details = (data.get("versions") or {}).get(str(number)) or {}
+    # With delete_version_after a living version has a time of deletion as well, in the future.
+    written, deletion = details.get("created_time"), details.get("deletion_time")
+    ended = bool(deletion and api_time(deletion) <= datetime.now(UTC))
+    encoded = frozenset(((data.get("custom_metadata") or {}).get(BASE64_KEYS) or "").split())
+    return Version(number, api_time(written) if written else None, ended or bool(details.get("destroyed")), encoded)
+
+
+class Versions:
+    """Remembers what it has read, and the counters of that moment."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._known: dict[Place, Version] = {}
+        self._counters: frozenset[str] | None = None
+        self._looked_at = 0.0
+        # Its threads stay, and with them their connections to Vault.
+        self._pool = ThreadPoolExecutor(max_workers=WORKERS)
+
+    def of(self, places: Collection[Place]) -> dict[Place, Version]:
+        """The newest version at each (mount, path). Raises what `Vault.read` raises."""
+        # Before the versions: what is written meanwhile changes the counters once more.
+        counters = self._count({mount for mount, _ in places})
+        due = time.monotonic() - self._looked_at >= FULL_LOOK_SECONDS
+        if due or counters is None or counters != self._counters or not self._known.keys() >= set(places):
+            self._counters = None
+            begun = time.monotonic()
+            found = self._pool.map(lambda place: newest_version(self._vault, *place), places)
+            self._known = dict(zip(places, found, strict=True))
+            self._counters, self._looked_at = counters, begun
+        return {place: self._known[place] for place in places}
+
+    def _count(self, mounts: Collection[str]) -> frozenset[str] | None:
+        """The counters of changes to these mounts, None when they cannot be had: Vault may keep none.
+
+        Each is a count and the time spent, so that those of another active server are never the same.
+        """
+        try:
+            text = self._vault.text(_COUNTERS)
+        except (VaultRefusedError, Unavailable):
+            return None
+        return changes(text, mounts)
+
+
+def changes(metrics: str, mounts: Collection[str]) -> frozenset[str]:
+    """The lines of Vault's metrics, in Prometheus' format, that count changes to these mounts."""
+    names = "|".join(sorted(re.sub(r"\W", "_", f"{mount}/", flags=re.ASCII) for mount in mounts))
+    pattern = re.compile(rf"^vault_route_(?:{'|'.join(_CHANGES)})_(?:{names})_(?:count|sum)\b.*$", re.MULTILINE)
+    return frozenset(pattern.findall(metrics))

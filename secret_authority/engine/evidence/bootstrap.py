@@ -1,0 +1,145 @@
+"""Evidence of layer 3: every bootstrap Secret holds what Git's ciphertext decrypts to.
+
+Runs in the cluster as a Job with an identity of its own. Values are compared in memory and leave in no
+form; what leaves is the outcome for each secret. RFC-SECOPS-0001 §5.
+"""
+
+from __future__ import annotations
+
+import hmac
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from secret_authority.clients.flux_artifact import Artifact, ArtifactError, fetch
+from secret_authority.clients.sops import SopsError, decrypt
+from secret_authority.contract.evidence_task import EvidenceTask
+from secret_authority.contract.names import CLASS_LABEL, CONSUMED, STATE_LABEL
+from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass, parse_catalogue
+from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.phases import Phase
+from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
+from secret_authority.repository.intent_digest import intent_digest
+from secret_authority.repository.yaml_documents import read_documents
+
+
+class ClusterView:
+    """What the evidence reads of the cluster. Implemented over the Kubernetes API, and in tests over dicts."""
+
+    def source(self) -> dict[str, Any]:
+        """The GitRepository object."""
+        raise NotImplementedError
+
+    def applied_revision(self) -> str:
+        """status.lastAppliedRevision of the bootstrap Kustomizations, "" while there is none.
+
+        While they differ it names each, and so equals none.
+        """
+        raise NotImplementedError
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        """{"data": {key: bytes}, "labels": {...}} of a Secret; None when it does not exist."""
+        raise NotImplementedError
+
+
+class NotYetError(Exception):
+    """The cluster does not serve the wanted intent. The message says what it serves instead."""
+
+
+def gather(
+    task: EvidenceTask,
+    view: ClusterView,
+    identity: str,
+    say: Callable[[str], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Evidence:
+    """Wait until Flux has applied the wanted intent, then compare each bootstrap Secret.
+
+    Secrets that are not there yet are looked for until the deadline. Raises `NotYetError` after
+    `task.deadline_seconds` when the cluster's Git holds another intent.
+    """
+    end = clock() + task.deadline_seconds
+    last = ""
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                revision = _serve(task, view, Path(folder))
+                findings = compare(Path(folder), task, view, identity)
+                if not any(f.outcome is Outcome.NO_SECRET for f in findings) or clock() >= end:
+                    return Evidence(Phase.BOOTSTRAP, revision, datetime.now(UTC), findings)
+                reason = "waiting for " + ", ".join(f.where for f in findings if f.outcome is Outcome.NO_SECRET)
+            except (NotYetError, ArtifactError) as error:
+                reason = str(error)
+                if clock() >= end:
+                    raise NotYetError(reason) from None
+        if reason != last:
+            say(reason)
+            last = reason
+        time.sleep(1)  # between two looks at a condition that has a deadline
+
+
+def _serve(task: EvidenceTask, view: ClusterView, folder: Path) -> str:
+    artifact = Artifact.of(view.source())
+    if artifact is None:
+        raise NotYetError("the Git source has fetched nothing yet")
+    applied = view.applied_revision()
+    if applied != artifact.revision:
+        raise NotYetError(f"Flux fetched {artifact.revision} but has applied {applied or 'nothing'}")
+    fetch(artifact, folder)
+    if intent_digest(folder, task.catalogue, task.bootstrap) != task.digest:
+        raise NotYetError(
+            f"the cluster's Git is at {artifact.revision}, whose secrets differ from the checkout that "
+            "`pulumi up` read; push or pull, then run again"
+        )
+    return artifact.revision
+
+
+def compare(folder: Path, task: EvidenceTask, view: ClusterView, identity: str) -> tuple[Finding, ...]:
+    """One finding for each bootstrap secret of the catalogue in `folder`."""
+    catalogue = _catalogue(folder / task.catalogue, task.catalogue)
+    files = encrypted_files(folder, task.bootstrap)
+    return tuple(
+        Finding(secret.name, *_compare_one(secret, files, folder, view, identity))
+        for secret in catalogue.of_class(SecretClass.BOOTSTRAP)
+    )
+
+
+def _catalogue(path: Path, shown: str) -> Catalogue:
+    (document,) = read_documents(path, shown)
+    return parse_catalogue(document, shown)
+
+
+def _compare_one(
+    secret: CatalogueSecret,
+    files: Mapping[tuple[str, str], str],
+    folder: Path,
+    view: ClusterView,
+    identity: str,
+) -> tuple[Outcome, str]:
+    target = secret.bootstrap
+    if target is None:
+        raise ValueError(f"{secret.name} is not of class bootstrap")
+    place = f"Secret {target.namespace}/{target.secret}"
+    file = files.get((target.namespace, target.secret))
+    if file is None:
+        return Outcome.NO_FILE, place
+    try:
+        wanted = secret_values(decrypt(folder / file, file, [identity]))
+    except SopsError:
+        return Outcome.UNREADABLE, file
+    found = view.secret(target.namespace, target.secret)
+    if found is None:
+        return Outcome.NO_SECRET, place
+    if found["labels"].get(CLASS_LABEL) != SecretClass.BOOTSTRAP:
+        return Outcome.UNLABELLED, place
+    if found["labels"].get(STATE_LABEL) == CONSUMED:
+        # Vault is its authority. Layer 4 shows that; here it must only not stand in the way.
+        return Outcome.HANDED_OVER, place
+    data: Mapping[str, bytes] = found["data"]
+    if set(data) != set(wanted) or not set(target.keys) <= set(data):
+        return Outcome.KEYS_DIFFER, place
+    same = [hmac.compare_digest(data[key], wanted[key]) for key in sorted(wanted)]
+    return (Outcome.MATCHES, place) if all(same) else (Outcome.VALUE_DIFFERS, place)

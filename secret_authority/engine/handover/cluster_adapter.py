@@ -1,0 +1,185 @@
+"""The real world of a handover: one bootstrap Secret, one Vault path, the audit trail.
+
+Values are read from the Kubernetes API and written to Vault over TLS; they stand in memory only between
+those two, and in no message.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from secret_authority.clients.kubernetes import Api, Object, collection, named
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.names import (
+    AUTHORITY_MOUNT,
+    CONSUMED,
+    EVENTS,
+    HANDOVER_AT_ANNOTATION,
+    HANDOVER_ID_ANNOTATION,
+    STATE_LABEL,
+)
+from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.core.digest import decode_values, encode_values, keyed_digest
+from secret_authority.core.errors import LostRace
+from secret_authority.core.handover.state_machine import (
+    BASE64_KEYS,
+    METADATA_VALUE_LIMIT,
+    Bootstrap,
+    InVault,
+    Mark,
+    Plan,
+    Record,
+    handover_id,
+)
+from secret_authority.core.ledger.audit_trail import handed_over
+from secret_authority.engine.common.audit_events import RunInfo
+
+# kubectl keeps a copy of the object there, values and all.
+_COPY_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
+_ENGINE_TYPE = "Opaque"
+
+
+def plan_for(cluster: str, secret: CatalogueSecret) -> Plan:
+    """The plan of a bootstrap secret: its id, and the rotation policy that goes to live in Vault (RFC §6)."""
+    policy = secret.rotation.metadata() if secret.rotation else {}
+    return Plan(secret.name, handover_id(cluster, secret.name, str(secret.vault)), {**policy, "owner": secret.owner})
+
+
+class ClusterWorld:
+    """`World` of one secret. Use one object for each secret and thread: it holds what was read last."""
+
+    def __init__(
+        self,
+        secret: CatalogueSecret,
+        api: Api,
+        vault: Vault,
+        key: bytes,
+        run: RunInfo,
+        git: Callable[[str], str | None] = lambda _name: None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        assert secret.bootstrap is not None  # noqa: S101  only class bootstrap is handed over
+        self._secret, self._target, self._place = secret, secret.bootstrap, secret.vault
+        self._api, self._vault, self._key, self._run, self._git, self._clock = api, vault, key, run, git, clock
+        self._object: Object | None = None
+
+    def observe_bootstrap(self, plan: Plan) -> Bootstrap | None:
+        self._object = self._api.get(self._object_path)
+        return None if self._object is None else self._as_bootstrap(self._object)
+
+    def observe_vault(self, plan: Plan) -> InVault:
+        found = self._vault.read(f"{self._place.mount}/data/{self._place.path}")
+        if found is None:
+            # Metadata can stand alone, without any version.
+            found = self._vault.read(f"{self._place.mount}/metadata/{self._place.path}")
+            data = (found or {}).get("data") or {}
+            return self._as_in_vault(int(data.get("current_version") or 0), None, data.get("custom_metadata") or {})
+        metadata = found["data"]["metadata"]
+        return self._as_in_vault(
+            int(metadata["version"]), found["data"].get("data"), metadata.get("custom_metadata") or {}
+        )
+
+    def observe_git(self, plan: Plan) -> str | None:
+        return self._git(plan.secret)
+
+    def observe_audit(self, plan: Plan) -> bool:
+        found = self._vault.read(self._event_path(plan))
+        return found is not None and found["data"].get("data") is not None
+
+    def write(self, plan: Plan) -> None:
+        self._base64_note()  # refuses what could not be recorded, before the first change
+        texts, _ = encode_values(self._values())
+        self._vault.write(f"{self._place.mount}/data/{self._place.path}", {"options": {"cas": 0}, "data": texts})
+
+    def record(self, plan: Plan, digest: str) -> None:
+        at = self._clock().isoformat(timespec="milliseconds")
+        record = Record(plan.secret, plan.id, digest, at, self._run.name, self._run.revision)
+        metadata = {**plan.metadata, **self._base64_note(), **record.metadata()}
+        self._vault.patch(f"{self._place.mount}/metadata/{self._place.path}", {"custom_metadata": metadata})
+
+    def consume(self, plan: Plan, record: Record) -> None:
+        found = self._object
+        if found is None:
+            raise LostRace(self._object_path)
+        emptied = _emptied(found, record)
+        if found.get("type") == _ENGINE_TYPE and not found.get("immutable"):
+            # resourceVersion is still that of the look before: a Secret changed meanwhile is not touched.
+            self._api.replace(self._object_path, emptied)
+            return
+        # Type and immutability cannot be changed, and typed Secrets must have their keys: replace the object.
+        # Flux may make it anew between the two requests; then the creation fails and the next look sees it.
+        self._api.delete(self._object_path, uid=found["metadata"]["uid"])
+        for field in ("resourceVersion", "uid"):
+            emptied["metadata"].pop(field, None)
+        self._api.create(collection("secrets", self._target.namespace), emptied)
+
+    def audit(self, plan: Plan, record: Record) -> None:
+        event = handed_over(record, str(self._place))
+        self._vault.write(self._event_path(plan), {"options": {"cas": 0}, "data": event.fields()})
+
+    @property
+    def _object_path(self) -> str:
+        return named("secrets", self._target.namespace, self._target.secret)
+
+    def _event_path(self, plan: Plan) -> str:
+        return f"{AUTHORITY_MOUNT}/data/{EVENTS}/{plan.secret}/{plan.id}"
+
+    def _values(self) -> dict[str, bytes]:
+        data = (self._object or {}).get("data") or {}
+        return {key: base64.b64decode(data[key]) for key in self._target.keys if key in data}
+
+    def _as_bootstrap(self, found: Object) -> Bootstrap:
+        annotations = found["metadata"].get("annotations") or {}
+        labels = found["metadata"].get("labels") or {}
+        mark = None
+        if labels.get(STATE_LABEL) == CONSUMED:
+            mark = Mark(annotations.get(HANDOVER_ID_ANNOTATION, ""), annotations.get(HANDOVER_AT_ANNOTATION, ""))
+        data = found.get("data") or {}
+        missing = tuple(key for key in self._target.keys if key not in data)
+        digest = None if missing else keyed_digest(self._key, self._values())
+        return Bootstrap(digest, missing, mark, holds_data=bool(data))
+
+    def _as_in_vault(self, version: int, texts: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> InVault:
+        try:
+            record, broken = Record.from_metadata(metadata), None
+        except ValueError as error:
+            record, broken = None, str(error)
+        return InVault(version, self._digest_of(texts, metadata), record, broken)
+
+    def _digest_of(self, texts: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> str | None:
+        if texts is None:
+            return None
+        # Before the record stands, what was encoded is known from the Secret that would be written.
+        noted = metadata.get(BASE64_KEYS)
+        encoded = noted.split(" ") if noted else encode_values(self._values())[1]
+        try:
+            return keyed_digest(self._key, decode_values(texts, encoded))
+        except ValueError:
+            return None
+
+    def _base64_note(self) -> dict[str, str]:
+        _, encoded = encode_values(self._values())
+        note = " ".join(encoded)
+        if len(note) > METADATA_VALUE_LIMIT:
+            raise ValueError(f"{self._secret.name}: the names of its binary keys do not fit into Vault's metadata")
+        return {BASE64_KEYS: note} if note else {}
+
+
+def _emptied(found: Object, record: Record) -> Object:
+    """The Secret without data, marked; as an object to write."""
+    metadata = found["metadata"]
+    annotations = {k: v for k, v in (metadata.get("annotations") or {}).items() if k != _COPY_ANNOTATION}
+    kept = {key: metadata[key] for key in ("name", "namespace", "resourceVersion", "uid") if key in metadata}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": _ENGINE_TYPE,
+        "metadata": {
+            **kept,
+            "labels": {**(metadata.get("labels") or {}), STATE_LABEL: CONSUMED},
+            "annotations": {**annotations, HANDOVER_ID_ANNOTATION: record.id, HANDOVER_AT_ANNOTATION: record.at},
+        },
+    }

@@ -1,0 +1,171 @@
+"""A run of the handover over every bootstrap secret of the catalogue."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from secret_authority.clients.kubernetes import Api, ApiRefusedError
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
+from secret_authority.core.claims.conflicts import Conflict
+from secret_authority.core.claims.from_catalogue import conflicts_by_secret
+from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.core.handover.runner import Result, hand_over
+from secret_authority.core.handover.state_machine import Blocked, Done, InVault, Reason, Step
+from secret_authority.engine.common.audit_events import RunInfo, digest_key
+from secret_authority.engine.handover.cluster_adapter import ClusterWorld, plan_for
+from secret_authority.engine.handover.git_state import GitState
+
+log = logging.getLogger(__name__)
+
+# Vault's requests wait mostly for Raft's log on disk; a few at once share its writes.
+WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Refused(Unavailable):
+    """Vault or the API server said no: a missing right or mount. It needs a change outside of the engine."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Unreadable(Unavailable):
+    """Git's file of a secret cannot be decrypted, so nobody can say whether the bootstrap Secret is Git's."""
+
+    why: Problem
+
+    def __str__(self) -> str:
+        return f"not compared with Git: {self.why}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run left the secrets of the catalogue. `skipped`: how many it did not look at, as it was stopped."""
+
+    results: tuple[Result, ...]
+    skipped: int = 0
+
+    @property
+    def done(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if isinstance(result.end, Done))
+
+    @property
+    def open(self) -> tuple[Result, ...]:
+        return tuple(result for result in self.results if not isinstance(result.end, Done))
+
+    @property
+    def complete(self) -> bool:
+        return not self.open and not self.skipped
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing changes by itself soon: what is not done waits for a person, or for another revision."""
+        return not self.skipped and all(_for_a_person(result) for result in self.open)
+
+
+class Handover:
+    """Hands over what is in the catalogue. One object lives as long as the engine."""
+
+    def __init__(self, cluster: str, api: Api, vault: Vault, run_name: str, workers: int = WORKERS) -> None:
+        self._cluster, self._api, self._vault, self._run_name, self._workers = cluster, api, vault, run_name, workers
+        # By secret: what was said last of why it stands, and of what is to be noticed.
+        self._said: dict[str, list[str]] = {}
+
+    def run(self, git: GitState, key: bytes, stop: Callable[[], bool] = lambda: False) -> Summary:
+        """Take every secret as far as it goes. `stop` is asked between secrets.
+
+        A secret over which the catalogue names two authorities is not touched (RFC §3.3), nor one of Git's whose
+        file cannot be decrypted.
+        """
+        run = RunInfo(self._run_name, git.revision)
+        conflicts = conflicts_by_secret(self._cluster, git.catalogue)
+        secrets = git.catalogue.of_class(SecretClass.BOOTSTRAP)
+        with ThreadPoolExecutor(max_workers=self._workers) as pool:
+            results = list(pool.map(lambda secret: self._one(secret, git, key, run, stop, conflicts), secrets))
+        seen = tuple(result for result in results if result is not None)
+        return Summary(seen, len(results) - len(seen))
+
+    def key(self) -> bytes:
+        return digest_key(self._vault)
+
+    def _one(
+        self,
+        secret: CatalogueSecret,
+        git: GitState,
+        key: bytes,
+        run: RunInfo,
+        stop: Callable[[], bool],
+        conflicts: Mapping[str, Conflict],
+    ) -> Result | None:
+        if stop():
+            return None
+        if conflict := conflicts.get(secret.name):
+            result = Result(secret.name, Blocked(secret.name, Reason.TWO_AUTHORITIES, str(conflict)), ())
+            self._tell(result)
+            return result
+        plan = plan_for(self._cluster, secret)
+        world = ClusterWorld(secret, self._api, self._vault, key, run, git.digests.get)
+        why = git.unreadable.get(secret.name)
+        try:
+            if why and _of_git(world.observe_vault(plan)):
+                result = Result(secret.name, Unreadable(why), ())
+            else:
+                result = hand_over(plan, world)
+        except Unavailable as error:
+            result = Result(secret.name, error, ())
+        except (VaultRefusedError, ApiRefusedError, ValueError) as error:
+            result = Result(secret.name, Refused(str(error)), ())
+        self._tell(result)
+        return result
+
+    def _tell(self, result: Result) -> None:
+        """Log what was done, and what is in the way when that has changed."""
+        for step in result.steps:
+            log.info("%s: %s done", result.secret, step)
+        if isinstance(result.end, Done) and Step.AUDIT in result.steps:
+            record = result.end.record
+            log.info("%s: authority git -> vault at %s, handover %s", result.secret, record.at, record.id)
+        news = [f"{result.secret}: {notice}" for notice in result.notices]
+        if isinstance(result.end, Blocked):
+            news.insert(0, str(result.end))
+        elif isinstance(result.end, Unavailable):
+            news.insert(0, f"{result.secret}: {result.end}")
+        if news != self._said.get(result.secret, []):
+            for text in news:
+                log.warning("%s", text)
+        self._said[result.secret] = news
+
+
+def _of_git(found: InVault) -> bool:
+    """Whether Git is still the authority: no record stands in Vault, not even a broken one."""
+    return found.record is None and found.broken is None
+
+
+def _for_a_person(result: Result) -> bool:
+    return isinstance(result.end, Unreadable) or (isinstance(result.end, Blocked) and not result.end.passing)
+
+
+def lines(results: Iterable[Result]) -> list[dict[str, object]]:
+    """The results as plain data for the status, without any value."""
+    return [
+        {
+            "secret": result.secret,
+            "state": _state(result),
+            "message": "" if isinstance(result.end, Done) else str(result.end),
+            "notices": [str(notice) for notice in result.notices],
+        }
+        for result in results
+    ]
+
+
+def _state(result: Result) -> str:
+    if isinstance(result.end, Done):
+        return "done"
+    return "waiting" if isinstance(result.end, Unavailable) or result.end.passing else "conflict"

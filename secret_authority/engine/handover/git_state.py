@@ -1,0 +1,89 @@
+"""What Git says, as the cluster has it: the catalogue and the digests of what its ciphertext decrypts to.
+
+Read from the artifact that Flux applied. Decrypted values stand in memory only until they are digested.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from secret_authority.clients.flux_artifact import Artifact, ArtifactError, fetch
+from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.sops import SopsError, decrypt
+from secret_authority.contract.engine_settings import GitPlaces
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass, parse_catalogue
+from secret_authority.core.digest import keyed_digest
+from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
+from secret_authority.repository.yaml_documents import read_documents
+
+
+@dataclass(frozen=True)
+class GitState:
+    """One revision. `digests` by secret; a secret whose file is gone or unreadable is not in it.
+
+    `unreadable` by secret: why its file cannot be decrypted.
+    """
+
+    revision: str
+    catalogue: Catalogue
+    digests: dict[str, str]
+    unreadable: Mapping[str, Problem] = field(default_factory=dict)
+
+
+@dataclass
+class GitView:
+    """Reads each revision once for each identity. `identity` reads the cluster's age identity, `key` digests."""
+
+    api: Api
+    places: GitPlaces
+    identity: Callable[[], str]
+    _last: GitState | None = field(default=None, init=False)
+    # Hash of the identity that read it: a new identity may open what the old one could not.
+    _read_with: int = field(default=0, init=False)
+
+    def look(self, key: bytes) -> GitState:
+        """The present revision; the last one read while the source cannot be had.
+
+        Raises `Unavailable` when nothing was ever read, `InvalidInputError` for a catalogue that is wrong.
+        """
+        try:
+            path = f"apis/source.toolkit.fluxcd.io/v1/namespaces/{self.places.namespace}/gitrepositories"
+            artifact = Artifact.of(self.api.get(f"{path}/{self.places.source}") or {})
+            if artifact is None:
+                raise Unavailable("the Git source has fetched nothing yet")
+            identity = self.identity()
+            read_with = hash(identity)
+            if self._last is None or self._last.revision != artifact.revision or self._read_with != read_with:
+                with tempfile.TemporaryDirectory() as folder:
+                    fetch(artifact, Path(folder))
+                    self._last = self._read(Path(folder), artifact.revision, key, identity)
+                self._read_with = read_with
+        except (ArtifactError, Unavailable) as error:
+            if self._last is None:
+                raise Unavailable(str(error)) from None
+        return self._last
+
+    def _read(self, folder: Path, revision: str, key: bytes, identity: str) -> GitState:
+        (document,) = read_documents(folder / self.places.catalogue, self.places.catalogue)
+        catalogue = parse_catalogue(document, self.places.catalogue)
+        files = encrypted_files(folder, self.places.bootstrap)
+        digests: dict[str, str] = {}
+        unreadable: dict[str, Problem] = {}
+        identities = [line for line in identity.splitlines() if line and not line.startswith("#")]
+        for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
+            target = secret.bootstrap
+            file = files.get((target.namespace, target.secret)) if target else None
+            if target is None or file is None:
+                continue
+            try:
+                values = secret_values(decrypt(folder / file, file, identities))
+            except SopsError as error:
+                unreadable[secret.name] = error.problem
+                continue
+            if set(target.keys) <= set(values):
+                digests[secret.name] = keyed_digest(key, {name: values[name] for name in target.keys})
+        return GitState(revision, catalogue, digests, unreadable)

@@ -1,0 +1,196 @@
+"""The engine's loop: certificates, seal, handover, status. Each round looks at the world anew.
+
+RFC-SECOPS-0001 §4: the orchestration engine is the only thing that moves authority.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from secret_authority.clients.kubernetes import Api, ApiRefusedError
+from secret_authority.clients.vault import Vault, VaultRefusedError, kubernetes_login
+from secret_authority.contract.engine_settings import EngineSettings
+from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, EVENTS
+from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
+from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
+from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.handover.state_machine import Done, Step
+from secret_authority.core.phases import Phase
+from secret_authority.engine.common.audit_events import read_events
+from secret_authority.engine.common.lease import Lease
+from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.publisher import Publisher
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.handover.controller import Handover, Summary, lines
+from secret_authority.engine.handover.git_state import GitState, GitView
+from secret_authority.engine.runtime_authority.drift import unmanaged
+from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
+from secret_authority.engine.runtime_authority.seal import Seal, SealSettings
+from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
+from secret_authority.engine.runtime_authority.unseal_shares import SharesError
+from secret_authority.engine.tls.certificate_store import TrustStore
+
+log = logging.getLogger(__name__)
+
+# Conditions.
+CERTIFICATES = "CertificatesValid"
+IN_SERVICE = "VaultInService"
+CONFIGURED = "VaultConfigured"
+GIT_READABLE = "GitReadable"
+HANDED_OVER = "HandedOver"
+AS_WANTED = "NothingUnmanaged"
+
+BUSY_SECONDS = 1.0
+QUIET_SECONDS = 5.0
+# Everything is looked at again after this time, or later when a look takes long: at most a twentieth of the
+# time is spent with looking. Between, the engine looks only when something has changed. It looks every
+# `BUSY_SECONDS` while something is open that may pass by itself.
+FULL_LOOK_SECONDS = (10.0, 60.0)
+_LOOK_SHARE = 20
+
+
+class Engine:
+    """One engine. `run` returns when it is stopped or has lost its lease."""
+
+    def __init__(self, settings: EngineSettings, api: Api, run_name: str, status: Status) -> None:
+        self._settings, self._api, self._status = settings, api, status
+        lease = Lease(api, settings.namespace, "secret-authority-engine", run_name)
+        self._loop = LeasedLoop(lease, status, QUIET_SECONDS)
+        self._trust = TrustStore(api, settings.namespace, settings.vault_namespace, settings.certificate_names)
+        identity: Callable[[], str] = settings.identity_file.read_text
+        ca = str(settings.ca_file)
+        first = FirstConfiguration(settings.identities)
+        seal = SealSettings(settings.shares, settings.threshold, settings.recipients, first)
+        store = ClusterSealStore(api, settings.vault_namespace, run_name, fingerprint(first))
+        pods = [Vault(pod, ca) for pod in settings.pods]
+        self._seal = Seal(pods, store, seal, identity, ticked=status.ticked)
+        self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
+        self._git = GitView(api, settings.git, identity)
+        self._handover = Handover(settings.cluster, api, self._vault, run_name)
+        self._publisher = Publisher(api, settings.namespace)
+        # The revision that was looked at, and when to look again.
+        self._looked_at: tuple[str, float] | None = None
+        self._events_known = -1
+        self._configuration_looked_at = -math.inf
+        self._published: dict[str, str] = {}
+
+    def stop(self) -> None:
+        self._loop.stop()
+
+    def run(self) -> int:
+        """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
+        return self._loop.run(lambda: QUIET_SECONDS if self._round() else BUSY_SECONDS)
+
+    def _round(self) -> bool:
+        """One round; True when nothing is left that can be done now."""
+        parts: tuple[tuple[str, Callable[[], bool]], ...] = (
+            (CERTIFICATES, self._keep_certificates),
+            (IN_SERVICE, self._keep_in_service),
+            (CONFIGURED, self._look_at_configuration),
+            (HANDED_OVER, self._hand_over),
+        )
+        quiet = True
+        for name, part in parts:
+            try:
+                if part():
+                    continue
+            except (Unavailable, LostRace) as error:
+                self._status.set(name, False, f"waiting: {error}")
+            except (VaultRefusedError, ApiRefusedError, SharesError, InvalidInputError, LookupError) as error:
+                self._status.set(name, False, str(error))
+            # What was seen before the trouble counts no more: the next round looks at everything again.
+            self._looked_at, self._configuration_looked_at = None, -math.inf
+            quiet = False
+            break
+        try:
+            self._publisher.status({"conditions": json.dumps(self._status.as_dict(), sort_keys=True)} | self._published)
+            self._publisher.keep()
+        except (Unavailable, LostRace, ApiRefusedError) as error:
+            log.warning("the status cannot be published: %s", error)
+        return quiet
+
+    def _keep_certificates(self) -> bool:
+        bundle = self._trust.keep()
+        path = self._settings.ca_file
+        if not path.exists() or path.read_text() != bundle:
+            fresh = path.with_suffix(".new")
+            fresh.write_text(bundle)
+            os.replace(fresh, path)  # noqa: PTH105  atomic: a request reads the old or the new bundle
+        self._status.set(CERTIFICATES, True)
+        return True
+
+    def _keep_in_service(self) -> bool:
+        state = self._seal.tick()
+        self._status.number("vault_pods", state.pods)
+        self._status.number("vault_pods_unsealed", state.unsealed)
+        text = f"{state.unsealed} of {state.pods} Vault pods are unsealed"
+        self._status.set(IN_SERVICE, state.in_service, f"{text}; {state.problem}" if state.problem else text)
+        # With a majority in service Vault answers, so the rest of the round makes sense.
+        return state.in_service or (state.stage.value == "configured" and state.unsealed * 2 > state.pods)
+
+    def _look_at_configuration(self) -> bool:
+        now = time.monotonic()
+        if self._status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS[1]:
+            return True
+        mounts = (self._vault.read("sys/mounts") or {}).get("data", {})
+        missing = [mount for mount in (DATA_MOUNT, CONFIG_MOUNT) if f"{mount}/" not in mounts]
+        if missing:
+            self._status.set(CONFIGURED, False, f"not mounted yet: {', '.join(missing)}")
+            return False
+        self._status.set(CONFIGURED, True)
+        self._configuration_looked_at = now
+        strange = unmanaged(self._vault)
+        self._status.set(AS_WANTED, not strange, "unmanaged: " + ", ".join(strange) if strange else "")
+        self._status.number("unmanaged_configuration", len(strange))
+        return True
+
+    def _hand_over(self) -> bool:
+        key = self._handover.key()
+        git = self._git.look(key)
+        unreadable = ", ".join(sorted({problem.file for problem in git.unreadable.values()}))
+        self._status.set(GIT_READABLE, not unreadable, f"cannot be decrypted: {unreadable}" if unreadable else "")
+        now = time.monotonic()
+        if self._looked_at and self._looked_at[0] == git.revision and now < self._looked_at[1]:
+            return True
+        summary = self._handover.run(git, key, self._loop.stopped)
+        if summary.skipped:
+            return False  # stopped: what was not looked at has no place in the evidence; the next engine tells
+        self._tell(git, summary)
+        if summary.settled:
+            least, most = FULL_LOOK_SECONDS
+            took = time.monotonic() - now
+            self._looked_at = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
+        return summary.settled
+
+    def _tell(self, git: GitState, summary: Summary) -> None:
+        total, done = len(summary.results), len(summary.done)
+        self._status.number("secrets_to_hand_over", total)
+        self._status.number("secrets_handed_over", done)
+        self._status.number("notices", sum(len(result.notices) for result in summary.results))
+        message = f"{done} of {total} bootstrap secrets are handed over"
+        first = next((str(result.end) for result in summary.open), None)
+        self._status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
+        # Layer 5 puts first values on record as well: one listing shows whether a secret has come to the trail.
+        known = len(self._vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"))
+        moved = any(Step.AUDIT in result.steps for result in summary.results)
+        if known != self._events_known or moved:
+            self._events_known = -1  # until it is told
+            self._publisher.trail(read_events(self._vault))
+            self._events_known = known
+        evidence = Evidence(
+            Phase.RUNTIME_AUTHORITY,
+            git.revision,
+            datetime.now(UTC),
+            tuple(_finding(result.secret, isinstance(result.end, Done), str(result.end)) for result in summary.results),
+        )
+        self._published = {"handover": json.dumps(lines(summary.results)), "evidence": evidence.to_json()}
+
+
+def _finding(secret: str, done: bool, text: str) -> Finding:
+    return Finding(secret, Outcome.MATCHES if done else Outcome.NOT_HANDED_OVER, "Vault" if done else text)

@@ -1,0 +1,167 @@
+"""What is done with Vault's root token, and how it is made sure that none is left.
+
+The root token comes from initialisation or, after a run that was killed, is made anew from the shares. It
+enables two audit devices before anything else, then makes the engine's identities, and is revoked. Every
+step may be done again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract import vault_policies as policies
+from secret_authority.contract.engine_settings import Identities
+from secret_authority.contract.names import (
+    AUDITOR_ACCOUNT,
+    AUTHORITY_MOUNT,
+    CONFIGURATOR_ACCOUNT,
+    DIGEST_KEY_PATH,
+    ENGINE_ACCOUNT,
+)
+from secret_authority.core.digest import KEY_BYTES
+from secret_authority.core.errors import LostRace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FirstConfiguration:
+    """Where the audit devices write, and who may log in. `audit_file` lies on a volume."""
+
+    identities: Identities
+    audit_file: str = "/vault/audit/audit.log"
+    kubernetes_host: str = "https://kubernetes.default.svc"
+    # The API server's CA, None when Vault runs in a pod and finds it there.
+    kubernetes_ca: str | None = None
+    audience: str = "vault"
+    token_ttl_seconds: int = 900
+
+
+def fingerprint(wanted: FirstConfiguration) -> str:
+    """Changes when the first configuration does, so that an engine with other policies configures anew."""
+    texts = [policies.engine_policy(), policies.configurator_policy(), policies.auditor_policy(), repr(wanted)]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
+
+
+def configure(root: Vault, wanted: FirstConfiguration) -> None:
+    """Bring Vault to the first configuration. May be repeated. Raises `Unavailable` or `VaultRefusedError`."""
+    _audit_device(root, "file", wanted.audit_file)
+    _audit_device(root, "stdout", "stdout")
+    _kubernetes_auth(root, wanted)
+    _mount_authority(root)
+    for name, text in (
+        (ENGINE_ACCOUNT, policies.engine_policy()),
+        (CONFIGURATOR_ACCOUNT, policies.configurator_policy()),
+        (AUDITOR_ACCOUNT, policies.auditor_policy()),
+    ):
+        root.write(f"sys/policies/acl/{name}", {"policy": text})
+    for name, (namespace, account) in (
+        (ENGINE_ACCOUNT, wanted.identities.engine),
+        (CONFIGURATOR_ACCOUNT, wanted.identities.configurator),
+        (AUDITOR_ACCOUNT, wanted.identities.auditor),
+    ):
+        root.write(
+            f"auth/kubernetes/role/{name}",
+            {
+                "bound_service_account_names": [account],
+                "bound_service_account_namespaces": [namespace],
+                "audience": wanted.audience,
+                "token_policies": [name],
+                "token_no_default_policy": True,
+                "token_ttl": wanted.token_ttl_seconds,
+                "token_max_ttl": wanted.token_ttl_seconds,
+            },
+        )
+
+
+def _audit_device(root: Vault, name: str, target: str) -> None:
+    _enable(root, "sys/audit", name, {"type": "file", "options": {"file_path": target, "mode": "0600"}})
+
+
+def _enable(root: Vault, where: str, name: str, body: Mapping[str, object]) -> None:
+    """Enable a device, auth method or mount that is not there yet."""
+    if f"{name}/" in (root.read(where) or {}).get("data", {}):
+        return
+    try:
+        root.write(f"{where}/{name}", body)
+    except VaultRefusedError as error:
+        if not any("already in use" in text for text in error.errors):
+            raise
+        log.info("%s/%s was enabled by another run meanwhile", where, name)
+
+
+def _kubernetes_auth(root: Vault, wanted: FirstConfiguration) -> None:
+    _enable(root, "sys/auth", "kubernetes", {"type": "kubernetes"})
+    # Without a reviewer token Vault uses the short-lived one of its own pod, read anew from disk.
+    config: dict[str, object] = {"kubernetes_host": wanted.kubernetes_host}
+    if wanted.kubernetes_ca is not None:
+        # Vault outside of the cluster: callers' tokens review themselves.
+        config |= {"kubernetes_ca_cert": wanted.kubernetes_ca, "disable_local_ca_jwt": True}
+    root.write("auth/kubernetes/config", config)
+
+
+def _mount_authority(root: Vault) -> None:
+    _enable(root, "sys/mounts", AUTHORITY_MOUNT, {"type": "kv", "options": {"version": "2"}})
+    key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+    try:
+        # Made once: with another key every digest on record would be void.
+        root.write(DIGEST_KEY_PATH, {"options": {"cas": 0}, "data": {"key": key}})
+    except LostRace:
+        log.info("the digest key is there already")
+
+
+def generate_root(vault: Vault, shares: Sequence[str]) -> str:
+    """A new root token from unseal shares (sys/generate-root). An attempt that stands is cancelled first."""
+    vault.delete("sys/generate-root/attempt")
+    begun = vault.write("sys/generate-root/attempt", {})
+    otp, nonce = str(begun["otp"]), str(begun["nonce"])
+    answer = begun
+    for share in shares:
+        answer = vault.write("sys/generate-root/update", {"key": share, "nonce": nonce})
+        if answer.get("complete"):
+            break
+    encoded = str(answer.get("encoded_token") or "")
+    if not encoded:
+        raise VaultRefusedError("POST", "sys/generate-root/update", 200, ["more shares are needed"])
+    raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4))
+    return "".join(chr(byte ^ ord(char)) for byte, char in zip(raw, otp, strict=True))
+
+
+def _ended(error: VaultRefusedError) -> bool:
+    """Whether Vault said that the accessor's token has ended since it was listed."""
+    return error.status in (403, 404) or (error.status == 400 and "invalid accessor" in str(error))
+
+
+def revoke_every_root(root: Vault) -> int:
+    """Revoke all root tokens, the one in use last, and see that it is refused. Returns how many there were.
+
+    A run that was killed between initialisation and this point left a root token that nobody knows; it is
+    found by its accessor. Raises `VaultRefusedError` when a token still works afterwards.
+    """
+    own = str((root.read("auth/token/lookup-self") or {})["data"]["accessor"])
+    count = 1
+    for accessor in root.list("auth/token/accessors"):
+        if accessor == own:
+            continue
+        try:
+            found = root.write("auth/token/lookup-accessor", {"accessor": accessor})
+            if "root" in found["data"]["policies"]:
+                root.write("auth/token/revoke-accessor", {"accessor": accessor})
+                count += 1
+        except VaultRefusedError as error:
+            if not _ended(error):
+                raise
+    root.write("auth/token/revoke-self", {})
+    try:
+        root.read("auth/token/lookup-self")
+    except VaultRefusedError as error:
+        if error.status == 403:
+            return count
+        raise
+    raise VaultRefusedError("GET", "auth/token/lookup-self", 200, ["the root token still works after its revocation"])

@@ -1,0 +1,227 @@
+"""Initialisation and unseal: one look at every Vault pod, then the one thing to do.
+
+Only the first pod is ever initialised, only by who holds the create-only claim, and only while no shares are
+stored; the others join it (retry_join). So pods that start together make one cluster. RFC-SECOPS-0001 §5:
+unseal material is stored sealed; §7: it belongs to the root.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from secret_authority.clients.kubernetes import ApiRefusedError
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.core.errors import Unavailable
+from secret_authority.engine.runtime_authority.initial_configuration import (
+    FirstConfiguration,
+    configure,
+    generate_root,
+    revoke_every_root,
+)
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares, seal_shares
+
+log = logging.getLogger(__name__)
+
+
+class Stage(StrEnum):
+    """How far the initialisation of this Vault has come, on record outside of Vault."""
+
+    NOTHING = "nothing"
+    CLAIMED = "claimed"
+    STORED = "stored"  # the shares are stored in ciphertext
+    CONFIGURED = "configured"  # first configuration done, root token revoked
+
+
+class SealStore(Protocol):
+    """Keeps the stage and the sealed shares. All changes are create-only or forward."""
+
+    def stage(self) -> Stage: ...
+
+    def claim(self) -> None:
+        """Create the record of the initialisation. Raises `LostRace` when there is one."""
+
+    def load(self) -> SealedShares: ...
+
+    def store(self, shares: SealedShares) -> None:
+        """Create the stored shares. Raises `LostRace` when there are some."""
+
+    def mark_configured(self) -> None: ...
+
+
+class SealProblem(StrEnum):
+    """Why Vault is not in service although the engine runs."""
+
+    FIRST_POD_AWAY = "the first Vault pod cannot be reached"
+    SHARES_LOST = (
+        "Vault was initialised, but the run that did it ended before the shares were stored. Nothing was written "
+        "to it. Delete its volumes and the ConfigMap of the initialisation, then the pods"
+    )
+    STORAGE_LOST = (
+        "shares are stored, but no Vault pod has data. Restore a snapshot, or, when the cluster is to be built "
+        "anew, delete the stored shares and the ConfigMap of the initialisation"
+    )
+    STRANGER = "Vault was initialised by somebody else: there is no record of the initialisation in the cluster"
+    SEALED = "Vault is sealed and does not open with the stored shares"
+
+
+@dataclass(frozen=True)
+class SealState:
+    """What a tick found and left behind. `unsealed` counts pods in service."""
+
+    stage: Stage
+    pods: int
+    reachable: int
+    unsealed: int
+    problem: SealProblem | None = None
+
+    @property
+    def in_service(self) -> bool:
+        return self.stage is Stage.CONFIGURED and self.unsealed == self.pods and self.problem is None
+
+
+@dataclass(frozen=True)
+class SealSettings:
+    shares: int
+    threshold: int
+    # age recipients: the cluster identity and the root recipients.
+    recipients: tuple[str, ...]
+    first: FirstConfiguration
+
+
+class Seal:
+    """Keeps the pods of one Vault initialised and unsealed. `identity` reads the cluster's age identity.
+
+    `ticked` is called while a tick has to wait, so that it is seen to be alive.
+    """
+
+    def __init__(
+        self,
+        pods: Sequence[Vault],
+        store: SealStore,
+        settings: SealSettings,
+        identity: Callable[[], str],
+        pause: Callable[[float], object] = time.sleep,
+        ticked: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._pause, self._ticked = pause, ticked
+        self._pods, self._store, self._settings, self._identity = list(pods), store, settings, identity
+        self._root_token: str | None = None
+
+    def tick(self) -> SealState:
+        """Look, do what can be done now, and say how it stands. Raises `Unavailable` when a system is away."""
+        statuses = [_status(pod) for pod in self._pods]
+        stage = self._store.stage()
+        reachable = sum(status is not None for status in statuses)
+
+        def state(problem: SealProblem | None = None, unsealed: int = 0) -> SealState:
+            return SealState(stage, len(self._pods), reachable, unsealed, problem)
+
+        if stage in (Stage.NOTHING, Stage.CLAIMED):
+            first = statuses[0]
+            if first is None:
+                return state(SealProblem.FIRST_POD_AWAY)
+            if any(status and status["initialized"] for status in statuses):
+                return state(SealProblem.STRANGER if stage is Stage.NOTHING else SealProblem.SHARES_LOST)
+            self._initialise(stage)
+            stage = Stage.STORED
+            statuses = [_status(pod) for pod in self._pods]
+        elif reachable == len(self._pods) and not any(status and status["initialized"] for status in statuses):
+            return state(SealProblem.STORAGE_LOST)
+        sealed = [(pod, s) for pod, s in zip(self._pods, statuses, strict=True) if s is not None and s["sealed"]]
+        if sealed:
+            self._unseal(sealed)
+        statuses = [_status(pod) for pod in self._pods]
+        unsealed = sum(status is not None and not status["sealed"] for status in statuses)
+        if stage is Stage.STORED and unsealed:
+            self._configure()
+            stage = Stage.CONFIGURED
+        stuck = bool(sealed) and not unsealed
+        return state(SealProblem.SEALED if stuck else None, unsealed)
+
+    def _initialise(self, stage: Stage) -> None:
+        if stage is Stage.NOTHING:
+            self._store.claim()
+        settings = self._settings
+        answer = self._pods[0].write(
+            "sys/init", {"secret_shares": settings.shares, "secret_threshold": settings.threshold}
+        )
+        sealed = seal_shares(answer["keys_base64"], settings.threshold, settings.recipients)
+        self._root_token = str(answer["root_token"])
+        del answer
+        # Until this is done the shares exist in this process alone, so it does not give up while it lives.
+        while True:
+            try:
+                self._store.store(sealed)
+            except (Unavailable, ApiRefusedError) as error:
+                log.error("the unseal shares cannot be stored yet: %s", error)
+                self._ticked()  # a restart of this process would lose them
+                self._pause(1.0)
+            else:
+                break
+        log.info("Vault is initialised; %d shares are stored, encrypted", settings.shares)
+
+    def _unseal(self, sealed: Sequence[tuple[Vault, dict[str, Any]]]) -> None:
+        shares = open_shares(self._store.load(), self._identity())
+        for pod, _ in sealed:
+            try:
+                for share in shares:
+                    if not pod.write("sys/unseal", {"key": share})["sealed"]:
+                        log.info("%s is unsealed", pod.address)
+                        break
+            except VaultRefusedError as error:
+                # A pod that has not found the others yet; the next tick tries again.
+                log.info("%s cannot be unsealed yet: %s", pod.address, "; ".join(error.errors))
+            except Unavailable as error:
+                log.info("%s cannot be unsealed yet: %s", pod.address, error)
+
+    def _configure(self) -> None:
+        active = next((pod for pod in self._pods if _health(pod) == 200), None)
+        if active is None:
+            raise Unavailable("no Vault pod is active yet")
+        if self._root_token is None:
+            log.info("taking up a first configuration that was not finished")
+            self._root_token = generate_root(active, open_shares(self._store.load(), self._identity()))
+        root = active.with_token(self._root_token)
+        # Whatever happens next, this token is not used a second time: a later try makes one of its own, and
+        # revokes this one with the others.
+        self._root_token = None
+        try:
+            configure(root, self._settings.first)
+            count = revoke_every_root(root)
+        except Exception:
+            _end(root)
+            raise
+        self._store.mark_configured()
+        log.info("first configuration done; %d root token(s) revoked, none works", count)
+
+
+def _end(root: Vault) -> None:
+    """Revoke the root token of a first configuration that failed: tries come often, and each makes one."""
+    try:
+        root.write("auth/token/revoke-self", {})
+        log.warning("the first configuration failed; its root token is revoked")
+    except (Unavailable, VaultRefusedError) as error:
+        log.error(
+            "the first configuration failed, and whether its root token works is not known (%s); "
+            "the next one that ends well revokes every root token",
+            error,
+        )
+
+
+def _status(pod: Vault) -> dict[str, Any] | None:
+    try:
+        return pod.read("sys/seal-status")
+    except Unavailable:
+        return None
+
+
+def _health(pod: Vault) -> int | None:
+    try:
+        return pod.health()
+    except Unavailable:
+        return None

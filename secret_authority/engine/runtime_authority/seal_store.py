@@ -1,0 +1,70 @@
+"""Where the stage of the initialisation and the sealed shares are kept: a ConfigMap and a Secret."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+from secret_authority.clients.kubernetes import Api, Object, collection, named
+from secret_authority.contract.names import INITIALISATION, UNSEAL_SHARES
+from secret_authority.engine.runtime_authority.seal import Stage
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
+
+_LABELS = {"app.kubernetes.io/managed-by": "secret-authority", "secret-authority.dev/part": "seal"}
+
+
+class ClusterSealStore:
+    """`SealStore` in one namespace. The Secret holds age ciphertext only.
+
+    `configuration` is the fingerprint of the wanted first configuration: while another one is on record, the
+    stage is that before it.
+    """
+
+    def __init__(self, api: Api, namespace: str, run: str, configuration: str) -> None:
+        self._api, self._namespace, self._run, self._configuration = api, namespace, run, configuration
+
+    def stage(self) -> Stage:
+        record = self._api.get(named("configmaps", self._namespace, INITIALISATION))
+        if record is None:
+            return Stage.NOTHING
+        if (record.get("data") or {}).get("configuration") == self._configuration:
+            return Stage.CONFIGURED
+        stored = self._api.get(named("secrets", self._namespace, UNSEAL_SHARES))
+        return Stage.STORED if stored is not None else Stage.CLAIMED
+
+    def claim(self) -> None:
+        body = {
+            "metadata": {"name": INITIALISATION, "labels": _LABELS},
+            "data": {"claimed": _now(), "run": self._run},
+        }
+        self._api.create(collection("configmaps", self._namespace), body)
+
+    def load(self) -> SealedShares:
+        return read_shares(self._api.get(named("secrets", self._namespace, UNSEAL_SHARES)) or {})
+
+    def store(self, shares: SealedShares) -> None:
+        self._api.create(collection("secrets", self._namespace), shares_secret(UNSEAL_SHARES, shares))
+
+    def mark_configured(self) -> None:
+        content = {"data": {"configured": _now(), "configuration": self._configuration}}
+        self._api.merge(named("configmaps", self._namespace, INITIALISATION), content)
+
+
+def read_shares(secret: Object) -> SealedShares:
+    """What a Secret of `shares_secret` holds. Raises `SharesError`."""
+    fields = {name: base64.b64decode(text).decode() for name, text in (secret.get("data") or {}).items()}
+    return SealedShares.from_fields(fields)
+
+
+def shares_secret(name: str, shares: SealedShares) -> Object:
+    """The Secret that keeps shares. It is immutable: another one can only take its place."""
+    return {
+        "metadata": {"name": name, "labels": _LABELS},
+        "immutable": True,
+        "type": "secret-authority.dev/sealed-shares",
+        "stringData": shares.as_fields(),
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

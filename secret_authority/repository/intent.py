@@ -1,0 +1,175 @@
+"""What Git says of one cluster: the catalogue, the root of trust and the encrypted files, checked together.
+
+RFC-SECOPS-0001 §5: bootstrap secrets are encrypted, labelled, traceable and in few namespaces. Nothing here
+decrypts; `check_readable` asks sops to, when an identity is at hand.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from secret_authority.clients.age import Identity
+from secret_authority.clients.sops import check_macs, parse_header
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass, parse_catalogue
+from secret_authority.core.claims.conflicts import Claim
+from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
+from secret_authority.core.ledger.ledger import GitFact
+from secret_authority.repository.claims import catalogue_claims, file_claim
+from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
+from secret_authority.repository.intent_checks import (
+    check_claims,
+    check_encrypted,
+    check_entries_and_files,
+    check_header,
+    check_recipients,
+    check_seal,
+)
+from secret_authority.repository.layout import Layout
+from secret_authority.repository.sops_config import check_creation_rules
+from secret_authority.repository.trust import FILE as TRUST_FILE
+from secret_authority.repository.trust import RootOfTrust, read_trust
+from secret_authority.repository.yaml_documents import read_documents, yaml_files
+
+
+@dataclass(frozen=True)
+class Intent:
+    """The checked intent of a cluster. Holds no secret value."""
+
+    root: Path
+    layout: Layout
+    trust: RootOfTrust
+    catalogue: Catalogue
+    encrypted: tuple[EncryptedSecret, ...]
+    claims: tuple[Claim, ...]
+
+    @property
+    def identity_file(self) -> str:
+        return self.trust.cluster(self.layout.cluster).identity
+
+    def file_of(self, secret: str) -> EncryptedSecret:
+        """The encrypted file of a bootstrap secret of the catalogue."""
+        target = next(entry.bootstrap for entry in self.catalogue if entry.name == secret)
+        assert target is not None  # noqa: S101  (only class bootstrap is asked for)
+        return next(e for e in self.encrypted if (e.namespace, e.name) == (target.namespace, target.secret))
+
+    def git_facts(self) -> dict[str, GitFact]:
+        """For each bootstrap secret its file and the time of the commit that added it."""
+        return {
+            secret.name: GitFact(file, _added(self.root, file))
+            for secret in self.catalogue.of_class(SecretClass.BOOTSTRAP)
+            for file in [self.file_of(secret.name).file]
+        }
+
+
+def read_intent(root: Path, layout: Layout) -> Intent:
+    """Read and check the repository for one cluster, without any key.
+
+    Raises `InvalidInputError` with every problem: shape of catalogue and root of trust, a Secret in the
+    clear, wrong recipients, a file without an entry, an entry without a file, two claims over one place.
+    """
+    if not root.is_dir():
+        raise InvalidInputError([Problem(str(root), "", "is no folder", "set repositoryPath to a checkout")])
+    trust = read_trust(root)
+    wanted = trust.wanted(layout.cluster)
+    catalogue = _read_catalogue(root, layout.catalogue)
+    problems: list[Problem] = []
+    encrypted: list[EncryptedSecret] = []
+    for folder in layout.bootstrap:
+        if not (root / folder).is_dir():
+            problems.append(Problem(folder, "", "is no folder of the repository", "correct bootstrapPaths"))
+            continue
+        for path in yaml_files(root / folder):
+            shown = str(path.relative_to(root))
+            try:
+                encrypted += _read_file(path, shown)
+            except InvalidInputError as error:
+                problems += error.problems
+    if not problems:
+        # A file that could not be taken in would only be missed here again.
+        problems += check_entries_and_files(catalogue, encrypted, layout.catalogue)
+    for secret in encrypted:
+        problems += check_recipients(secret, wanted, trust)
+    problems += check_seal(root, layout.cluster, trust)
+    problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
+    raise_if_any(problems)
+    claims = (
+        *(file_claim(layout.cluster, e.namespace, e.name, e.keys, e.file, catalogue) for e in encrypted),
+        *catalogue_claims(layout.cluster, catalogue),
+    )
+    raise_if_any(check_claims(claims, layout.catalogue))
+    return Intent(root, layout, trust, catalogue, tuple(encrypted), claims)
+
+
+def check_readable(intent: Intent, identity: Identity) -> None:
+    """Decrypt every encrypted file with the cluster's identity and check its MAC.
+
+    Raises `InvalidInputError` for an identity that is not the cluster's, and for each file that does not
+    open or was changed without sops.
+    """
+    cluster = intent.trust.cluster(intent.layout.cluster)
+    if identity.recipient != cluster.recipient:
+        raise InvalidInputError(
+            [
+                Problem(
+                    cluster.identity,
+                    "",
+                    f"holds the identity of {identity.recipient}, but {TRUST_FILE} names {cluster.recipient}",
+                    "correct the recipient of the cluster there, or restore the identity file from Git",
+                )
+            ]
+        )
+    files = {(intent.root / secret.file, secret.file) for secret in intent.encrypted}
+    raise_if_any(check_macs(sorted(files), [identity.secret]))
+
+
+def _read_catalogue(root: Path, file: str) -> Catalogue:
+    documents = read_documents(root / file, file)
+    if len(documents) != 1:
+        raise InvalidInputError(
+            [Problem(file, "", f"holds {len(documents)} documents", "write the catalogue as one document")]
+        )
+    return parse_catalogue(documents[0], file)
+
+
+def _read_file(path: Path, shown: str) -> list[EncryptedSecret]:
+    """The encrypted Secrets of a file. Raises `InvalidInputError` for what may not stand there."""
+    found: list[EncryptedSecret] = []
+    problems: list[Problem] = []
+    for document in read_documents(path, shown):
+        if not isinstance(document, Mapping):
+            continue
+        if "sops" not in document:
+            if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
+                fix = f"run `sops encrypt --in-place {shown}`, then give the secret a new value: Git keeps the old"
+                problems.append(Problem(shown, "data", "is a Secret in the clear", fix))
+            continue
+        header = parse_header(document, shown)
+        problems += check_header(header, shown)
+        if document.get("kind") == "Secret":
+            problems += list(check_encrypted(document, shown))
+            metadata = document.get("metadata")
+            names = metadata if isinstance(metadata, Mapping) else {}
+            namespace, name = names.get("namespace"), names.get("name")
+            if not isinstance(namespace, str) or not isinstance(name, str):
+                fix = "write metadata.name and metadata.namespace in the file, then run sops on it again"
+                problems.append(Problem(shown, "metadata", "names no Secret and namespace", fix))
+                continue
+            found.append(EncryptedSecret(shown, namespace, name, frozenset(secret_data(document)), header))
+    raise_if_any(problems)
+    return found
+
+
+def _added(root: Path, file: str) -> datetime | None:
+    """Time of the commit that (last) added a file; None outside of Git."""
+    done = subprocess.run(
+        ["git", "-C", str(root), "log", "-1", "--diff-filter=A", "--format=%ct", "--", file],
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    stamp = done.stdout.strip()
+    return datetime.fromtimestamp(int(stamp), UTC) if stamp else None

@@ -1,0 +1,109 @@
+"""What must hold for the encrypted files, the catalogue and the root of trust of one cluster, taken together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from secret_authority.clients.age import count_recipients
+from secret_authority.clients.sops import SopsHeader, is_encrypted
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass
+from secret_authority.core.claims.conflicts import Claim, find_conflicts, find_upflows
+from secret_authority.core.errors import Problem
+from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
+from secret_authority.repository.trust import FILE as TRUST_FILE
+from secret_authority.repository.trust import RootOfTrust
+
+
+def check_encrypted(document: Mapping[str, Any], shown: str) -> Iterator[Problem]:
+    for key, value in secret_data(document).items():
+        if not is_encrypted(value):
+            fix = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
+            yield Problem(shown, f"data.{key}", "is in the clear in an encrypted file", fix)
+
+
+def check_header(header: SopsHeader, shown: str) -> Iterator[Problem]:
+    if header.mac_only_encrypted:
+        fix = "drop mac_only_encrypted from .sops.yaml and encrypt again"
+        yield Problem(shown, "sops.mac_only_encrypted", "leaves name and namespace without a MAC", fix)
+    if header.other_keys:
+        listed = ", ".join(header.other_keys)
+        fix = "keep the age recipients only: the root of trust is the one way to read Git"
+        yield Problem(shown, "sops", f"can also be opened through {listed}", fix)
+
+
+def check_recipients(secret: EncryptedSecret, wanted: frozenset[str], trust: RootOfTrust) -> Iterator[Problem]:
+    retired = {entry.recipient: entry for entry in trust.retired}
+    fix = f"run `sops updatekeys {secret.file}`"
+    for recipient in sorted(wanted - secret.header.recipients):
+        yield Problem(secret.file, "sops.age", f"is not readable by {_named(recipient, trust)}", fix)
+    for recipient in sorted(secret.header.recipients - wanted):
+        if recipient in retired:
+            yield Problem(
+                secret.file,
+                "sops.age",
+                f"is still readable by the retired recipient {recipient}",
+                f"{fix}, then `sops rotate --in-place {secret.file}`, then give the secret a new value",
+            )
+        else:
+            yield Problem(
+                secret.file,
+                "sops.age",
+                f"is readable by {recipient}, which {TRUST_FILE} does not name",
+                f"{fix}, or add the recipient there after review",
+            )
+
+
+def check_seal(root: Path, cluster: str, trust: RootOfTrust) -> Iterator[Problem]:
+    """The cluster's identity is sealed to as many recipients as there are root holders. To whom, only they can tell."""
+    file = trust.cluster(cluster).identity
+    sealed, wanted = count_recipients(root / file), len(trust.root)
+    if sealed is None or sealed == wanted:
+        return  # a file that is missing or damaged is reported when it is opened
+    if sealed < wanted:
+        fix = f"run `secret-authority cluster reseal {cluster} --root-identity FILE`"
+        yield Problem(file, "", f"is sealed to {sealed} of {wanted} root recipients", fix)
+    else:
+        fix = f"run `secret-authority cluster new {cluster}`, see docs/runbooks/retire-a-recipient.md"
+        yield Problem(file, "", f"is sealed to {sealed} recipients, but {TRUST_FILE} names {wanted} in root", fix)
+
+
+def _named(recipient: str, trust: RootOfTrust) -> str:
+    names = {root.recipient: f"root holder {root.holder}" for root in trust.root}
+    names |= {cluster.recipient: f"cluster {cluster.name}" for cluster in trust.clusters}
+    return f"{names.get(recipient, 'an unnamed recipient')} ({recipient})"
+
+
+def check_entries_and_files(catalogue: Catalogue, encrypted: Sequence[EncryptedSecret], file: str) -> Iterator[Problem]:
+    """Each bootstrap entry has a file and each file has an entry, with the same keys."""
+    entries: dict[tuple[str, str], set[str]] = defaultdict(set)
+    files = {(secret.namespace, secret.name): secret for secret in encrypted}
+    for entry in catalogue.of_class(SecretClass.BOOTSTRAP):
+        target = entry.bootstrap
+        if target is None:
+            continue
+        place = (target.namespace, target.secret)
+        entries[place] |= set(target.keys)
+        found = files.get(place)
+        field = f"secrets[{entry.name}].bootstrap"
+        if found is None:
+            fix = "add the encrypted Secret to the bootstrap folder, or remove the entry"
+            yield Problem(file, field, f"no encrypted file holds Secret {place[0]}/{place[1]}", fix)
+        elif missing := sorted(set(target.keys) - found.keys):
+            yield Problem(file, f"{field}.keys", f"{found.file} has no {', '.join(missing)}", "correct one of them")
+    for place, secret in files.items():
+        if place not in entries:
+            fix = f"add an entry of class bootstrap to {file}"
+            yield Problem(secret.file, "metadata", f"Secret {place[0]}/{place[1]} is not in the catalogue", fix)
+        elif extra := sorted(secret.keys - entries[place]):
+            fix = f"add the keys to an entry in {file}, or remove them"
+            yield Problem(secret.file, "data", f"{', '.join(extra)} is not in the catalogue", fix)
+
+
+def check_claims(claims: Sequence[Claim], file: str) -> Iterator[Problem]:
+    for conflict in find_conflicts(claims):
+        yield Problem(file, "secrets", str(conflict), "see docs/concepts.md, one authority")
+    for upflow in find_upflows(claims):
+        yield Problem(file, "secrets", str(upflow), "see docs/concepts.md, one-way funnel")

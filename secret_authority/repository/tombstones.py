@@ -1,0 +1,99 @@
+"""Tombstones: what Git itself says of secrets that Vault has taken over.
+
+The encrypted file of a secret stays in Git after its handover, because Git and the root key must suffice to
+build a cluster anew. `tombstones.yaml` beside the catalogue says that it is inert: a later change of its
+values is never applied, and a review can see that without a cluster. RFC-SECOPS-0001 §5 (copied, never moved).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.intent import Intent
+from secret_authority.repository.yaml_documents import read_documents
+
+FILE = "tombstones.yaml"
+_HEAD = (
+    "# Secrets that Vault has taken over, written by `secret-authority tombstone`. Their encrypted files stay for\n"
+    "# a rebuild; a change of their values is never applied.\n"
+)
+
+
+@dataclass(frozen=True, order=True)
+class Tombstone:
+    """One secret: its handover, and a digest of its ciphertext, which is public in Git anyway."""
+
+    secret: str
+    file: str
+    handover: str
+    at: str
+    ciphertext: str
+
+
+def tombstone_file(intent: Intent) -> Path:
+    return intent.root / PurePosixPath(intent.layout.catalogue).parent / FILE
+
+
+def ciphertext_digest(root: Path, file: str, namespace: str, name: str) -> str:
+    """SHA-256 of the encrypted values. Adding or removing a recipient leaves them as they are."""
+    for document in read_documents(root / file, file):
+        metadata = document.get("metadata", {}) if isinstance(document, Mapping) else {}
+        if (metadata.get("namespace"), metadata.get("name")) == (namespace, name):
+            values = {field: document.get(field) for field in ("data", "stringData")}
+            return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    raise InvalidInputError([Problem(file, "", f"has no Secret {namespace}/{name}", "restore the file from Git")])
+
+
+def read_tombstones(intent: Intent) -> dict[str, Tombstone]:
+    """The tombstones of the repository by secret; none when there is no file. Raises `InvalidInputError`."""
+    path = tombstone_file(intent)
+    if not path.exists():
+        return {}
+    shown = str(path.relative_to(intent.root))
+    documents = read_documents(path, shown)
+    entries: Any = documents[0].get("tombstones") if documents and isinstance(documents[0], Mapping) else None
+    try:
+        found = [Tombstone(**entry) for entry in entries]
+    except TypeError:
+        fix = "run `secret-authority tombstone` again"
+        raise InvalidInputError([Problem(shown, "tombstones", "is not a list of tombstones", fix)]) from None
+    return {tombstone.secret: tombstone for tombstone in found}
+
+
+def write_tombstones(intent: Intent, tombstones: Mapping[str, Tombstone]) -> Path:
+    """Write the file, sorted, for review. Returns its path."""
+    path = tombstone_file(intent)
+    body = {"tombstones": [vars(tombstones[name]) for name in sorted(tombstones)]}
+    path.write_text(_HEAD + yaml.safe_dump(body, sort_keys=False))
+    return path
+
+
+def changed_after_handover(intent: Intent) -> list[Problem]:
+    """Encrypted files whose values were changed after their secret was handed over."""
+    found: list[Problem] = []
+    known = {secret.name for secret in intent.catalogue}
+    for tombstone in read_tombstones(intent).values():
+        if tombstone.secret not in known:
+            continue
+        encrypted = intent.file_of(tombstone.secret)
+        now = ciphertext_digest(intent.root, encrypted.file, encrypted.namespace, encrypted.name)
+        if now != tombstone.ciphertext:
+            found.append(
+                Problem(
+                    encrypted.file,
+                    "",
+                    f"holds other values than when {tombstone.secret} was handed over ({tombstone.at}); "
+                    "the change is never applied",
+                    f"rotate {tombstone.secret} in Vault instead, or restore the file; after `sops rotate` run "
+                    "`secret-authority tombstone` again",
+                )
+            )
+    return found
