@@ -28,7 +28,7 @@ from components.settings.vault import read_vault_settings
 from secret_authority.access.cluster_state import UNREACHABLE, look_at_cluster
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
-from secret_authority.core.phases import Phase, PhaseRefusedError, admit
+from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition
 from secret_authority.repository.intent import read_intent
 from secret_authority.repository.tombstones import changed_after_handover
 
@@ -42,7 +42,7 @@ def build() -> None:
         pulumi.log.warn(str(problem))
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
-    admit(cluster.reached, settings.phase)
+    check_transition(cluster.reached, settings.phase)
     kubeconfig = admitted_kubeconfig(settings, cluster)
     config = read_consumption(settings, intent)
     vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)

@@ -9,7 +9,7 @@ import pulumi
 
 from components.settings.stack import Settings
 from secret_authority.access.cluster_state import ClusterState
-from secret_authority.core.phases import Phase, PhaseRefusedError, admit
+from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition
 
 
 def admitted_kubeconfig(settings: Settings, cluster: ClusterState) -> pulumi.Output[str]:
@@ -24,7 +24,7 @@ def admitted_kubeconfig(settings: Settings, cluster: ClusterState) -> pulumi.Out
     def check(reached: object) -> str:
         try:
             before = None if reached is None else Phase(int(str(reached).partition(".")[0]))
-            admit(before, settings.phase)
+            check_transition(before, settings.phase)
         except PhaseRefusedError as error:
             raise pulumi.RunError(str(error)) from None
         if before and cluster.reachable and not cluster.built:

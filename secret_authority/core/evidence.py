@@ -34,7 +34,7 @@ _GOOD = frozenset({Outcome.MATCHES, Outcome.HANDED_OVER})
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class EvidenceResult:
     """The outcome for one secret, with the file or object that a person should look at."""
 
     secret: str
@@ -52,10 +52,10 @@ class Evidence:
     phase: Phase
     revision: str
     at: datetime
-    findings: tuple[Finding, ...]
+    findings: tuple[EvidenceResult, ...]
 
     @property
-    def failed(self) -> tuple[Finding, ...]:
+    def failed(self) -> tuple[EvidenceResult, ...]:
         return tuple(finding for finding in self.findings if finding.outcome not in _GOOD)
 
     def lacking(self, secrets: Iterable[str]) -> list[str]:
@@ -86,5 +86,5 @@ class Evidence:
             Phase(data["phase"]),
             data["revision"],
             datetime.fromisoformat(data["at"]),
-            tuple(Finding(secret, Outcome(outcome), where) for secret, outcome, where in data["findings"]),
+            tuple(EvidenceResult(secret, Outcome(outcome), where) for secret, outcome, where in data["findings"]),
         )

@@ -53,7 +53,7 @@ def parse_phase(value: object) -> Phase:
         raise PhaseRefusedError(f"phase must be one of {allowed}, not {value!r}") from None
 
 
-def admit(reached: Phase | None, wanted: Phase) -> tuple[Phase, ...]:
+def check_transition(reached: Phase | None, wanted: Phase) -> tuple[Phase, ...]:
     """Say which phases have to be built, in order, to get from `reached` to `wanted`.
 
     `reached` is the highest phase on record for this cluster, None for a new one. The same phase again

@@ -33,7 +33,7 @@ from secret_authority.core.handover.state_machine import Done
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Authority
 from secret_authority.engine.common.audit_events import RunInfo, digest_key, read_events
-from secret_authority.engine.handover.cluster_adapter import ClusterWorld, plan_for
+from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
 from secret_authority.engine.handover.controller import Handover, Summary
 from secret_authority.engine.handover.git_state import GitState
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, configure
@@ -309,10 +309,10 @@ class Watcher:
 
     def _look(self, api: Api, vault: Vault, name: str) -> None:
         entry = self._site.catalogue([self._site.entry(name)]).secrets[0]
-        world = ClusterWorld(entry, api, vault, b"w" * 32, RunInfo("watcher"))
+        adapter = ClusterAdapter(entry, api, vault, b"w" * 32, RunInfo("watcher"))
         plan = plan_for(CLUSTER, entry)
-        held = world.observe_bootstrap(plan)
-        found = world.observe_vault(plan)
+        held = adapter.observe_bootstrap(plan)
+        found = adapter.observe_vault(plan)
         if held is None:
             return  # the secret of this case is not made yet
         self.looks += 1

@@ -12,7 +12,7 @@ import pytest
 
 from secret_authority.clients.sops import decrypt
 from secret_authority.contract.evidence_task import EvidenceTask
-from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.evidence.bootstrap import ClusterView, NotYetError, compare, gather
 from secret_authority.repository.encrypted_secrets import secret_values
@@ -115,7 +115,7 @@ def test_a_source_that_fetched_nothing_is_said_at_the_deadline(fleet: Fleet) -> 
 
 
 def test_evidence_comes_back_as_it_was() -> None:
-    finding = Finding("orders-db", Outcome.VALUE_DIFFERS, "Secret a/b")
+    finding = EvidenceResult("orders-db", Outcome.VALUE_DIFFERS, "Secret a/b")
     evidence = Evidence(Phase.BOOTSTRAP, "main@sha1:1", datetime.now(UTC), (finding,))
     assert Evidence.from_json(evidence.to_json()) == evidence
 
@@ -130,7 +130,9 @@ def test_evidence_comes_back_as_it_was() -> None:
     ],
 )
 def test_the_gate_says_what_is_missing(outcome: Outcome, names: list[str], lacking: list[str]) -> None:
-    evidence = Evidence(Phase.BOOTSTRAP, "r", datetime(2026, 1, 2, tzinfo=UTC), (Finding("a", outcome, "Secret x/a"),))
+    evidence = Evidence(
+        Phase.BOOTSTRAP, "r", datetime(2026, 1, 2, tzinfo=UTC), (EvidenceResult("a", outcome, "Secret x/a"),)
+    )
     assert evidence.lacking(names) == lacking
 
 

@@ -45,7 +45,7 @@ class OneView:
     def __init__(self) -> None:
         self.state = GIT
 
-    def look(self, _key: bytes) -> Any:
+    def read(self, _key: bytes) -> Any:
         return self.state
 
 

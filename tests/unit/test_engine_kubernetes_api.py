@@ -23,7 +23,7 @@ from kubernetes.config import incluster_config
 from secret_authority.clients import kubernetes as kubernetes_api
 from secret_authority.clients.kubernetes import Api, ApiRefusedError, collection, named
 from secret_authority.core.errors import LostRace, Unavailable
-from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.commands.bootstrap_evidence import KubernetesView
 from secret_authority.engine.evidence.bootstrap import NotYetError
@@ -395,7 +395,7 @@ def test_the_evidence_of_layer_3_reads_and_writes_through_it(api: Api, server: S
 
 def test_evidence_of_layer_3_is_written_over_that_of_an_earlier_run(api: Api, server: Server) -> None:
     at = real_datetime.datetime(2026, 1, 1, tzinfo=real_datetime.UTC)
-    evidence = Evidence(Phase.BOOTSTRAP, "main@sha1:1", at, (Finding("s", Outcome.MATCHES, "here"),))
+    evidence = Evidence(Phase.BOOTSTRAP, "main@sha1:1", at, (EvidenceResult("s", Outcome.MATCHES, "here"),))
     server.says(status(409, "AlreadyExists"), Answer())
     KubernetesView(api, "source", "kustomization").publish("ns", "evidence", evidence)
     first, second = server.seen

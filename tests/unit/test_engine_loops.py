@@ -14,7 +14,7 @@ import pytest
 from secret_authority.clients.kubernetes import Api, named
 from secret_authority.contract.names import CONSUMPTION_STATUS, HANDOVER_STATUS
 from secret_authority.core.errors import LostRace, Unavailable
-from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.__main__ import main
 from secret_authority.engine.common import await_evidence as evidence_wait
@@ -159,7 +159,7 @@ class OneConfig(Api):
 
     def get(self, path: str) -> dict[str, object] | None:
         assert path == self._path
-        findings = tuple(Finding(secret, outcome, "here") for secret, outcome in self._outcomes.items())
+        findings = tuple(EvidenceResult(secret, outcome, "here") for secret, outcome in self._outcomes.items())
         evidence = Evidence(Phase.CONSUMPTION, "r", datetime.now(UTC), findings)
         return {"data": {"evidence": evidence.to_json(), "waiting": json.dumps(self._waiting)}}
 

@@ -14,7 +14,7 @@ from secret_authority.core.errors import Unavailable
 from secret_authority.core.ledger import published_trail
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME, piece_name, read_pieces
-from secret_authority.engine.common.publisher import KEEP_SECONDS, Publisher
+from secret_authority.engine.common.publisher import RESYNC_SECONDS, Publisher
 from tests.unit.test_engine_vault_parts import FakeApi
 
 STATUS = {"conditions": "{}", "evidence": "e"}
@@ -65,7 +65,7 @@ class Cluster(FakeApi):
         del self.objects[named("configmaps", "ns", name)]
 
     def later(self) -> None:
-        self.now += KEEP_SECONDS
+        self.now += RESYNC_SECONDS
 
     def trail(self) -> tuple[Event, ...] | None:
         names = (path.rpartition("/")[2] for path in self.objects)
@@ -92,7 +92,7 @@ def publisher(cluster: Cluster) -> Publisher:
     made = Publisher(cluster, "ns", lambda: cluster.now)
     made.status(STATUS)
     made.trail(events(5))
-    made.keep()
+    made.reconcile()
     return made
 
 
@@ -110,7 +110,7 @@ def test_a_lost_one_is_made_again(cluster: Cluster, publisher: Publisher, name: 
     publisher.status(STATUS)
     publisher.trail(events(5))  # told again, and nothing has changed
     cluster.later()
-    publisher.keep()
+    publisher.reconcile()
     assert cluster.data(HANDOVER_STATUS) == STATUS and cluster.trail() == tuple(events(5))
 
 
@@ -129,7 +129,7 @@ def test_an_altered_one_is_put_right(
 ) -> None:
     cluster.merge(named("configmaps", "ns", name), change)
     cluster.later()
-    publisher.keep()
+    publisher.reconcile()
     test_all_of_it_stands_in_the_cluster(cluster, publisher)
     assert caplog.messages == [f"ConfigMap {name} was not as it should be; it is again"]
     assert caplog.records[0].levelno == logging.WARNING
@@ -139,10 +139,10 @@ def test_what_is_right_is_left_alone_and_looked_at_now_and_then(cluster: Cluster
     requests, writes = cluster.requests, cluster.writes
     for _ in range(10):
         publisher.status(STATUS)
-        publisher.keep()
+        publisher.reconcile()
     assert cluster.requests == requests
     cluster.later()
-    publisher.keep()
+    publisher.reconcile()
     assert cluster.requests > requests and cluster.writes == writes
 
 
@@ -151,10 +151,10 @@ def test_what_could_not_be_written_goes_out_as_soon_as_it_can(cluster: Cluster, 
     with pytest.raises(Unavailable):
         publisher.trail(events(6))
     with pytest.raises(Unavailable):
-        publisher.keep()
+        publisher.reconcile()
     cluster.away = False
     assert cluster.trail() == tuple(events(5))
-    publisher.keep()
+    publisher.reconcile()
     assert cluster.trail() == tuple(events(6))
 
 
@@ -164,7 +164,7 @@ def test_pieces_of_a_longer_trail_are_emptied(cluster: Cluster, publisher: Publi
     publisher.trail(events(1))
     assert cluster.trail() == tuple(events(1)), "a reader stops where the trail ends"
     cluster.later()
-    publisher.keep()
+    publisher.reconcile()
     assert cluster.data(NAME)["events"] == events(1)[0].line()
     assert [cluster.data(piece_name(number)) for number in (1, 2, 7)] == [{"events": ""}] * 3
 
@@ -173,5 +173,5 @@ def test_an_engine_that_has_read_no_trail_yet_leaves_the_published_one(cluster: 
     fresh = Publisher(cluster, "ns", lambda: cluster.now)
     fresh.status(STATUS)
     cluster.later()
-    fresh.keep()
+    fresh.reconcile()
     assert cluster.trail() == tuple(events(5))

@@ -16,7 +16,7 @@ from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Done, Record, Step
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME
-from secret_authority.engine.common.publisher import KEEP_SECONDS, Publisher
+from secret_authority.engine.common.publisher import RESYNC_SECONDS, Publisher
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Summary
 from secret_authority.engine.handover.git_state import GitState
@@ -129,7 +129,7 @@ def test_a_round_puts_a_lost_trail_back_although_vault_is_away(monkeypatch: pyte
     place = Place(monkeypatch, event("s-0", 0))
     place.tell()
     place.cluster.lose(NAME)
-    place.cluster.now += KEEP_SECONDS
+    place.cluster.now += RESYNC_SECONDS
 
     def away() -> bool:
         raise Unavailable("Vault is sealed")

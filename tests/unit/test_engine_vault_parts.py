@@ -15,7 +15,7 @@ import requests
 
 from secret_authority.clients.kubernetes import Api
 from secret_authority.core.errors import LostRace
-from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.commands.vault_reloader import Keeper, find_processes, fingerprint, turn_over
 from secret_authority.engine.common.await_evidence import missing
@@ -233,7 +233,7 @@ def test_a_condition_keeps_its_time_while_it_holds() -> None:
 
 
 def published(at: datetime, *outcomes: Outcome) -> dict[str, str]:
-    findings = tuple(Finding(f"s{number}", outcome, "here") for number, outcome in enumerate(outcomes))
+    findings = tuple(EvidenceResult(f"s{number}", outcome, "here") for number, outcome in enumerate(outcomes))
     return {"evidence": Evidence(Phase.RUNTIME_AUTHORITY, "r", at, findings).to_json(), "conditions": "{}"}
 
 

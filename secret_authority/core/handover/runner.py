@@ -1,7 +1,7 @@
 """Carrying out a handover: observe, decide, do one step, observe again.
 
-The loop is written once against `World` and knows no Vault and no Kubernetes; `engine` gives it the real
-world, the tests give it one that breaks at every boundary.
+The loop is written once against `HandoverBackend` and knows no Vault and no Kubernetes. The engine passes an
+adapter to the real systems, the tests one that fails at every boundary.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from secret_authority.core.handover.state_machine import (
 )
 
 
-class World(Protocol):
-    """What a handover needs of the world. Each call is one request or a few reads.
+class HandoverBackend(Protocol):
+    """The systems that a handover reads and changes. Each call is one request or a few reads.
 
     Changes are conditional: they raise `LostRace` when what they build on has changed, and `Unavailable`
     when it is not known whether they were done.
@@ -67,52 +67,52 @@ class Result:
 _MOST_MOVES = 16
 
 
-def hand_over(plan: Plan, world: World) -> Result:
+def hand_over(plan: Plan, backend: HandoverBackend) -> Result:
     """Take one secret as far as it goes. Never raises for what the world does; see `Result.end`."""
     steps: list[Step] = []
-    told: tuple[Notice, ...] = ()
+    noticed: tuple[Notice, ...] = ()
     try:
-        seen = _observe(plan, world)
+        seen = _observe(plan, backend)
         for _ in range(_MOST_MOVES):
-            told = tuple(dict.fromkeys((*told, *notices(seen))))
+            noticed = tuple(dict.fromkeys((*noticed, *notices(seen))))
             move = next_move(plan, seen)
             if not isinstance(move, Step):
-                return Result(plan.secret, move, tuple(steps), told)
+                return Result(plan.secret, move, tuple(steps), noticed)
             try:
-                seen = _do(move, plan, world, seen)
+                seen = _do(move, plan, backend, seen)
                 steps.append(move)
             except LostRace:
-                seen = _observe(plan, world)
+                seen = _observe(plan, backend)
     except Unavailable as error:
-        return Result(plan.secret, error, tuple(steps), told)
-    return Result(plan.secret, Unavailable("the world changes faster than it can be read"), tuple(steps), told)
+        return Result(plan.secret, error, tuple(steps), noticed)
+    return Result(plan.secret, Unavailable("the world changes faster than it can be read"), tuple(steps), noticed)
 
 
-def _observe(plan: Plan, world: World) -> Observation:
+def _observe(plan: Plan, backend: HandoverBackend) -> Observation:
     # The Secret is read before Vault: a Secret seen as consumed then never stands beside an older look at
     # Vault in which the record was not there yet.
-    bootstrap = world.observe_bootstrap(plan)
-    vault = world.observe_vault(plan)
-    audited = vault.record is not None and world.observe_audit(plan)
-    return Observation(vault, bootstrap, world.observe_git(plan), audited)
+    bootstrap = backend.observe_bootstrap(plan)
+    vault = backend.observe_vault(plan)
+    audited = vault.record is not None and backend.observe_audit(plan)
+    return Observation(vault, bootstrap, backend.observe_git(plan), audited)
 
 
-def _do(step: Step, plan: Plan, world: World, seen: Observation) -> Observation:
+def _do(step: Step, plan: Plan, backend: HandoverBackend, seen: Observation) -> Observation:
     """Do one step, then look again at what it changed, in the world and not in memory."""
     record = seen.vault.record
     match step:
         case Step.WRITE:
-            world.write(plan)
-            return replace(seen, vault=world.observe_vault(plan))
+            backend.write(plan)
+            return replace(seen, vault=backend.observe_vault(plan))
         case Step.RECORD:
             assert seen.vault.digest is not None  # noqa: S101  next_move compared it
-            world.record(plan, seen.vault.digest)
-            return replace(seen, vault=world.observe_vault(plan), audited=world.observe_audit(plan))
+            backend.record(plan, seen.vault.digest)
+            return replace(seen, vault=backend.observe_vault(plan), audited=backend.observe_audit(plan))
         case Step.CONSUME:
             assert record is not None  # noqa: S101
-            world.consume(plan, record)
-            return replace(seen, bootstrap=world.observe_bootstrap(plan))
+            backend.consume(plan, record)
+            return replace(seen, bootstrap=backend.observe_bootstrap(plan))
         case Step.AUDIT:
             assert record is not None  # noqa: S101
-            world.audit(plan, record)
-            return replace(seen, audited=world.observe_audit(plan))
+            backend.audit(plan, record)
+            return replace(seen, audited=backend.observe_audit(plan))

@@ -12,16 +12,16 @@ from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.engine.common.status import log
 
 # How long a lost or altered ConfigMap may stay so, in seconds.
-KEEP_SECONDS = 30.0
+RESYNC_SECONDS = 30.0
 _LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "status"}
 
 
 class Publisher:
     """Keeps the ConfigMaps of the engine as they should be: a lost or altered one is put right.
 
-    What was told last stays in memory and is compared with the cluster at every `keep`, at most each
-    `KEEP_SECONDS`; a change of content goes out at once. Every method raises `Unavailable`, `LostRace` and
-    `ApiRefusedError`; what could not be written is tried again by the next `keep`.
+    What was told last stays in memory and is compared with the cluster at every `reconcile`, at most each
+    `RESYNC_SECONDS`; a change of content goes out at once. Every method raises `Unavailable`, `LostRace` and
+    `ApiRefusedError`; what could not be written is tried again by the next `reconcile`.
     """
 
     def __init__(self, api: Api, namespace: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,7 +29,7 @@ class Publisher:
         self._wanted: dict[str, Mapping[str, str]] = {}
         # The names whose content has not gone out yet, and when the cluster was looked at last.
         self._dirty: set[str] = set()
-        self._kept_at: float | None = None
+        self._resynced_at: float | None = None
 
     def status(self, data: Mapping[str, str]) -> None:
         """The conditions and the evidence of this engine."""
@@ -42,16 +42,16 @@ class Publisher:
             del self._wanted[name]  # the trail has become shorter: Vault was restored
         self._tell(pieces)
 
-    def keep(self) -> None:
+    def reconcile(self) -> None:
         """Compare what was told with what the cluster has, now and then, and put it right."""
         now = self._clock()
-        if not self._dirty and self._kept_at is not None and now - self._kept_at < KEEP_SECONDS:
+        if not self._dirty and self._resynced_at is not None and now - self._resynced_at < RESYNC_SECONDS:
             return
         for name, data in self._wanted.items():
             self._put(name, data)
         if published_trail.NAME in self._wanted:
             self._empty_left_overs()
-        self._kept_at = now
+        self._resynced_at = now
 
     def _tell(self, wanted: Mapping[str, Mapping[str, str]]) -> None:
         changed = {

@@ -19,7 +19,7 @@ from secret_authority.contract.consumption_settings import ConsumptionSettings
 from secret_authority.contract.names import CONSUMPTION_STATUS
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.errors import LostRace, Unavailable
-from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.common.audit_events import digest_key
 from secret_authority.engine.common.lease import Lease
@@ -206,21 +206,21 @@ class ConsumptionEngine:
             log.warning("the status cannot be published: %s", error)
 
 
-def findings_of(deliveries: Iterable[Delivery], waiting: dict[str, str]) -> tuple[Finding, ...]:
+def findings_of(deliveries: Iterable[Delivery], waiting: dict[str, str]) -> tuple[EvidenceResult, ...]:
     """One finding for each secret with consumers; a secret that waits for its first value has none."""
     by_secret: dict[str, list[Delivery]] = {}
     for delivery in deliveries:
         by_secret.setdefault(delivery.consumer.secret, []).append(delivery)
-    found: list[Finding] = []
+    found: list[EvidenceResult] = []
     for secret, mine in by_secret.items():
         if secret in waiting:
             continue
         problems = [f"{delivery.consumer}: {delivery.problem}" for delivery in mine if delivery.problem]
         if problems:
-            found.append(Finding(secret, Outcome.NOT_CONSUMED, "; ".join(problems)))
+            found.append(EvidenceResult(secret, Outcome.NOT_CONSUMED, "; ".join(problems)))
         else:
             where = ", ".join(f"{d.consumer} version {d.version.number}" for d in mine)
-            found.append(Finding(secret, Outcome.MATCHES, where))
+            found.append(EvidenceResult(secret, Outcome.MATCHES, where))
     return tuple(found)
 
 

@@ -19,7 +19,7 @@ from secret_authority.clients.sops import SopsError, decrypt
 from secret_authority.contract.evidence_task import EvidenceTask
 from secret_authority.contract.names import CLASS_LABEL, CONSUMED, STATE_LABEL
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass, parse_catalogue
-from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
 from secret_authority.repository.intent_digest import intent_digest
@@ -97,12 +97,12 @@ def _serve(task: EvidenceTask, view: ClusterView, folder: Path) -> str:
     return artifact.revision
 
 
-def compare(folder: Path, task: EvidenceTask, view: ClusterView, identity: str) -> tuple[Finding, ...]:
+def compare(folder: Path, task: EvidenceTask, view: ClusterView, identity: str) -> tuple[EvidenceResult, ...]:
     """One finding for each bootstrap secret of the catalogue in `folder`."""
     catalogue = _catalogue(folder / task.catalogue, task.catalogue)
     files = encrypted_files(folder, task.bootstrap)
     return tuple(
-        Finding(secret.name, *_compare_one(secret, files, folder, view, identity))
+        EvidenceResult(secret.name, *_compare_one(secret, files, folder, view, identity))
         for secret in catalogue.of_class(SecretClass.BOOTSTRAP)
     )
 

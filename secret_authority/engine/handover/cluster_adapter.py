@@ -48,8 +48,8 @@ def plan_for(cluster: str, secret: CatalogueSecret) -> Plan:
     return Plan(secret.name, handover_id(cluster, secret.name, str(secret.vault)), {**policy, "owner": secret.owner})
 
 
-class ClusterWorld:
-    """`World` of one secret. Use one object for each secret and thread: it holds what was read last."""
+class ClusterAdapter:
+    """`HandoverBackend` of one secret. Use one object for each secret and thread: it holds what was read last."""
 
     def __init__(
         self,

@@ -16,7 +16,7 @@ from secret_authority.core.errors import Problem, Unavailable
 from secret_authority.core.handover.runner import Result, hand_over
 from secret_authority.core.handover.state_machine import Blocked, Done, InVault, Reason, Step
 from secret_authority.engine.common.audit_events import RunInfo, digest_key
-from secret_authority.engine.handover.cluster_adapter import ClusterWorld, plan_for
+from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
 from secret_authority.engine.handover.git_state import GitState
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Handover:
     def __init__(self, cluster: str, api: Api, vault: Vault, run_name: str, workers: int = WORKERS) -> None:
         self._cluster, self._api, self._vault, self._run_name, self._workers = cluster, api, vault, run_name, workers
         # By secret: what was said last of why it stands, and of what is to be noticed.
-        self._said: dict[str, list[str]] = {}
+        self._reported: dict[str, list[str]] = {}
 
     def run(self, git: GitState, key: bytes, stop: Callable[[], bool] = lambda: False) -> Summary:
         """Take every secret as far as it goes. `stop` is asked between secrets.
@@ -108,39 +108,39 @@ class Handover:
             return None
         if conflict := conflicts.get(secret.name):
             result = Result(secret.name, Blocked(secret.name, Reason.TWO_AUTHORITIES, str(conflict)), ())
-            self._tell(result)
+            self._report(result)
             return result
         plan = plan_for(self._cluster, secret)
-        world = ClusterWorld(secret, self._api, self._vault, key, run, git.digests.get)
+        backend = ClusterAdapter(secret, self._api, self._vault, key, run, git.digests.get)
         why = git.unreadable.get(secret.name)
         try:
-            if why and _of_git(world.observe_vault(plan)):
+            if why and _of_git(backend.observe_vault(plan)):
                 result = Result(secret.name, Unreadable(why), ())
             else:
-                result = hand_over(plan, world)
+                result = hand_over(plan, backend)
         except Unavailable as error:
             result = Result(secret.name, error, ())
         except (VaultRefusedError, ApiRefusedError, ValueError) as error:
             result = Result(secret.name, Refused(str(error)), ())
-        self._tell(result)
+        self._report(result)
         return result
 
-    def _tell(self, result: Result) -> None:
+    def _report(self, result: Result) -> None:
         """Log what was done, and what is in the way when that has changed."""
         for step in result.steps:
             log.info("%s: %s done", result.secret, step)
         if isinstance(result.end, Done) and Step.AUDIT in result.steps:
             record = result.end.record
             log.info("%s: authority git -> vault at %s, handover %s", result.secret, record.at, record.id)
-        news = [f"{result.secret}: {notice}" for notice in result.notices]
+        lines_now = [f"{result.secret}: {notice}" for notice in result.notices]
         if isinstance(result.end, Blocked):
-            news.insert(0, str(result.end))
+            lines_now.insert(0, str(result.end))
         elif isinstance(result.end, Unavailable):
-            news.insert(0, f"{result.secret}: {result.end}")
-        if news != self._said.get(result.secret, []):
-            for text in news:
+            lines_now.insert(0, f"{result.secret}: {result.end}")
+        if lines_now != self._reported.get(result.secret, []):
+            for text in lines_now:
                 log.warning("%s", text)
-        self._said[result.secret] = news
+        self._reported[result.secret] = lines_now
 
 
 def _of_git(found: InVault) -> bool:

@@ -35,7 +35,7 @@ class GitState:
 
 
 @dataclass
-class GitView:
+class GitStateReader:
     """Reads each revision once for each identity. `identity` reads the cluster's age identity, `key` digests."""
 
     api: Api
@@ -45,7 +45,7 @@ class GitView:
     # Hash of the identity that read it: a new identity may open what the old one could not.
     _read_with: int = field(default=0, init=False)
 
-    def look(self, key: bytes) -> GitState:
+    def read(self, key: bytes) -> GitState:
         """The present revision; the last one read while the source cannot be had.
 
         Raises `Unavailable` when nothing was ever read, `InvalidInputError` for a catalogue that is wrong.

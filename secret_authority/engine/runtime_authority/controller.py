@@ -19,7 +19,7 @@ from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, EVENTS
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
-from secret_authority.core.evidence import Evidence, Finding, Outcome
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.handover.state_machine import Done, Step
 from secret_authority.core.phases import Phase
 from secret_authority.engine.common.audit_events import read_events
@@ -28,7 +28,7 @@ from secret_authority.engine.common.loop import LeasedLoop
 from secret_authority.engine.common.publisher import Publisher
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Handover, Summary, lines
-from secret_authority.engine.handover.git_state import GitState, GitView
+from secret_authority.engine.handover.git_state import GitState, GitStateReader
 from secret_authority.engine.runtime_authority.drift import unmanaged
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
 from secret_authority.engine.runtime_authority.seal import Seal, SealSettings
@@ -71,7 +71,7 @@ class Engine:
         pods = [Vault(pod, ca) for pod in settings.pods]
         self._seal = Seal(pods, store, seal, identity, ticked=status.ticked)
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
-        self._git = GitView(api, settings.git, identity)
+        self._git = GitStateReader(api, settings.git, identity)
         self._handover = Handover(settings.cluster, api, self._vault, run_name)
         self._publisher = Publisher(api, settings.namespace)
         # The revision that was looked at, and when to look again.
@@ -110,7 +110,7 @@ class Engine:
             break
         try:
             self._publisher.status({"conditions": json.dumps(self._status.as_dict(), sort_keys=True)} | self._published)
-            self._publisher.keep()
+            self._publisher.reconcile()
         except (Unavailable, LostRace, ApiRefusedError) as error:
             log.warning("the status cannot be published: %s", error)
         return quiet
@@ -152,7 +152,7 @@ class Engine:
 
     def _hand_over(self) -> bool:
         key = self._handover.key()
-        git = self._git.look(key)
+        git = self._git.read(key)
         unreadable = ", ".join(sorted({problem.file for problem in git.unreadable.values()}))
         self._status.set(GIT_READABLE, not unreadable, f"cannot be decrypted: {unreadable}" if unreadable else "")
         now = time.monotonic()
@@ -192,5 +192,5 @@ class Engine:
         self._published = {"handover": json.dumps(lines(summary.results)), "evidence": evidence.to_json()}
 
 
-def _finding(secret: str, done: bool, text: str) -> Finding:
-    return Finding(secret, Outcome.MATCHES if done else Outcome.NOT_HANDED_OVER, "Vault" if done else text)
+def _finding(secret: str, done: bool, text: str) -> EvidenceResult:
+    return EvidenceResult(secret, Outcome.MATCHES if done else Outcome.NOT_HANDED_OVER, "Vault" if done else text)

@@ -14,7 +14,7 @@ from secret_authority.clients.kubernetes import Api
 from secret_authority.contract.engine_settings import GitPlaces
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.engine.handover import git_state as git_view
-from secret_authority.engine.handover.git_state import GitState, GitView
+from secret_authority.engine.handover.git_state import GitState, GitStateReader
 from tests.unit.fleets import Fleet, new_fleet
 
 FILE = "clusters/dev/bootstrap/orders-db.yaml"
@@ -37,7 +37,7 @@ class Seen:
 
     def __init__(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         self.source, self.fetched, self.identity = Source(), 0, fleet.identity().secret
-        self.view = GitView(self.source, PLACES, lambda: self.identity)
+        self.view = GitStateReader(self.source, PLACES, lambda: self.identity)
 
         def fetch(_artifact: Artifact, into: Path) -> None:
             self.fetched += 1
@@ -46,7 +46,7 @@ class Seen:
         monkeypatch.setattr(git_view, "fetch", fetch)
 
     def look(self) -> GitState:
-        return self.view.look(b"k" * 32)
+        return self.view.read(b"k" * 32)
 
 
 @pytest.fixture
