@@ -1,6 +1,6 @@
 # Two commands do everything: `make up` runs the main job on a local node, `make test` passes the tests.
 NAME ?= dev
-STACK := python3 -m toolchain.stack
+STACK := python3 -m toolchain.local_stack
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: up down cluster cluster-down tools preview test test-fast lint

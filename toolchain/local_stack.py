@@ -1,4 +1,4 @@
-"""The whole stack on this machine: `python3 -m toolchain.stack --name dev up|preview|down|pulumi ...|env`.
+"""The whole stack on this machine: `python3 -m toolchain.local_stack --name dev up|preview|down|pulumi ...|env`.
 
 `up` goes from a bare machine to a cluster on which the Pulumi program has built every layer: programs, one
 real node, images, the example Git repository, `pulumi up`. Each step does nothing when it is done already.
@@ -270,7 +270,7 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python3 -m toolchain.stack", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python3 -m toolchain.local_stack", description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=["tools", "cluster", "up", "preview", "down", "pulumi", "env"])
     parser.add_argument("--name", default="dev")
     options, rest = parser.parse_known_args()
