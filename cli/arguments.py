@@ -13,7 +13,7 @@ def add_layout(parser: argparse.ArgumentParser) -> None:
     """The options that say where a cluster's intent lies."""
     parser.add_argument("--repository", type=Path, default=Path(), help="a checkout (default: this folder)")
     parser.add_argument("--cluster", required=True)
-    parser.add_argument("--catalogue", help="default: clusters/CLUSTER/catalogue.yaml")
+    parser.add_argument("--catalogue", help="default: secret-authority/CLUSTER/catalogue.yaml")
     parser.add_argument("--bootstrap", action="append", default=[], help="default: clusters/CLUSTER/bootstrap")
 
 
@@ -24,4 +24,4 @@ def add_kubeconfig(parser: argparse.ArgumentParser) -> None:
 
 
 def layout(options: argparse.Namespace) -> Layout:
-    return Layout.of(options.cluster, options.catalogue, options.bootstrap)
+    return Layout.of(options.cluster, options.catalogue, options.bootstrap, options.repository)

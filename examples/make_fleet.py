@@ -21,6 +21,7 @@ import yaml
 from secret_authority.clients.age import Identity, write_identity
 from secret_authority.clients.sops import sops_program
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass, parse_catalogue
+from secret_authority.repository.layout import HOME, Layout
 from secret_authority.repository.trust_writer import add_cluster, add_root_recipient
 
 TEMPLATE = Path(__file__).with_name("fleet")
@@ -34,13 +35,14 @@ def make_fleet(directory: Path, root_file: Path, cluster: str = "dev") -> None:
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     root_file.unlink(missing_ok=True)
-    shutil.copytree(TEMPLATE / "clusters" / "dev", partial / "clusters" / cluster)
+    for home in ("clusters", HOME):
+        shutil.copytree(TEMPLATE / home / "dev", partial / home / cluster)
     identity = Identity.generate()
     root_file.parent.mkdir(parents=True, exist_ok=True)
     write_identity(identity, root_file)
     add_root_recipient(partial, "example", identity.recipient)
     add_cluster(partial, cluster)
-    catalogue_file = partial / "clusters" / cluster / "catalogue.yaml"
+    catalogue_file = partial / Layout.of(cluster).catalogue
     catalogue = parse_catalogue(yaml.safe_load(catalogue_file.read_text()), catalogue_file.name)
     for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
         write_encrypted(partial, cluster, secret.name, secret_manifest(secret, random_values(secret)))

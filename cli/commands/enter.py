@@ -7,7 +7,7 @@ import getpass
 import sys
 import tempfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import yaml
 
@@ -61,7 +61,7 @@ def _may_be_entered(intent: Intent, name: str) -> CatalogueSecret:
         SecretClass.INTERNAL: "is generated in the cluster; rotate it instead",
     }
     reason = how.get(secret.secret_class)
-    folder = str(PurePosixPath(file).parent / "config")
+    folder = intent.layout.config
     if secret.secret_class is SecretClass.CONFIG and name in read_config_values(intent.root, folder, intent.catalogue):
         reason = f"is decided by Git: change {folder}/{name}.yaml"
     if reason:

@@ -12,7 +12,6 @@ import base64
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 import pulumi
@@ -55,8 +54,7 @@ def read_consumption(settings: Settings, intent: Intent) -> dict[str, dict[str, 
     Raises `InvalidInputError` for configuration that does not fit, and for each consumer Secret in the
     cluster that somebody else made.
     """
-    folder = str(PurePosixPath(intent.layout.catalogue).parent / "config")
-    config = read_config_values(intent.root, folder, intent.catalogue)
+    config = read_config_values(intent.root, intent.layout.config, intent.catalogue)
     if settings.phase >= Phase.CONSUMPTION:
         refuse_foreign_secrets(settings.kubeconfig, settings.context, intent.catalogue, intent.layout.catalogue)
     return config

@@ -83,7 +83,7 @@ def read_settings() -> Settings:
         raise InvalidInputError(problems)
     return Settings(
         phase=phase,
-        layout=Layout.of(cluster, config.get("cataloguePath"), config.get_object("bootstrapPaths") or ()),
+        layout=Layout.of(cluster, config.get("cataloguePath"), config.get_object("bootstrapPaths") or (), repository),
         repository=repository,
         repository_url=url,
         repository_branch=config.get("repositoryBranch") or "main",

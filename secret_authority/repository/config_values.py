@@ -1,6 +1,6 @@
 """Configuration values of class config: plain YAML files in the user's repository, one for each entry.
 
-`clusters/NAME/config/ENTRY.yaml` is a mapping of keys to texts. These values are not secret and Git decides
+`secret-authority/CLUSTER/config/ENTRY.yaml` is a mapping of keys to texts. These values are not secret and Git decides
 them. An entry without a file is entered by hand. RFC-SECOPS-0001 §2 (configuration on a path of its own).
 """
 

@@ -20,6 +20,7 @@ from secret_authority.core.errors import InvalidInputError, Problem, raise_if_an
 from secret_authority.core.ledger.ledger import GitFact
 from secret_authority.repository.claims import catalogue_claims, file_claim
 from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
+from secret_authority.repository.flux_paths import check_place_of_catalogue
 from secret_authority.repository.intent_checks import (
     check_claims,
     check_encrypted,
@@ -93,6 +94,7 @@ def read_intent(root: Path, layout: Layout) -> Intent:
         problems += check_entries_and_files(catalogue, encrypted, layout.catalogue)
     for secret in encrypted:
         problems += check_recipients(secret, wanted, trust)
+    problems += check_place_of_catalogue(root, layout)
     problems += check_seal(root, layout.cluster, trust)
     problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
     raise_if_any(problems)

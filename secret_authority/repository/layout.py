@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from secret_authority.core.errors import InvalidInputError, Problem
+
+# The catalogue, its tombstones and its configuration values are no Kubernetes objects: Flux refuses to apply a folder
+# that holds them. So they have a place of their own at the top of the repository, outside of the folders of clusters.
+HOME = "secret-authority"
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where things lie in the repository, relative to its root."""
+    """The files and folders of one cluster, relative to the root of the repository."""
 
     cluster: str
     catalogue: str
@@ -16,7 +23,33 @@ class Layout:
     bootstrap: tuple[str, ...]
 
     @classmethod
-    def of(cls, cluster: str, catalogue: str | None = None, bootstrap: Sequence[str] = ()) -> Layout:
-        """The usual layout of a cluster, where nothing else is said."""
-        home = f"clusters/{cluster}"
-        return cls(cluster, catalogue or f"{home}/catalogue.yaml", tuple(bootstrap) or (f"{home}/bootstrap",))
+    def of(
+        cls, cluster: str, catalogue: str | None = None, bootstrap: Sequence[str] = (), root: Path | None = None
+    ) -> Layout:
+        """The usual layout of a cluster, where nothing else is said.
+
+        With `root`, a catalogue in the place of earlier versions, `clusters/CLUSTER`, is found as well. Raises
+        `InvalidInputError` when there is one in both places.
+        """
+        folders = tuple(bootstrap) or (f"clusters/{cluster}/bootstrap",)
+        return cls(cluster, catalogue or _usual_catalogue(cluster, root), folders)
+
+    @property
+    def home(self) -> str:
+        """The folder of the catalogue; tombstones are beside it."""
+        return str(PurePosixPath(self.catalogue).parent)
+
+    @property
+    def config(self) -> str:
+        """The folder of configuration values, one file for each entry of class config."""
+        return f"{self.home}/config"
+
+
+def _usual_catalogue(cluster: str, root: Path | None) -> str:
+    usual, earlier = f"{HOME}/{cluster}/catalogue.yaml", f"clusters/{cluster}/catalogue.yaml"
+    if root is None or not (root / earlier).exists():
+        return usual
+    if (root / usual).exists():
+        fix = f"remove the one that is out of date; {earlier} is the place of earlier versions"
+        raise InvalidInputError([Problem(usual, "", f"is a second catalogue of {cluster}, beside {earlier}", fix)])
+    return earlier

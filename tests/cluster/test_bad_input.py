@@ -38,7 +38,7 @@ class Copy:
 
     @property
     def catalogue(self) -> Path:
-        return self.folder / self.stack.home / "catalogue.yaml"
+        return self.folder / self.stack.intent_home / "catalogue.yaml"
 
     @property
     def trust(self) -> Path:
@@ -218,14 +218,14 @@ CASES = [
         drop_entry,
         (
             "{home}/bootstrap/edge-tls.yaml: metadata: Secret bootstrap-edge/edge-tls is not in the catalogue",
-            "Fix: add an entry of class bootstrap to {home}/catalogue.yaml",
+            "Fix: add an entry of class bootstrap to {intent_home}/catalogue.yaml",
         ),
     ),
     Case(
         "entry without a file",
         lambda copy: (copy.bootstrap / "edge-tls.yaml").unlink(),
         (
-            "{home}/catalogue.yaml: secrets[edge-tls].bootstrap: no encrypted file holds",
+            "{intent_home}/catalogue.yaml: secrets[edge-tls].bootstrap: no encrypted file holds",
             "Secret bootstrap-edge/edge-tls",
             "Fix: add the encrypted Secret to the bootstrap folder, or remove the entry",
         ),
@@ -235,7 +235,7 @@ CASES = [
         lambda copy: copy.edit(
             copy.catalogue, "secret: dns-token, keys: [token]", "secret: dns-token, keys: [token, id]"
         ),
-        ("{home}/catalogue.yaml: secrets[dns-token].bootstrap.keys: {home}/bootstrap/dns-token.yaml has no id",),
+        ("{intent_home}/catalogue.yaml: secrets[dns-token].bootstrap.keys: {home}/bootstrap/dns-token.yaml has no id",),
     ),
     Case(
         "two files, one target",
@@ -245,7 +245,7 @@ CASES = [
     Case(
         "consumer in the place of a bootstrap Secret",
         consume_a_target,
-        ("{home}/catalogue.yaml", "bootstrap-data/orders-db", "Fix:"),
+        ("{intent_home}/catalogue.yaml", "bootstrap-data/orders-db", "Fix:"),
     ),
     Case(
         "encrypted file that is no YAML",
@@ -255,12 +255,12 @@ CASES = [
     Case(
         "catalogue that is no YAML",
         lambda copy: copy.catalogue.write_text("secrets: ["),
-        ("{home}/catalogue.yaml: line", "is not valid YAML. Fix: correct the syntax there"),
+        ("{intent_home}/catalogue.yaml: line", "is not valid YAML. Fix: correct the syntax there"),
     ),
     Case(
         "unknown field in the catalogue",
         lambda copy: copy.edit(copy.catalogue, "owner: team-orders", "ownr: team-orders"),
-        ("{home}/catalogue.yaml: secrets", "ownr", "Fix:"),
+        ("{intent_home}/catalogue.yaml: secrets", "ownr", "Fix:"),
     ),
     Case(
         "root of trust without root recipients",
@@ -297,7 +297,7 @@ def test_bad_repository(built: RecordedStack, tmp_path: Path, case: Case) -> Non
     before = built.objects.snapshot()
     case.break_it(copy)
     run = built.reach(2, root=case.root, repositoryPath=copy.folder, **case.settings)
-    names = {"home": built.home, "cluster": built.name}
+    names = {"home": built.home, "intent_home": built.intent_home, "cluster": built.name}
     run.refused(*(text.format(**names) for text in case.says))
     assert "Traceback" not in run.output
     assert difference(before, built.objects.snapshot()) == []

@@ -69,7 +69,7 @@ def test_up_with_a_change_says_that_the_cluster_is_behind(alone: RecordedStack, 
     """The evidence compares what the program read with what Flux fetched, and does not wait for ever."""
     folder = tmp_path / "fleet"
     shutil.copytree(alone.fleet, folder)
-    catalogue = folder / alone.home / "catalogue.yaml"
+    catalogue = folder / alone.intent_home / "catalogue.yaml"
     catalogue.write_text(f"{catalogue.read_text()}# reviewed\n")
     run = alone.reach(2, repositoryPath=folder, readyTimeoutSeconds=WAIT_SECONDS)
     run.refused(

@@ -186,7 +186,7 @@ def test_tombstones_are_prepared_for_review(handed: RecordedStack, tmp_path: Pat
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "12 tombstones" in done.stdout
-    assert (checkout / handed.home / "tombstones.yaml").read_text().count("handover: ho-") == 12
+    assert (checkout / handed.intent_home / "tombstones.yaml").read_text().count("handover: ho-") == 12
 
 
 def test_an_engine_that_is_away_stops_the_next_phase(handed: RecordedStack) -> None:

@@ -64,7 +64,7 @@ def test_the_first_secret_of_the_readme_arrives_and_its_consumer_can_be_removed(
     stack_at_4: RecordedStack, checkout: Path
 ) -> None:
     stack = stack_at_4
-    catalogue = checkout / stack.home / "catalogue.yaml"
+    catalogue = checkout / stack.intent_home / "catalogue.yaml"
     before = catalogue.read_text()
     catalogue.write_text(before + entry())
     shell = encryption().replace("clusters/dev", stack.home)

@@ -22,6 +22,7 @@ from secret_authority.clients.sops import decrypt
 from secret_authority.contract.names import ENGINE_NAMESPACE, PHASE_LABEL
 from secret_authority.core.phases import Phase
 from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
+from secret_authority.repository.layout import Layout
 from secret_authority.repository.trust import read_trust
 from tests.support.cluster_objects import ClusterObjects, Key
 from toolchain.local_stack import CHECKOUT, LocalStack
@@ -83,6 +84,11 @@ class RecordedStack(LocalStack):
     def home(self) -> str:
         """The cluster's folder in its repository."""
         return f"clusters/{self.name}"
+
+    @property
+    def intent_home(self) -> str:
+        """The folder of the cluster's catalogue in its repository."""
+        return Layout.of(self.name).home
 
     def publish(self, folder: Path | None = None) -> dict[str, Any]:
         """Put a folder onto the main branch: the fleet, or another state of it."""

@@ -19,7 +19,7 @@ from secret_authority.repository.encrypted_secrets import secret_values
 from secret_authority.repository.intent_digest import intent_digest
 from tests.unit.fleets import Fleet, new_fleet
 
-CATALOGUE = "clusters/dev/catalogue.yaml"
+CATALOGUE = "secret-authority/dev/catalogue.yaml"
 FOLDERS = ("clusters/dev/bootstrap",)
 
 

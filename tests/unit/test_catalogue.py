@@ -12,7 +12,7 @@ import yaml
 from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
 from secret_authority.core.errors import InvalidInputError
 
-EXAMPLE = Path(__file__).parents[2] / "examples/fleet/clusters/dev/catalogue.yaml"
+EXAMPLE = Path(__file__).parents[2] / "examples/fleet/secret-authority/dev/catalogue.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
 
 

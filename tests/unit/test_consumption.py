@@ -323,6 +323,6 @@ def test_only_keys_of_a_bootstrap_secret_can_be_binary(tmp_path: Path, secret: s
     def change(document: Any) -> None:
         next(entry for entry in document["secrets"] if entry["name"] == secret)["binary"] = keys
 
-    copy.edit("clusters/dev/catalogue.yaml", change)
+    copy.edit("secret-authority/dev/catalogue.yaml", change)
     with pytest.raises(InvalidInputError, match=f"{secret}.*binary names {keys[0]}: name keys of the bootstrap target"):
         copy.read()

@@ -18,7 +18,7 @@ from secret_authority.engine.handover.git_state import GitState, GitStateReader
 from tests.unit.fleets import Fleet, new_fleet
 
 FILE = "clusters/dev/bootstrap/orders-db.yaml"
-PLACES = GitPlaces("flux-system", "fleet", "clusters/dev/catalogue.yaml", ("clusters/dev/bootstrap",))
+PLACES = GitPlaces("flux-system", "fleet", "secret-authority/dev/catalogue.yaml", ("clusters/dev/bootstrap",))
 
 
 class Source(Api):

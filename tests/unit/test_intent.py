@@ -13,7 +13,7 @@ from examples.make_fleet import git, write_encrypted
 from secret_authority.clients.age import Identity
 from tests.unit.fleets import CLUSTER, Fleet, new_fleet
 
-CATALOGUE = f"clusters/{CLUSTER}/catalogue.yaml"
+CATALOGUE = f"secret-authority/{CLUSTER}/catalogue.yaml"
 ORDERS = f"clusters/{CLUSTER}/bootstrap/orders-db.yaml"
 
 

@@ -24,6 +24,7 @@ from policy.readers.lists import expand_lists, token_of
 from policy.settings import Settings
 from secret_authority.core.claims.locations import Unknown
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.layout import HOME
 
 FLUX = "kustomize.toolkit.fluxcd.io"
 ONE_CLUSTER = "this cluster"
@@ -289,12 +290,12 @@ def _resource(document: Document, cluster: str, flux: _Flux | None) -> Resource:
 
 
 def _catalogues(renderer: Renderer, cluster: str, folders: Iterable[str], clusters: int) -> Iterator[Resource]:
-    """The catalogue of a cluster lies in its folder; with one cluster, or at the top, anywhere."""
+    """The catalogue of a cluster is in its own folders; with one cluster, or at the top, anywhere."""
     for document in _documents(renderer):
         if document.content.get("kind") != "SecretCatalogue":
             continue
-        near = any(holds(folder, document.file) for folder in folders)
-        shared = not document.file.startswith("clusters/")
+        near = any(holds(folder, document.file) for folder in (*folders, f"{HOME}/{cluster}"))
+        shared = not document.file.startswith(("clusters/", f"{HOME}/"))
         if near or clusters == 1 or shared:
             yield _resource(document, cluster, None)
 
