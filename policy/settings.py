@@ -22,7 +22,7 @@ from secret_authority.core.phases import Phase
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
-class Exempt(BaseModel):
+class Exemption(BaseModel):
     """A finding that is accepted for a time. `subject` is matched with * against the names in the finding."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +55,7 @@ class Settings(BaseModel):
     handed_over: tuple[str, ...] = Field(default=(), alias="handedOver")
     # Git tree: cluster -> folders that Flux (or its bootstrap) applies, where the tree does not say it.
     entries: Mapping[str, tuple[str, ...]] = {}
-    exceptions: tuple[Exempt, ...] = ()
+    exceptions: tuple[Exemption, ...] = ()
     # Rule -> level, for the command line; CrossGuard has levels of its own.
     levels: Mapping[str, Level] = {}
     # The day by which exceptions are judged.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.from_catalogue import catalogue_claims
-from secret_authority.core.claims.locations import Place, VaultSecret
+from secret_authority.core.claims.locations import Location, VaultSecret
 
 if TYPE_CHECKING:
     from policy.inventory.inventory import World
@@ -30,13 +30,13 @@ def declared_claims(world: World) -> list[tuple[Claim, Layer]]:
 def localise(claim: Claim, world: World) -> Claim:
     """Layer components call the one Vault of a cluster by the cluster's name; so do the identities of a stack."""
     source = _localise(claim.source, world) if claim.source is not None else None
-    return replace(claim, place=_localise(claim.place, world), source=source)
+    return replace(claim, location=_localise(claim.location, world), source=source)
 
 
-def _localise(place: Place, world: World) -> Place:
-    if isinstance(place, VaultSecret):
-        return VaultSecret(world.identities.home(place.server), place.mount, place.path)
-    return place
+def _localise(location: Location, world: World) -> Location:
+    if isinstance(location, VaultSecret):
+        return VaultSecret(world.identities.home(location.server), location.mount, location.path)
+    return location
 
 
 def unseen_claims(world: World) -> list[Claim]:
@@ -52,25 +52,25 @@ def unseen_claims(world: World) -> list[Claim]:
 
 
 def _counted(claim: Claim, world: World) -> bool:
-    for other in world.observed_at.get(claim.place, ()):
+    for other in world.observed_at.get(claim.location, ()):
         if other.claimant.system is claim.claimant.system:
             return True
         # A catalogued internal secret is born by its create-only push: that push is its hold on the path. The
         # first value of any other class comes from elsewhere (RFC §2).
-        if claim.claimant.system is System.VAULT and other.create_only and _is_internal(claim.place, world):
+        if claim.claimant.system is System.VAULT and other.create_only and _is_internal(claim.location, world):
             return True
     return False
 
 
-def _is_internal(place: Place, world: World) -> bool:
-    """Whether a catalogue says that the secret at a place is born in the cluster.
+def _is_internal(location: Location, world: World) -> bool:
+    """Whether a catalogue says that the secret at a location is born in the cluster.
 
     A stack with one catalogue may name its cluster in another way there than in its claims.
     """
     only = len(world.catalogues) == 1
     return any(
-        place.parts()[1:] == (entry.vault.mount, entry.vault.path)
-        and (only or place == _localise(VaultSecret(cluster, entry.vault.mount, entry.vault.path), world))
+        location.parts()[1:] == (entry.vault.mount, entry.vault.path)
+        and (only or location == _localise(VaultSecret(cluster, entry.vault.mount, entry.vault.path), world))
         for cluster, catalogue in world.catalogues.items()
         for entry in catalogue.of_class(SecretClass.INTERNAL)
     )

@@ -14,7 +14,7 @@ from policy.claims.origin import claimant
 from policy.inventory.resource import Resource, dig, items, mapping, opaque, part
 from policy.inventory.secret_stores import ESO, Stores
 from secret_authority.core.claims.conflicts import Claim, System
-from secret_authority.core.claims.locations import Keys, Part, Place, Unknown
+from secret_authority.core.claims.locations import Keys, Location, Part, Unknown
 
 if TYPE_CHECKING:
     from policy.inventory.inventory import World
@@ -47,12 +47,14 @@ def _of_spec(
     if keys is None:
         return
     target = dig(spec, "target", "name")
-    place = world.secret_place(resource, part(target, f"spec.target.name of {resource.label}") if target else name)
-    place = type(place)(place.cluster, spread.namespace, place.name)
+    location = world.secret_location(
+        resource, part(target, f"spec.target.name of {resource.label}") if target else name
+    )
+    location = type(location)(location.cluster, spread.namespace, location.name)
     if spread.doubt is not None:
         keys = Keys(frozenset(), spread.doubt)
     for source, system in _sources(stores, resource, spec, spread.namespace):
-        yield Claim(claimant(world, system, resource), place, keys, source=source), resource
+        yield Claim(claimant(world, system, resource), location, keys, source=source), resource
 
 
 def target_keys(spec: Any, resource: Resource) -> Keys | None:
@@ -84,10 +86,12 @@ def target_keys(spec: Any, resource: Resource) -> Keys | None:
     return Keys(frozenset(names), unknown)
 
 
-def _sources(stores: Stores, resource: Resource, spec: Any, namespace: Part) -> Iterator[tuple[Place | None, System]]:
-    """Each place that is read, once, and None for a generator; the store may be named three ways."""
+def _sources(
+    stores: Stores, resource: Resource, spec: Any, namespace: Part
+) -> Iterator[tuple[Location | None, System]]:
+    """Each location that is read, once, and None for a generator; the store may be named three ways."""
     default = dig(spec, "secretStoreRef")
-    found: dict[tuple[Place | None, System], None] = {}
+    found: dict[tuple[Location | None, System], None] = {}
     for entry in items(dig(spec, "data")):
         store = stores.resolve(dig(entry, "sourceRef", "storeRef") or default, resource, namespace)
         key = part(dig(entry, "remoteRef", "key"), f"spec.data[].remoteRef.key of {resource.label}")
@@ -102,5 +106,5 @@ def _sources(stores: Stores, resource: Resource, spec: Any, namespace: Part) -> 
     systems = {system for _, system in found}
     if len(systems) > 1:
         # One controller writes all of it: the claimant is one.
-        found = {(place, System.EXTERNAL_SECRETS): None for place, _ in found}
+        found = {(location, System.EXTERNAL_SECRETS): None for location, _ in found}
     yield from found or {(None, System.EXTERNAL_SECRETS): None}

@@ -45,15 +45,15 @@ def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
         if path is not None:
             source = VaultSecret("this Vault", *path)
             plugin = claimant(world, System.ARGOCD_VAULT, resource)
-            yield Claim(plugin, world.secret_place(resource), keys, source=source), resource
+            yield Claim(plugin, world.secret_location(resource), keys, source=source), resource
             continue
-        yield Claim(claimant_of(world, resource), world.secret_place(resource), keys), resource
+        yield Claim(claimant_of(world, resource), world.secret_location(resource), keys), resource
 
 
 def claimant_of(world: World, resource: Resource) -> Claimant:
     """Who writes a plain object: Git by its file, Helm by its chart, Pulumi by its resource."""
     if resource.origin is Origin.GIT:
-        applier = f" by {resource.delivery.applier}" if resource.delivery.applier else ""
+        applier = f" by {resource.applied_by.applier}" if resource.applied_by.applier else ""
         return claimant(world, System.GIT, resource, f"{resource.where.file} ({resource.label}{applier})")
     managed = resource.mark("labels", "app.kubernetes.io/managed-by")
     system = System.HELM if managed == "Helm" else System.PULUMI

@@ -38,8 +38,8 @@ def _sealed(world: World) -> Iterator[tuple[Claim, Resource]]:
     for resource in world.of("bitnami.com", "SealedSecret"):
         template = resource.get("spec", "template", "metadata")
         name, space = dig(template, "name"), dig(template, "namespace")
-        place = world.secret_place(resource, name, space)
-        yield Claim(claimant(world, System.SEALED_SECRETS, resource), place, Keys.all()), resource
+        location = world.secret_location(resource, name, space)
+        yield Claim(claimant(world, System.SEALED_SECRETS, resource), location, Keys.all()), resource
 
 
 def _vault_operator(world: World) -> Iterator[tuple[Claim, Resource]]:
@@ -50,7 +50,7 @@ def _vault_operator(world: World) -> Iterator[tuple[Claim, Resource]]:
         path = part(resource.get("spec", "path"), f"spec.path of {resource.label}")
         claim = Claim(
             claimant(world, System.VAULT_OPERATOR, resource),
-            world.secret_place(resource, name),
+            world.secret_location(resource, name),
             Keys.all(),
             source=VaultSecret(_server(world, resource), mount, path),
         )
@@ -77,7 +77,7 @@ def _csi(world: World) -> Iterator[tuple[Claim, Resource]]:
             name = part(dig(entry, "secretName"), f"spec.secretObjects[].secretName of {resource.label}")
             names = frozenset(str(dig(data, "key")) for data in items(dig(entry, "data")))
             driver = claimant(world, System.SECRETS_STORE_CSI, resource)
-            yield Claim(driver, world.secret_place(resource, name), Keys(names) if names else Keys.all()), resource
+            yield Claim(driver, world.secret_location(resource, name), Keys(names) if names else Keys.all()), resource
 
 
 def _mirrors(world: World) -> Iterator[tuple[Claim, Resource]]:
@@ -88,9 +88,9 @@ def _mirrors(world: World) -> Iterator[tuple[Claim, Resource]]:
             if not value:
                 continue
             targets = [name.strip() for name in value.split(",")] if lists else world.namespaces_in_use
-            source = world.secret_place(resource)
+            source = world.secret_location(resource)
             for target in targets:
                 if target == resource.namespace:
                     continue
-                place = world.secret_place(resource, None, target)
-                yield Claim(claimant(world, System.MIRROR, resource), place, Keys.all(), source=source), resource
+                location = world.secret_location(resource, None, target)
+                yield Claim(claimant(world, System.MIRROR, resource), location, Keys.all(), source=source), resource

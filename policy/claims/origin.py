@@ -24,5 +24,5 @@ def _origin(world: World, resource: Resource) -> str:
     """A URN, or a file with its applier and its cluster."""
     if resource.origin is Origin.STACK:
         return resource.where.urn
-    applier = f" by {resource.delivery.applier}" if resource.delivery.applier else ""
+    applier = f" by {resource.applied_by.applier}" if resource.applied_by.applier else ""
     return f"{resource.where.file}{applier} for {world.identities.cluster(resource)}"

@@ -15,7 +15,7 @@ from policy.claims.origin import claimant
 from policy.inventory.resource import Resource, dig, items, mapping, part
 from policy.inventory.secret_stores import ESO, Store, Stores
 from secret_authority.core.claims.conflicts import Claim, System
-from secret_authority.core.claims.locations import Keys, KubernetesSecret, Part, Place, Unknown
+from secret_authority.core.claims.locations import Keys, KubernetesSecret, Location, Part, Unknown
 
 if TYPE_CHECKING:
     from policy.inventory.inventory import World
@@ -39,37 +39,37 @@ def _of_spec(
     inside = f" in {spread.namespace}" if resource.kind == "ClusterPushSecret" else ""
     pusher = claimant(world, System.PUSH_SECRET, resource, f"{resource.label}{inside}")
     for store in _stores(world, stores, resource, spec, spread.namespace):
-        for place, keys in _targets(store, stores, resource, spec).items():
+        for location, keys in _targets(store, stores, resource, spec).items():
             held = Keys(frozenset(), spread.doubt) if spread.doubt else keys
             for source in sources:
-                yield Claim(pusher, place, held, source=source, create_only=create_only), resource
+                yield Claim(pusher, location, held, source=source, create_only=create_only), resource
 
 
-def _targets(store: Store, stores: Stores, resource: Resource, spec: Any) -> dict[Place, Keys]:
-    """Each remote place with the keys that are written there."""
-    names: dict[Place, set[str]] = defaultdict(set)
-    whole: dict[Place, Unknown | None] = {}
+def _targets(store: Store, stores: Stores, resource: Resource, spec: Any) -> dict[Location, Keys]:
+    """Each remote location with the keys that are written there."""
+    names: dict[Location, set[str]] = defaultdict(set)
+    whole: dict[Location, Unknown | None] = {}
     for entry in items(dig(spec, "data")):
         remote = part(
             dig(entry, "match", "remoteRef", "remoteKey"), f"spec.data[].match.remoteRef.remoteKey of {resource.label}"
         )
-        place = store.remote(remote, stores.mounts)
+        location = store.remote(remote, stores.mounts)
         given = dig(entry, "match", "remoteRef", "property")
         if given is None:
-            whole[place] = None
+            whole[location] = None
         elif isinstance(given, Unknown):
-            whole[place] = given
+            whole[location] = given
         else:
-            names[place].add(given)
+            names[location].add(given)
     if items(dig(spec, "dataTo")):
         unknown = Unknown(f"the remote keys of spec.dataTo of {resource.label}: list them under spec.data")
         whole[store.remote(unknown, stores.mounts)] = None
     if isinstance(dig(spec, "data"), Unknown):
         unknown = Unknown(f"spec.data of {resource.label}")
         whole[store.remote(unknown, stores.mounts)] = None
-    found = {place: Keys(frozenset(keys)) for place, keys in names.items()}
-    for place, doubt in whole.items():
-        found[place] = Keys(frozenset(names.get(place, ())), doubt) if doubt else Keys.all()
+    found = {location: Keys(frozenset(keys)) for location, keys in names.items()}
+    for location, doubt in whole.items():
+        found[location] = Keys(frozenset(names.get(location, ())), doubt) if doubt else Keys.all()
     return found
 
 
@@ -96,19 +96,19 @@ def push_sources(world: World, resource: Resource, spec: Any, namespace: Part) -
     secret = dig(spec, "selector", "secret")
     if secret is None:
         if isinstance(dig(spec, "selector"), Unknown):
-            yield world.secret_place(resource, Unknown(f"spec.selector of {resource.label}"), namespace)
+            yield world.secret_location(resource, Unknown(f"spec.selector of {resource.label}"), namespace)
         return
     name = dig(secret, "name")
     if name is not None:
-        yield world.secret_place(resource, part(name, f"spec.selector.secret.name of {resource.label}"), namespace)
+        yield world.secret_location(resource, part(name, f"spec.selector.secret.name of {resource.label}"), namespace)
         return
     wanted = mapping(dig(secret, "selector", "matchLabels"))
     for candidate in world.secrets:
         labels = mapping(candidate.get("metadata", "labels"))
         if candidate.namespace == namespace and all(labels.get(k) == v for k, v in wanted.items()):
-            yield world.secret_place(candidate)
+            yield world.secret_location(candidate)
     for candidate in world.of(ESO, "ExternalSecret"):
         labels = mapping(candidate.get("spec", "target", "template", "metadata", "labels"))
         if candidate.namespace == namespace and wanted and all(labels.get(k) == v for k, v in wanted.items()):
             target = candidate.get("spec", "target", "name")
-            yield world.secret_place(candidate, target if isinstance(target, str | Unknown) else None)
+            yield world.secret_location(candidate, target if isinstance(target, str | Unknown) else None)

@@ -24,14 +24,14 @@ _SYSTEM = frozenset({"sys", "auth", "identity", "cubbyhole"})
 def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
     mounts = world.stores.mounts
     for resource in world.of_package("vault"):
-        found = kv_place(world, resource, mounts)
+        found = kv_location(world, resource, mounts)
         if found is not None:
             subject = f"{resource.token.rpartition(':')[2]} of resource {resource.name}"
             yield Claim(claimant(world, System.PULUMI, resource, subject), found, Keys.all()), resource
 
 
-def kv_place(world: World, resource: Resource, mounts: frozenset[str]) -> VaultSecret | None:
-    """The place to which a Vault resource writes a value; None when it writes none."""
+def kv_location(world: World, resource: Resource, mounts: frozenset[str]) -> VaultSecret | None:
+    """The location to which a Vault resource writes a value; None when it writes none."""
     mount: Part
     path: Part
     if resource.token == SECRET_V2:

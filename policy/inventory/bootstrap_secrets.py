@@ -26,15 +26,15 @@ def is_encrypted(resource: Resource) -> bool:
 def catalogue_entry(world: World, resource: Resource) -> CatalogueSecret | None:
     """The catalogue's entry whose bootstrap target is this Secret."""
     catalogue = world.catalogue_of(resource)
-    place = (resource.namespace, resource.metadata_name)
-    return world.bootstrap_entries[id(catalogue)].get(place) if catalogue is not None else None
+    location = (resource.namespace, resource.metadata_name)
+    return world.bootstrap_entries[id(catalogue)].get(location) if catalogue is not None else None
 
 
 def is_labelled(resource: Resource) -> bool:
     return resource.mark("labels", CLASS_LABEL) == BOOTSTRAP
 
 
-def bootstrap_places(world: World) -> dict[tuple[str, str, str], str]:
+def bootstrap_locations(world: World) -> dict[tuple[str, str, str], str]:
     """(cluster, namespace, name) of every bootstrap Secret in sight -> what says that it is one."""
     found: dict[tuple[str, str, str], str] = {}
     for cluster, catalogue in world.catalogues.items():

@@ -13,12 +13,12 @@ from policy.claims import observed_claims
 from policy.claims.declared import unseen_claims
 from policy.inventory import layers
 from policy.inventory.identity import Identities, identify
-from policy.inventory.resource import Location, Origin, Resource, mapping
+from policy.inventory.resource import Origin, Position, Resource, mapping
 from policy.inventory.secret_stores import Stores, addresses
 from policy.settings import Settings
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, parse_catalogue
 from secret_authority.core.claims.conflicts import Claim, Conflict, find_conflicts
-from secret_authority.core.claims.locations import KubernetesSecret, Part, Place, Unknown
+from secret_authority.core.claims.locations import KubernetesSecret, Location, Part, Unknown
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase
 
@@ -93,13 +93,13 @@ class World:
         return self._read_catalogues[0]
 
     @cached_property
-    def catalogue_problems(self) -> list[tuple[Problem, Location]]:
+    def catalogue_problems(self) -> list[tuple[Problem, Position]]:
         return self._read_catalogues[1]
 
     @cached_property
-    def _read_catalogues(self) -> tuple[dict[str, Catalogue], list[tuple[Problem, Location]]]:
+    def _read_catalogues(self) -> tuple[dict[str, Catalogue], list[tuple[Problem, Position]]]:
         found: dict[str, Catalogue] = {}
-        problems: list[tuple[Problem, Location]] = []
+        problems: list[tuple[Problem, Position]] = []
         given = [(r, r.props, str(r.cluster)) for r in self.of("secret-authority.dev", "SecretCatalogue")]
         given += [
             (layer.resource, layer.catalogue, layer.cluster or "this cluster")
@@ -136,10 +136,10 @@ class World:
             for entry in catalogue:
                 if not entry.vault.consumer:
                     continue
-                places = [(consumer.namespace, tuple(consumer.keys)) for consumer in entry.consumers]
+                locations = [(consumer.namespace, tuple(consumer.keys)) for consumer in entry.consumers]
                 if entry.bootstrap:
-                    places.append((entry.bootstrap.namespace, entry.bootstrap.keys))
-                for namespace, names in places:
+                    locations.append((entry.bootstrap.namespace, entry.bootstrap.keys))
+                for namespace, names in locations:
                     for name in names:
                         keys.setdefault((namespace, name), entry)
         return found
@@ -156,8 +156,8 @@ class World:
             next(iter(declared)) if len(declared) == 1 else None,
         )
 
-    def secret_place(self, resource: Resource, name: object = None, namespace: object = None) -> KubernetesSecret:
-        """The place of a Secret of this name in the cluster and namespace of a resource."""
+    def secret_location(self, resource: Resource, name: object = None, namespace: object = None) -> KubernetesSecret:
+        """The location of a Secret of this name in the cluster and namespace of a resource."""
         return KubernetesSecret(
             self.identities.cluster(resource),
             namespace if isinstance(namespace, str | Unknown) else resource.namespace,
@@ -209,11 +209,11 @@ class World:
         return Stores(self)
 
     @cached_property
-    def observed_at(self) -> Mapping[Place, list[Claim]]:
-        """Place -> what is seen to claim it."""
-        found: dict[Place, list[Claim]] = defaultdict(list)
+    def observed_at(self) -> Mapping[Location, list[Claim]]:
+        """Location -> what is seen to claim it."""
+        found: dict[Location, list[Claim]] = defaultdict(list)
         for claim, _ in self.observed:
-            found[claim.place].append(claim)
+            found[claim.location].append(claim)
         return found
 
     @cached_property

@@ -53,7 +53,7 @@ def _read(resource: Resource) -> Layer:
             broken.append(f"claims[{index}]: {error if isinstance(error, ValueError) else 'is not a claim'}")
     number = resource.get("phase")
     phase = Phase(int(number)) if isinstance(number, int | float) and int(number) in list(Phase) else None
-    clusters = {c.place.cluster for c in claims if isinstance(c.place, KubernetesSecret)}
+    clusters = {c.location.cluster for c in claims if isinstance(c.location, KubernetesSecret)}
     given = resource.get("cluster")
     named = given if isinstance(given, str) else next(iter(clusters)) if len(clusters) == 1 else None
     return Layer(

@@ -33,7 +33,7 @@ class Origin(Enum):
 
 
 @dataclass(frozen=True)
-class Location:
+class Position:
     """A URN, or a file of the tree with a line (from 1)."""
 
     urn: str = ""
@@ -45,7 +45,7 @@ class Location:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class AppliedBy:
     """How Git brings a manifest into a cluster. `decrypts` is None when nothing in the tree says."""
 
     applier: str = ""
@@ -67,7 +67,7 @@ class Resource:
 
     token: str
     name: str
-    where: Location
+    where: Position
     origin: Origin
     load: Callable[[], Mapping[str, Any]]
     cluster: Part = "this cluster"
@@ -75,7 +75,7 @@ class Resource:
     dependencies: tuple[str, ...] = ()
     property_dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provider: Provider | None = None
-    delivery: Delivery = Delivery()
+    applied_by: AppliedBy = AppliedBy()
 
     @cached_property
     def props(self) -> Mapping[str, Any]:

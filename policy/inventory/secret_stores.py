@@ -1,4 +1,4 @@
-"""Resolves the stores of External Secrets to a place: two store names on one mount are one place.
+"""Resolves the stores of External Secrets to a location: two store names on one mount are one location.
 
 External Secrets, SecretStore v1: spec.provider.vault.{server,path,version,namespace}; the mount may also be
 the first part of the remote key.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from policy.inventory.resource import Resource, dig, mapping, part
-from secret_authority.core.claims.locations import KubernetesSecret, Part, Place, Unknown, VaultSecret
+from secret_authority.core.claims.locations import KubernetesSecret, Location, Part, Unknown, VaultSecret
 
 if TYPE_CHECKING:
     from policy.inventory.inventory import World
@@ -29,8 +29,8 @@ class Store:
     namespace: Part = ""
     cluster: Part = ""
 
-    def remote(self, key: Part, mounts: frozenset[str] = frozenset()) -> Place:
-        """The place of a remote key."""
+    def remote(self, key: Part, mounts: frozenset[str] = frozenset()) -> Location:
+        """The location of a remote key."""
         if self.kind == "kubernetes":
             return KubernetesSecret(self.cluster, self.namespace, key)
         if isinstance(key, Unknown):

@@ -12,7 +12,7 @@ from typing import Any
 from pulumi_policy import PolicyProviderResource, PolicyResource, ResourceValidationArgs
 from pulumi_policy.proxy import UnknownValueError
 
-from policy.inventory.resource import HIDDEN, Location, Origin, Provider, Resource
+from policy.inventory.resource import HIDDEN, Origin, Position, Provider, Resource
 from policy.readers.lists import expand_lists
 from secret_authority.core.claims.locations import Unknown
 
@@ -91,7 +91,7 @@ def read_stack(resources: Iterable[PolicyResource], written: WrittenKeys | None 
             Resource(
                 given.resource_type,
                 given.name,
-                Location(urn=given.urn),
+                Position(urn=given.urn),
                 Origin.STACK,
                 _once(given.props, given.name, written.of(given.urn)),
                 parent=given.parent.urn if given.parent else None,
@@ -110,7 +110,7 @@ def read_registration(args: ResourceValidationArgs) -> list[Resource]:
     resource = Resource(
         args.resource_type,
         args.name,
-        Location(urn=args.urn),
+        Position(urn=args.urn),
         Origin.STACK,
         _once(args.props, args.name),
         parent=args.opts.parent if args.opts else None,

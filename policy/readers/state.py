@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from policy.inventory.resource import HIDDEN, Location, Origin, Provider, Resource
+from policy.inventory.resource import HIDDEN, Origin, Position, Provider, Resource
 from policy.readers.lists import expand_lists
 from secret_authority.core.errors import InvalidInputError, Problem
 
@@ -66,7 +66,7 @@ def _resource(entry: Mapping[str, Any], providers: Mapping[str, Provider]) -> Re
     return Resource(
         str(entry.get("type", "")),
         _name(urn),
-        Location(urn=urn),
+        Position(urn=urn),
         Origin.STACK,
         lambda: _reveal(values),
         parent=entry.get("parent"),

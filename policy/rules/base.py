@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from policy.inventory.resource import Location, Resource
+from policy.inventory.resource import Position, Resource
 
 if TYPE_CHECKING:
     from policy.inventory.inventory import World
@@ -45,7 +45,7 @@ class Report:
     """
 
     message: str
-    where: Location
+    where: Position
     names: tuple[str, ...]
 
 
@@ -82,7 +82,7 @@ class Finding:
         return self.report.message
 
     @property
-    def where(self) -> Location:
+    def where(self) -> Position:
         return self.report.where
 
 

@@ -9,7 +9,7 @@ from policy.claims.declared import VISIBLE_IN_STACK, declared_claims
 from policy.inventory.bootstrap_secrets import BOOTSTRAP, CLASS_LABEL, catalogue_entry, is_encrypted, is_labelled
 from policy.inventory.resource import Origin
 from policy.rules.base import Level, Report, Rule, Scope, Severity, about
-from secret_authority.core.claims.locations import Overlap, overlap_keys, overlap_places
+from secret_authority.core.claims.locations import Overlap, overlap_keys, overlap_locations
 from secret_authority.core.phases import Phase
 
 if TYPE_CHECKING:
@@ -28,42 +28,42 @@ def declared_claims_hold(world: World) -> Iterator[Report]:
     for claim, layer in declared:
         if claim.claimant.system not in VISIBLE_IN_STACK:
             continue
-        seen = [c for c in world.observed_at.get(claim.place, ()) if c.claimant.system is claim.claimant.system]
+        seen = [c for c in world.observed_at.get(claim.location, ()) if c.claimant.system is claim.claimant.system]
         if not seen:
             yield about(
                 layer.resource,
-                f"declares that {claim.claimant} holds {claim.place}, but no resource of the stack does. Correct the "
-                "declaration, or make the resource",
-                str(claim.place),
+                f"declares that {claim.claimant} holds {claim.location}, but no resource of the stack does. Correct "
+                "the declaration, or make the resource",
+                str(claim.location),
             )
         elif all(overlap_keys(claim.keys, other.keys)[0] is Overlap.NO for other in seen):
             yield about(
                 layer.resource,
-                f"declares that {claim.claimant} holds {claim.keys} of {claim.place}, but it holds {seen[0].keys}",
-                str(claim.place),
+                f"declares that {claim.claimant} holds {claim.keys} of {claim.location}, but it holds {seen[0].keys}",
+                str(claim.location),
             )
         elif claim.source is not None and all(
-            other.source is not None and overlap_places(claim.source, other.source) is Overlap.NO for other in seen
+            other.source is not None and overlap_locations(claim.source, other.source) is Overlap.NO for other in seen
         ):
             yield about(
                 layer.resource,
-                f"declares that {claim.place} is filled from {claim.source}, but {seen[0].claimant} fills it from "
+                f"declares that {claim.location} is filled from {claim.source}, but {seen[0].claimant} fills it from "
                 f"{seen[0].source}",
-                str(claim.place),
+                str(claim.location),
             )
     if not declared:
         return
-    said = {(claim.claimant.system, claim.place) for claim, _ in declared}
+    said = {(claim.claimant.system, claim.location) for claim, _ in declared}
     inside = {layer.resource.where.urn: layer for layer in world.layers}
     for claim, resource in world.observed:
-        if claim.claimant.system not in VISIBLE_IN_STACK or (claim.claimant.system, claim.place) in said:
+        if claim.claimant.system not in VISIBLE_IN_STACK or (claim.claimant.system, claim.location) in said:
             continue
         owner = next((inside[p.where.urn] for p in world.ancestors(resource) if p.where.urn in inside), None)
         if owner is not None:
             yield about(
                 resource,
-                f"holds {claim.place}, which its layer {owner.name} does not declare. Add it to the catalogue",
-                str(claim.place),
+                f"holds {claim.location}, which its layer {owner.name} does not declare. Add it to the catalogue",
+                str(claim.location),
             )
 
 
@@ -108,7 +108,7 @@ def missing_bootstrap_manifest(world: World) -> Iterator[Report]:
 
 def bootstrap_label(world: World) -> Iterator[Report]:
     for resource in world.secrets:
-        if resource.origin is not Origin.GIT or not resource.delivery.applier or is_labelled(resource):
+        if resource.origin is not Origin.GIT or not resource.applied_by.applier or is_labelled(resource):
             continue
         entry = catalogue_entry(world, resource)
         if entry is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from policy.inventory.resource import Location
+from policy.inventory.resource import Position
 from policy.rules.base import Level, Report, Rule, Scope, Severity
 
 if TYPE_CHECKING:
@@ -20,15 +20,15 @@ def _known() -> frozenset[str]:
 
 
 def expired_exception(world: World) -> Iterator[Report]:
-    for exempt in world.settings.exceptions:
-        names = (exempt.rule, exempt.subject)
-        what = f"the exception from {exempt.rule} for {exempt.subject}"
-        if exempt.rule not in _known():
-            yield Report(f"{what} names no rule. Correct the name, or remove it", Location(), names)
-        elif exempt.expires < world.settings.today:
+    for exemption in world.settings.exceptions:
+        names = (exemption.rule, exemption.subject)
+        what = f"the exception from {exemption.rule} for {exemption.subject}"
+        if exemption.rule not in _known():
+            yield Report(f"{what} names no rule. Correct the name, or remove it", Position(), names)
+        elif exemption.expires < world.settings.today:
             yield Report(
-                f"{what} ended on {exempt.expires.isoformat()}. Mend what it excused and remove it, or decide anew",
-                Location(),
+                f"{what} ended on {exemption.expires.isoformat()}. Mend what it excused and remove it, or decide anew",
+                Position(),
                 names,
             )
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from policy.claims.operators import MIRRORS
 from policy.inventory.argocd_marks import vault_plugin_path
-from policy.inventory.resource import Location, Resource, dig, items, mapping
+from policy.inventory.resource import Position, Resource, dig, items, mapping
 from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import pods_of
 from policy.rules.base import Level, Report, Rule, Scope, Severity, about
-from secret_authority.core.claims.conflicts import find_upflows
+from secret_authority.core.claims.conflicts import find_reverse_flows
 
 if TYPE_CHECKING:
     from policy.inventory.inventory import World
@@ -25,13 +25,13 @@ _VAULT_GENERATORS = frozenset({"VaultDynamicSecret"})
 
 
 def upward_flow(world: World) -> Iterator[Report]:
-    for upflow in find_upflows(world.claims):
-        subject = upflow.claim.claimant.subject
+    for flow in find_reverse_flows(world.claims):
+        subject = flow.claim.claimant.subject
         source = world.claim_sources.get(subject)
-        names: tuple[str, ...] = (subject, upflow.through.claimant.subject, str(upflow.claim.place))
+        names: tuple[str, ...] = (subject, flow.through.claimant.subject, str(flow.claim.location))
         if source:
             names = (*names, source.label)
-        yield Report(str(upflow), source.where if source else Location(), names)
+        yield Report(str(flow), source.where if source else Position(), names)
 
 
 def push_spec(resource: Resource) -> Any:

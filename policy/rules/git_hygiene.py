@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted
-from policy.inventory.resource import Location, Origin, Resource, items, mapping, walk
+from policy.inventory.resource import Origin, Position, Resource, items, mapping, walk
 from policy.rules.base import Level, Report, Rule, Scope, Severity, about
 from policy.rules.single_authority import PUBLIC_KEYS
 
@@ -61,10 +61,10 @@ def _values(resource: Resource) -> Iterator[tuple[str, str]]:
 
 def encrypted_not_decrypted(world: World) -> Iterator[Report]:
     for resource in world.kubernetes:
-        if resource.origin is Origin.GIT and resource.delivery.decrypts is False and resource.get("sops") is not None:
+        if resource.origin is Origin.GIT and resource.applied_by.decrypts is False and resource.get("sops") is not None:
             yield about(
                 resource,
-                f"is encrypted with sops, but {resource.delivery.applier} does not decrypt. Set "
+                f"is encrypted with sops, but {resource.applied_by.applier} does not decrypt. Set "
                 "spec.decryption.provider: sops on it",
             )
 
@@ -100,7 +100,7 @@ def branch_as_environment(world: World) -> Iterator[Report]:
 
 def unread_manifest(world: World) -> Iterator[Report]:
     for problem in world.problems:
-        yield Report(str(problem), Location(file=problem.file), (problem.file,))
+        yield Report(str(problem), Position(file=problem.file), (problem.file,))
 
 
 def sops_rules(world: World) -> Iterator[Report]:

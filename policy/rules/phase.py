@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from policy.claims.kubernetes import secret_keys
 from policy.claims.operators import VSO
 from policy.inventory.bootstrap_secrets import (
-    bootstrap_places,
+    bootstrap_locations,
     catalogue_entry,
     decrypts,
     kustomization_releases,
@@ -95,14 +95,14 @@ def _rests_on(world: World, upper: Resource, lower: Resource) -> bool:
 
 def bootstrap_secret_used(world: World) -> Iterator[Report]:
     """Uses of bootstrap secrets by others than the platform, which they are there to bring up (RFC §3.2)."""
-    places = bootstrap_places(world)
-    names = {name for _, _, name in places}
+    locations = bootstrap_locations(world)
+    names = {name for _, _, name in locations}
     for resource in world.kubernetes:
         if resource.namespace in world.settings.platform_namespaces:
             continue
         for use in secret_uses(resource):
             if not isinstance(use.name, str):
-                if places:
+                if locations:
                     yield about(
                         resource, f"uses a Secret ({use.how}) whose name is not known yet. Make known: {use.name.field}"
                     )
@@ -110,7 +110,7 @@ def bootstrap_secret_used(world: World) -> Iterator[Report]:
             if use.name not in names:
                 continue
             cluster = str(world.identities.cluster(resource))
-            said = places.get((cluster, str(resource.namespace), use.name))
+            said = locations.get((cluster, str(resource.namespace), use.name))
             if said:
                 yield about(
                     resource,
@@ -125,14 +125,14 @@ def git_after_handover(world: World) -> Iterator[Report]:
     handed = set(world.settings.handed_over)
     everything = world.phase is not None and world.phase >= Phase.CONSUMPTION
     for resource in world.secrets:
-        if resource.origin is not Origin.GIT or not resource.delivery.applier or secret_keys(resource) is None:
+        if resource.origin is not Origin.GIT or not resource.applied_by.applier or secret_keys(resource) is None:
             continue
         entry = catalogue_entry(world, resource)
         if entry is None or releases(resource) or not (everything or entry.name in handed):
             continue
         yield about(
             resource,
-            f"Vault is the authority over {entry.name} since its handover, but {resource.delivery.applier} puts "
+            f"Vault is the authority over {entry.name} since its handover, but {resource.applied_by.applier} puts "
             "Git's value back. Annotate it with kustomize.toolkit.fluxcd.io/ssa: IfNotPresent",
             entry.name,
         )

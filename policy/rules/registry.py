@@ -29,7 +29,7 @@ THEMES: Final = {
 }
 RULES: Final[tuple[Rule, ...]] = tuple(rule for rules in THEMES.values() for rule in rules)
 BY_ID: Final = {rule.id: rule for rule in RULES}
-_ORDER = {severity: place for place, severity in enumerate(reversed(Severity))}
+_ORDER = {severity: location for location, severity in enumerate(reversed(Severity))}
 
 
 def reports(rule: Rule, world: World) -> Iterator[Report]:
@@ -39,7 +39,8 @@ def reports(rule: Rule, world: World) -> Iterator[Report]:
     for report in rule.check(world):
         key = (report.message, str(report.where))
         if key in seen or any(
-            exempt.covers(rule.id, report.names) and exempt.expires >= settings.today for exempt in settings.exceptions
+            exemption.covers(rule.id, report.names) and exemption.expires >= settings.today
+            for exemption in settings.exceptions
         ):
             continue
         seen.add(key)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from policy.claims.kubernetes import secret_keys
-from policy.claims.vault import kv_place
-from policy.inventory.resource import Location, Origin, Resource
+from policy.claims.vault import kv_location
+from policy.inventory.resource import Origin, Position, Resource
 from policy.rules.base import Level, Report, Rule, Scope, Severity, about
 from secret_authority.core.claims.conflicts import Conflict
 
@@ -31,8 +31,8 @@ def _report(conflict: Conflict, world: World) -> Report:
     subjects = (conflict.first.claimant.subject, conflict.second.claimant.subject)
     sources = [world.claim_sources[subject] for subject in subjects if subject in world.claim_sources]
     # Shown at the claimant that lies later in the world: the one that was added to what was there.
-    where = sources[-1].where if sources else Location()
-    names = [str(conflict.first.place), str(conflict.second.place), *subjects]
+    where = sources[-1].where if sources else Position()
+    names = [str(conflict.first.location), str(conflict.second.location), *subjects]
     names += [claim.secret for claim in (conflict.first, conflict.second) if claim.secret]
     names += [source.label for source in sources]
     return Report(str(conflict), where, tuple(names))
@@ -71,7 +71,7 @@ def _value_fields(world: World, resource: Resource) -> frozenset[str]:
         return _SECRET_DATA
     if resource.token in _CHARTS:
         return _CHART_VALUES
-    return _VAULT_DATA if kv_place(world, resource, world.stores.mounts) else frozenset()
+    return _VAULT_DATA if kv_location(world, resource, world.stores.mounts) else frozenset()
 
 
 def _made(source: Resource) -> str:
@@ -99,13 +99,13 @@ def _minted(world: World, resource: Resource, fields: frozenset[str]) -> Iterato
 
 def pulumi_written_vault_value(world: World) -> Iterator[Report]:
     for resource in world.of_package("vault"):
-        place = kv_place(world, resource, world.stores.mounts)
-        if place is not None:
+        location = kv_location(world, resource, world.stores.mounts)
+        if location is not None:
             yield about(
                 resource,
-                f"writes {place} from Pulumi: it overwrites what is there, also a rotated value, and keeps the value "
-                "in the state. Let the handover or a create-only PushSecret write it",
-                str(place),
+                f"writes {location} from Pulumi: it overwrites what is there, also a rotated value, and keeps the "
+                "value in the state. Let the handover or a create-only PushSecret write it",
+                str(location),
             )
 
 

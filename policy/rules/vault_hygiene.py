@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from policy.claims.kubernetes import secret_keys
-from policy.claims.vault import SECRET_V2, kv_place
+from policy.claims.vault import SECRET_V2, kv_location
 from policy.inventory.resource import Resource, dig, items, mapping, opaque
 from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import all_annotations, pods_of
@@ -142,12 +142,12 @@ def config_apart(world: World) -> Iterator[Report]:
         if kind and kind != "Secret" and _reads(world, resource, DATA_MOUNT):
             yield about(resource, f"writes {DATA_MOUNT} into a {kind}. Secret values belong into Secrets only")
     for resource in world.of_package("vault"):
-        place = kv_place(world, resource, world.stores.mounts)
-        if place is not None and place.mount == CONFIG_MOUNT and _is_secret_entry(world, place.path):
+        location = kv_location(world, resource, world.stores.mounts)
+        if location is not None and location.mount == CONFIG_MOUNT and _is_secret_entry(world, location.path):
             yield about(resource, f"writes the path of a catalogued secret below {CONFIG_MOUNT}. Use {DATA_MOUNT}")
     for claim, resource in world.observed:
-        pushes = resource.is_a(ESO, "PushSecret", "ClusterPushSecret") and isinstance(claim.place, VaultSecret)
-        if pushes and claim.place.parts()[1] == CONFIG_MOUNT:
+        pushes = resource.is_a(ESO, "PushSecret", "ClusterPushSecret") and isinstance(claim.location, VaultSecret)
+        if pushes and claim.location.parts()[1] == CONFIG_MOUNT:
             yield about(
                 resource,
                 f"pushes a Secret to {CONFIG_MOUNT}, where readers of configuration see it. Push it to {DATA_MOUNT}",

@@ -10,7 +10,7 @@ from typing import Any
 from secret_authority.clients.age import count_recipients
 from secret_authority.clients.sops import SopsHeader, is_encrypted
 from secret_authority.core.catalogue.schema import Catalogue, SecretClass
-from secret_authority.core.claims.conflicts import Claim, find_conflicts, find_upflows
+from secret_authority.core.claims.conflicts import Claim, find_conflicts, find_reverse_flows
 from secret_authority.core.errors import Problem
 from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
 from secret_authority.repository.trust import FILE as TRUST_FILE
@@ -105,5 +105,5 @@ def check_entries_and_files(catalogue: Catalogue, encrypted: Sequence[EncryptedS
 def check_claims(claims: Sequence[Claim], file: str) -> Iterator[Problem]:
     for conflict in find_conflicts(claims):
         yield Problem(file, "secrets", str(conflict), "see docs/concepts.md, one authority")
-    for upflow in find_upflows(claims):
-        yield Problem(file, "secrets", str(upflow), "see docs/concepts.md, one-way funnel")
+    for flow in find_reverse_flows(claims):
+        yield Problem(file, "secrets", str(flow), "see docs/concepts.md, one-way funnel")

@@ -70,8 +70,8 @@ def kustomization(name: str, **spec: Any) -> R:
 
 
 def claim(system: str, subject: str, parts: Sequence[str], kind: str = "kubernetes", **more: Any) -> dict[str, Any]:
-    place = {"kind": kind, "parts": list(parts)}
-    return {"system": system, "subject": subject, "place": place, "keys": None, "source": None, **more}
+    location = {"kind": kind, "parts": list(parts)}
+    return {"system": system, "subject": subject, "place": location, "keys": None, "source": None, **more}
 
 
 def catalogue(*entries: dict[str, Any]) -> dict[str, Any]:

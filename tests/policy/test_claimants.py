@@ -183,7 +183,7 @@ def test_the_namespace_of_the_provider_is_filled_in() -> None:
     assert [c for c in find_conflicts(world.claims) if c.certain]
 
 
-def test_two_store_names_on_one_mount_are_one_place() -> None:
+def test_two_store_names_on_one_mount_are_one_location() -> None:
     twice = [
         store("shop"),
         store(

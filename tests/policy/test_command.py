@@ -11,7 +11,7 @@ import pytest
 from cli.main import main
 from policy.pack import CONFIG
 from policy.rules.registry import BY_ID, RULES, check
-from policy.settings import Exempt, Settings, parse_settings
+from policy.settings import Exemption, Settings, parse_settings
 from tests.policy.cases import CASES
 from tests.policy.stacks import CANARY, state_of, world_of_state
 from tests.policy.trees import corpus, parse_repository
@@ -218,10 +218,10 @@ def test_wrong_settings_name_the_field(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_an_exception_ends() -> None:
     case = CASES[0]
-    excuse = Exempt(rule=case.rule, subject="Secret one/*", reason="moves next quarter", expires=date(2026, 6, 30))
+    excuse = Exemption(rule=case.rule, subject="Secret one/*", reason="moves next quarter", expires=date(2026, 6, 30))
 
-    def ids(today: date, exempt: Exempt = excuse) -> set[str]:
-        settings = Settings(exceptions=(exempt,), today=today)
+    def ids(today: date, exemption: Exemption = excuse) -> set[str]:
+        settings = Settings(exceptions=(exemption,), today=today)
         return {finding.rule.id for finding in check(world_of_state(case.bad, settings))}
 
     assert case.rule not in ids(date(2026, 6, 30))

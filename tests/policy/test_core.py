@@ -9,7 +9,7 @@ from typing import ClassVar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_conflicts, find_upflows
+from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_conflicts, find_reverse_flows
 from secret_authority.core.claims.locations import (
     Keys,
     KubernetesSecret,
@@ -17,17 +17,17 @@ from secret_authority.core.claims.locations import (
     Unknown,
     VaultSecret,
     overlap_keys,
-    overlap_places,
+    overlap_locations,
 )
 
 HIDDEN = Unknown("kubeconfig")
 part = st.sampled_from(["x", "y", HIDDEN, Unknown("metadata.name")])
-places = st.builds(KubernetesSecret, part, part, part)
+locations = st.builds(KubernetesSecret, part, part, part)
 claims = st.lists(
     st.builds(
         Claim,
         st.builds(Claimant, st.just(System.GIT), st.sampled_from("abcd")),
-        places,
+        locations,
         st.sampled_from([Keys.all(), Keys.of("k"), Keys.of("l")]),
     ),
     max_size=9,
@@ -40,14 +40,14 @@ def test_the_join_finds_every_pair_once(found: list[Claim]) -> None:
         frozenset((a, b))
         for a, b in combinations(dict.fromkeys(found), 2)
         if a.claimant != b.claimant
-        and Overlap.NO not in (overlap_places(a.place, b.place), overlap_keys(a.keys, b.keys)[0])
+        and Overlap.NO not in (overlap_locations(a.location, b.location), overlap_keys(a.keys, b.keys)[0])
     ]
     given_pairs = [frozenset((c.first, c.second)) for c in find_conflicts(found)]
     assert sorted(map(hash, given_pairs)) == sorted(map(hash, pairs))
 
 
 class Counted(str):
-    """A part of a place that counts how often any part is hashed or compared: the work of a search, in steps."""
+    """A part of a location that counts how often any part is hashed or compared: the work of a search, in steps."""
 
     steps: ClassVar[int] = 0
     limit: ClassVar[int] = 0
@@ -104,11 +104,11 @@ def test_the_handover_is_no_upward_flow() -> None:
     git = Claim(Claimant(System.GIT, "db.yaml"), bootstrap, Keys.all())
     path = VaultSecret("dev", "platform-data", "pg/db")
     engine = Claim(Claimant(System.ENGINE, "handover db"), path, Keys.all(), source=bootstrap, create_only=True)
-    assert not find_upflows([git, engine])
+    assert not find_reverse_flows([git, engine])
 
 
 def test_a_ring_is_found_in_a_dense_graph() -> None:
-    """Many writers copy among few places; following every path one by one would never end."""
+    """Many writers copy among few locations; following every path one by one would never end."""
 
     def rings(count: int) -> list[Claim]:
         spots = [KubernetesSecret("dev", "n", Counted(f"s{n}")) for n in range(count)]
@@ -122,8 +122,8 @@ def test_a_ring_is_found_in_a_dense_graph() -> None:
         return [*dense, back, Claim(Claimant(System.MIRROR, "out"), out, Keys.all(), source=spots[-1])]
 
     def search(claims_: list[Claim]) -> None:
-        assert any(upflow.cycle for upflow in find_upflows(claims_))
+        assert any(flow.cycle for flow in find_reverse_flows(claims_))
 
     base = steps(lambda: search(rings(7)))
-    # Twice the places are four times the claims, and 2 ** 5 times the steps; the paths would be 2 ** 7 times as many.
+    # Twice the locations are four times the claims and 2 ** 5 times the steps; the paths would be 2 ** 7 times as many.
     steps(lambda: search(rings(14)), limit=40 * base)

@@ -7,7 +7,7 @@ from itertools import combinations, product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_conflicts, find_upflows
+from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_conflicts, find_reverse_flows
 from secret_authority.core.claims.locations import Keys, KubernetesSecret, Unknown, VaultSecret
 
 UNIVERSE = ["a", "b", "c"]
@@ -19,7 +19,7 @@ keys = st.one_of(
 )
 
 
-def places(part: st.SearchStrategy[str] | st.SearchStrategy[str | Unknown]) -> st.SearchStrategy[object]:
+def locations(part: st.SearchStrategy[str] | st.SearchStrategy[str | Unknown]) -> st.SearchStrategy[object]:
     return st.one_of(
         st.builds(KubernetesSecret, st.just("dev"), part, part), st.builds(VaultSecret, st.just("v"), part, part)
     )
@@ -27,14 +27,14 @@ def places(part: st.SearchStrategy[str] | st.SearchStrategy[str | Unknown]) -> s
 
 def claims(part: object) -> st.SearchStrategy[list[Claim]]:
     claimant = st.builds(Claimant, st.sampled_from(list(System)[:3]), st.sampled_from(["one", "two"]))
-    return st.lists(st.builds(Claim, claimant, places(part), keys), max_size=8)  # type: ignore[arg-type]
+    return st.lists(st.builds(Claim, claimant, locations(part), keys), max_size=8)  # type: ignore[arg-type]
 
 
 def worlds(claim: Claim) -> set[tuple[str, ...]]:
-    """Every key of every place that the claim may hold, unknown parts taken as each possible name."""
-    spans = [NAMES if isinstance(part, Unknown) else [part] for part in claim.place.parts()]
+    """Every key of every location that the claim may hold, unknown parts taken as each possible name."""
+    spans = [NAMES if isinstance(part, Unknown) else [part] for part in claim.location.parts()]
     names = UNIVERSE if claim.keys.names is None else sorted(claim.keys.names)
-    kind = type(claim.place).__name__
+    kind = type(claim.location).__name__
     return {(kind, *where, key) for where in product(*spans) for key in names}
 
 
@@ -103,19 +103,19 @@ def materialised(name: str) -> Claim:
 
 
 def test_a_push_from_a_materialised_secret_is_a_ring() -> None:
-    (upflow,) = find_upflows([push(secret("db"), create_only=False), materialised("db")])
-    assert upflow.cycle
-    assert "ring" in str(upflow)
+    (flow,) = find_reverse_flows([push(secret("db"), create_only=False), materialised("db")])
+    assert flow.cycle
+    assert "ring" in str(flow)
 
 
 def test_a_create_only_push_beside_its_own_cache_is_allowed() -> None:
-    assert not find_upflows([push(secret("db"), create_only=True), materialised("db")])
+    assert not find_reverse_flows([push(secret("db"), create_only=True), materialised("db")])
 
 
 def test_a_push_of_what_git_fills_flows_up() -> None:
     git = Claim(Claimant(System.GIT, "secrets/db.yaml"), secret("db"), Keys.all())
-    (upflow,) = find_upflows([push(secret("db"), create_only=True), git])
-    assert "never flow back up" in str(upflow)
+    (flow,) = find_reverse_flows([push(secret("db"), create_only=True), git])
+    assert "never flow back up" in str(flow)
 
 
 def test_two_claimants_of_one_name_are_told_apart_by_where_they_were_found() -> None:

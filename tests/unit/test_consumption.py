@@ -212,7 +212,7 @@ def test_the_layer_registers_the_claims_of_external_secrets(stack: Recorder, fle
     @pulumi.runtime.test
     def check() -> pulumi.Output[None]:
         def compare(found: list[dict[str, Any]]) -> None:
-            places = {str(decode_claim(claim).place) for claim in found}
+            places = {str(decode_claim(claim).location) for claim in found}
             assert "Secret shop/orders-db" in places and len(places) == len(found)
 
         return stack.claims.apply(compare)  # type: ignore[attr-defined,no-any-return]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from policy.inventory.resource import Delivery, Location, Origin, Resource, dig, items, mapping
+from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping
 from policy.readers.git import argocd
 from policy.readers.git.flux_sources import Sources
 from policy.readers.git.kustomize import NAMES, Change, Renderer
@@ -281,11 +281,11 @@ def _resource(document: Document, cluster: str, flux: _Flux | None) -> Resource:
     return Resource(
         token_of(content),
         name if isinstance(name, str) else document.file,
-        Location(file=document.file, line=document.line),
+        Position(file=document.file, line=document.line),
         Origin.GIT,
         lambda: content,
         cluster=cluster,
-        delivery=Delivery(flux.label if flux else "", decrypts),
+        applied_by=AppliedBy(flux.label if flux else "", decrypts),
     )
 
 

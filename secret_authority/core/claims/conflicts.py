@@ -1,6 +1,6 @@
 """One secret, one authority: the rule, written once.
 
-A claim says that a system determines the value at a place. The rule: over one key of one place there is
+A claim says that a system determines the value at a location. The rule: over one key of one location there is
 at most one claimant. The Pulumi program checks it before the first change, the policy pack over a stack, a
 state file or a Git tree, and the engine in the cluster before it hands a secret over.
 
@@ -19,12 +19,12 @@ from typing import TypeAlias
 from secret_authority.core.claims.locations import (
     Keys,
     KubernetesSecret,
+    Location,
     Overlap,
     Part,
-    Place,
     Unknown,
     overlap_keys,
-    overlap_places,
+    overlap_locations,
     unknown_parts,
 )
 
@@ -64,17 +64,17 @@ class Claimant:
 
 @dataclass(frozen=True)
 class Claim:
-    """`claimant` determines `keys` of `place`.
+    """`claimant` determines `keys` of `location`.
 
-    `source` is the place it copies the value from, None when it brings the value itself.
+    `source` is the location it copies the value from, None when it brings the value itself.
     `create_only` says that it writes only where nothing is (a seed); it still decides the first value, so
     it conflicts with every other claimant.
     """
 
     claimant: Claimant
-    place: Place
+    location: Location
     keys: Keys
-    source: Place | None = None
+    source: Location | None = None
     create_only: bool = False
     # The catalogue's name of the secret, when the catalogue knows it.
     secret: str | None = None
@@ -82,7 +82,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Conflict:
-    """Two claimants over one place. Not `certain` when an unknown part hides whether they meet."""
+    """Two claimants over one location. Not `certain` when an unknown part hides whether they meet."""
 
     first: Claim
     second: Claim
@@ -91,7 +91,7 @@ class Conflict:
 
     @property
     def unknown(self) -> tuple[Unknown, ...]:
-        hidden = list(unknown_parts(self.first.place, self.second.place))
+        hidden = list(unknown_parts(self.first.location, self.second.location))
         hidden += [k.unknown for k in (self.first.keys, self.second.keys) if k.unknown]
         return tuple(dict.fromkeys(hidden))
 
@@ -101,13 +101,13 @@ class Conflict:
         first, second = self._claimants()
         if self.certain:
             return (
-                f"two authorities over {self.first.place}, {self.keys}{secret}: {first} and {second}. "
+                f"two authorities over {self.first.location}, {self.keys}{secret}: {first} and {second}. "
                 "Keep one of them and remove the other's claim"
             )
         fields = ", ".join(part.field for part in self.unknown)
         return (
-            f"cannot rule out two authorities{secret}: {first} over {self.first.place} and "
-            f"{second} over {self.second.place}. Make known: {fields or 'the keys of both'}"
+            f"cannot rule out two authorities{secret}: {first} over {self.first.location} and "
+            f"{second} over {self.second.location}. Make known: {fields or 'the keys of both'}"
         )
 
     def _claimants(self) -> tuple[str, str]:
@@ -119,9 +119,9 @@ class Conflict:
 
 
 def find_conflicts(claims: Iterable[Claim]) -> list[Conflict]:
-    """Every pair of claims by different claimants that meets, or may meet, over one key of one place.
+    """Every pair of claims by different claimants that meets, or may meet, over one key of one location.
 
-    The same claimant may claim a place several times (a declaration and what was observed of it).
+    The same claimant may claim a location several times (a declaration and what was observed of it).
     Time grows with the number of claims on one object, not with the square of all claims, as long as
     namespace and name (mount and path) are known.
     """
@@ -134,12 +134,12 @@ def find_conflicts(claims: Iterable[Claim]) -> list[Conflict]:
 def _candidates(claims: Iterable[Claim]) -> Iterator[tuple[Claim, Claim]]:
     """Pairs that can meet. Claims are grouped by identity; groups are joined on the parts that both know.
 
-    Two places overlap when they agree in every part that is known in both, so one lookup for each set of
+    Two locations overlap when they agree in every part that is known in both, so one lookup for each set of
     known parts finds them without a comparison of all with all.
     """
     groups: dict[_Identity, list[Claim]] = defaultdict(list)
     for claim in dict.fromkeys(claims):
-        groups[type(claim.place), claim.place.parts()].append(claim)
+        groups[type(claim.location), claim.location.parts()].append(claim)
     for members in groups.values():
         yield from combinations(members, 2)
     rank = {identity: number for number, identity in enumerate(groups)}
@@ -149,7 +149,7 @@ def _candidates(claims: Iterable[Claim]) -> Iterator[tuple[Claim, Claim]]:
     for left, right in combinations_with_replacement(shapes, 2):
         shared = sorted(left & right)
         if left == right and len(shared) == _PARTS:
-            continue  # Both are wholly known: the same place is one group, others do not overlap.
+            continue  # Both are wholly known: the same location is one group, others do not overlap.
         index: dict[_Identity, list[_Identity]] = defaultdict(list)
         for identity in shapes[right]:
             index[_project(identity, shared)].append(identity)
@@ -161,7 +161,7 @@ def _candidates(claims: Iterable[Claim]) -> Iterator[tuple[Claim, Claim]]:
                 yield from product(groups[identity], groups[other])
 
 
-_Identity: TypeAlias = tuple[type[Place], tuple[Part, ...]]
+_Identity: TypeAlias = tuple[type[Location], tuple[Part, ...]]
 _PARTS = 3
 
 
@@ -172,16 +172,16 @@ def _project(identity: _Identity, positions: list[int]) -> _Identity:
 def _meet(a: Claim, b: Claim) -> Iterator[Conflict]:
     if a.claimant == b.claimant:
         return
-    place = overlap_places(a.place, b.place)
+    location = overlap_locations(a.location, b.location)
     keys, shared = overlap_keys(a.keys, b.keys)
-    if Overlap.NO in (place, keys):
+    if Overlap.NO in (location, keys):
         return
     first, second = sorted((a, b), key=lambda claim: claim.claimant)
-    yield Conflict(first, second, shared, certain=place is Overlap.YES and keys is Overlap.YES)
+    yield Conflict(first, second, shared, certain=location is Overlap.YES and keys is Overlap.YES)
 
 
 @dataclass(frozen=True)
-class Upflow:
+class ReverseFlow:
     """A value that flows up: a claim that copies from a Kubernetes Secret which another claim fills.
 
     `cycle` holds the claims that form a ring, when following the sources comes back to the start.
@@ -193,16 +193,16 @@ class Upflow:
 
     def __str__(self) -> str:
         if self.cycle:
-            ring = " -> ".join(str(claim.place) for claim in (*self.cycle, self.cycle[0]))
+            ring = " -> ".join(str(claim.location) for claim in (*self.cycle, self.cycle[0]))
             return f"values run in a ring: {ring}. Remove {self.claim.claimant}"
         return (
-            f"{self.claim.claimant} copies {self.claim.source} up to {self.claim.place}, but "
+            f"{self.claim.claimant} copies {self.claim.source} up to {self.claim.location}, but "
             f"{self.through.claimant} fills {self.claim.source}: values never flow back up. "
             "Write the value to Vault at its origin, and let it flow down"
         )
 
 
-def find_upflows(claims: Iterable[Claim]) -> list[Upflow]:
+def find_reverse_flows(claims: Iterable[Claim]) -> list[ReverseFlow]:
     """Claims that send a value upwards (RFC §3.4, one-way funnel).
 
     A create-only push from a Secret that nothing else claims is the one allowed way up: it is how an
@@ -211,31 +211,31 @@ def find_upflows(claims: Iterable[Claim]) -> list[Upflow]:
     The engine's handover goes up too: it is the one transfer of authority (RFC §4), and has rules of its own.
     """
     every = list(dict.fromkeys(claims))
-    filled: dict[Place, list[Claim]] = defaultdict(list)
+    filled: dict[Location, list[Claim]] = defaultdict(list)
     for claim in every:
-        filled[claim.place].append(claim)
-    found: list[Upflow] = []
+        filled[claim.location].append(claim)
+    found: list[ReverseFlow] = []
     for claim in every:
         if not isinstance(claim.source, KubernetesSecret) or claim.claimant.system is System.ENGINE:
             continue
         for through in filled.get(claim.source, []):
             if through.claimant == claim.claimant:
                 continue
-            if claim.create_only and through.source == claim.place:
+            if claim.create_only and through.source == claim.location:
                 continue
-            found.append(Upflow(claim, through, _ring(claim, filled)))
+            found.append(ReverseFlow(claim, through, _ring(claim, filled)))
     return found
 
 
-def _ring(start: Claim, filled: dict[Place, list[Claim]]) -> tuple[Claim, ...]:
-    """The claims passed when following sources from `start` back to its own place; empty when there is none."""
+def _ring(start: Claim, filled: dict[Location, list[Claim]]) -> tuple[Claim, ...]:
+    """The claims passed when following sources from `start` back to its own location; empty when there is none."""
     stack: list[tuple[Claim, tuple[Claim, ...]]] = [(start, (start,))]
     seen = {start}
     while stack:
         claim, path = stack.pop()
         if claim.source is None:
             continue
-        if claim.source == start.place:
+        if claim.source == start.location:
             return path
         for upstream in filled.get(claim.source, []):
             if upstream not in seen:

@@ -1,6 +1,6 @@
 """Places where a secret value can stand: a key of a Kubernetes Secret, or a key of a Vault path.
 
-A part of a place may be unknown (a Pulumi output in preview, a templated name). Then the place overlaps
+A part of a location may be unknown (a Pulumi output in preview, a templated name). Then the location overlaps
 others only perhaps, and the rule that asks must fail closed.
 """
 
@@ -25,7 +25,7 @@ Part: TypeAlias = str | Unknown
 
 
 class Overlap(Enum):
-    """Whether two places are the same one."""
+    """Whether two locations are the same one."""
 
     NO = "no"
     YES = "yes"
@@ -62,12 +62,12 @@ class VaultSecret:
         return f"Vault {self.mount}/{self.path}"
 
 
-Place: TypeAlias = KubernetesSecret | VaultSecret
+Location: TypeAlias = KubernetesSecret | VaultSecret
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Which keys of a place are meant: all of them (`names` is None), or some.
+    """Which keys of a location are meant: all of them (`names` is None), or some.
 
     `unknown` is set when the names cannot all be known; it names the field to make known.
     """
@@ -90,7 +90,7 @@ class Keys:
         return f"{listed}, {self.unknown}".lstrip(", ") if self.unknown else listed
 
 
-def overlap_places(a: Place, b: Place) -> Overlap:
+def overlap_locations(a: Location, b: Location) -> Overlap:
     """NO when a known part differs, YES when all parts are known and equal, else PERHAPS."""
     if type(a) is not type(b):
         return Overlap.NO
@@ -123,7 +123,7 @@ def _surely_not_empty(keys: Keys) -> bool:
     return keys.names is None or bool(keys.names)
 
 
-def unknown_parts(*places: Place) -> tuple[Unknown, ...]:
-    """The unknown parts of the places, each once, in order."""
-    found = [part for place in places for part in place.parts() if isinstance(part, Unknown)]
+def unknown_parts(*locations: Location) -> tuple[Unknown, ...]:
+    """The unknown parts of the locations, each once, in order."""
+    found = [part for location in locations for part in location.parts() if isinstance(part, Unknown)]
     return tuple(dict.fromkeys(found))

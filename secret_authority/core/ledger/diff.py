@@ -1,6 +1,6 @@
 """What a change of Git does to authority: which secret is held by whom before and after.
 
-It compares two sets of claims and two catalogues, place by place, and knows nothing of where they come from.
+It compares two sets of claims and two catalogues, location by location, and knows nothing of where they come from.
 RFC-SECOPS-0001 §2: every transfer of authority is explicit and on record, so a reviewer sees it beforehand.
 """
 
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret
 from secret_authority.core.claims.conflicts import Claim, System
-from secret_authority.core.claims.locations import Keys, Place
+from secret_authority.core.claims.locations import Keys, Location
 
 
 class Kind(StrEnum):
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One line for the reviewer. `secret` is the catalogue's name, else the place."""
+    """One line for the reviewer. `secret` is the catalogue's name, else the location."""
 
     kind: Kind
     secret: str
@@ -51,28 +51,28 @@ def ledger_diff(
 
     `old` and `new` are the catalogues by cluster.
     """
-    held, holds = _by_place(before), _by_place(after)
-    clusters = {str(place.parts()[0]) for place in (*held, *holds)}
+    held, holds = _by_location(before), _by_location(after)
+    clusters = {str(location.parts()[0]) for location in (*held, *holds)}
     several = len(clusters) > 1
     changes = [
         change
-        for place in dict.fromkeys([*held, *holds])
-        if (change := _compare(place, held.get(place, []), holds.get(place, []), several)) is not None
+        for location in dict.fromkeys([*held, *holds])
+        if (change := _compare(location, held.get(location, []), holds.get(location, []), several)) is not None
     ]
     changes += _entries(old or {}, new or {})
     order = list(Kind)
     return sorted(changes, key=lambda change: (order.index(change.kind), change.secret))
 
 
-def _by_place(claims: Iterable[Claim]) -> dict[Place, list[Claim]]:
-    found: dict[Place, list[Claim]] = defaultdict(list)
+def _by_location(claims: Iterable[Claim]) -> dict[Location, list[Claim]]:
+    found: dict[Location, list[Claim]] = defaultdict(list)
     for claim in dict.fromkeys(claims):
-        found[claim.place].append(claim)
+        found[claim.location].append(claim)
     return found
 
 
-def _compare(place: Place, before: list[Claim], after: list[Claim], several: bool) -> Change | None:
-    shown = f"{place} in {place.parts()[0]}" if several else str(place)
+def _compare(location: Location, before: list[Claim], after: list[Claim], several: bool) -> Change | None:
+    shown = f"{location} in {location.parts()[0]}" if several else str(location)
     names = sorted({claim.secret for claim in (*before, *after) if claim.secret})
     secret = f"{shown} ({', '.join(names)})" if names else shown
     systems, now = _systems(before), _systems(after)
@@ -109,7 +109,7 @@ def _keys(claims: Iterable[Claim]) -> str:
 
 
 def _entries(old: Mapping[str, Catalogue], new: Mapping[str, Catalogue]) -> list[Change]:
-    """Entries that stay, with another class, owner, path or rotation. New and gone ones show as places."""
+    """Entries that stay, with another class, owner, path or rotation. New and gone ones show as locations."""
     changes: list[Change] = []
     for cluster in sorted(set(old) & set(new)):
         was = {entry.name: entry for entry in old[cluster]}
