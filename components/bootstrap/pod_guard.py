@@ -12,34 +12,31 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from secret_authority.contract.names import MANAGED_BY, layer_type
+from secret_authority.contract.pod_secret_refs import CONTAINERS, ENV, ENV_FROM, PROJECTED, PULL_SECRETS, VOLUME_FIELDS
 
 NAME = "secret-authority-bootstrap-guard"
 
-# Volumes that name a Secret in a field of their own.
-_VOLUME_FIELDS = (
-    "secret.secretName",
-    "azureFile.secretName",
-    "csi.nodePublishSecretRef.name",
-    "cephfs.secretRef.name",
-    "flexVolume.secretRef.name",
-    "iscsi.secretRef.name",
-    "rbd.secretRef.name",
-    "scaleIO.secretRef.name",
-    "storageos.secretRef.name",
-)
-_VOLUMES = " || ".join(f'v.?{field}.orValue("") in variables.names' for field in _VOLUME_FIELDS)
-_CONTAINERS = """exists(c,
-    c.?envFrom.orValue([]).exists(e, e.?secretRef.name.orValue("") in variables.names) ||
-    c.?env.orValue([]).exists(e, e.?valueFrom.secretKeyRef.name.orValue("") in variables.names))"""
 
-# Every way in which a pod can name a Secret. Ephemeral containers are of another type than the others.
+def _named(item: str, path: str, entry: str = "s") -> str:
+    """Whether a field of `item`, or of an entry of its list, names a Secret that is guarded."""
+    listed, _, field = path.rpartition("[].")
+    if not listed:
+        return f'{item}.?{field}.orValue("") in variables.names'
+    return f"{item}.?{listed}.orValue([]).exists({entry}, {_named(entry, field)})"
+
+
+_VOLUMES = " || ".join(_named("v", field) for field in VOLUME_FIELDS)
+_CONTAINER = f"exists(c,\n    {_named('c', ENV_FROM, 'e')} ||\n    {_named('c', ENV, 'e')})"
+# Every container list but the first may be missing.
+_LISTS = ("containers", *(f"?{name}.orValue([])" for name in CONTAINERS if name != "containers"))
+_CONTAINERS = " ||\n  ".join(f"object.spec.{name}.{_CONTAINER}" for name in _LISTS)
+
+# Every way in which a pod can name a Secret, as one CEL expression.
 _USES = f"""(
   object.spec.?volumes.orValue([]).exists(v, {_VOLUMES} ||
-    v.?projected.sources.orValue([]).exists(s, s.?secret.name.orValue("") in variables.names)) ||
-  object.spec.containers.{_CONTAINERS} ||
-  object.spec.?initContainers.orValue([]).{_CONTAINERS} ||
-  object.spec.?ephemeralContainers.orValue([]).{_CONTAINERS} ||
-  object.spec.?imagePullSecrets.orValue([]).exists(s, s.?name.orValue("") in variables.names)
+    {_named("v", PROJECTED)}) ||
+  {_CONTAINERS} ||
+  {_named("object.spec", PULL_SECRETS)}
 )"""
 
 

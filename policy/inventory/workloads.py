@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from policy.inventory.resource import Resource, dig, items, mapping, part
+from secret_authority.contract.pod_secret_refs import POD_FIELDS
 from secret_authority.core.claims.locations import Part
 
 _BUILT_IN = {
@@ -64,23 +65,22 @@ def secret_uses(resource: Resource) -> Iterator[SecretUse]:
     pods = pods_of(resource)
     if pods is None:
         return
-    for container in pods.containers:
-        for entry in items(dig(container, "env")):
-            if dig(entry, "valueFrom", "secretKeyRef"):
-                yield SecretUse("env", _name(dig(entry, "valueFrom", "secretKeyRef"), "name", resource))
-        for entry in items(dig(container, "envFrom")):
-            if dig(entry, "secretRef"):
-                yield SecretUse("envFrom", _name(dig(entry, "secretRef"), "name", resource))
-    for volume in items(dig(pods.spec, "volumes")):
-        if dig(volume, "secret"):
-            yield SecretUse("volume", _name(dig(volume, "secret"), "secretName", resource))
-        for source in items(dig(volume, "projected", "sources")):
-            if dig(source, "secret"):
-                yield SecretUse("projected volume", _name(dig(source, "secret"), "name", resource))
-        if dig(volume, "csi", "nodePublishSecretRef"):
-            yield SecretUse("CSI volume", _name(dig(volume, "csi", "nodePublishSecretRef"), "name", resource))
-    for entry in items(dig(pods.spec, "imagePullSecrets")):
-        yield SecretUse("imagePullSecrets", _name(entry, "name", resource))
+    for path, how in POD_FIELDS.items():
+        *way, field = path.split(".")
+        for reference in _references(pods.spec, way):
+            if reference:
+                yield SecretUse(how, _name(reference, field, resource))
+
+
+def _references(value: Any, way: list[str]) -> Iterator[Any]:
+    """What is at the end of a path of `POD_FIELDS`, without its last field."""
+    for position, step in enumerate(way):
+        value = dig(value, step.removesuffix("[]"))
+        if step.endswith("[]"):
+            for entry in items(value):
+                yield from _references(entry, way[position + 1 :])
+            return
+    yield value
 
 
 def _name(reference: Any, field: str, resource: Resource) -> Part:

@@ -26,6 +26,14 @@ RECIPIENT_ANNOTATION = f"{DOMAIN}/recipient"
 HANDOVER_ID_ANNOTATION = f"{DOMAIN}/handover-id"
 HANDOVER_AT_ANNOTATION = f"{DOMAIN}/handover-at"
 RESTART_ON_CHANGE = f"{DOMAIN}/restart-on-change"
+# The engine's, on workloads: the versions of the Secrets that it was started with.
+SECRET_VERSIONS = f"{DOMAIN}/secret-versions"
+# The engine's, on an ExternalSecret: the version it is asked to read, what it had read before, and a plain request.
+VERSION_ANNOTATION = f"{DOMAIN}/vault-version"
+SYNCED_BEFORE_ANNOTATION = f"{DOMAIN}/synced-before"
+RESYNC_ANNOTATION = f"{DOMAIN}/resync-requested"
+# The path of the group in the API of Kubernetes.
+ESO_API = "apis/external-secrets.io/v1"
 
 # The decryption identity; name and key follow Flux's convention for SOPS with age.
 IDENTITY_SECRET = "sops-age"

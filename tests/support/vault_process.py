@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from secret_authority.clients.vault import Vault
-from secret_authority.engine.tls.ca import issue, new_authority
+from secret_authority.engine.tls.ca import issue, new_ca
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
@@ -93,7 +93,7 @@ class Server:
 def servers(folder: Path, count: int = 1, start: bool = True) -> Iterator[list[Server]]:
     """`count` Vault processes that may find each other by retry_join; all are ended afterwards."""
     ports = free_ports(2 * count)
-    authority = new_authority("test")
+    authority = new_ca("test")
     pair = issue(authority, ["127.0.0.1", "localhost"])
     for name, text in (("ca.crt", authority.certificate), ("tls.crt", pair.certificate), ("tls.key", pair.key)):
         (folder / name).write_text(text)

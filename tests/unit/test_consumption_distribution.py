@@ -13,12 +13,19 @@ import pytest
 from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.consumption_settings import SyncTarget
-from secret_authority.contract.names import RESTART_ON_CHANGE
+from secret_authority.contract.names import (
+    RESTART_ON_CHANGE,
+    RESYNC_ANNOTATION,
+    SECRET_VERSIONS,
+    SYNCED_BEFORE_ANNOTATION,
+    VERSION_ANNOTATION,
+)
+from secret_authority.contract.pod_secret_refs import secret_names
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Outcome
 from secret_authority.engine.consumption.controller import findings_of
-from secret_authority.engine.consumption.delivery import NUDGED, SECRET_VERSIONS, SYNCED_BEFORE, VERSION, Distribution
-from secret_authority.engine.consumption.restarts import used_secrets
+from secret_authority.engine.consumption.delivery import SecretDelivery
+from secret_authority.engine.consumption.restarts import WorkloadRestarts
 
 ORDERS = SyncTarget("orders-db", "shop", "orders-db", "platform-data", "postgres/orders")
 BROKER = SyncTarget("broker-orders", "shop", "broker", "platform-data", "broker/orders")
@@ -92,7 +99,7 @@ class MemoryApi:
 class Site:
     def __init__(self) -> None:
         self.api, self.vault = MemoryApi(), MemoryVault()
-        self.distribution = Distribution(cast(Api, self.api), cast(Vault, self.vault))
+        self.delivery = SecretDelivery(cast(Api, self.api), cast(Vault, self.vault))
         for name in ("orders-db", "broker"):
             self.api.add(EXTERNAL_SECRETS, name)
 
@@ -105,10 +112,10 @@ class Site:
         found["status"] = {"conditions": conditions, "syncedResourceVersion": synced}
 
     def deliver(self, *consumers: SyncTarget) -> list[str]:
-        return [delivery.problem for delivery in self.distribution.deliver(consumers or (ORDERS,))]
+        return [delivery.problem for delivery in self.delivery.deliver(consumers or (ORDERS,))]
 
     def restart(self, *consumers: SyncTarget) -> list[str]:
-        return self.distribution.restart(self.distribution.deliver(consumers or (ORDERS,)))
+        return WorkloadRestarts(cast(Api, self.api)).reconcile(self.delivery.deliver(consumers or (ORDERS,)))
 
     def arrive(self, *names: str) -> None:
         for name in names or ("orders-db",):
@@ -158,7 +165,7 @@ def test_a_path_that_began_again_is_delivered_although_its_number_is_the_same(si
 def test_nothing_is_remembered_so_a_new_engine_goes_on(site: Site) -> None:
     site.vault.write("platform-data/postgres/orders")
     site.deliver()
-    other = Distribution(cast(Api, site.api), cast(Vault, site.vault))
+    other = SecretDelivery(cast(Api, site.api), cast(Vault, site.vault))
     site.external_secrets_reads()
     assert [delivery.problem for delivery in other.deliver([ORDERS])] == [""]
     assert len(site.api.patches) == 1
@@ -204,7 +211,7 @@ def test_a_failure_is_asked_again_ever_more_rarely(site: Site, monkeypatch: pyte
     clock = [0.0]
     monkeypatch.setattr("secret_authority.engine.consumption.delivery.time.monotonic", lambda: clock[0])
 
-    def nudged_at(seconds: range) -> list[int]:
+    def asked_at(seconds: range) -> list[int]:
         times: list[int] = []
         for second in seconds:
             clock[0] = float(second)
@@ -216,12 +223,12 @@ def test_a_failure_is_asked_again_ever_more_rarely(site: Site, monkeypatch: pyte
     site.vault.write("platform-data/postgres/orders")
     site.deliver()
     site.external_secrets_reads(ready="False", message="could not get secret data from provider")
-    assert nudged_at(range(200)) == [0, 5, 15, 35, 75, 135, 195]
-    assert all(NUDGED in body["metadata"]["annotations"] for _, body in site.api.patches[1:])
+    assert asked_at(range(200)) == [0, 5, 15, 35, 75, 135, 195]
+    assert all(RESYNC_ANNOTATION in body["metadata"]["annotations"] for _, body in site.api.patches[1:])
     site.external_secrets_reads()
     assert site.deliver() == [""]
     site.external_secrets_reads(ready="False", message="could not get secret data from provider")
-    assert nudged_at(range(200, 210)) == [200, 205], "a success counts as a new beginning"
+    assert asked_at(range(200, 210)) == [200, 205], "a success counts as a new beginning"
 
 
 def test_when_vault_is_back_what_failed_is_asked_again_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +249,7 @@ def test_when_vault_is_back_what_failed_is_asked_again_at_once(site: Site, monke
 def test_a_store_that_could_not_log_in_is_tried_again(site: Site) -> None:
     site.api.add(STORES, "platform-data", status={"conditions": [{"type": "Ready", "status": "False"}]})
     site.api.add(STORES, "platform-config", status={"conditions": [{"type": "Ready", "status": "True"}]})
-    site.distribution.look_at_stores(["shop"])
+    site.delivery.resync_failed_stores(["shop"])
     assert [name for name, _ in site.api.patches] == ["platform-data"]
 
 
@@ -298,14 +305,14 @@ def test_every_way_to_use_a_secret_counts() -> None:
         "containers": [{"env": [{"valueFrom": {"secretKeyRef": {"name": "c"}}}, {"name": "X", "value": "no"}]}],
         "initContainers": [{"envFrom": [{"secretRef": {"name": "d"}}, {"configMapRef": {"name": "no"}}]}],
     }
-    assert used_secrets(pod) == {"a", "b", "c", "d"}
+    assert secret_names(pod) == {"a", "b", "c", "d"}
 
 
 def test_the_findings_name_what_is_missing_and_leave_out_what_waits(site: Site) -> None:
     site.vault.write("platform-data/postgres/orders")
     site.deliver(ORDERS)
     site.arrive()
-    deliveries = site.distribution.deliver([ORDERS, BROKER])
+    deliveries = site.delivery.deliver([ORDERS, BROKER])
     found = {finding.secret: finding for finding in findings_of(deliveries, {})}
     assert found["orders-db"].outcome is Outcome.MATCHES and "shop/orders-db version 1" in found["orders-db"].where
     assert found["broker-orders"].outcome is Outcome.NOT_CONSUMED and "no value yet" in found["broker-orders"].where
@@ -314,7 +321,7 @@ def test_the_findings_name_what_is_missing_and_leave_out_what_waits(site: Site) 
 
 def test_times_of_both_apis_can_be_compared(site: Site) -> None:
     site.vault.write("platform-data/postgres/orders", "2026-02-01T00:00:00.123456789Z")
-    (delivery,) = site.distribution.deliver([ORDERS])
+    (delivery,) = site.delivery.deliver([ORDERS])
     assert delivery.version.written == datetime(2026, 2, 1, 0, 0, 0, 123456, tzinfo=UTC)
-    assert SYNCED_BEFORE in site.api.patches[0][1]["metadata"]["annotations"]
-    assert site.api.patches[0][1]["metadata"]["annotations"][VERSION] == "1@1769904000123"
+    assert SYNCED_BEFORE_ANNOTATION in site.api.patches[0][1]["metadata"]["annotations"]
+    assert site.api.patches[0][1]["metadata"]["annotations"][VERSION_ANNOTATION] == "1@1769904000123"

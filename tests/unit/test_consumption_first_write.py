@@ -18,8 +18,8 @@ from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.handover.state_machine import Record
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.consumption.config_sync import keep_config
-from secret_authority.engine.consumption.controller import VALUES, ConsumptionEngine
+from secret_authority.engine.consumption.config_sync import sync_config
+from secret_authority.engine.consumption.controller import VALUES, ConsumptionController
 from secret_authority.engine.consumption.first_write import FirstWrites, RunInfo, State
 from tests.support.vault_process import servers, vault_program, wait_for
 
@@ -135,7 +135,7 @@ def _answers(vault: Vault) -> bool:
 
 
 def test_an_internal_secret_is_born_once_with_its_policy_its_record_and_its_event(site: Site) -> None:
-    assert site.writes().keep(site.secret("session-key")) is State.ON_RECORD
+    assert site.writes().reconcile(site.secret("session-key")) is State.ON_RECORD
     born, metadata = site.value(), site.metadata()
     assert born is not None and sorted(born) == ["key", "salt"] and born["key"] != born["salt"]
     assert all(len(value) >= 43 for value in born.values()), "256 bits, base64"
@@ -147,7 +147,7 @@ def test_an_internal_secret_is_born_once_with_its_policy_its_record_and_its_even
     assert not any(value in str(event) + str(metadata) for value in born.values())
     # A second run, also of another engine, changes nothing.
     again = FirstWrites(site.consumption, bytes(32), RunInfo("dev", "run-2"))
-    assert again.keep(site.secret("session-key")) is State.ON_RECORD
+    assert again.reconcile(site.secret("session-key")) is State.ON_RECORD
     assert (site.value(), site.metadata()) == (born, metadata)
 
 
@@ -156,7 +156,7 @@ def test_many_engines_at_once_make_one_value(site: Site) -> None:
 
     def run() -> None:
         try:
-            ends.append(site.writes().keep(site.secret("session-key")))
+            ends.append(site.writes().reconcile(site.secret("session-key")))
         except (LostRace, VaultRefusedError) as error:
             ends.append(type(error).__name__)
 
@@ -168,7 +168,7 @@ def test_many_engines_at_once_make_one_value(site: Site) -> None:
     assert State.ON_RECORD in ends
     found = site.root.read(METADATA)
     assert found is not None and found["data"]["current_version"] == 1, ends
-    assert site.writes().keep(site.secret("session-key")) is State.ON_RECORD
+    assert site.writes().reconcile(site.secret("session-key")) is State.ON_RECORD
 
 
 @pytest.mark.parametrize("left", ["value", "value and record"])
@@ -183,10 +183,10 @@ def test_a_killed_run_is_taken_up_by_the_next_one(site: Site, left: str) -> None
             return site.consumption._call(method, path, data)
 
     with pytest.raises(SystemExit):
-        site.writes(Dies("unused")).keep(site.secret("session-key"))
+        site.writes(Dies("unused")).reconcile(site.secret("session-key"))
     born = site.value()
     assert born is not None
-    assert site.writes().keep(site.secret("session-key")) is State.ON_RECORD
+    assert site.writes().reconcile(site.secret("session-key")) is State.ON_RECORD
     assert site.value() == born, "the value is not generated anew"
     record = Record.from_metadata(site.metadata())
     assert record is not None
@@ -197,17 +197,17 @@ def test_what_stands_already_is_never_changed(site: Site) -> None:
     """An older value with a policy of its own, set by somebody else: kept, the rest is added."""
     site.root.write(DATA, {"options": {"cas": 0}, "data": {"key": "theirs"}})
     site.root.patch(METADATA, {"custom_metadata": {"rotation_type": "static", "note": "by hand"}})
-    assert site.writes().keep(site.secret("session-key")) is State.ON_RECORD
+    assert site.writes().reconcile(site.secret("session-key")) is State.ON_RECORD
     assert site.value() == {"key": "theirs"}
     metadata = site.metadata()
     assert (metadata["rotation_type"], metadata["note"], metadata["owner"]) == ("static", "by hand", "team-shop")
 
 
 def test_a_deleted_value_is_not_born_again(site: Site) -> None:
-    site.writes().keep(site.secret("session-key"))
+    site.writes().reconcile(site.secret("session-key"))
     before = site.metadata()
     site.root.delete(DATA)
-    assert site.writes().keep(site.secret("session-key")) is State.ON_RECORD
+    assert site.writes().reconcile(site.secret("session-key")) is State.ON_RECORD
     found = site.root.read(METADATA)
     assert found is not None and found["data"]["current_version"] == 1
     assert site.metadata() == before
@@ -218,7 +218,7 @@ def test_a_deleted_value_is_not_born_again(site: Site) -> None:
 def test_a_deleted_value_without_a_record_is_reported(site: Site) -> None:
     site.root.write(DATA, {"options": {"cas": 0}, "data": {"key": "theirs"}})
     site.root.delete(DATA)
-    assert site.writes().keep(site.secret("session-key")) is State.GONE
+    assert site.writes().reconcile(site.secret("session-key")) is State.GONE
 
 
 def push_as_external_secrets_does(vault: Vault, values: dict[str, str]) -> None:
@@ -228,9 +228,9 @@ def push_as_external_secrets_does(vault: Vault, values: dict[str, str]) -> None:
 
 
 def test_a_value_that_is_on_record_under_another_name_is_reported(site: Site) -> None:
-    site.writes().keep(site.secret("session-key"))
+    site.writes().reconcile(site.secret("session-key"))
     renamed = site.secret("session-key").model_copy(update={"name": "web-session"})
-    assert site.writes().keep(renamed) is State.FOREIGN
+    assert site.writes().reconcile(renamed) is State.FOREIGN
     assert not site.root.list("platform-authority/metadata/events/web-session")
 
 
@@ -241,8 +241,10 @@ def test_one_secret_in_disorder_holds_up_no_other(site: Site) -> None:
     status = Status()
     task = ConsumptionSettings("dev", site.catalogue, {"endpoint": {"url": "https://db"}})
     nowhere = Path("/nonexistent")
-    engine = ConsumptionEngine(task, cast(Api, None), site.consumption, "secret-authority", "run-1", status, nowhere)
-    assert not engine._keep_values()
+    engine = ConsumptionController(
+        task, cast(Api, None), site.consumption, "secret-authority", "run-1", status, nowhere
+    )
+    assert not engine._reconcile_values()
     said = status.as_dict()[VALUES]
     assert not said["status"] and "session-key: its record in the metadata" in said["message"]
     assert "payment-api is not entered yet" in said["message"], "it comes after the one in disorder"
@@ -256,7 +258,7 @@ def test_why_external_secrets_own_push_is_not_used(site: Site) -> None:
         f'path "{METADATA}" {{ capabilities = ["create", "read", "update"] }}\n'
         f'path "{DATA}" {{ capabilities = ["create", "read", "update"] }}\n',
     )
-    site.writes().keep(site.secret("session-key"))
+    site.writes().reconcile(site.secret("session-key"))
     site.root.delete(DATA)
     with pytest.raises(LostRace):
         push_as_external_secrets_does(pusher, {"key": "pushed"})
@@ -264,7 +266,7 @@ def test_why_external_secrets_own_push_is_not_used(site: Site) -> None:
 
 
 def test_no_identity_of_layer_5_can_push_over_metadata(site: Site) -> None:
-    site.writes().keep(site.secret("session-key"))
+    site.writes().reconcile(site.secret("session-key"))
     before = site.metadata()
     reader = site.token("reader", reader_policy([DATA]))
     for vault in (site.consumption, site.entry, reader):
@@ -275,9 +277,9 @@ def test_no_identity_of_layer_5_can_push_over_metadata(site: Site) -> None:
 
 def test_an_external_secret_waits_and_is_put_on_record_when_it_is_entered(site: Site) -> None:
     secret = site.secret("payment-api")
-    assert site.writes().keep(secret) is State.NOT_ENTERED
+    assert site.writes().reconcile(secret) is State.NOT_ENTERED
     site.entry.write("platform-data/data/payment/billing", {"options": {"cas": 0}, "data": {"api-key": "issued"}})
-    assert site.writes().keep(secret) is State.ON_RECORD
+    assert site.writes().reconcile(secret) is State.ON_RECORD
     metadata = site.metadata("platform-data/metadata/payment/billing")
     assert metadata["rotation_type"] == "event-based" and metadata["authority"] == "vault"
 
@@ -300,8 +302,8 @@ def test_layer_5_reads_no_bootstrap_value_and_overwrites_nothing(site: Site) -> 
 
 def test_configuration_follows_git_and_makes_a_version_only_when_it_changes(site: Site, tmp_path: Path) -> None:
     secret = site.secret("endpoint")
-    assert keep_config(site.consumption, secret, {"host": "a", "port": "1"})
-    assert not keep_config(site.consumption, secret, {"port": "1", "host": "a"})
-    assert keep_config(site.consumption, secret, {"host": "b", "port": "1"})
+    assert sync_config(site.consumption, secret, {"host": "a", "port": "1"})
+    assert not sync_config(site.consumption, secret, {"port": "1", "host": "a"})
+    assert sync_config(site.consumption, secret, {"host": "b", "port": "1"})
     found = site.root.read("platform-config/data/postgres/orders")
     assert found is not None and found["data"]["metadata"]["version"] == 2 and found["data"]["data"]["host"] == "b"

@@ -27,7 +27,7 @@ from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.commands.bootstrap_evidence import KubernetesView
 from secret_authority.engine.evidence.bootstrap import NotYetError
-from secret_authority.engine.tls.ca import Pair, issue, new_authority
+from secret_authority.engine.tls.ca import Pair, issue, new_ca
 from tests.support.vault_process import free_ports
 
 VALUE = "a-value-that-nobody-may-see"
@@ -115,7 +115,7 @@ class Listener(ThreadingHTTPServer):
 @pytest.fixture(scope="module")
 def _listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("api")
-    authority = new_authority("test CA")
+    authority = new_ca("test CA")
     now = real_datetime.datetime.now(real_datetime.UTC)
     own, client = issue(authority, ["127.0.0.1", "localhost"], now), issue(authority, ["somebody"], now)
     (folder / "ca.crt").write_text(authority.certificate)
@@ -291,7 +291,7 @@ def test_no_server_and_a_strange_one_are_away(
     with pytest.raises(Unavailable, match="NewConnectionError"):
         Api.in_cluster().get(SECRET)
     strange = tmp_path / "strange.crt"
-    strange.write_text(new_authority("another CA").certificate)
+    strange.write_text(new_ca("another CA").certificate)
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(strange))
     for call in every_call(Api.in_cluster()).values():

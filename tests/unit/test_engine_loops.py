@@ -95,7 +95,7 @@ def test_an_engine_is_alive_while_it_waits_and_while_it_works() -> None:
     status = Status()
     loop = LeasedLoop(ScriptedLease(False, True), status, 0.0)
     ticks: list[str] = []
-    status.ticked = lambda: ticks.append("tick")  # type: ignore[method-assign]
+    status.heartbeat = lambda: ticks.append("tick")  # type: ignore[method-assign]
 
     def one_round() -> float:
         ticks.append("round")

@@ -21,7 +21,7 @@ from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Summary
 from secret_authority.engine.handover.git_state import GitState
 from secret_authority.engine.runtime_authority import controller as authority_loop
-from secret_authority.engine.runtime_authority.controller import Engine
+from secret_authority.engine.runtime_authority.controller import RuntimeAuthorityController
 from tests.unit.test_catalogue import DOCUMENT
 from tests.unit.test_engine_publisher import Cluster
 
@@ -76,7 +76,7 @@ class Place:
             vault_token_file=Path("/nonexistent"),
             ca_file=Path("/nonexistent"),
         )
-        self.engine = Engine(settings, self.cluster, "run-1", Status())
+        self.engine = RuntimeAuthorityController(settings, self.cluster, "run-1", Status())
         self.publisher = publisher
 
     def tell(self, *steps: Step) -> None:
@@ -134,6 +134,6 @@ def test_a_round_puts_a_lost_trail_back_although_vault_is_away(monkeypatch: pyte
     def away() -> bool:
         raise Unavailable("Vault is sealed")
 
-    monkeypatch.setattr(place.engine, "_keep_certificates", away)
-    assert not place.engine._round()
+    monkeypatch.setattr(place.engine, "_reconcile_certificates", away)
+    assert not place.engine.reconcile()
     assert place.cluster.trail() == (event("s-0", 0),)

@@ -17,12 +17,12 @@ from secret_authority.clients.kubernetes import Api
 from secret_authority.core.errors import LostRace
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
-from secret_authority.engine.commands.vault_reloader import Keeper, find_processes, fingerprint, turn_over
+from secret_authority.engine.commands.vault_reloader import Reloader, find_processes, fingerprint, rotate_log
 from secret_authority.engine.common.await_evidence import missing
 from secret_authority.engine.common.http import serve
 from secret_authority.engine.common.lease import DURATION_SECONDS, Lease
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.tls.certificate_store import TrustStore
+from secret_authority.engine.tls.certificate_store import CertificateStore
 
 
 class FakeApi(Api):
@@ -101,13 +101,13 @@ def test_of_two_that_take_a_free_lease_one_gets_it() -> None:
 
 def test_the_audit_file_is_turned_over_and_the_oldest_goes(tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
-    assert not turn_over(log, 10, 2)
+    assert not rotate_log(log, 10, 2)
     for number in range(4):
         log.write_text(f"{number}" * 10)
-        assert turn_over(log, 10, 2) and not log.exists()
+        assert rotate_log(log, 10, 2) and not log.exists()
     assert {path.name: path.read_text()[0] for path in tmp_path.iterdir()} == {"audit.log.1": "3", "audit.log.2": "2"}
     log.write_text("short")
-    assert not turn_over(log, 10, 2) and log.exists()
+    assert not rotate_log(log, 10, 2) and log.exists()
 
 
 def test_a_changed_certificate_is_seen(tmp_path: Path) -> None:
@@ -119,35 +119,35 @@ def test_a_changed_certificate_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_keeper_tells_at_its_first_look_and_then_what_is_new(tmp_path: Path) -> None:
-    """A certificate that changed while the keeper was down is told by the first look."""
+    """A certificate that changed while the reloader was down is told by the first look."""
     certificate, audit = tmp_path / "tls.crt", tmp_path / "audit.log"
     certificate.write_text("a")
     audit.write_text("short")
     told: list[str] = []
-    keeper = Keeper([certificate], audit, 10, 2, told.append)
-    keeper.look()
-    keeper.look()
+    reloader = Reloader([certificate], audit, 10, 2, told.append)
+    reloader.look()
+    reloader.look()
     certificate.write_text("b")
-    keeper.look()
+    reloader.look()
     audit.write_text("long enough")
-    keeper.look()
+    reloader.look()
     audit.write_text("")  # Vault opened it anew
-    keeper.look()
+    reloader.look()
     assert told == ["first look", "new certificate", "new audit file"]
 
 
 def test_a_kill_between_the_renaming_and_the_signal_is_mended(tmp_path: Path) -> None:
     audit = tmp_path / "audit.log"
     told: list[str] = []
-    keeper = Keeper([], audit, 10, 2, told.append)
-    keeper.look()
-    keeper.look()
+    reloader = Reloader([], audit, 10, 2, told.append)
+    reloader.look()
+    reloader.look()
     assert told == ["first look"], "without any audit file there is nothing to open anew"
     (tmp_path / "audit.log.1").write_text("Vault writes on here")
-    keeper.look()
-    keeper.look()
+    reloader.look()
+    reloader.look()
     audit.touch()
-    keeper.look()
+    reloader.look()
     assert told[1:] == ["new audit file"] * 2, "until Vault has opened its file"
 
 
@@ -165,10 +165,10 @@ def test_processes_are_found_by_name(tmp_path: Path) -> None:
 
 def test_certificates_are_made_once_and_the_bundle_goes_everywhere() -> None:
     api = FakeApi()
-    store = TrustStore(api, "engine", "vault", ["vault.vault.svc"])
-    bundle = store.keep(NOW)
+    store = CertificateStore(api, "engine", "vault", ["vault.vault.svc"])
+    bundle = store.reconcile(NOW)
     before = copy.deepcopy(api.objects)
-    assert store.keep(NOW + timedelta(days=1)) == bundle and api.objects == before
+    assert store.reconcile(NOW + timedelta(days=1)) == bundle and api.objects == before
     names = {place.split("namespaces/")[1] for place in api.objects}
     assert names == {
         "engine/secrets/vault-ca",
@@ -183,10 +183,10 @@ def test_certificates_are_made_once_and_the_bundle_goes_everywhere() -> None:
 
 def test_a_lost_listener_certificate_is_issued_again_by_the_same_ca() -> None:
     api = FakeApi()
-    store = TrustStore(api, "engine", "vault", ["vault.vault.svc"])
-    bundle = store.keep()
+    store = CertificateStore(api, "engine", "vault", ["vault.vault.svc"])
+    bundle = store.reconcile()
     del api.objects["api/v1/namespaces/vault/secrets/vault-tls"]
-    assert store.keep() == bundle
+    assert store.reconcile() == bundle
     assert "api/v1/namespaces/vault/secrets/vault-tls" in api.objects
 
 
@@ -194,14 +194,14 @@ def test_a_lost_listener_certificate_is_issued_again_by_the_same_ca() -> None:
 @pytest.mark.parametrize("loss", ["deleted", "changed"])
 def test_a_lost_bundle_is_published_again_in_either_namespace(namespace: str, loss: str) -> None:
     api = FakeApi()
-    store = TrustStore(api, "engine", "vault", ["vault.vault.svc"])
-    bundle = store.keep(NOW)
+    store = CertificateStore(api, "engine", "vault", ["vault.vault.svc"])
+    bundle = store.reconcile(NOW)
     place = f"api/v1/namespaces/{namespace}/configmaps/vault-ca-bundle"
     if loss == "deleted":
         del api.objects[place]
     else:
         api.objects[place]["data"] = {"ca.crt": "something else"}
-    assert store.keep(NOW + timedelta(days=1)) == bundle
+    assert store.reconcile(NOW + timedelta(days=1)) == bundle
     assert api.objects[place]["data"] == {"ca.crt": bundle}
 
 

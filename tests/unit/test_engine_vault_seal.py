@@ -95,12 +95,12 @@ class Site:
         self.vaults, self.store = vaults, MemoryStore()
         self.cluster, self.root = x25519.Identity.generate(), x25519.Identity.generate()
 
-    def engine(self, ticked: Callable[[], object] = lambda: None) -> Seal:
+    def engine(self, heartbeat: Callable[[], object] = lambda: None) -> Seal:
         recipients = (str(self.cluster.to_public()), str(self.root.to_public()))
         first = first_configuration(self.vaults[0])
         settings = SealSettings(5, 3, recipients, first)
         pods = [vault.api for vault in self.vaults]
-        return Seal(pods, self.store, settings, lambda: str(self.cluster), lambda _s: None, ticked)
+        return Seal(pods, self.store, settings, lambda: str(self.cluster), lambda _s: None, heartbeat)
 
     def in_service(self, engine: Seal | None = None) -> SealState:
         engine = engine or self.engine()
@@ -108,7 +108,7 @@ class Site:
 
         def served() -> bool:
             try:
-                last.append(engine.tick())
+                last.append(engine.reconcile())
             except (Unavailable, LostRace, VaultRefusedError):
                 # Refused: a rival engine finished the configuration and revoked this one's root token.
                 return False
@@ -177,7 +177,7 @@ def test_unsealed_again_after_every_restart(site: Site) -> None:
         site.vaults[0].kill()
         with pytest.raises(Unavailable):
             site.vaults[0].api.health()
-        assert engine.tick().unsealed == 0
+        assert engine.reconcile().unsealed == 0
         site.vaults[0].start()
         site.in_service(engine)
 
@@ -254,7 +254,7 @@ def test_a_first_configuration_that_fails_leaves_no_root_token(
 
 def _fails(engine: Seal) -> bool:
     with pytest.raises((Unavailable, VaultRefusedError)):
-        engine.tick()
+        engine.reconcile()
     return True
 
 
@@ -275,19 +275,19 @@ def test_killed_with_shares_in_memory_is_reported_and_never_initialised_over(sit
     site.store.break_at["before store"] = Killed()
     with pytest.raises(Killed):
         site.in_service()
-    assert site.engine().tick().problem is SealProblem.SHARES_LOST
+    assert site.engine().reconcile().problem is SealProblem.SHARES_LOST
 
 
 def test_a_vault_of_a_stranger_is_not_touched(site: Site) -> None:
     site.vaults[0].api.write("sys/init", {"secret_shares": 1, "secret_threshold": 1})
-    assert site.engine().tick().problem is SealProblem.STRANGER
+    assert site.engine().reconcile().problem is SealProblem.STRANGER
     assert site.store.stage() is Stage.NOTHING
 
 
 def test_empty_storage_with_stored_shares_is_reported(site: Site) -> None:
     keys = seal_shares(["a", "b", "c"], 3, [str(site.cluster.to_public())])
     site.store.claimed, site.store.shares = True, keys
-    assert site.engine().tick().problem is SealProblem.STORAGE_LOST
+    assert site.engine().reconcile().problem is SealProblem.STORAGE_LOST
 
 
 def test_an_engine_identity_may_not_do_more_than_it_needs(site: Site) -> None:
@@ -362,7 +362,7 @@ def test_three_that_start_at_once_form_one_cluster(tmp_path: Path, number: int) 
 def _ticks(engine: Seal) -> None:
     for _ in range(40):
         try:
-            if engine.tick().in_service:
+            if engine.reconcile().in_service:
                 return
         except (Unavailable, LostRace, VaultRefusedError):
             continue

@@ -11,10 +11,10 @@ import pytest
 
 from secret_authority.clients.kubernetes import Api
 from secret_authority.core.errors import LostRace, Unavailable
-from secret_authority.engine.tls.ca import new_authority
-from secret_authority.engine.tls.secret_store_bundles import LOOK_SECONDS, StoreTrust
+from secret_authority.engine.tls.ca import new_ca
+from secret_authority.engine.tls.secret_store_bundles import LOOK_SECONDS, SecretStoreBundles
 
-OLD, NEW = new_authority("old").certificate, new_authority("new").certificate
+OLD, NEW = new_ca("old").certificate, new_ca("new").certificate
 
 
 def encoded(text: str) -> str:
@@ -71,7 +71,7 @@ class Site:
         for namespace in ("shop", "edge"):
             self.stores.add(namespace, "platform-data")
         wanted = [("shop", "platform-data"), ("edge", "platform-data"), ("edge", "platform-config")]
-        self.trust = StoreTrust(cast(Api, self.stores), self.file, wanted)
+        self.trust = SecretStoreBundles(cast(Api, self.stores), self.file, wanted)
 
 
 @pytest.fixture
@@ -82,13 +82,13 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
 
 
 def test_equal_certificates_are_left_alone(site: Site) -> None:
-    assert site.trust.keep() == []
+    assert site.trust.reconcile() == []
     assert all(store["metadata"]["resourceVersion"] == "1" for store in site.stores.found.values())
 
 
 def test_a_renewed_ca_goes_to_every_store_of_the_program(site: Site) -> None:
     site.file.write_text(NEW + OLD)
-    assert site.trust.keep() == ["edge/platform-data", "shop/platform-data"]
+    assert site.trust.reconcile() == ["edge/platform-data", "shop/platform-data"]
     assert site.stores.bundles() == {"shop/platform-data": NEW + OLD, "edge/platform-data": NEW + OLD}
 
 
@@ -96,39 +96,39 @@ def test_stores_of_others_stay_as_they_are(site: Site) -> None:
     site.stores.add("shop", "their-own")
     site.stores.add("edge", "platform-config", part_of="something else")
     site.file.write_text(NEW)
-    site.trust.keep()
+    site.trust.reconcile()
     left = {name for name, bundle in site.stores.bundles().items() if bundle == OLD}
     assert left == {"shop/their-own", "edge/platform-config"}
 
 
 def test_it_looks_now_and_then_only(site: Site) -> None:
-    site.trust.keep()
+    site.trust.reconcile()
     before = site.stores.looks
     site.file.write_text(NEW)
     site.now += LOOK_SECONDS - 1
-    assert site.trust.keep() == [] and site.stores.looks == before
+    assert site.trust.reconcile() == [] and site.stores.looks == before
     site.now += 1
-    assert len(site.trust.keep()) == 2
+    assert len(site.trust.reconcile()) == 2
 
 
 def test_a_store_that_changes_meanwhile_is_looked_at_again_at_once(site: Site) -> None:
     site.file.write_text(NEW)
     site.stores.changes_meanwhile = True
     with pytest.raises(LostRace):
-        site.trust.keep()
+        site.trust.reconcile()
     site.stores.changes_meanwhile = False
-    assert len(site.trust.keep()) == 2
+    assert len(site.trust.reconcile()) == 2
 
 
 @pytest.mark.parametrize("content", ["", "no certificate"])
 def test_what_is_no_certificate_reaches_no_store(site: Site, content: str) -> None:
     site.file.write_text(content)
     with pytest.raises(ValueError, match="PEM"):
-        site.trust.keep()
+        site.trust.reconcile()
     assert set(site.stores.bundles().values()) == {OLD}
 
 
 def test_a_file_that_is_away_is_waited_for(site: Site) -> None:
     site.file.unlink()
     with pytest.raises(Unavailable, match="cannot be read"):
-        site.trust.keep()
+        site.trust.reconcile()

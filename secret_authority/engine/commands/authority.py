@@ -13,7 +13,7 @@ from secret_authority.clients.kubernetes import Api
 from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.engine.common.http import serve
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.runtime_authority.controller import IN_SERVICE, Engine
+from secret_authority.engine.runtime_authority.controller import IN_SERVICE, RuntimeAuthorityController
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,6 +29,8 @@ def _run(options: argparse.Namespace) -> int:
     run_name = f"{os.environ.get('HOSTNAME', 'engine')}-{secrets.token_hex(3)}"
     status = Status()
     serve(status, options.port, IN_SERVICE)
-    engine = Engine(EngineSettings.from_json(options.settings.read_text()), Api.in_cluster(), run_name, status)
+    engine = RuntimeAuthorityController(
+        EngineSettings.from_json(options.settings.read_text()), Api.in_cluster(), run_name, status
+    )
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     return engine.run()

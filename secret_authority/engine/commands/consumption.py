@@ -14,7 +14,7 @@ from secret_authority.clients.vault import Vault, kubernetes_login
 from secret_authority.contract.consumption_settings import ConsumptionSettings
 from secret_authority.engine.common.http import serve
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.consumption.controller import DELIVERED, ConsumptionEngine
+from secret_authority.engine.consumption.controller import DELIVERED, ConsumptionController
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -37,6 +37,6 @@ def _run(options: argparse.Namespace) -> int:
     vault = Vault(options.vault, options.ca, kubernetes_login(options.role, options.token))
     task = ConsumptionSettings.from_json(options.task.read_text())
     ca_file = Path(options.ca)
-    engine = ConsumptionEngine(task, Api.in_cluster(), vault, options.namespace, run_name, status, ca_file)
+    engine = ConsumptionController(task, Api.in_cluster(), vault, options.namespace, run_name, status, ca_file)
     signal.signal(signal.SIGTERM, lambda *_: engine.stop())
     return engine.run()

@@ -43,15 +43,15 @@ def _run(options: argparse.Namespace) -> int:
             with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
                 os.kill(pid, signal.SIGHUP)
 
-    keeper = Keeper(options.watch, options.audit_file, options.audit_bytes, options.audit_keep, tell)
+    reloader = Reloader(options.watch, options.audit_file, options.audit_bytes, options.audit_keep, tell)
     # Waits first: SIGHUP ends a Vault that has only just been started and does not listen for it yet.
     while not stop.wait(_LOOK_SECONDS):
-        keeper.look()
+        reloader.look()
     return 0
 
 
 @dataclass
-class Keeper:
+class Reloader:
     """Looks at the files, and calls `tell` with what Vault should know. Its first look always does.
 
     What changed while nobody looked cannot be seen, and reading an unchanged certificate again does no harm.
@@ -66,7 +66,7 @@ class Keeper:
 
     def look(self) -> None:
         now = fingerprint(self.watch)
-        turned = turn_over(self.audit_file, self.audit_bytes, self.audit_keep)
+        turned = rotate_log(self.audit_file, self.audit_bytes, self.audit_keep)
         if now != self._seen or turned:
             self.tell("new audit file" if turned else "new certificate" if self._seen else "first look")
             self._seen = now
@@ -83,7 +83,7 @@ def fingerprint(files: Iterable[Path]) -> str:
     return whole.hexdigest()
 
 
-def turn_over(file: Path, most_bytes: int, keep: int) -> bool:
+def rotate_log(file: Path, most_bytes: int, keep: int) -> bool:
     """Rename the audit file when it is full, so that Vault begins a new one; the oldest goes.
 
     True when Vault has to open its file anew: also when there is none beside an older one, as after a kill between

@@ -40,14 +40,14 @@ class LeasedLoop:
                     if held:
                         log.error("another engine holds the lease; this one ends")
                         return 1
-                    self._status.ticked()
+                    self._status.heartbeat()
                     self._stop.wait(self._idle_seconds)
                     continue
                 held = True
             except Unavailable as error:
                 log.warning("the lease cannot be renewed: %s", error)
             rest = one_round()
-            self._status.ticked()
+            self._status.heartbeat()
             self._stop.wait(rest)
         if held:
             try:

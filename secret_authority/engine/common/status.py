@@ -27,7 +27,7 @@ class Status:
         self._lock = threading.Lock()
         self._conditions: dict[str, Condition] = {}
         self._numbers: dict[str, float] = {}
-        self._tick = time.monotonic()
+        self._beat = time.monotonic()
 
     def set(self, name: str, status: bool, message: str = "") -> None:
         """Set a condition, and log it when it has changed."""
@@ -45,10 +45,10 @@ class Status:
         with self._lock:
             self._numbers[name] = value
 
-    def ticked(self) -> None:
+    def heartbeat(self) -> None:
         """A round is over: the loop is alive."""
         with self._lock:
-            self._tick = time.monotonic()
+            self._beat = time.monotonic()
 
     def holds(self, name: str) -> bool:
         """Whether the condition is true; False for one that nobody has set yet."""
@@ -59,7 +59,7 @@ class Status:
     def alive(self, within_seconds: float) -> bool:
         """Whether a round has ended in the last `within_seconds` seconds."""
         with self._lock:
-            return time.monotonic() - self._tick < within_seconds
+            return time.monotonic() - self._beat < within_seconds
 
     def as_dict(self) -> dict[str, dict[str, object]]:
         with self._lock:

@@ -12,7 +12,7 @@ from secret_authority.clients.vault import Vault
 from secret_authority.core.catalogue.schema import CatalogueSecret
 
 
-def keep_config(vault: Vault, secret: CatalogueSecret, values: Mapping[str, str]) -> bool:
+def sync_config(vault: Vault, secret: CatalogueSecret, values: Mapping[str, str]) -> bool:
     """Write the values as a new version when Vault has others. Returns whether it wrote.
 
     Raises `Unavailable`, `LostRace` (look again) or `VaultRefusedError`.

@@ -25,11 +25,12 @@ from secret_authority.engine.common.audit_events import digest_key
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.consumption.config_sync import keep_config
-from secret_authority.engine.consumption.delivery import Delivery, Distribution
+from secret_authority.engine.consumption.config_sync import sync_config
+from secret_authority.engine.consumption.delivery import SecretDelivery, SyncStatus
 from secret_authority.engine.consumption.first_write import FirstWrites, RunInfo, State
+from secret_authority.engine.consumption.restarts import WorkloadRestarts
 from secret_authority.engine.consumption.versions import newest_version
-from secret_authority.engine.tls.secret_store_bundles import StoreTrust
+from secret_authority.engine.tls.secret_store_bundles import SecretStoreBundles
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +48,11 @@ QUIET_SECONDS = 2.0
 # the lease has to be renewed.
 REST_SECONDS = 5.0
 # First values and configuration change rarely.
-KEEP_SECONDS = 30.0
+VALUES_SECONDS = 30.0
 PUBLISH_SECONDS = 10.0
 
 
-class ConsumptionEngine:
+class ConsumptionController:
     """One engine. `run` returns when it is stopped or has lost its lease."""
 
     def __init__(
@@ -67,12 +68,14 @@ class ConsumptionEngine:
         self._task, self._api, self._vault = task, api, vault
         self._namespace, self._run_name, self._status = namespace, run_name, status
         self._loop = LeasedLoop(Lease(api, namespace, LEASE, run_name), status, QUIET_SECONDS)
-        self._distribution = Distribution(api, vault)
-        self._trust = StoreTrust(api, ca_file, {(consumer.namespace, consumer.mount) for consumer in task.consumers})
-        self._kept_at: float | None = None
+        self._delivery = SecretDelivery(api, vault)
+        self._restarts = WorkloadRestarts(api)
+        stores = {(consumer.namespace, consumer.mount) for consumer in task.consumers}
+        self._bundles = SecretStoreBundles(api, ca_file, stores)
+        self._reconciled_at: float | None = None
         self._published: tuple[float, object] = (0.0, None)
         self._waiting: dict[str, str] = {}
-        self._unkept: dict[str, str] = {}
+        self._failing: dict[str, str] = {}
 
     def stop(self) -> None:
         self._loop.stop()
@@ -84,16 +87,16 @@ class ConsumptionEngine:
     def _timed_round(self) -> float:
         """A round; how many seconds to rest after it."""
         begun = time.monotonic()
-        quiet = self.round()
+        quiet = self.reconcile()
         took = time.monotonic() - begun
         self._status.number("round_seconds", took)
         return max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS))
 
-    def round(self) -> bool:
+    def reconcile(self) -> bool:
         """One round; True when nothing is left to do."""
         parts: tuple[tuple[str, Callable[[], bool]], ...] = (
-            (TRUSTED, self._keep_trust),
-            (VALUES, self._keep_values),
+            (TRUSTED, self._sync_bundles),
+            (VALUES, self._reconcile_values),
             (DELIVERED, self._deliver),
         )
         quiet = True
@@ -115,7 +118,7 @@ class ConsumptionEngine:
             self._publish([], force=False)
             # Vault may be sealed or away: the stores are to try again as soon as it is back.
             try:
-                self._distribution.look_at_stores(self._namespaces)
+                self._delivery.resync_failed_stores(self._namespaces)
             except (Unavailable, LostRace, ApiRefusedError) as error:
                 log.warning("the stores cannot be looked at: %s", error)
 
@@ -123,58 +126,58 @@ class ConsumptionEngine:
     def _namespaces(self) -> list[str]:
         return sorted({consumer.namespace for consumer in self._task.consumers})
 
-    def _keep_trust(self) -> bool:
-        for store in self._trust.keep():
+    def _sync_bundles(self) -> bool:
+        for store in self._bundles.reconcile():
             log.info("store %s: it has the certificates of today's CA of Vault", store)
         self._status.set(TRUSTED, True)
         return True
 
-    def _keep_values(self) -> bool:
+    def _reconcile_values(self) -> bool:
         """First values on record, configuration as Git says. Looked at now and then, and while one is missing."""
-        due = self._kept_at is None or time.monotonic() - self._kept_at >= KEEP_SECONDS
-        if not due and not self._waiting and not self._unkept:
+        due = self._reconciled_at is None or time.monotonic() - self._reconciled_at >= VALUES_SECONDS
+        if not due and not self._waiting and not self._failing:
             return True
         writes = FirstWrites(self._vault, digest_key(self._vault), RunInfo(self._task.cluster, self._run_name))
         waiting: dict[str, str] = {}
-        unkept: dict[str, str] = {}
+        failed: dict[str, str] = {}
         for secret in self._task.catalogue:
             try:
-                state = self._keep_one(writes, secret)
+                state = self._reconcile_one(writes, secret)
             except (LostRace, VaultRefusedError, LookupError, ValueError) as error:
                 # One secret in disorder holds up no other.
-                unkept[secret.name] = f"{secret.name}: {error}"
+                failed[secret.name] = f"{secret.name}: {error}"
                 continue
             if state is not State.ON_RECORD:
                 waiting[secret.name] = _what_is_missing(secret, state, self._task.cluster)
-        self._waiting, self._unkept, self._kept_at = waiting, unkept, time.monotonic()
+        self._waiting, self._failing, self._reconciled_at = waiting, failed, time.monotonic()
         self._status.number("secrets_without_value", len(waiting))
-        self._status.set(VALUES, not unkept, "; ".join([*unkept.values(), *waiting.values()]))
-        return not unkept
+        self._status.set(VALUES, not failed, "; ".join([*failed.values(), *waiting.values()]))
+        return not failed
 
-    def _keep_one(self, writes: FirstWrites, secret: CatalogueSecret) -> State:
+    def _reconcile_one(self, writes: FirstWrites, secret: CatalogueSecret) -> State:
         match secret.secret_class:
             case SecretClass.CONFIG:
-                return self._keep_configuration(secret)
+                return self._sync_configuration(secret)
             case SecretClass.INTERNAL | SecretClass.EXTERNAL:
-                return writes.keep(secret)
+                return writes.reconcile(secret)
             case SecretClass.BOOTSTRAP:
                 return State.ON_RECORD  # the handover is its first write
 
-    def _keep_configuration(self, secret: CatalogueSecret) -> State:
+    def _sync_configuration(self, secret: CatalogueSecret) -> State:
         values = self._task.config.get(secret.name)
         if values is None:
             entered = newest_version(self._vault, secret.vault.mount, secret.vault.path)
             return State.ON_RECORD if entered.number else State.NOT_ENTERED
-        if keep_config(self._vault, secret, values):
+        if sync_config(self._vault, secret, values):
             log.info("%s: configuration of Git written to %s", secret.name, secret.vault)
         return State.ON_RECORD
 
     def _deliver(self) -> bool:
-        deliveries = self._distribution.deliver(self._task.consumers)
+        deliveries = self._delivery.deliver(self._task.consumers)
         open_ones = [d for d in deliveries if d.problem and d.consumer.secret not in self._waiting]
         if any(d.problem for d in deliveries):
-            self._distribution.look_at_stores(self._namespaces)
-        for workload in self._distribution.restart(deliveries):
+            self._delivery.resync_failed_stores(self._namespaces)
+        for workload in self._restarts.reconcile(deliveries):
             log.info("restarted %s: a Secret that it uses has a new value", workload)
         done = sum(1 for delivery in deliveries if not delivery.problem)
         self._status.number("consumers", len(deliveries))
@@ -184,7 +187,7 @@ class ConsumptionEngine:
         self._publish(deliveries, force=bool(open_ones))
         return not open_ones
 
-    def _publish(self, deliveries: list[Delivery], force: bool) -> None:
+    def _publish(self, deliveries: list[SyncStatus], force: bool) -> None:
         """Status and evidence as a ConfigMap; at once when something has changed, else now and then."""
         findings = findings_of(deliveries, self._waiting)
         shown = (findings, tuple(sorted(self._waiting.items())), json.dumps(self._status.as_dict(), sort_keys=True))
@@ -206,9 +209,9 @@ class ConsumptionEngine:
             log.warning("the status cannot be published: %s", error)
 
 
-def findings_of(deliveries: Iterable[Delivery], waiting: dict[str, str]) -> tuple[EvidenceResult, ...]:
+def findings_of(deliveries: Iterable[SyncStatus], waiting: dict[str, str]) -> tuple[EvidenceResult, ...]:
     """One finding for each secret with consumers; a secret that waits for its first value has none."""
-    by_secret: dict[str, list[Delivery]] = {}
+    by_secret: dict[str, list[SyncStatus]] = {}
     for delivery in deliveries:
         by_secret.setdefault(delivery.consumer.secret, []).append(delivery)
     found: list[EvidenceResult] = []

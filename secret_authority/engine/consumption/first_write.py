@@ -70,7 +70,7 @@ class FirstWrites:
     ) -> None:
         self._vault, self._key, self._run, self._clock = vault, key, run, clock
 
-    def keep(self, secret: CatalogueSecret) -> State:
+    def reconcile(self, secret: CatalogueSecret) -> State:
         """Bring one secret of class internal or external as far as it goes. May be repeated, also at once.
 
         Raises `Unavailable`, `LostRace` (look again), `VaultRefusedError`, or ValueError over what somebody has

@@ -1,21 +1,61 @@
-"""Restarts workloads that ask for it when a Secret that they use has a new value."""
+"""Restarts workloads that ask for it when a Secret that they use has a new value.
+
+Which versions a workload was started with is an annotation on it, so a restart of this program loses nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from secret_authority.clients.kubernetes import Api, Object
+from secret_authority.contract.names import CONSUMPTION_ACCOUNT, RESTART_ON_CHANGE, SECRET_VERSIONS
+from secret_authority.contract.pod_secret_refs import secret_names
+from secret_authority.core.timestamps import api_time
+from secret_authority.engine.consumption.delivery import SyncStatus
 
-def used_secrets(pod: Mapping[str, Any]) -> set[str]:
-    """The names of the Secrets that a pod uses: volumes, projected volumes, environment."""
-    found: set[str] = set()
-    for volume in pod.get("volumes") or []:
-        found.add((volume.get("secret") or {}).get("secretName", ""))
-        for source in (volume.get("projected") or {}).get("sources") or []:
-            found.add((source.get("secret") or {}).get("name", ""))
-    for container in [*(pod.get("containers") or []), *(pod.get("initContainers") or [])]:
-        for entry in container.get("env") or []:
-            found.add(((entry.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name", ""))
-        for entry in container.get("envFrom") or []:
-            found.add((entry.get("secretRef") or {}).get("name", ""))
-    return found - {""}
+WORKLOADS = ("deployments", "statefulsets", "daemonsets")
+
+
+class WorkloadRestarts:
+    """Restarts what carries the annotation `RESTART_ON_CHANGE`, and nothing else."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def reconcile(self, synced: Iterable[SyncStatus]) -> list[str]:
+        """Restart what asks for it and uses a Secret whose value has changed. Returns what was restarted."""
+        by_namespace: dict[str, dict[str, SyncStatus]] = {}
+        for status in synced:
+            by_namespace.setdefault(status.consumer.namespace, {})[status.consumer.name] = status
+        restarted: list[str] = []
+        for namespace, mine in by_namespace.items():
+            for kind in WORKLOADS:
+                for workload in self._api.list(f"apis/apps/v1/namespaces/{namespace}/{kind}"):
+                    if self._restart(kind, workload, mine):
+                        restarted.append(f"{kind} {namespace}/{workload['metadata']['name']}")
+        return restarted
+
+    def _restart(self, kind: str, workload: Object, synced: Mapping[str, SyncStatus]) -> bool:
+        metadata = workload["metadata"]
+        annotations = metadata.get("annotations") or {}
+        if annotations.get(RESTART_ON_CHANGE) != "true":
+            return False
+        used = [synced[name] for name in sorted(secret_names(workload["spec"]["template"]["spec"])) if name in synced]
+        # All of its Secrets have arrived first, so that one restart serves all of them.
+        if not used or any(status.problem for status in used):
+            return False
+        now = ",".join(f"{status.consumer.name}={status.version.mark}" for status in used)
+        before = annotations.get(SECRET_VERSIONS)
+        if before == now:
+            return False
+        made = api_time(metadata["creationTimestamp"])
+        changed = before is not None or any(s.version.written and s.version.written > made for s in used)
+        patch: dict[str, Any] = {
+            "metadata": {"annotations": {SECRET_VERSIONS: now}, "resourceVersion": metadata["resourceVersion"]}
+        }
+        if changed:
+            patch["spec"] = {"template": {"metadata": {"annotations": {SECRET_VERSIONS: now}}}}
+        path = f"apis/apps/v1/namespaces/{metadata['namespace']}/{kind}/{metadata['name']}"
+        self._api.merge(f"{path}?fieldManager={CONSUMPTION_ACCOUNT}", patch)
+        return changed

@@ -29,12 +29,12 @@ from secret_authority.engine.common.publisher import Publisher
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Handover, Summary, lines
 from secret_authority.engine.handover.git_state import GitState, GitStateReader
-from secret_authority.engine.runtime_authority.drift import unmanaged
+from secret_authority.engine.runtime_authority.drift import find_drift
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
 from secret_authority.engine.runtime_authority.seal import Seal, SealSettings
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError
-from secret_authority.engine.tls.certificate_store import TrustStore
+from secret_authority.engine.tls.certificate_store import CertificateStore
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ IN_SERVICE = "VaultInService"
 CONFIGURED = "VaultConfigured"
 GIT_READABLE = "GitReadable"
 HANDED_OVER = "HandedOver"
-AS_WANTED = "NothingUnmanaged"
+NO_DRIFT = "NothingUnmanaged"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 5.0
@@ -55,21 +55,23 @@ FULL_LOOK_SECONDS = (10.0, 60.0)
 _LOOK_SHARE = 20
 
 
-class Engine:
+class RuntimeAuthorityController:
     """One engine. `run` returns when it is stopped or has lost its lease."""
 
     def __init__(self, settings: EngineSettings, api: Api, run_name: str, status: Status) -> None:
         self._settings, self._api, self._status = settings, api, status
         lease = Lease(api, settings.namespace, "secret-authority-engine", run_name)
         self._loop = LeasedLoop(lease, status, QUIET_SECONDS)
-        self._trust = TrustStore(api, settings.namespace, settings.vault_namespace, settings.certificate_names)
+        self._certificates = CertificateStore(
+            api, settings.namespace, settings.vault_namespace, settings.certificate_names
+        )
         identity: Callable[[], str] = settings.identity_file.read_text
         ca = str(settings.ca_file)
         first = FirstConfiguration(settings.identities)
         seal = SealSettings(settings.shares, settings.threshold, settings.recipients, first)
         store = ClusterSealStore(api, settings.vault_namespace, run_name, fingerprint(first))
         pods = [Vault(pod, ca) for pod in settings.pods]
-        self._seal = Seal(pods, store, seal, identity, ticked=status.ticked)
+        self._seal = Seal(pods, store, seal, identity, heartbeat=status.heartbeat)
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
         self._git = GitStateReader(api, settings.git, identity)
         self._handover = Handover(settings.cluster, api, self._vault, run_name)
@@ -85,13 +87,13 @@ class Engine:
 
     def run(self) -> int:
         """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        return self._loop.run(lambda: QUIET_SECONDS if self._round() else BUSY_SECONDS)
+        return self._loop.run(lambda: QUIET_SECONDS if self.reconcile() else BUSY_SECONDS)
 
-    def _round(self) -> bool:
+    def reconcile(self) -> bool:
         """One round; True when nothing is left that can be done now."""
         parts: tuple[tuple[str, Callable[[], bool]], ...] = (
-            (CERTIFICATES, self._keep_certificates),
-            (IN_SERVICE, self._keep_in_service),
+            (CERTIFICATES, self._reconcile_certificates),
+            (IN_SERVICE, self._reconcile_seal),
             (CONFIGURED, self._look_at_configuration),
             (HANDED_OVER, self._hand_over),
         )
@@ -115,8 +117,8 @@ class Engine:
             log.warning("the status cannot be published: %s", error)
         return quiet
 
-    def _keep_certificates(self) -> bool:
-        bundle = self._trust.keep()
+    def _reconcile_certificates(self) -> bool:
+        bundle = self._certificates.reconcile()
         path = self._settings.ca_file
         if not path.exists() or path.read_text() != bundle:
             fresh = path.with_suffix(".new")
@@ -125,8 +127,8 @@ class Engine:
         self._status.set(CERTIFICATES, True)
         return True
 
-    def _keep_in_service(self) -> bool:
-        state = self._seal.tick()
+    def _reconcile_seal(self) -> bool:
+        state = self._seal.reconcile()
         self._status.number("vault_pods", state.pods)
         self._status.number("vault_pods_unsealed", state.unsealed)
         text = f"{state.unsealed} of {state.pods} Vault pods are unsealed"
@@ -145,9 +147,9 @@ class Engine:
             return False
         self._status.set(CONFIGURED, True)
         self._configuration_looked_at = now
-        strange = unmanaged(self._vault)
-        self._status.set(AS_WANTED, not strange, "unmanaged: " + ", ".join(strange) if strange else "")
-        self._status.number("unmanaged_configuration", len(strange))
+        drift = find_drift(self._vault)
+        self._status.set(NO_DRIFT, not drift, "unmanaged: " + ", ".join(drift) if drift else "")
+        self._status.number("unmanaged_configuration", len(drift))
         return True
 
     def _hand_over(self) -> bool:

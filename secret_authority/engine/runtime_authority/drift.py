@@ -19,7 +19,7 @@ _OWN = frozenset({ENGINE_ACCOUNT, CONFIGURATOR_ACCOUNT, AUDITOR_ACCOUNT})
 _BUILT_IN = frozenset({"default", "root"})
 
 
-def unmanaged(vault: Vault) -> list[str]:
+def find_drift(vault: Vault) -> list[str]:
     """What stands in Vault beside the managed configuration, in words.
 
     Names of consumers are passed over: which of them pulumi-vault made stands in its state alone.

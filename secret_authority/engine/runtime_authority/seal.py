@@ -71,7 +71,7 @@ class SealProblem(StrEnum):
 
 @dataclass(frozen=True)
 class SealState:
-    """What a tick found and left behind. `unsealed` counts pods in service."""
+    """What a round found and left behind. `unsealed` counts pods in service."""
 
     stage: Stage
     pods: int
@@ -96,7 +96,7 @@ class SealSettings:
 class Seal:
     """Keeps the pods of one Vault initialised and unsealed. `identity` reads the cluster's age identity.
 
-    `ticked` is called while a tick has to wait, so that it is seen to be alive.
+    `heartbeat` is called while a round has to wait, so that it is seen to be alive.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class Seal:
         settings: SealSettings,
         identity: Callable[[], str],
         pause: Callable[[float], object] = time.sleep,
-        ticked: Callable[[], object] = lambda: None,
+        heartbeat: Callable[[], object] = lambda: None,
     ) -> None:
-        self._pause, self._ticked = pause, ticked
+        self._pause, self._heartbeat = pause, heartbeat
         self._pods, self._store, self._settings, self._identity = list(pods), store, settings, identity
         self._root_token: str | None = None
 
-    def tick(self) -> SealState:
+    def reconcile(self) -> SealState:
         """Look, do what can be done now, and say how it stands. Raises `Unavailable` when a system is away."""
         statuses = [_status(pod) for pod in self._pods]
         stage = self._store.stage()
@@ -159,7 +159,7 @@ class Seal:
                 self._store.store(sealed)
             except (Unavailable, ApiRefusedError) as error:
                 log.error("the unseal shares cannot be stored yet: %s", error)
-                self._ticked()  # a restart of this process would lose them
+                self._heartbeat()  # a restart of this process would lose them
                 self._pause(1.0)
             else:
                 break
@@ -174,7 +174,7 @@ class Seal:
                         log.info("%s is unsealed", pod.address)
                         break
             except VaultRefusedError as error:
-                # A pod that has not found the others yet; the next tick tries again.
+                # A pod that has not found the others yet; the next round tries again.
                 log.info("%s cannot be unsealed yet: %s", pod.address, "; ".join(error.errors))
             except Unavailable as error:
                 log.info("%s cannot be unsealed yet: %s", pod.address, error)

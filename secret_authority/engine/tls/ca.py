@@ -1,4 +1,4 @@
-"""The small certificate authority of the Vault listeners, and when it issues anew.
+"""The small CA of the Vault listeners, and when it issues a new certificate.
 
 Used where cert-manager is not installed. A certificate is replaced after two thirds of its life; a new CA
 is trusted beside the old one for as long as certificates of the old one are about.
@@ -47,15 +47,15 @@ class Pair:
         found = {str(name.value) for name in extension}
         return set(names) <= found
 
-    def issued_by(self, authority: x509.Certificate) -> bool:
+    def issued_by(self, ca: x509.Certificate) -> bool:
         try:
-            self.parsed.verify_directly_issued_by(authority)
+            self.parsed.verify_directly_issued_by(ca)
         except Exception:  # any reason means no
             return False
         return True
 
 
-def new_authority(name: str, now: datetime | None = None, life: timedelta = CA_LIFE) -> Pair:
+def new_ca(name: str, now: datetime | None = None, life: timedelta = CA_LIFE) -> Pair:
     """A new CA, a P-256 key that may sign certificates and nothing else."""
     now = now or datetime.now(UTC)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -81,21 +81,21 @@ def new_authority(name: str, now: datetime | None = None, life: timedelta = CA_L
     return _pair(made, key)
 
 
-def issue(authority: Pair, names: Sequence[str], now: datetime | None = None, life: timedelta = SERVER_LIFE) -> Pair:
+def issue(ca: Pair, names: Sequence[str], now: datetime | None = None, life: timedelta = SERVER_LIFE) -> Pair:
     """A server (and cluster peer) certificate for DNS names and IP addresses."""
     now = now or datetime.now(UTC)
     key = ec.generate_private_key(ec.SECP256R1())
-    signer = serialization.load_pem_private_key(authority.key.encode(), None)
-    assert isinstance(signer, ec.EllipticCurvePrivateKey)  # noqa: S101  new_authority makes no other
+    signer = serialization.load_pem_private_key(ca.key.encode(), None)
+    assert isinstance(signer, ec.EllipticCurvePrivateKey)  # noqa: S101  new_ca makes no other
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     made = (
-        _builder(subject, authority.parsed.subject, key.public_key(), now, life)
+        _builder(subject, ca.parsed.subject, key.public_key(), now, life)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False)
         .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.parsed.public_key()),  # type: ignore[arg-type]
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.parsed.public_key()),  # type: ignore[arg-type]
             critical=False,
         )
         .sign(signer, hashes.SHA256())
@@ -134,44 +134,44 @@ def _general_name(name: str) -> x509.GeneralName:
 
 
 @dataclass(frozen=True)
-class Trust:
+class Certificates:
     """What the engine keeps: the CA that signs, the listener's pair, and every CA that is still trusted."""
 
-    authority: Pair
+    ca: Pair
     server: Pair
     bundle: str
 
 
-def renew(trust: Trust | None, name: str, names: Sequence[str], now: datetime) -> tuple[Trust, bool]:
-    """The state of the certificates as it should be at `now`, and whether it differs from `trust`.
+def renew(held: Certificates | None, name: str, names: Sequence[str], now: datetime) -> tuple[Certificates, bool]:
+    """The state of the certificates as it should be at `now`, and whether it differs from `held`.
 
     A CA that wears out gets a successor. The bundle holds both for `KNOWN_AHEAD` before the first certificate of the
     new one is in use, unless the listener's certificate ends meanwhile.
     """
-    if trust is None:
-        authority = new_authority(name, now)
-        return Trust(authority, issue(authority, names, now), authority.certificate), True
-    authority, server, bundle = trust.authority, trust.server, _still_valid(trust.bundle, now)
-    if authority.wears_out(now):
-        authority = new_authority(name, now)
-        bundle = authority.certificate + bundle
-        return Trust(authority, server, bundle), True
-    if now < _made(authority) + KNOWN_AHEAD and _serves(server, names, bundle, now):
-        return Trust(authority, server, bundle), bundle != trust.bundle
-    if server.wears_out(now) or not server.covers(names) or not server.issued_by(authority.parsed):
-        return Trust(authority, issue(authority, names, now), bundle), True
-    return Trust(authority, server, bundle), bundle != trust.bundle
+    if held is None:
+        ca = new_ca(name, now)
+        return Certificates(ca, issue(ca, names, now), ca.certificate), True
+    ca, server, bundle = held.ca, held.server, _still_valid(held.bundle, now)
+    if ca.wears_out(now):
+        ca = new_ca(name, now)
+        bundle = ca.certificate + bundle
+        return Certificates(ca, server, bundle), True
+    if now < _made(ca) + KNOWN_AHEAD and _serves(server, names, bundle, now):
+        return Certificates(ca, server, bundle), bundle != held.bundle
+    if server.wears_out(now) or not server.covers(names) or not server.issued_by(ca.parsed):
+        return Certificates(ca, issue(ca, names, now), bundle), True
+    return Certificates(ca, server, bundle), bundle != held.bundle
 
 
-def _made(authority: Pair) -> datetime:
-    return authority.parsed.not_valid_before_utc + _BACKDATE
+def _made(ca: Pair) -> datetime:
+    return ca.parsed.not_valid_before_utc + _BACKDATE
 
 
 def _serves(server: Pair, names: Sequence[str], bundle: str, now: datetime) -> bool:
     """Whether clients that trust `bundle` accept the certificate, and will for `KNOWN_AHEAD`."""
     known = x509.load_pem_x509_certificates(bundle.encode())
     lasts = now + KNOWN_AHEAD < server.parsed.not_valid_after_utc
-    return lasts and server.covers(names) and any(server.issued_by(authority) for authority in known)
+    return lasts and server.covers(names) and any(server.issued_by(ca) for ca in known)
 
 
 def _still_valid(bundle: str, now: datetime) -> str:

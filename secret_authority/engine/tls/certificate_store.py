@@ -8,29 +8,29 @@ from datetime import UTC, datetime
 
 from secret_authority.clients.kubernetes import Api, Object, create_or_patch, named
 from secret_authority.contract.names import CA_CONFIG, CA_KEY, CA_SECRET, TLS_SECRET
-from secret_authority.engine.tls.ca import Pair, Trust, issue, renew
+from secret_authority.engine.tls.ca import Certificates, Pair, issue, renew
 
 _LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "vault-tls"}
 
 
-class TrustStore:
+class CertificateStore:
     """Keeps CA, listener certificate and bundle in the cluster as `renew` wants them."""
 
     def __init__(self, api: Api, engine_namespace: str, vault_namespace: str, names: Sequence[str]) -> None:
         self._api, self._engine, self._vault, self._names = api, engine_namespace, vault_namespace, tuple(names)
 
-    def keep(self, now: datetime | None = None) -> str:
+    def reconcile(self, now: datetime | None = None) -> str:
         """Issue what is missing or wears out. Returns the bundle that clients should trust."""
         now = now or datetime.now(UTC)
-        trust, changed = renew(self._load(now), "secret-authority Vault CA", self._names, now)
+        held, changed = renew(self._load(now), "secret-authority Vault CA", self._names, now)
         changed = changed or self._api.get(named("secrets", self._vault, TLS_SECRET)) is None
-        if changed or not self._is_published(trust.bundle):
+        if changed or not self._is_published(held.bundle):
             # The bundle goes out before the certificate that needs it.
             for namespace in self._namespaces:
-                self._put("configmaps", namespace, CA_CONFIG, {"data": {CA_KEY: trust.bundle}})
-            self._put_pair(self._engine, CA_SECRET, trust.authority, {"bundle": trust.bundle})
-            self._put_pair(self._vault, TLS_SECRET, trust.server, {CA_KEY: trust.bundle})
-        return trust.bundle
+                self._put("configmaps", namespace, CA_CONFIG, {"data": {CA_KEY: held.bundle}})
+            self._put_pair(self._engine, CA_SECRET, held.ca, {"bundle": held.bundle})
+            self._put_pair(self._vault, TLS_SECRET, held.server, {CA_KEY: held.bundle})
+        return held.bundle
 
     @property
     def _namespaces(self) -> tuple[str, str]:
@@ -41,16 +41,16 @@ class TrustStore:
         found = (self._api.get(named("configmaps", namespace, CA_CONFIG)) for namespace in self._namespaces)
         return all(config is not None and config.get("data") == {CA_KEY: bundle} for config in found)
 
-    def _load(self, now: datetime) -> Trust | None:
-        authority = self._read(self._engine, CA_SECRET)
+    def _load(self, now: datetime) -> Certificates | None:
+        ca = self._read(self._engine, CA_SECRET)
         server = self._read(self._vault, TLS_SECRET)
-        if authority is None:
+        if ca is None:
             return None
-        pair = Pair(authority["tls.crt"], authority["tls.key"])
+        pair = Pair(ca["tls.crt"], ca["tls.key"])
         if server is None:
             # Lost, or the engine was killed before it was written: the CA stays, the pair is issued now.
-            return Trust(pair, issue(pair, self._names, now), authority["bundle"])
-        return Trust(pair, Pair(server["tls.crt"], server["tls.key"]), authority["bundle"])
+            return Certificates(pair, issue(pair, self._names, now), ca["bundle"])
+        return Certificates(pair, Pair(server["tls.crt"], server["tls.key"]), ca["bundle"])
 
     def _read(self, namespace: str, name: str) -> dict[str, str] | None:
         found = self._api.get(named("secrets", namespace, name))

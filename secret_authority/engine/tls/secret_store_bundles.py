@@ -14,9 +14,8 @@ from pathlib import Path
 from cryptography import x509
 
 from secret_authority.clients.kubernetes import Api, Object
-from secret_authority.contract.names import CONSUMPTION_ACCOUNT
+from secret_authority.contract.names import CONSUMPTION_ACCOUNT, ESO_API
 from secret_authority.core.errors import Unavailable
-from secret_authority.engine.consumption.delivery import ESO
 
 # How long a store may have other certificates, in seconds, once they are in the engine's pod.
 LOOK_SECONDS = 15.0
@@ -24,14 +23,14 @@ LOOK_SECONDS = 15.0
 _OURS = "app.kubernetes.io/part-of=secret-authority"
 
 
-class StoreTrust:
+class SecretStoreBundles:
     """`ca_file` holds the certificates, PEM. `stores` are pairs of namespace and name."""
 
     def __init__(self, api: Api, ca_file: Path, stores: Collection[tuple[str, str]]) -> None:
         self._api, self._ca_file, self._stores = api, ca_file, frozenset(stores)
         self._looked_at: float | None = None
 
-    def keep(self) -> list[str]:
+    def reconcile(self) -> list[str]:
         """Put right what differs; looks at most every `LOOK_SECONDS`. Returns the stores that it changed.
 
         Raises `Unavailable` when the file cannot be read and `ValueError` when it holds no certificate; the stores
@@ -43,7 +42,7 @@ class StoreTrust:
         bundle = self._bundle()
         changed: list[str] = []
         for namespace in sorted({namespace for namespace, _ in self._stores}):
-            for store in self._api.list(f"{ESO}/namespaces/{namespace}/secretstores", _OURS):
+            for store in self._api.list(f"{ESO_API}/namespaces/{namespace}/secretstores", _OURS):
                 name = store["metadata"]["name"]
                 if (namespace, name) in self._stores and _bundle_of(store) != bundle:
                     self._put(namespace, store, bundle)
@@ -60,7 +59,7 @@ class StoreTrust:
         return base64.b64encode(content).decode()
 
     def _put(self, namespace: str, store: Object, bundle: str) -> None:
-        path = f"{ESO}/namespaces/{namespace}/secretstores/{store['metadata']['name']}"
+        path = f"{ESO_API}/namespaces/{namespace}/secretstores/{store['metadata']['name']}"
         body = {
             "metadata": {"resourceVersion": store["metadata"]["resourceVersion"]},
             "spec": {"provider": {"vault": {"caBundle": bundle}}},
