@@ -22,7 +22,7 @@ CONFIG = {
     "phase": "4",
     "cluster": "dev",
     "repositoryUrl": "https://git.example/fleet.git",
-    "cataloguePath": "clusters/dev/catalogue.yaml",
+    "cataloguePath": "secret-authority/dev/catalogue.yaml",
     "bootstrapPaths": '["clusters/dev/bootstrap"]',
     "namespacesPath": "clusters/dev/namespaces",
     "engineImage": "engine:recorded",
