@@ -26,10 +26,10 @@ from policy.inventory.inventory import World
 from policy.readers.git.tree import read_tree
 from policy.readers.state import read_state_file
 from policy.rules.registry import check
-from tests.policy.cases import deployment, external, store
-from tests.policy.engine import TOOLS, Engine
-from tests.policy.stacks import R, k8s, state_of
-from tests.policy.trees import CIPHER, SOPS_BLOCK
+from tests.support.policy.cases import deployment, external, store
+from tests.support.policy.engine import TOOLS, Engine
+from tests.support.policy.stacks import R, k8s, state_of
+from tests.support.policy.trees import CIPHER, SOPS_BLOCK
 
 SIZES = (100, 1_000, 10_000)
 NAMESPACES = 50

@@ -1,0 +1,104 @@
+"""The catalogue: every mistake gets a message with file, field and fix, and none shows what was written."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
+from secret_authority.core.errors import InvalidInputError
+
+EXAMPLE = Path(__file__).parents[3] / "examples/fleet/secret-authority/dev/catalogue.yaml"
+DOCUMENT: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+
+
+def problems(document: object) -> list[str]:
+    with pytest.raises(InvalidInputError) as caught:
+        parse_catalogue(document, "catalogue.yaml")
+    return [str(problem) for problem in caught.value.problems]
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    """The example with fields of its first secret changed; a value of None removes the field."""
+    document = copy.deepcopy(DOCUMENT)
+    secret = document["secrets"][0]
+    secret.update(fields)
+    document["secrets"][0] = {key: value for key, value in secret.items() if value is not None}
+    return document
+
+
+def test_the_example() -> None:
+    catalogue = parse_catalogue(DOCUMENT, "catalogue.yaml")
+    assert len(catalogue.of_class(SecretClass.BOOTSTRAP)) == 12
+    orders = catalogue.secrets[0]
+    assert str(orders.vault) == "platform-data/postgres/orders"
+    assert orders.rotation is not None
+    assert orders.rotation.metadata() == {
+        "rotation_type": "time-based",
+        "ttl": "720h",
+        "rotate_before": "24h",
+        "revoke_old": "true",
+        "max_overlap": "1h",
+        "failure_strategy": "retry",
+    }
+    assert str(catalogue.secrets[-1].vault) == "platform-config/postgres/orders"
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "says"),
+    [
+        ({"class": "bootstrapped"}, "secrets[orders-db].class", "use 'bootstrap'"),
+        ({"owner": None}, "secrets[orders-db].owner", "is missing"),
+        ({"valt": {}}, "secrets[orders-db].valt", "is not a field"),
+        ({"name": "Orders DB"}, "secrets[Orders DB].name", "not a valid name"),
+        ({"bootstrap": None}, "secrets[orders-db]", "needs a bootstrap target"),
+        ({"class": "internal"}, "secrets[orders-db]", "only class bootstrap is in Git"),
+        ({"rotation": None}, "secrets[orders-db]", "needs a rotation policy"),
+        ({"vault": {"datasource": "pg", "instance": "x"}}, "secrets[orders-db]", "consumer (platform-data)"),
+        ({"vault": {"datasource": "pg"}}, "secrets[orders-db].vault", "one of them"),
+        ({"rotation": {"type": "time-based"}}, "secrets[orders-db].rotation", "needs a ttl"),
+        ({"rotation": {"type": "static", "ttl": "1h"}}, "secrets[orders-db].rotation", "never rotated"),
+        ({"rotation": {"type": "time-based", "ttl": "7d"}}, "secrets[orders-db].rotation.ttl", "write it like 720h"),
+        (
+            {"rotation": {"type": "time-based", "ttl": "1h", "rotate_before": "2h"}},
+            "secrets[orders-db].rotation",
+            "shorter than ttl",
+        ),
+        ({"consumers": [{"namespace": "a", "secret": "b", "keys": {}}]}, "secrets[orders-db].consumers[0].keys", ""),
+    ],
+)
+def test_a_mistake_in_a_secret(fields: dict[str, Any], field: str, says: str) -> None:
+    (message,) = problems(changed(**fields))
+    assert message.startswith(f"catalogue.yaml: {field}: ")
+    assert says in message
+    assert "Fix: " in message
+
+
+def test_a_name_twice() -> None:
+    document = copy.deepcopy(DOCUMENT)
+    document["secrets"][1]["name"] = "orders-db"
+    assert any("stands twice" in problem for problem in problems(document))
+
+
+def test_a_consumer_secret_twice_in_one_entry() -> None:
+    twice = [{"namespace": "shop", "secret": "db", "keys": {key: "password"}} for key in ("A", "B")]
+    elsewhere = {"namespace": "other", "secret": "db", "keys": {"A": "password"}}
+    (message,) = problems(changed(consumers=[*twice, elsewhere]))
+    assert message.startswith("catalogue.yaml: secrets[orders-db].consumers[1]: names Secret shop/db a second time")
+    assert "Fix: " in message
+    assert parse_catalogue(changed(consumers=[twice[0], elsewhere]), "catalogue.yaml")
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    document = changed(owner=None)
+    document["secrets"][3]["class"] = "nonsense"
+    assert len(problems(document)) == 2
+
+
+@pytest.mark.parametrize("document", [None, [], "text", {}])
+def test_what_is_no_catalogue(document: object) -> None:
+    assert problems(document)

@@ -1,0 +1,148 @@
+"""Evidence of layer 3, over real SOPS files and a cluster made of dicts."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secret_authority.clients.sops import decrypt
+from secret_authority.contract.evidence_task import EvidenceTask
+from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
+from secret_authority.core.phases import Phase
+from secret_authority.engine.evidence.bootstrap import ClusterView, NotYetError, compare, gather
+from secret_authority.repository.encrypted_secrets import secret_values
+from secret_authority.repository.intent_digest import intent_digest
+from tests.support.fleets import Fleet, new_fleet
+
+CATALOGUE = "secret-authority/dev/catalogue.yaml"
+FOLDERS = ("clusters/dev/bootstrap",)
+
+
+class Cluster(ClusterView):
+    """A cluster that holds what Git says, until a test changes it."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        identity = fleet.identity().secret
+        self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
+        for secret in fleet.read().encrypted:
+            clear = decrypt(fleet.repository / secret.file, secret.file, [identity])
+            self.secrets[secret.namespace, secret.name] = {
+                "data": secret_values(clear),
+                "labels": {"secret-authority.dev/class": "bootstrap"},
+            }
+
+    def source(self) -> dict[str, Any]:
+        return {}
+
+    def applied_revision(self) -> str:
+        return ""
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
+        return self.secrets.get((namespace, name))
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Fleet:
+    return new_fleet(tmp_path)
+
+
+def task(fleet: Fleet) -> EvidenceTask:
+    return EvidenceTask(
+        "fleet", ("bootstrap-secrets",), CATALOGUE, FOLDERS, intent_digest(fleet.repository, CATALOGUE, FOLDERS), 0
+    )
+
+
+def outcome(fleet: Fleet, cluster: Cluster, secret: str = "orders-db") -> Outcome:
+    findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
+    assert len(findings) == 12
+    others = [f for f in findings if f.secret != secret]
+    assert all(f.outcome is Outcome.MATCHES for f in others)
+    return next(f.outcome for f in findings if f.secret == secret)
+
+
+ORDERS = ("bootstrap-data", "orders-db")
+
+
+def test_a_cluster_that_holds_what_git_says(fleet: Fleet) -> None:
+    assert outcome(fleet, Cluster(fleet)) is Outcome.MATCHES
+
+
+def test_binary_and_multi_line_values_are_compared_byte_by_byte(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    stored = cluster.secrets["bootstrap-edge", "edge-tls"]["data"]
+    assert stored["tls.key"].count(b"\n") > 5
+    stored["tls.key"] = stored["tls.key"].rstrip(b"\n")
+    assert outcome(fleet, cluster, "edge-tls") is Outcome.VALUE_DIFFERS
+
+
+def test_what_differs_is_named(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    secret = cluster.secrets[ORDERS]
+    secret["data"]["password"] += b"x"
+    assert outcome(fleet, cluster) is Outcome.VALUE_DIFFERS
+    del secret["data"]["password"]
+    assert outcome(fleet, cluster) is Outcome.KEYS_DIFFER
+    secret["labels"] = {}
+    assert outcome(fleet, cluster) is Outcome.UNLABELLED
+    del cluster.secrets[ORDERS]
+    assert outcome(fleet, cluster) is Outcome.NO_SECRET
+
+
+def test_a_file_that_was_changed_without_sops_is_no_evidence(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    fleet.edit(f"{FOLDERS[0]}/orders-db.yaml", lambda doc: doc["metadata"].update(labels={"a": "b"}))
+    assert outcome(fleet, cluster) is Outcome.UNREADABLE
+
+
+def test_evidence_holds_no_value(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
+    text = Evidence(Phase.BOOTSTRAP, "main@sha1:1", datetime.now(UTC), findings).to_json()
+    for secret in cluster.secrets.values():
+        for value in secret["data"].values():
+            assert base64.b64encode(value).decode() not in text
+            assert value.decode("latin-1") not in text
+
+
+def test_a_source_that_fetched_nothing_is_said_at_the_deadline(fleet: Fleet) -> None:
+    with pytest.raises(NotYetError, match="fetched nothing yet"):
+        gather(task(fleet), Cluster(fleet), "", lambda _: None)
+
+
+def test_evidence_comes_back_as_it_was() -> None:
+    finding = EvidenceResult("orders-db", Outcome.VALUE_DIFFERS, "Secret a/b")
+    evidence = Evidence(Phase.BOOTSTRAP, "main@sha1:1", datetime.now(UTC), (finding,))
+    assert Evidence.from_json(evidence.to_json()) == evidence
+
+
+@pytest.mark.parametrize(
+    ("outcome", "names", "lacking"),
+    [
+        (Outcome.MATCHES, ["a"], []),
+        (Outcome.HANDED_OVER, ["a"], []),
+        (Outcome.MATCHES, ["a", "b"], ["b: not looked at"]),
+        (Outcome.NO_SECRET, ["a"], ["a: no Secret in the cluster (Secret x/a)"]),
+    ],
+)
+def test_the_gate_says_what_is_missing(outcome: Outcome, names: list[str], lacking: list[str]) -> None:
+    evidence = Evidence(
+        Phase.BOOTSTRAP, "r", datetime(2026, 1, 2, tzinfo=UTC), (EvidenceResult("a", outcome, "Secret x/a"),)
+    )
+    assert evidence.lacking(names) == lacking
+
+
+def test_a_consumed_secret_does_not_stand_in_the_way(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    found = cluster.secrets["bootstrap-data", "orders-db"]
+    cluster.secrets["bootstrap-data", "orders-db"] = {
+        "data": {},
+        "labels": {**found["labels"], "secret-authority.dev/state": "consumed"},
+    }
+    assert outcome(fleet, cluster) is Outcome.HANDED_OVER
+    findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
+    assert Evidence(Phase.BOOTSTRAP, "main@sha1:1", datetime.now(UTC), findings).holds

@@ -1,0 +1,174 @@
+"""What the engine makes of a run of the handover: what it tells, and when it looks again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.vault import Vault
+from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
+from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.core.evidence import Evidence
+from secret_authority.core.handover.runner import Result
+from secret_authority.core.handover.state_machine import Blocked, Done, Notice, Reason
+from secret_authority.engine.handover import controller as handover_run
+from secret_authority.engine.handover.controller import Handover, Summary, Unreadable
+from secret_authority.engine.handover.git_state import GitState
+from secret_authority.engine.runtime_authority.controller import GIT_READABLE, HANDED_OVER
+from tests.unit.core.test_catalogue import DOCUMENT
+from tests.unit.core.test_catalogue_claims import Untouched
+from tests.unit.engine.test_trail import GIT, RECORD, Place
+
+DONE = Result("s-0", Done(RECORD), ())
+
+
+class ScriptedHandover:
+    """Leaves the secrets as it is told, the last word again and again; counts its runs."""
+
+    def __init__(self, *says: Summary) -> None:
+        self._says, self.runs = list(says), 0
+
+    def key(self) -> bytes:
+        return b"key"
+
+    def run(self, *_: Any) -> Summary:
+        self.runs += 1
+        return self._says.pop(0) if len(self._says) > 1 else self._says[0]
+
+
+class OneView:
+    """Sees one revision of Git."""
+
+    def __init__(self) -> None:
+        self.state = GIT
+
+    def read(self, _key: bytes) -> Any:
+        return self.state
+
+
+class Loop:
+    """The part of an engine that hands over, over a scripted run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *says: Summary) -> None:
+        self.engine = Place(monkeypatch).engine
+        self.handover, self.view = ScriptedHandover(*says), OneView()
+        monkeypatch.setattr(self.engine, "_handover", self.handover)
+        monkeypatch.setattr(self.engine, "_git", self.view)
+
+    def round(self) -> bool:
+        return self.engine._hand_over()
+
+    def condition(self, name: str = HANDED_OVER) -> dict[str, object]:
+        return self.engine._status.as_dict()[name]
+
+    def evidence(self) -> list[str]:
+        return [finding.secret for finding in Evidence.from_json(self.engine._published["evidence"]).findings]
+
+
+def test_a_run_that_is_stopped_skips_secrets_and_is_not_complete() -> None:
+    api, vault = cast(Api, Untouched()), cast(Vault, Untouched())
+    summary = Handover("dev", api, vault, "run").run(GIT, b"key", lambda: True)
+    assert summary == Summary((), len(GIT.catalogue.of_class(SecretClass.BOOTSTRAP))) and summary.skipped
+    assert not summary.complete
+
+
+def test_a_stopped_run_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(monkeypatch, Summary((DONE,)), Summary((), skipped=1))
+    assert loop.round()
+    told = loop.condition(), dict(loop.engine._published)
+    assert loop.evidence() == ["s-0"] and told[0]["status"] is True
+    loop.engine._looked_at = None
+    assert not loop.round() and loop.handover.runs == 2
+    assert (loop.condition(), loop.engine._published) == told
+
+
+MEND = Problem("bootstrap/s-0.yaml", "sops", "none of the given identities can open it", "run sops updatekeys")
+
+
+class Holds(Vault):
+    """Holds one answer for every path."""
+
+    def __init__(self, answer: dict[str, Any] | Exception | None) -> None:
+        self._held = answer
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        if isinstance(self._held, Exception):
+            raise self._held
+        return self._held
+
+
+def unreadable() -> GitState:
+    names = [secret.name for secret in GIT.catalogue.of_class(SecretClass.BOOTSTRAP)]
+    return replace(GIT, unreadable=dict.fromkeys(names, MEND))
+
+
+def ends(vault: Vault) -> set[str]:
+    summary = Handover("dev", cast(Api, Untouched()), vault, "run").run(unreadable(), b"key")
+    return {str(result.end) for result in summary.open}
+
+
+def test_a_secret_of_git_whose_file_cannot_be_decrypted_is_not_handed_over() -> None:
+    assert ends(Holds(None)) == {f"not compared with Git: {MEND}"}
+    away = Unavailable("Vault is sealed")
+    assert ends(Holds(away)) == {"Vault is sealed"}
+
+
+def test_what_vault_holds_does_not_need_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"data": {"metadata": {"version": 1, "custom_metadata": RECORD.metadata()}}}
+    monkeypatch.setattr(handover_run, "hand_over", lambda plan, _world: Result(plan.secret, Done(RECORD), ()))
+    summary = Handover("dev", cast(Api, Untouched()), Holds(record), "run").run(unreadable(), b"key")
+    assert summary.complete and summary.done
+
+
+def test_files_that_cannot_be_decrypted_are_named_in_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(monkeypatch, Summary((DONE,)))
+    loop.round()
+    assert loop.condition(GIT_READABLE)["status"] is True
+    loop.view.state = unreadable()
+    loop.round()
+    assert loop.condition(GIT_READABLE)["message"] == "cannot be decrypted: bootstrap/s-0.yaml"
+    assert loop.condition(GIT_READABLE)["status"] is False
+
+
+STUCK = Result("s-0", Blocked("s-0", Reason.VALUE_DIFFERS), ())
+WAITING = Result("s-1", Blocked("s-1", Reason.NO_BOOTSTRAP), ())
+AWAY = Result("s-1", Unavailable("Vault is sealed"), ())
+UNREADABLE = Result("s-1", Unreadable(MEND), ())
+
+
+@pytest.mark.parametrize(
+    ("results", "pauses"),
+    [((DONE,), True), ((STUCK,), True), ((STUCK, UNREADABLE), True), ((STUCK, WAITING), False), ((AWAY,), False)],
+)
+def test_the_engine_looks_again_soon_only_for_what_passes_by_itself(
+    monkeypatch: pytest.MonkeyPatch, results: tuple[Result, ...], pauses: bool
+) -> None:
+    loop = Loop(monkeypatch, Summary(results))
+    assert [loop.round(), loop.round()] == [pauses, pauses]
+    assert loop.handover.runs == (1 if pauses else 2)
+    assert loop.condition()["status"] is (results == (DONE,)), "a pause does not make it done"
+
+
+def test_another_revision_ends_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(monkeypatch, Summary((STUCK,)))
+    loop.round()
+    loop.view.state = replace(GIT, revision="main@sha1:1")
+    loop.round()
+    assert loop.handover.runs == 2
+
+
+def test_what_is_in_the_way_is_logged_when_it_changes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    noticed = replace(DONE, notices=(Notice.GIT_CHANGED,))
+    comes = iter([STUCK, STUCK, AWAY, AWAY, noticed, noticed, DONE, STUCK])
+    monkeypatch.setattr(handover_run, "hand_over", lambda _plan, _world: replace(next(comes), secret="s-0"))
+    one = parse_catalogue({**DOCUMENT, "secrets": DOCUMENT["secrets"][:1]}, "catalogue.yaml")
+    handover = Handover("dev", cast(Api, Untouched()), Holds(None), "run")
+    for _ in range(8):
+        handover.run(replace(GIT, catalogue=one), b"key")
+    stuck = str(STUCK.end)
+    assert caplog.messages == [stuck, "s-0: Vault is sealed", f"s-0: {Notice.GIT_CHANGED}", stuck]
