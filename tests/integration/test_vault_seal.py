@@ -23,7 +23,8 @@ from secret_authority.engine.runtime_authority.initial_configuration import (
     revoke_every_root,
 )
 from secret_authority.engine.runtime_authority.seal import Seal, SealProblem, SealSettings, SealState, Stage
-from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError, open_shares, seal_shares
+from secret_authority.engine.runtime_authority.unseal_shares import SharesError, open_shares, seal_shares
+from tests.fakes.vault import MemoryStore
 from tests.support.vault_process import Server, servers, vault_program, wait_for
 
 pytestmark = [
@@ -31,51 +32,6 @@ pytestmark = [
     pytest.mark.skipif(vault_program() is None, reason="no vault program: run `make tools`"),
 ]
 ROUNDS = int(os.environ.get("CLUSTER_FORMATION_ROUNDS", "2"))
-
-
-class MemoryStore:
-    """`SealStore` that outlives the engine of a test; `break_at` fails or kills before or after a call."""
-
-    def __init__(self) -> None:
-        self.claimed = self.configured = False
-        self.shares: SealedShares | None = None
-        self.break_at: dict[str, BaseException] = {}
-        self._lock = threading.Lock()
-
-    def _point(self, name: str) -> None:
-        error = self.break_at.pop(name, None)
-        if error is not None:
-            raise error
-
-    def stage(self) -> Stage:
-        if self.configured:
-            return Stage.CONFIGURED
-        if self.shares is not None:
-            return Stage.STORED
-        return Stage.CLAIMED if self.claimed else Stage.NOTHING
-
-    def claim(self) -> None:
-        with self._lock:
-            if self.claimed:
-                raise LostRace("claim")
-            self.claimed = True
-        self._point("claimed")
-
-    def load(self) -> SealedShares:
-        assert self.shares is not None
-        return self.shares
-
-    def store(self, shares: SealedShares) -> None:
-        self._point("before store")
-        with self._lock:
-            if self.shares is not None:
-                raise LostRace("shares")
-            self.shares = shares
-        self._point("stored")
-
-    def mark_configured(self) -> None:
-        self._point("before configured")
-        self.configured = True
 
 
 class Killed(BaseException):

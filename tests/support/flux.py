@@ -6,7 +6,8 @@ import time
 
 from components.bootstrap.bootstrap_secrets import KUSTOMIZATION
 from secret_authority.contract.names import FLUX_NAMESPACE, SOURCE
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
 
 KUSTOMIZATION_PATH = f"/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/kustomizations/{KUSTOMIZATION}"
 SOURCE_PATH = f"/apis/source.toolkit.fluxcd.io/v1/namespaces/{FLUX_NAMESPACE}/gitrepositories/{SOURCE}"

@@ -9,7 +9,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
 
 # Made like a token of Vault, and none: so begins every planted one, and no other by chance.
 TOKEN_MARK = "hvs.planted"

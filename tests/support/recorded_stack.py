@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,15 +30,6 @@ from toolchain.node.api import ApiError
 
 UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
 DESTROY = ("destroy", "--yes", "--non-interactive", "--suppress-progress")
-
-
-def until(condition: Callable[[], bool], what: str | Callable[[], str], timeout: float = 60) -> None:
-    """Wait for a condition, at most `timeout` seconds. Fails with `what` was awaited, as it is then."""
-    deadline = time.monotonic() + timeout
-    while not condition():
-        late = time.monotonic() >= deadline
-        assert not late, f"not within {timeout:.0f} s: {what if isinstance(what, str) else what()}"
-        time.sleep(0.1)
 
 
 @dataclass(frozen=True)

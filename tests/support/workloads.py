@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
 
 
 def scale(stack: RecordedStack, path: str, replicas: int, timeout: float = 180) -> None:

@@ -19,8 +19,9 @@ from secret_authority.contract.names import VAULT_NAMESPACE
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.repository.intent import read_intent
 from secret_authority.repository.layout import Layout
-from tests.support.recorded_stack import DESTROY, UP, RecordedStack, Run, until
+from tests.support.recorded_stack import DESTROY, UP, RecordedStack, Run
 from tests.support.vault_way import broken_glass
+from tests.support.waiting import until
 from tests.support.workloads import away
 from toolchain.local_stack import CHECKOUT
 

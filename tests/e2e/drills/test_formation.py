@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from secret_authority.contract.names import ENGINE_NAMESPACE, INITIALISATION, UNSEAL_SHARES, VAULT_NAMESPACE
-from tests.e2e.phase4.test_runtime_authority import conditions, ready_pods
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.vault_pods import conditions, ready_pods
 from tests.support.vault_way import broken_glass
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.drill,

@@ -12,7 +12,8 @@ import pytest
 
 from secret_authority.contract.names import BOOTSTRAP_EVIDENCE, CLASS_LABEL, ENGINE_NAMESPACE
 from tests.support.flux import ask_flux
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
 from toolchain.node.api import ApiError
 
 pytestmark = pytest.mark.cluster

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.support.cluster_objects import Key
-from tests.support.recorded_stack import DESTROY, RecordedStack, until
+from tests.support.recorded_stack import DESTROY, RecordedStack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 

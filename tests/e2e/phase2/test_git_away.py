@@ -12,7 +12,8 @@ import pytest
 from secret_authority.contract.names import FLUX_NAMESPACE
 from tests.support.cluster_objects import difference
 from tests.support.flux import SOURCE_PATH
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 WAIT_SECONDS = 15

@@ -10,7 +10,8 @@ import pytest
 from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from tests.support.cluster_objects import difference
 from tests.support.flux import KUSTOMIZATION_PATH
-from tests.support.recorded_stack import DESTROY, UP, RecordedStack, until
+from tests.support.recorded_stack import DESTROY, UP, RecordedStack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 

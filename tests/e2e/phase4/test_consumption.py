@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from secret_authority.core.digest import keyed_digest
-from tests.support.recorded_stack import UP, RecordedStack, Run, until
+from tests.support.recorded_stack import UP, RecordedStack, Run
 from tests.support.vault_way import broken_glass
+from tests.support.waiting import until
 from tests.support.workloads import away, scale, steady
 from toolchain.local_stack import CHECKOUT
 from toolchain.node.api import ApiError

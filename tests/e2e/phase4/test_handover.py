@@ -18,11 +18,12 @@ from secret_authority.clients.sops import sops_program
 from secret_authority.contract.names import ENGINE_NAMESPACE, ESO_NAMESPACE
 from secret_authority.core.handover.state_machine import Notice
 from secret_authority.core.ledger.audit_trail import Event, match_vault_log
-from tests.e2e.phase4.test_runtime_authority import conditions
 from tests.support.flux import KUSTOMIZATION_PATH, ask_flux
 from tests.support.leak_places import volume_folders
-from tests.support.recorded_stack import CHECKOUT, RecordedStack, until
+from tests.support.recorded_stack import CHECKOUT, RecordedStack
+from tests.support.vault_pods import conditions
 from tests.support.vault_way import broken_glass
+from tests.support.waiting import until
 from tests.support.workloads import away, pods
 
 pytestmark = [

@@ -15,7 +15,8 @@ from secret_authority.contract.names import (
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.cluster
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
 from toolchain.local_stack import CHECKOUT
 
 pytestmark = pytest.mark.cluster

@@ -32,9 +32,10 @@ from tests.support import leak_values
 from tests.support.canary import Canaries, Hit
 from tests.support.leak_places import Texts, files, places, volume_folders, watched
 from tests.support.leak_plants import TOKEN_MARK, Plant
-from tests.support.recorded_stack import CHECKOUT, UP, RecordedStack, until
+from tests.support.recorded_stack import CHECKOUT, UP, RecordedStack
 from tests.support.vault_tokens import TokenSearch, works
 from tests.support.vault_way import broken_glass, vault_way
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.cluster,

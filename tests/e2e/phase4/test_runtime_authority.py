@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,10 @@ import pytest
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_NAMESPACE, VAULT_NAMESPACE, reader_role
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError, open_shares
 from tests.support.flux import ask_flux
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.vault_pods import PODS, back_in_service, conditions, in_service, phase_of, ready_pods
 from tests.support.vault_way import broken_glass, served_certificate, vault_way
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.cluster,
@@ -22,13 +23,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
-STATUS = f"/api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/runtime-authority-status"
-PODS = f"/api/v1/namespaces/{VAULT_NAMESPACE}/pods"
 SHARES = f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-unseal-shares"
-
-
-def phase_of(stack: RecordedStack) -> int:
-    return max(3, int(stack.reached() or 0))
 
 
 @pytest.fixture(scope="module")
@@ -38,37 +33,6 @@ def runtime(stack: RecordedStack) -> Iterator[RecordedStack]:
         stack.record("up to phase 3", run)
     until(lambda: in_service(stack), "Vault in service", 120)
     yield stack
-
-
-def conditions(stack: RecordedStack) -> dict[str, dict[str, object]]:
-    found = stack.objects.get(STATUS) or {"data": {"conditions": "{}"}}
-    read: dict[str, dict[str, object]] = json.loads(found["data"]["conditions"])
-    return read
-
-
-def ready_pods(stack: RecordedStack) -> set[str]:
-    """The uids of the Vault pods that are ready now."""
-    items = (stack.objects.get(PODS) or {}).get("items", [])
-    return {
-        pod["metadata"]["uid"]
-        for pod in items
-        if "deletionTimestamp" not in pod["metadata"]
-        and any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
-    }
-
-
-def in_service(stack: RecordedStack, pods: int = 1) -> bool:
-    held = conditions(stack)
-    return len(ready_pods(stack)) == pods and all(
-        held.get(name, {}).get("status") for name in ("VaultInService", "VaultConfigured", "HandedOver")
-    )
-
-
-def back_in_service(stack: RecordedStack, what: str, gone: set[str], pods: int = 1) -> None:
-    """Wait until other pods than those in `gone` serve, and keep how long that took."""
-    begun = time.monotonic()
-    until(lambda: len(ready_pods(stack) - gone) == pods and in_service(stack, pods), f"in service after {what}", 180)
-    stack.measured.append((f"Vault in service again after {what}", time.monotonic() - begun))
 
 
 def test_a_second_up_changes_nothing(runtime: RecordedStack) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.phase4.test_runtime_authority import PODS, back_in_service, in_service, phase_of, ready_pods
-from tests.support.recorded_stack import RecordedStack, until
+from tests.support.recorded_stack import RecordedStack
+from tests.support.vault_pods import PODS, back_in_service, in_service, phase_of, ready_pods
 from tests.support.vault_way import broken_glass
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.cluster,

@@ -14,7 +14,7 @@ from components.runtime_authority.vault_provider_session import VaultAccess
 from components.settings.stack import Settings
 from secret_authority.access.vault_session import OPEN_VARIABLE, Session
 from secret_authority.access.vault_tunnel import VaultSessionError
-from tests.unit.components.test_components import Callbacks, Recorder
+from tests.fakes.pulumi import Callbacks, Recorder
 
 CHANGE = cast(pulumi.ResourceHookArgs, None)
 

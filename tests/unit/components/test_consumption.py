@@ -24,9 +24,9 @@ from secret_authority.core.claims.serialization import decode_claim
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.repository.config_values import read_config_values
 from secret_authority.repository.intent import Intent
+from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import Fleet, new_fleet
 from tests.support.registrations import Registrations
-from tests.unit.components.test_components import Callbacks, Recorder, settings
 
 NAMESPACES = ["backup", "edge", "reports", "shop"]
 CONFIG = {"orders-db-endpoint": {"host": "orders-db.postgres.svc", "port": "5432"}}

@@ -14,8 +14,8 @@ from components.gitops.gitops import GitOps, GitOpsArgs
 from secret_authority.clients.age import Identity
 from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from secret_authority.core.errors import InvalidInputError
+from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import new_fleet
-from tests.unit.components.test_components import Callbacks, Recorder, settings
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pulumi_kubernetes as k8s
 
 from components.runtime_authority.vault_server import VaultWorkload
 from components.settings.vault import VaultSettings
+from tests.fakes.pulumi import Recorder
 from tests.support.registrations import Registrations
-from tests.unit.components.test_components import Recorder
 
 
 def test_no_pod_of_vault_runs_before_its_network_policy() -> None:

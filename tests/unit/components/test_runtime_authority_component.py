@@ -19,8 +19,8 @@ from secret_authority.core.claims.serialization import decode_claim
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.phases import Phase
 from secret_authority.repository.intent import Intent
+from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import Fleet, new_fleet
-from tests.unit.components.test_components import Callbacks, Recorder, settings
 
 
 @pytest.fixture(scope="module")

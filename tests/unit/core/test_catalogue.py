@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
 from secret_authority.core.errors import InvalidInputError
-
-EXAMPLE = Path(__file__).parents[3] / "examples/fleet/secret-authority/dev/catalogue.yaml"
-DOCUMENT: dict[str, Any] = yaml.safe_load(EXAMPLE.read_text())
+from tests.support.documents import DOCUMENT
 
 
 def problems(document: object) -> list[str]:

@@ -15,13 +15,7 @@ from secret_authority.core.handover.state_machine import Blocked, Reason
 from secret_authority.core.phases import Phase
 from secret_authority.engine.handover.controller import Handover, lines
 from secret_authority.engine.handover.git_state import GitState
-
-
-class Untouched:
-    """Stands for a server that must not be spoken to."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"the server was spoken to: {name}")
+from tests.fakes.untouched import Untouched
 
 
 def entry(name: str, kind: str = "bootstrap", consumer: str = "", **more: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hypothesis import given
 
 from secret_authority.core.claims.conflicts import Claim
 from secret_authority.core.claims.serialization import decode_claim, encode_claim
-from tests.unit.core.test_claims import claims, maybe_parts
+from tests.support.strategies import claims, maybe_parts
 
 
 @given(claims(maybe_parts))

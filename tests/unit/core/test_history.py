@@ -11,7 +11,7 @@ from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.history import history
 from secret_authority.core.ledger.ledger import Facts, GitFact, ledger, vault_records
 from secret_authority.core.phases import Phase
-from tests.unit.core.test_ledger import BORN_IN_GIT, CATALOGUE, NAMES
+from tests.support.documents import BORN_IN_GIT, CATALOGUE, NAMES
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = "orders-db"

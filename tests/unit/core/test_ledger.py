@@ -8,14 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
 from secret_authority.core.ledger.ledger import Facts, GitFact, VaultRecord, ledger, summary, table, vault_records
 from secret_authority.core.phases import Authority, Phase
-from tests.unit.core.test_catalogue import DOCUMENT
+from tests.support.documents import BORN_IN_GIT, CATALOGUE, NAMES
 
-CATALOGUE = parse_catalogue(DOCUMENT, "catalogue.yaml")
-NAMES = [secret.name for secret in CATALOGUE]
-BORN_IN_GIT = [secret.name for secret in CATALOGUE.of_class(SecretClass.BOOTSTRAP)]
 EARLY, LATER = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 
 

@@ -18,9 +18,9 @@ from secret_authority.engine.handover import controller as handover_run
 from secret_authority.engine.handover.controller import Handover, Summary, Unreadable
 from secret_authority.engine.handover.git_state import GitState
 from secret_authority.engine.runtime_authority.controller import GIT_READABLE, HANDED_OVER
-from tests.unit.core.test_catalogue import DOCUMENT
-from tests.unit.core.test_catalogue_claims import Untouched
-from tests.unit.engine.test_trail import GIT, RECORD, Place
+from tests.fakes.untouched import Untouched
+from tests.support.controllers import GIT, RECORD, TrailSite
+from tests.support.documents import DOCUMENT
 
 DONE = Result("s-0", Done(RECORD), ())
 
@@ -53,7 +53,7 @@ class Loop:
     """The part of an engine that hands over, over a scripted run."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *says: Summary) -> None:
-        self.engine = Place(monkeypatch).engine
+        self.engine = TrailSite(monkeypatch).engine
         self.handover, self.view = ScriptedHandover(*says), OneView()
         monkeypatch.setattr(self.engine, "_handover", self.handover)
         monkeypatch.setattr(self.engine, "_git", self.view)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,63 +13,11 @@ from secret_authority.contract.names import AUDIT_TRAIL, HANDOVER_STATUS, STATUS
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.ledger import published_trail
 from secret_authority.core.ledger.audit_trail import Event
-from secret_authority.core.ledger.published_trail import NAME, piece_name, read_pieces
-from secret_authority.engine.common.publisher import RESYNC_SECONDS, Publisher
-from tests.unit.engine.test_vault_parts import FakeApi
+from secret_authority.core.ledger.published_trail import NAME, piece_name
+from secret_authority.engine.common.publisher import Publisher
+from tests.fakes.kubernetes import FakeConfigMaps
 
 STATUS = {"conditions": "{}", "evidence": "e"}
-
-
-def merged(old: Any, patch: Any) -> Any:
-    """RFC 7396."""
-    if not isinstance(patch, Mapping):
-        return patch
-    kept = dict(old) if isinstance(old, Mapping) else {}
-    for key, value in patch.items():
-        if value is None:
-            kept.pop(key, None)
-        else:
-            kept[key] = merged(kept.get(key), value)
-    return kept
-
-
-class Cluster(FakeApi):
-    """ConfigMaps of one namespace, with a clock. No delete: the engine has no right to it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now, self.away, self.requests, self.writes = 0.0, False, 0, 0
-
-    def get(self, path: str) -> dict[str, Any] | None:
-        self.requests += 1
-        if self.away:
-            raise Unavailable("away")
-        return super().get(path)
-
-    def create(self, path: str, body: Any) -> dict[str, Any]:
-        self.writes += 1
-        return super().create(path, body)
-
-    def merge(self, path: str, body: Any) -> dict[str, Any]:
-        self.writes += 1
-        return self._put(path, merged(self.objects[path], body))
-
-    def delete(self, path: str, uid: str | None = None) -> None:
-        raise AssertionError("the engine has no right to delete a ConfigMap")
-
-    def data(self, name: str) -> dict[str, str]:
-        found: dict[str, str] = self.objects[named("configmaps", "ns", name)]["data"]
-        return found
-
-    def lose(self, name: str) -> None:
-        del self.objects[named("configmaps", "ns", name)]
-
-    def later(self) -> None:
-        self.now += RESYNC_SECONDS
-
-    def trail(self) -> tuple[Event, ...] | None:
-        names = (path.rpartition("/")[2] for path in self.objects)
-        return read_pieces({name: self.data(name) for name in names})
 
 
 def events(count: int) -> list[Event]:
@@ -83,12 +31,12 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    yield Cluster()
+def cluster() -> Iterator[FakeConfigMaps]:
+    yield FakeConfigMaps()
 
 
 @pytest.fixture
-def publisher(cluster: Cluster) -> Publisher:
+def publisher(cluster: FakeConfigMaps) -> Publisher:
     made = Publisher(cluster, "ns", lambda: cluster.now)
     made.status(STATUS)
     made.trail(events(5))
@@ -96,7 +44,7 @@ def publisher(cluster: Cluster) -> Publisher:
     return made
 
 
-def test_all_of_it_stands_in_the_cluster(cluster: Cluster, publisher: Publisher) -> None:
+def test_all_of_it_stands_in_the_cluster(cluster: FakeConfigMaps, publisher: Publisher) -> None:
     assert cluster.data(HANDOVER_STATUS) == STATUS
     assert cluster.trail() == tuple(events(5))
     assert NAME == AUDIT_TRAIL
@@ -105,7 +53,7 @@ def test_all_of_it_stands_in_the_cluster(cluster: Cluster, publisher: Publisher)
 
 
 @pytest.mark.parametrize("name", [HANDOVER_STATUS, NAME, piece_name(2)])
-def test_a_lost_one_is_made_again(cluster: Cluster, publisher: Publisher, name: str) -> None:
+def test_a_lost_one_is_made_again(cluster: FakeConfigMaps, publisher: Publisher, name: str) -> None:
     cluster.lose(name)
     publisher.status(STATUS)
     publisher.trail(events(5))  # told again, and nothing has changed
@@ -125,7 +73,7 @@ def test_a_lost_one_is_made_again(cluster: Cluster, publisher: Publisher, name: 
     ],
 )
 def test_an_altered_one_is_put_right(
-    cluster: Cluster, publisher: Publisher, name: str, change: Any, caplog: pytest.LogCaptureFixture
+    cluster: FakeConfigMaps, publisher: Publisher, name: str, change: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.merge(named("configmaps", "ns", name), change)
     cluster.later()
@@ -135,7 +83,7 @@ def test_an_altered_one_is_put_right(
     assert caplog.records[0].levelno == logging.WARNING
 
 
-def test_what_is_right_is_left_alone_and_looked_at_now_and_then(cluster: Cluster, publisher: Publisher) -> None:
+def test_what_is_right_is_left_alone_and_looked_at_now_and_then(cluster: FakeConfigMaps, publisher: Publisher) -> None:
     requests, writes = cluster.requests, cluster.writes
     for _ in range(10):
         publisher.status(STATUS)
@@ -146,7 +94,7 @@ def test_what_is_right_is_left_alone_and_looked_at_now_and_then(cluster: Cluster
     assert cluster.requests > requests and cluster.writes == writes
 
 
-def test_what_could_not_be_written_goes_out_as_soon_as_it_can(cluster: Cluster, publisher: Publisher) -> None:
+def test_what_could_not_be_written_goes_out_as_soon_as_it_can(cluster: FakeConfigMaps, publisher: Publisher) -> None:
     cluster.away = True
     with pytest.raises(Unavailable):
         publisher.trail(events(6))
@@ -158,7 +106,7 @@ def test_what_could_not_be_written_goes_out_as_soon_as_it_can(cluster: Cluster, 
     assert cluster.trail() == tuple(events(6))
 
 
-def test_pieces_of_a_longer_trail_are_emptied(cluster: Cluster, publisher: Publisher) -> None:
+def test_pieces_of_a_longer_trail_are_emptied(cluster: FakeConfigMaps, publisher: Publisher) -> None:
     """Vault was restored from an older snapshot; and somebody has made a piece by hand."""
     cluster.create("api/v1/namespaces/ns/configmaps", {"metadata": {"name": piece_name(7)}, "data": {"events": "{}"}})
     publisher.trail(events(1))
@@ -169,7 +117,9 @@ def test_pieces_of_a_longer_trail_are_emptied(cluster: Cluster, publisher: Publi
     assert [cluster.data(piece_name(number)) for number in (1, 2, 7)] == [{"events": ""}] * 3
 
 
-def test_an_engine_that_has_read_no_trail_yet_leaves_the_published_one(cluster: Cluster, publisher: Publisher) -> None:
+def test_an_engine_that_has_read_no_trail_yet_leaves_the_published_one(
+    cluster: FakeConfigMaps, publisher: Publisher
+) -> None:
     fresh = Publisher(cluster, "ns", lambda: cluster.now)
     fresh.status(STATUS)
     cluster.later()

@@ -25,8 +25,8 @@ from secret_authority.engine.runtime_authority.unseal_shares import (
     reseal_shares,
     seal_shares,
 )
+from tests.fakes.kubernetes import FakeApi
 from tests.support.fleets import Fleet, new_fleet
-from tests.unit.engine.test_vault_parts import FakeApi
 
 VALUES = tuple(f"share-value-{number}" for number in range(5))
 FIRST, SECOND = named("secrets", "vault", UNSEAL_SHARES), named("secrets", "vault", NEXT)
@@ -65,10 +65,10 @@ class MortalApi(FakeApi):
             raise LostRace(path)
         super().delete(path)
 
-    def _put(self, place: str, body: dict[str, Any]) -> dict[str, Any]:
+    def store(self, place: str, body: dict[str, Any]) -> dict[str, Any]:
         assert place not in self.objects, "the Secret is immutable"
         body = {**body, "metadata": {**body["metadata"], "uid": f"uid-{self.version}"}}
-        return super()._put(place, body)
+        return super().store(place, body)
 
 
 class Site:

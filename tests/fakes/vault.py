@@ -1,0 +1,76 @@
+"""Parts of Vault in memory."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS
+from secret_authority.core.errors import LostRace
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.engine.runtime_authority.seal import Stage
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
+
+
+class MemoryStore:
+    """`SealStore` that outlives the engine of a test; `break_at` fails or kills before or after a call."""
+
+    def __init__(self) -> None:
+        self.claimed = self.configured = False
+        self.shares: SealedShares | None = None
+        self.break_at: dict[str, BaseException] = {}
+        self._lock = threading.Lock()
+
+    def _point(self, name: str) -> None:
+        error = self.break_at.pop(name, None)
+        if error is not None:
+            raise error
+
+    def stage(self) -> Stage:
+        if self.configured:
+            return Stage.CONFIGURED
+        if self.shares is not None:
+            return Stage.STORED
+        return Stage.CLAIMED if self.claimed else Stage.NOTHING
+
+    def claim(self) -> None:
+        with self._lock:
+            if self.claimed:
+                raise LostRace("claim")
+            self.claimed = True
+        self._point("claimed")
+
+    def load(self) -> SealedShares:
+        assert self.shares is not None
+        return self.shares
+
+    def store(self, shares: SealedShares) -> None:
+        self._point("before store")
+        with self._lock:
+            if self.shares is not None:
+                raise LostRace("shares")
+            self.shares = shares
+        self._point("stored")
+
+    def mark_configured(self) -> None:
+        self._point("before configured")
+        self.configured = True
+
+
+class TrailVault(Vault):
+    """Holds events, and counts how often one is read."""
+
+    def __init__(self, *events: Event) -> None:
+        super().__init__("https://vault.invalid")
+        self.events, self.reads = list(events), 0
+
+    def list(self, path: str) -> list[str]:
+        base = f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"
+        if path == base:
+            return sorted({f"{found.secret}/" for found in self.events})
+        return [found.id for found in self.events if f"{base}/{found.secret}/" == path]
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        self.reads += 1
+        return next({"data": {"data": e.fields()}} for e in self.events if path.endswith(f"{e.secret}/{e.id}"))
