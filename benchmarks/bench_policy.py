@@ -22,10 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from policy.gc_pause import paused
-from policy.inventory.inventory import World
 from policy.readers.git.tree import read_tree
 from policy.readers.state import read_state_file
-from policy.rules.registry import check
+from policy.rules.registry import check, new_context
 from tests.support.policy.cases import deployment, external, store
 from tests.support.policy.engine import TOOLS, Engine
 from tests.support.policy.stacks import R, k8s, state_of
@@ -90,12 +89,12 @@ def stack(count: int) -> list[R]:
 
 def over_tree(root: Path) -> tuple[int, int]:
     tree = read_tree(root)
-    return len(tree.resources), len(check(World(tree.resources, problems=tree.problems)))
+    return len(tree.resources), len(check(new_context(tree.resources, problems=tree.problems)))
 
 
 def over_state(file: Path) -> tuple[int, int]:
     resources = read_state_file(file, file.name)
-    return len(resources), len(check(World(resources)))
+    return len(resources), len(check(new_context(resources)))
 
 
 def _child(job: Callable[[Path], tuple[int, int]], path: Path) -> tuple[float, float, int, int]:

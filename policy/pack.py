@@ -23,10 +23,10 @@ from pulumi_policy import (
 )
 from pulumi_policy import Severity as PulumiSeverity
 
-from policy.inventory.inventory import World
+from policy.context import RuleContext
 from policy.readers.stack import WrittenKeys, read_registration, read_stack
 from policy.rules.base import Rule, Scope
-from policy.rules.registry import RULES, reports
+from policy.rules.registry import RULES, new_context, violations
 from policy.settings import Settings, parse_settings
 from secret_authority.core.errors import InvalidInputError
 
@@ -76,7 +76,7 @@ def _policy(rule: Rule, written: WrittenKeys) -> Policy:
             resources = read_registration(args)
             if rule.concerns is not None and not any(rule.concerns(resource) for resource in resources):
                 return
-            _run(rule, World(resources, _settings(args.get_config(), report)), report)
+            _run(rule, new_context(resources, _settings(args.get_config(), report)), report)
 
         return ResourceValidationPolicy(validate=validate_resource, **common)
 
@@ -87,7 +87,7 @@ def _policy(rule: Rule, written: WrittenKeys) -> Policy:
         def placed(message: str, urn: str | None = None) -> None:
             report(message, urn or stack)
 
-        _run(rule, World(read_stack(args.resources, written), _settings(args.get_config(), placed)), placed)
+        _run(rule, new_context(read_stack(args.resources, written), _settings(args.get_config(), placed)), placed)
 
     return StackValidationPolicy(validate=validate_stack, **common)
 
@@ -104,8 +104,8 @@ def _settings(config: Mapping[str, Any] | None, report: ReportViolation) -> Sett
         return Settings()
 
 
-def _run(rule: Rule, world: World, report: ReportViolation) -> None:
-    for found in reports(rule, world):
+def _run(rule: Rule, context: RuleContext, report: ReportViolation) -> None:
+    for found in violations(rule, context):
         report(found.message, found.where.urn or None)
 
 

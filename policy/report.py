@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from policy.rules.base import Finding, Level, Severity
+from policy.rules.base import Finding, Severity
 from policy.rules.registry import RULES
+from policy.settings import Level
 
 DOCS = "docs/policy/rules.md"
 # GitHub reads this number to sort security results.
@@ -56,7 +57,7 @@ def as_json(
                 "file": finding.where.file or None,
                 "line": finding.where.line if finding.where.file else None,
                 "urn": finding.where.urn or None,
-                "subjects": list(finding.report.names),
+                "subjects": list(finding.violation.names),
                 "rfc": finding.rule.rfc,
                 "fix": finding.rule.fix,
             }

@@ -9,17 +9,25 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from policy.rules.base import Level
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase
 
 Text = Annotated[str, StringConstraints(min_length=1)]
+
+
+class Level(StrEnum):
+    """What a violation does: mandatory stops, advisory is only reported."""
+
+    ADVISORY = "advisory"
+    MANDATORY = "mandatory"
+    DISABLED = "disabled"
 
 
 class Exemption(BaseModel):

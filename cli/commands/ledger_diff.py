@@ -12,8 +12,9 @@ import tempfile
 from pathlib import Path
 
 from cli.commands import COMMANDS
-from policy.inventory.inventory import World
+from policy.context import RuleContext
 from policy.readers.git.tree import read_tree
+from policy.rules.registry import new_context
 from policy.settings import Settings, read_settings
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.ledger.diff import as_markdown, ledger_diff
@@ -33,9 +34,9 @@ def run_diff(options: argparse.Namespace) -> int:
     """Print the difference. Returns 0 also when there is one: it is for reading, the rules judge."""
     settings = read_settings(options.config) if options.config else Settings()
     with tempfile.TemporaryDirectory() as scratch:
-        old = _world(options.base, options.repository, Path(scratch) / "base", settings)
-        new = _world(options.head, options.repository, Path(scratch) / "head", settings)
-        changes = ledger_diff(old.claims, new.claims, old.catalogues, new.catalogues)
+        old = _context(options.base, options.repository, Path(scratch) / "base", settings)
+        new = _context(options.head, options.repository, Path(scratch) / "head", settings)
+        changes = ledger_diff(old.claims, new.claims, old.inventory.catalogues, new.inventory.catalogues)
         unread = [*old.problems, *new.problems]
     for problem in unread:
         print(f"not compared: {problem}", file=sys.stderr)
@@ -46,13 +47,13 @@ def run_diff(options: argparse.Namespace) -> int:
     return 0
 
 
-def _world(given: str, repository: Path, into: Path, settings: Settings) -> World:
+def _context(given: str, repository: Path, into: Path, settings: Settings) -> RuleContext:
     root = Path(given)
     if not root.is_dir():
         _extract(repository, given, into)
         root = into
     tree = read_tree(root, settings)
-    return World(tree.resources, settings, tree.problems)
+    return new_context(tree.resources, settings, tree.problems)
 
 
 def _extract(repository: Path, revision: str, into: Path) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from cli.commands import COMMANDS
+from policy.context import RuleContext
 from policy.gc_pause import paused
-from policy.inventory.inventory import World
 from policy.inventory.resource import Resource
 from policy.readers.git.tree import read_tree
 from policy.readers.state import read_state_file
 from policy.report import as_json, as_sarif, as_text, blocks
-from policy.rules.registry import BY_ID, RULES, check
+from policy.rules.registry import BY_ID, RULES, check, new_context
 from policy.settings import Settings, read_settings
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import PhaseRefusedError, parse_phase
@@ -53,31 +53,31 @@ def run_check(options: argparse.Namespace) -> int:
         if options.phase is not None:
             settings = settings.model_copy(update={"phase": parse_phase(options.phase)})
         with paused():
-            world = _world(options, settings)
-            findings = check(world)
+            context = _context(options, settings)
+            findings = check(context)
     except (InvalidInputError, PhaseRefusedError) as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
     match options.format:
         case "json":
-            print(as_json(findings, len(world.resources), world.elsewhere, world.unjudged))
+            print(as_json(findings, len(context.index.resources), context.elsewhere, context.unjudged))
         case "sarif":
             print(as_sarif(findings, _version()))
         case _:
-            print(as_text(findings, len(world.resources), world.elsewhere, world.unjudged))
+            print(as_text(findings, len(context.index.resources), context.elsewhere, context.unjudged))
     return VIOLATIONS if blocks(findings) else OK
 
 
-def _world(options: argparse.Namespace, settings: Settings) -> World:
+def _context(options: argparse.Namespace, settings: Settings) -> RuleContext:
     if options.state:
         resources: list[Resource] = read_state_file(options.state, str(options.state))
-        return World(resources, settings)
+        return new_context(resources, settings)
     tree = read_tree(options.path, settings)
     if not any(resource.kind != "SopsConfig" for resource in tree.resources) and not tree.problems:
         problem = "holds no Kubernetes object that an entry of a cluster leads to, so nothing was checked"
         fix = "give the folder of the repository, or name its folders under `entries` of the settings"
         raise InvalidInputError([Problem(str(options.path), "", problem, fix)])
-    return World(tree.resources, settings, tree.problems, tree.elsewhere, tree.unjudged)
+    return new_context(tree.resources, settings, tree.problems, tree.elsewhere, tree.unjudged)
 
 
 def run_rules(_: argparse.Namespace) -> int:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from policy.claims import external_secrets, kubernetes, operators, push_secrets, vault
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource
 from secret_authority.core.claims.conflicts import Claim
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 EXTRACTIONS = (
     kubernetes.claims,
@@ -21,7 +18,7 @@ EXTRACTIONS = (
 )
 
 
-def observed_claims(world: World) -> Iterator[tuple[Claim, Resource]]:
+def observed_claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     """Every claim that the resources make, with the resource that makes it."""
     for extract in EXTRACTIONS:
-        yield from extract(world)
+        yield from extract(inventory)

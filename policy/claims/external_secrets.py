@@ -7,37 +7,35 @@ Merge and CreateOrMerge write their keys into it; None writes nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policy.claims.namespaces import Spread, selected_namespaces
 from policy.claims.origin import claimant
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, opaque, part
 from policy.inventory.secret_stores import ESO, Stores
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys, Location, Part, Unknown
 
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
-
 WHOLE_OBJECT = frozenset({"Owner", "Orphan"})
 
 
-def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
-    stores = world.stores
-    for resource in world.of(ESO, "ExternalSecret"):
+def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    stores = inventory.stores
+    for resource in inventory.index.of(ESO, "ExternalSecret"):
         spec = resource.get("spec")
         name = resource.metadata_name
-        yield from _of_spec(world, stores, resource, spec, Spread(resource.namespace), name)
-    for resource in world.of(ESO, "ClusterExternalSecret"):
+        yield from _of_spec(inventory, stores, resource, spec, Spread(resource.namespace), name)
+    for resource in inventory.index.of(ESO, "ClusterExternalSecret"):
         spec = resource.get("spec", "externalSecretSpec")
         given = resource.get("spec", "externalSecretName")
         name = part(given, "spec.externalSecretName") if given else resource.metadata_name
-        for spread in selected_namespaces(world, resource):
-            yield from _of_spec(world, stores, resource, spec, spread, name)
+        for spread in selected_namespaces(inventory, resource):
+            yield from _of_spec(inventory, stores, resource, spec, spread, name)
 
 
 def _of_spec(
-    world: World, stores: Stores, resource: Resource, spec: Any, spread: Spread, name: Part
+    inventory: Inventory, stores: Stores, resource: Resource, spec: Any, spread: Spread, name: Part
 ) -> Iterator[tuple[Claim, Resource]]:
     if opaque(spec):
         spec = {}
@@ -47,14 +45,14 @@ def _of_spec(
     if keys is None:
         return
     target = dig(spec, "target", "name")
-    location = world.secret_location(
+    location = inventory.secret_location(
         resource, part(target, f"spec.target.name of {resource.label}") if target else name
     )
     location = type(location)(location.cluster, spread.namespace, location.name)
     if spread.doubt is not None:
         keys = Keys(frozenset(), spread.doubt)
     for source, system in _sources(stores, resource, spec, spread.namespace):
-        yield Claim(claimant(world, system, resource), location, keys, source=source), resource
+        yield Claim(claimant(inventory, system, resource), location, keys, source=source), resource
 
 
 def target_keys(spec: Any, resource: Resource) -> Keys | None:

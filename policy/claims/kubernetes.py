@@ -6,21 +6,16 @@ Server-side apply works per field, so a Secret with one key and a Merge of anoth
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from policy.claims.origin import claimant
 from policy.inventory.argocd_marks import vault_plugin_path
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Origin, Resource, mapping, opaque
 from secret_authority.core.claims.conflicts import Claim, Claimant, System
 from secret_authority.core.claims.locations import Keys, Unknown, VaultSecret
 
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
-
 # The API server or a controller fills these; whoever writes the object brings no value.
 _FILLED_BY_KUBERNETES = frozenset({"kubernetes.io/service-account-token"})
-IGNORING = frozenset({"IfNotPresent", "Ignore"})
-SSA = "kustomize.toolkit.fluxcd.io/ssa"
 
 
 def secret_keys(resource: Resource) -> Keys | None:
@@ -36,26 +31,26 @@ def secret_keys(resource: Resource) -> Keys | None:
     return Keys(frozenset(names), unknown) if names or unknown else None
 
 
-def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
-    for resource in world.secrets:
+def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    for resource in inventory.index.secrets:
         keys = secret_keys(resource)
         if keys is None or resource.get("type") in _FILLED_BY_KUBERNETES:
             continue
         path = vault_plugin_path(resource)
         if path is not None:
             source = VaultSecret("this Vault", *path)
-            plugin = claimant(world, System.ARGOCD_VAULT, resource)
-            yield Claim(plugin, world.secret_location(resource), keys, source=source), resource
+            plugin = claimant(inventory, System.ARGOCD_VAULT, resource)
+            yield Claim(plugin, inventory.secret_location(resource), keys, source=source), resource
             continue
-        yield Claim(claimant_of(world, resource), world.secret_location(resource), keys), resource
+        yield Claim(claimant_of(inventory, resource), inventory.secret_location(resource), keys), resource
 
 
-def claimant_of(world: World, resource: Resource) -> Claimant:
+def claimant_of(inventory: Inventory, resource: Resource) -> Claimant:
     """Who writes a plain object: Git by its file, Helm by its chart, Pulumi by its resource."""
     if resource.origin is Origin.GIT:
         applier = f" by {resource.applied_by.applier}" if resource.applied_by.applier else ""
-        return claimant(world, System.GIT, resource, f"{resource.where.file} ({resource.label}{applier})")
+        return claimant(inventory, System.GIT, resource, f"{resource.where.file} ({resource.label}{applier})")
     managed = resource.mark("labels", "app.kubernetes.io/managed-by")
     system = System.HELM if managed == "Helm" else System.PULUMI
     suffix = " (patch)" if resource.is_patch else ""
-    return claimant(world, system, resource, f"{resource.label}{suffix} of resource {resource.name}")
+    return claimant(inventory, system, resource, f"{resource.label}{suffix} of resource {resource.name}")

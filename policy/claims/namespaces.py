@@ -1,6 +1,6 @@
 """Which namespaces a Cluster... resource of External Secrets reaches.
 
-Namespaces that stand in the world are judged by their labels. Of others only the name is known: then the
+Namespaces that stand in the inventory are judged by their labels. Of others only the name is known: then the
 claim is kept with a doubt, so that the rules fail closed and say which Namespace to make known.
 """
 
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, opaque
 from secret_authority.core.claims.locations import Part, Unknown
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 _NAME_LABEL = "kubernetes.io/metadata.name"
 
@@ -27,7 +25,7 @@ class Spread:
     doubt: Unknown | None = None
 
 
-def selected_namespaces(world: World, resource: Resource) -> Iterator[Spread]:
+def selected_namespaces(inventory: Inventory, resource: Resource) -> Iterator[Spread]:
     """The namespaces that spec.namespaces, namespaceSelector and namespaceSelectors reach."""
     listed = resource.get("spec", "namespaces")
     for name in items(listed):
@@ -37,9 +35,9 @@ def selected_namespaces(world: World, resource: Resource) -> Iterator[Spread]:
     if opaque(listed) or any(opaque(s) for s in selectors) or opaque(resource.get("spec", "namespaceSelectors")):
         yield Spread(Unknown(f"spec.namespaceSelectors of {resource.label}"))
         return
-    cluster = str(world.identities.cluster(resource))
-    for namespace in world.namespaces_in_use:
-        labels = world.namespaces.get((cluster, namespace))
+    cluster = str(inventory.identities.cluster(resource))
+    for namespace in inventory.namespaces_in_use:
+        labels = inventory.namespaces.get((cluster, namespace))
         answers = [matches(selector, labels, namespace) for selector in selectors]
         if True in answers:
             yield Spread(namespace)

@@ -6,23 +6,19 @@ One file that one applier reaches twice is one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Origin, Resource
 from secret_authority.core.claims.conflicts import Claimant, System
 
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
-
-def claimant(world: World, system: System, resource: Resource, subject: str | None = None) -> Claimant:
+def claimant(inventory: Inventory, system: System, resource: Resource, subject: str | None = None) -> Claimant:
     """The claimant behind a resource; `subject` is its label when none is given."""
-    return Claimant(system, subject or resource.label, _origin(world, resource))
+    return Claimant(system, subject or resource.label, _origin(inventory, resource))
 
 
-def _origin(world: World, resource: Resource) -> str:
+def _origin(inventory: Inventory, resource: Resource) -> str:
     """A URN, or a file with its applier and its cluster."""
     if resource.origin is Origin.STACK:
         return resource.where.urn
     applier = f" by {resource.applied_by.applier}" if resource.applied_by.applier else ""
-    return f"{resource.where.file}{applier} for {world.identities.cluster(resource)}"
+    return f"{resource.where.file}{applier} for {inventory.identities.cluster(resource)}"

@@ -8,37 +8,35 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policy.claims.namespaces import Spread, selected_namespaces
 from policy.claims.origin import claimant
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, part
 from policy.inventory.secret_stores import ESO, Store, Stores
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys, KubernetesSecret, Location, Part, Unknown
 
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
-
-def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
-    stores = world.stores
-    for resource in world.of(ESO, "PushSecret"):
-        yield from _of_spec(world, stores, resource, resource.get("spec"), Spread(resource.namespace))
-    for resource in world.of(ESO, "ClusterPushSecret"):
-        for spread in selected_namespaces(world, resource):
-            yield from _of_spec(world, stores, resource, resource.get("spec", "pushSecretSpec"), spread)
+def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    stores = inventory.stores
+    for resource in inventory.index.of(ESO, "PushSecret"):
+        yield from _of_spec(inventory, stores, resource, resource.get("spec"), Spread(resource.namespace))
+    for resource in inventory.index.of(ESO, "ClusterPushSecret"):
+        for spread in selected_namespaces(inventory, resource):
+            yield from _of_spec(inventory, stores, resource, resource.get("spec", "pushSecretSpec"), spread)
 
 
 def _of_spec(
-    world: World, stores: Stores, resource: Resource, spec: Any, spread: Spread
+    inventory: Inventory, stores: Stores, resource: Resource, spec: Any, spread: Spread
 ) -> Iterator[tuple[Claim, Resource]]:
     create_only = dig(spec, "updatePolicy") == "IfNotExists"
-    sources = list(push_sources(world, resource, spec, spread.namespace)) or [None]
+    sources = list(push_sources(inventory, resource, spec, spread.namespace)) or [None]
     # Pushing from several namespaces to one path is several writers, so the namespace is part of the subject.
     inside = f" in {spread.namespace}" if resource.kind == "ClusterPushSecret" else ""
-    pusher = claimant(world, System.PUSH_SECRET, resource, f"{resource.label}{inside}")
-    for store in _stores(world, stores, resource, spec, spread.namespace):
+    pusher = claimant(inventory, System.PUSH_SECRET, resource, f"{resource.label}{inside}")
+    for store in _stores(inventory, stores, resource, spec, spread.namespace):
         for location, keys in _targets(store, stores, resource, spec).items():
             held = Keys(frozenset(), spread.doubt) if spread.doubt else keys
             for source in sources:
@@ -73,7 +71,7 @@ def _targets(store: Store, stores: Stores, resource: Resource, spec: Any) -> dic
     return found
 
 
-def _stores(world: World, stores: Stores, resource: Resource, spec: Any, namespace: Part) -> Iterator[Store]:
+def _stores(inventory: Inventory, stores: Stores, resource: Resource, spec: Any, namespace: Part) -> Iterator[Store]:
     references = dig(spec, "secretStoreRefs")
     if isinstance(references, Unknown):
         yield Store("vault", references, references)
@@ -83,7 +81,7 @@ def _stores(world: World, stores: Stores, resource: Resource, spec: Any, namespa
             yield stores.resolve(reference, resource, namespace)
             continue
         kind = dig(reference, "kind") or "SecretStore"
-        for candidate in world.of(ESO, str(kind)):
+        for candidate in inventory.index.of(ESO, str(kind)):
             if kind == "SecretStore" and candidate.namespace != namespace:
                 continue
             labels = mapping(candidate.get("metadata", "labels"))
@@ -91,24 +89,28 @@ def _stores(world: World, stores: Stores, resource: Resource, spec: Any, namespa
                 yield stores.resolve({"kind": kind, "name": candidate.metadata_name}, candidate)
 
 
-def push_sources(world: World, resource: Resource, spec: Any, namespace: Part) -> Iterator[KubernetesSecret | None]:
+def push_sources(
+    inventory: Inventory, resource: Resource, spec: Any, namespace: Part
+) -> Iterator[KubernetesSecret | None]:
     """The Secrets that are pushed. A generator is none: the value is born on its way to Vault."""
     secret = dig(spec, "selector", "secret")
     if secret is None:
         if isinstance(dig(spec, "selector"), Unknown):
-            yield world.secret_location(resource, Unknown(f"spec.selector of {resource.label}"), namespace)
+            yield inventory.secret_location(resource, Unknown(f"spec.selector of {resource.label}"), namespace)
         return
     name = dig(secret, "name")
     if name is not None:
-        yield world.secret_location(resource, part(name, f"spec.selector.secret.name of {resource.label}"), namespace)
+        yield inventory.secret_location(
+            resource, part(name, f"spec.selector.secret.name of {resource.label}"), namespace
+        )
         return
     wanted = mapping(dig(secret, "selector", "matchLabels"))
-    for candidate in world.secrets:
+    for candidate in inventory.index.secrets:
         labels = mapping(candidate.get("metadata", "labels"))
         if candidate.namespace == namespace and all(labels.get(k) == v for k, v in wanted.items()):
-            yield world.secret_location(candidate)
-    for candidate in world.of(ESO, "ExternalSecret"):
+            yield inventory.secret_location(candidate)
+    for candidate in inventory.index.of(ESO, "ExternalSecret"):
         labels = mapping(candidate.get("spec", "target", "template", "metadata", "labels"))
         if candidate.namespace == namespace and wanted and all(labels.get(k) == v for k, v in wanted.items()):
             target = candidate.get("spec", "target", "name")
-            yield world.secret_location(candidate, target if isinstance(target, str | Unknown) else None)
+            yield inventory.secret_location(candidate, target if isinstance(target, str | Unknown) else None)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from policy.claims.origin import claimant
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, part
 from policy.inventory.secret_stores import split_path, vault_address
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys, Part, Unknown, VaultSecret
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 SECRET_V2 = "vault:kv/secretV2:SecretV2"
 BY_PATH = frozenset({"vault:kv/secret:Secret", "vault:generic/secret:Secret"})
@@ -21,16 +18,16 @@ ENDPOINT = "vault:generic/endpoint:Endpoint"
 _SYSTEM = frozenset({"sys", "auth", "identity", "cubbyhole"})
 
 
-def claims(world: World) -> Iterator[tuple[Claim, Resource]]:
-    mounts = world.stores.mounts
-    for resource in world.of_package("vault"):
-        found = kv_location(world, resource, mounts)
+def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    mounts = inventory.stores.mounts
+    for resource in inventory.index.of_package("vault"):
+        found = kv_location(inventory, resource, mounts)
         if found is not None:
             subject = f"{resource.token.rpartition(':')[2]} of resource {resource.name}"
-            yield Claim(claimant(world, System.PULUMI, resource, subject), found, Keys.all()), resource
+            yield Claim(claimant(inventory, System.PULUMI, resource, subject), found, Keys.all()), resource
 
 
-def kv_location(world: World, resource: Resource, mounts: frozenset[str]) -> VaultSecret | None:
+def kv_location(inventory: Inventory, resource: Resource, mounts: frozenset[str]) -> VaultSecret | None:
     """The location to which a Vault resource writes a value; None when it writes none."""
     mount: Part
     path: Part
@@ -54,7 +51,7 @@ def kv_location(world: World, resource: Resource, mounts: frozenset[str]) -> Vau
     address = vault_address(resource)
     # A Vault provider names no cluster, so a cluster's own service could be that of any.
     where = Unknown(f"the Vault server behind {address}: list its addresses under vaultServers")
-    server = world.identities.server(address, where, tenant if isinstance(tenant, str) else "")
+    server = inventory.identities.server(address, where, tenant if isinstance(tenant, str) else "")
     if isinstance(mount, str):
         mount = mount.strip("/")
     return VaultSecret(server, mount, path.strip("/") if isinstance(path, str) else path)

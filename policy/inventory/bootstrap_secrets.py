@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from policy.claims.kubernetes import IGNORING, SSA
+from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Origin, Resource, dig, items, mapping
 from secret_authority.core.catalogue.schema import CatalogueSecret
 
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
-
 CLASS_LABEL = "secret-authority.dev/class"
 BOOTSTRAP = "bootstrap"
+# Flux: values of the annotation with which it does not put an object back that exists.
+IGNORING = frozenset({"IfNotPresent", "Ignore"})
+SSA = "kustomize.toolkit.fluxcd.io/ssa"
 
 
 def is_encrypted(resource: Resource) -> bool:
@@ -23,28 +21,28 @@ def is_encrypted(resource: Resource) -> bool:
     return "sops_mac" in data or any(isinstance(v, str) and v.startswith("ENC[") for v in data.values())
 
 
-def catalogue_entry(world: World, resource: Resource) -> CatalogueSecret | None:
+def catalogue_entry(inventory: Inventory, resource: Resource) -> CatalogueSecret | None:
     """The catalogue's entry whose bootstrap target is this Secret."""
-    catalogue = world.catalogue_of(resource)
+    catalogue = inventory.catalogue_of(resource)
     location = (resource.namespace, resource.metadata_name)
-    return world.bootstrap_entries[id(catalogue)].get(location) if catalogue is not None else None
+    return inventory.bootstrap_entries[id(catalogue)].get(location) if catalogue is not None else None
 
 
 def is_labelled(resource: Resource) -> bool:
     return resource.mark("labels", CLASS_LABEL) == BOOTSTRAP
 
 
-def bootstrap_locations(world: World) -> dict[tuple[str, str, str], str]:
+def bootstrap_locations(inventory: Inventory) -> dict[tuple[str, str, str], str]:
     """(cluster, namespace, name) of every bootstrap Secret in sight -> what says that it is one."""
     found: dict[tuple[str, str, str], str] = {}
-    for cluster, catalogue in world.catalogues.items():
+    for cluster, catalogue in inventory.catalogues.items():
         for entry in catalogue:
             if entry.bootstrap:
                 found[cluster, entry.bootstrap.namespace, entry.bootstrap.secret] = f"catalogue entry {entry.name}"
-    for resource in world.secrets:
+    for resource in inventory.index.secrets:
         encrypted = resource.origin is Origin.GIT and is_encrypted(resource)
         if encrypted or is_labelled(resource):
-            cluster = str(world.identities.cluster(resource))
+            cluster = str(inventory.identities.cluster(resource))
             found.setdefault((cluster, str(resource.namespace), str(resource.metadata_name)), str(resource.where))
     return found
 

@@ -26,7 +26,7 @@ _ROLES = ("-active", "-standby", "-internal", "-ui", "-0", "-1", "-2")
 
 @dataclass(frozen=True)
 class Identities:
-    """Resolved identities of one world."""
+    """Resolved identities of one stack or tree."""
 
     clusters: Mapping[str, Part] = field(default_factory=dict)
     servers: Mapping[str, Part] = field(default_factory=dict)

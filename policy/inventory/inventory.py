@@ -1,83 +1,37 @@
-"""Everything that the rules look at: the resources of one stack or tree, settings, and what follows from them.
+"""What a stack or tree holds, beyond single resources: layers, catalogues, clusters, servers, namespaces, stores.
 
-What is derived is computed once, on first use, and never kept between two calls of a policy.
+What is derived is computed once, on first use.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 
-from policy.claims import observed_claims
-from policy.claims.declared import unseen_claims
 from policy.inventory import layers
 from policy.inventory.identity import Identities, identify
+from policy.inventory.index import ResourceIndex
 from policy.inventory.resource import Origin, Position, Resource, mapping
 from policy.inventory.secret_stores import Stores, addresses
 from policy.settings import Settings
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, parse_catalogue
-from secret_authority.core.claims.conflicts import Claim, Conflict, find_conflicts
-from secret_authority.core.claims.locations import KubernetesSecret, Location, Part, Unknown
+from secret_authority.core.claims.locations import KubernetesSecret, Part, Unknown
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase
 
 
-class World:
-    """The resources of one stack or one Git tree."""
+class Inventory:
+    """What claims are read from: the resources, and what is known about them together."""
 
-    def __init__(
-        self,
-        resources: Iterable[Resource],
-        settings: Settings | None = None,
-        problems: Iterable[Problem] = (),
-        elsewhere: Iterable[str] = (),
-        unjudged: Iterable[str] = (),
-    ) -> None:
-        self.resources = list(resources)
-        self.settings = settings or Settings()
-        # What a reader could not make sense of.
-        self.problems = tuple(problems)
-        # What leads out of what was read; not judged.
-        self.elsewhere = tuple(elsewhere)
-        # What lies in what was read, and could not be looked into.
-        self.unjudged = tuple(unjudged)
-
-    def of(self, group: str, *kinds: str) -> list[Resource]:
-        """Kubernetes objects of the kinds, in the order of the world."""
-        return [resource for kind in kinds for resource in self._by_kind.get((group, kind), ())]
-
-    def of_package(self, package: str) -> list[Resource]:
-        """Pulumi resources of a package ("vault", "random")."""
-        return self._by_package.get(package, [])
-
-    @cached_property
-    def kubernetes(self) -> list[Resource]:
-        return [resource for resource in self.resources if resource.is_kubernetes]
-
-    @cached_property
-    def _by_kind(self) -> Mapping[tuple[str, str], list[Resource]]:
-        found: dict[tuple[str, str], list[Resource]] = defaultdict(list)
-        for resource in self.kubernetes:
-            found[resource.group, resource.kind].append(resource)
-        return found
-
-    @cached_property
-    def _by_package(self) -> Mapping[str, list[Resource]]:
-        found: dict[str, list[Resource]] = defaultdict(list)
-        for resource in self.resources:
-            found[resource.token.partition(":")[0]].append(resource)
-        return found
-
-    @cached_property
-    def by_urn(self) -> Mapping[str, Resource]:
-        return {resource.where.urn: resource for resource in self.resources if resource.where.urn}
+    def __init__(self, index: ResourceIndex, settings: Settings) -> None:
+        self.index = index
+        self.settings = settings
 
     # -- layers of this project, where they are present ---------------------------------------------------
 
     @cached_property
     def layers(self) -> list[layers.Layer]:
-        return layers.read_layers(self.resources)
+        return layers.read_layers(self.index.resources)
 
     @cached_property
     def phase(self) -> Phase | None:
@@ -100,7 +54,7 @@ class World:
     def _read_catalogues(self) -> tuple[dict[str, Catalogue], list[tuple[Problem, Position]]]:
         found: dict[str, Catalogue] = {}
         problems: list[tuple[Problem, Position]] = []
-        given = [(r, r.props, str(r.cluster)) for r in self.of("secret-authority.dev", "SecretCatalogue")]
+        given = [(r, r.props, str(r.cluster)) for r in self.index.of("secret-authority.dev", "SecretCatalogue")]
         given += [
             (layer.resource, layer.catalogue, layer.cluster or "this cluster")
             for layer in self.layers
@@ -150,8 +104,8 @@ class World:
     def identities(self) -> Identities:
         declared = {layer.cluster for layer in self.layers if layer.cluster}
         return identify(
-            self.kubernetes,
-            addresses(self),
+            self.index.kubernetes,
+            addresses(self.index),
             self.settings.vault_servers,
             next(iter(declared)) if len(declared) == 1 else None,
         )
@@ -165,28 +119,6 @@ class World:
         )
 
     @cached_property
-    def observed(self) -> list[tuple[Claim, Resource]]:
-        """What the resources do."""
-        return list(observed_claims(self))
-
-    @cached_property
-    def claims(self) -> list[Claim]:
-        """What the resources do, and what is declared beside them and cannot be seen here."""
-        return [claim for claim, _ in self.observed] + unseen_claims(self)
-
-    @cached_property
-    def conflicts(self) -> list[Conflict]:
-        """Every pair of claims that meets, or may meet."""
-        return find_conflicts(self.claims)
-
-    @cached_property
-    def claim_sources(self) -> Mapping[str, Resource]:
-        """Subject of a claimant -> the resource through which it claims."""
-        return {claim.claimant.subject: resource for claim, resource in self.observed}
-
-    # -- small indexes ------------------------------------------------------------------------------------
-
-    @cached_property
     def namespaces(self) -> Mapping[tuple[str, str], Mapping[str, object]]:
         """(cluster, namespace) -> labels of the Namespace objects in sight."""
         return {
@@ -194,64 +126,16 @@ class World:
                 "kubernetes.io/metadata.name": r.metadata_name,
                 **mapping(r.get("metadata", "labels")),
             }
-            for r in self.of("", "Namespace")
+            for r in self.index.of("", "Namespace")
         }
 
     @cached_property
     def namespaces_in_use(self) -> tuple[str, ...]:
         """Names of the namespaces that any object stands in, sorted."""
-        used = {resource.namespace for resource in self.kubernetes if not resource.kind.startswith("Cluster")}
+        used = {resource.namespace for resource in self.index.kubernetes if not resource.kind.startswith("Cluster")}
         return tuple(sorted({n for n in used if isinstance(n, str)} | {name for _, name in self.namespaces}))
 
     @cached_property
     def stores(self) -> Stores:
         """The stores of External Secrets."""
-        return Stores(self)
-
-    @cached_property
-    def observed_at(self) -> Mapping[Location, list[Claim]]:
-        """Location -> what is seen to claim it."""
-        found: dict[Location, list[Claim]] = defaultdict(list)
-        for claim, _ in self.observed:
-            found[claim.location].append(claim)
-        return found
-
-    @cached_property
-    def secrets(self) -> list[Resource]:
-        return self.of("", "Secret")
-
-    def claims_of(self, resource: Resource) -> list[Claim]:
-        """What one resource is seen to claim."""
-        return self._claims_by_resource.get(id(resource), [])
-
-    @cached_property
-    def _claims_by_resource(self) -> Mapping[int, list[Claim]]:
-        found: dict[int, list[Claim]] = defaultdict(list)
-        for claim, resource in self.observed:
-            found[id(resource)].append(claim)
-        return found
-
-    def family(self, urn: str) -> frozenset[str]:
-        """A component and everything below it, as URNs."""
-        found, stack = {urn}, [urn]
-        while stack:
-            for child in self._children.get(stack.pop(), ()):
-                if child not in found:
-                    found.add(child)
-                    stack.append(child)
-        return frozenset(found)
-
-    @cached_property
-    def _children(self) -> Mapping[str, list[str]]:
-        found: dict[str, list[str]] = defaultdict(list)
-        for resource in self.resources:
-            if resource.parent:
-                found[resource.parent].append(resource.where.urn)
-        return found
-
-    def ancestors(self, resource: Resource) -> Iterator[Resource]:
-        """The parents of a resource, nearest first."""
-        urn = resource.parent
-        while urn and (parent := self.by_urn.get(urn)):
-            yield parent
-            urn = parent.parent
+        return Stores(self.index, self.identities)

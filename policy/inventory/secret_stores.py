@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from policy.inventory.identity import Identities
+from policy.inventory.index import ResourceIndex
 from policy.inventory.resource import Resource, dig, mapping, part
 from secret_authority.core.claims.locations import KubernetesSecret, Location, Part, Unknown, VaultSecret
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 ESO = "external-secrets.io"
 
@@ -54,13 +53,13 @@ def split_path(path: str, mounts: frozenset[str] = frozenset()) -> tuple[str, st
     return mount, path[len(mount) :].strip("/").removeprefix("data/")
 
 
-def addresses(world: World) -> Iterator[str]:
-    """Every Vault address that the world mentions."""
-    for store in world.of(ESO, "SecretStore", "ClusterSecretStore"):
+def addresses(index: ResourceIndex) -> Iterator[str]:
+    """Every Vault address that the resources mention."""
+    for store in index.of(ESO, "SecretStore", "ClusterSecretStore"):
         yield from _text(store.get("spec", "provider", "vault", "server"))
-    for connection in world.of("secrets.hashicorp.com", "VaultConnection"):
+    for connection in index.of("secrets.hashicorp.com", "VaultConnection"):
         yield from _text(connection.get("spec", "address"))
-    for resource in world.of_package("vault"):
+    for resource in index.of_package("vault"):
         yield from _text(vault_address(resource))
 
 
@@ -76,23 +75,23 @@ def vault_address(resource: Resource) -> Part:
     return part(dig(resource.provider.props, "address"), f"address of provider {resource.provider.name}")
 
 
-def known_mounts(world: World) -> frozenset[str]:
-    """Paths of the mounts that the world makes or names."""
-    found = {r.get("path") for r in world.of_package("vault") if r.token == "vault:index/mount:Mount"}
-    found |= {s.get("spec", "provider", "vault", "path") for s in world.of(ESO, "SecretStore", "ClusterSecretStore")}
+def known_mounts(index: ResourceIndex) -> frozenset[str]:
+    """Paths of the mounts that the resources make or name."""
+    found = {r.get("path") for r in index.of_package("vault") if r.token == "vault:index/mount:Mount"}
+    found |= {s.get("spec", "provider", "vault", "path") for s in index.of(ESO, "SecretStore", "ClusterSecretStore")}
     return frozenset(mount.strip("/") for mount in found if isinstance(mount, str))
 
 
 class Stores:
-    """All stores of a world, by what refers to them."""
+    """All stores, by what refers to them."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self.mounts = known_mounts(world)
+    def __init__(self, index: ResourceIndex, identities: Identities) -> None:
+        self._identities = identities
+        self.mounts = known_mounts(index)
         self._found: dict[tuple[Part, str, Part, Part], Store] = {}
-        for resource in world.of(ESO, "SecretStore", "ClusterSecretStore"):
+        for resource in index.of(ESO, "SecretStore", "ClusterSecretStore"):
             space: Part = "" if resource.kind == "ClusterSecretStore" else resource.namespace
-            cluster = world.identities.cluster(resource)
+            cluster = identities.cluster(resource)
             self._found[cluster, resource.kind, space, resource.metadata_name] = self._read(resource, cluster)
 
     def _read(self, resource: Resource, cluster: Part) -> Store:
@@ -107,7 +106,7 @@ class Stores:
             if isinstance(tenant, Unknown):
                 server: Part = tenant
             else:
-                server = self._world.identities.server(address, cluster, tenant or "")
+                server = self._identities.server(address, cluster, tenant or "")
             path = spec.get("path")
             return Store("vault", server, path if isinstance(path, Unknown) else path or None)
         if kind == "kubernetes":
@@ -125,7 +124,7 @@ class Stores:
         name = part(dig(reference, "name"), f"store name of {resource.label}")
         where = namespace if namespace is not None else resource.namespace
         space: Part = "" if kind == "ClusterSecretStore" else where
-        cluster = self._world.identities.cluster(resource)
+        cluster = self._identities.cluster(resource)
         found = self._found.get((cluster, str(kind), space, name))
         if found is not None:
             return found

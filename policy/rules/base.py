@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from policy.context import RuleContext
 from policy.inventory.resource import Position, Resource
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
+from policy.settings import Level
 
 
 class Severity(StrEnum):
@@ -22,14 +20,6 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
-class Level(StrEnum):
-    """What a violation does: mandatory stops, advisory tells."""
-
-    ADVISORY = "advisory"
-    MANDATORY = "mandatory"
-    DISABLED = "disabled"
-
-
 class Scope(StrEnum):
     """RESOURCE rules judge one object, and so run before each step; STACK rules need all of them."""
 
@@ -38,7 +28,7 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True)
-class Report:
+class Violation:
     """What a check yields. `names` are the subjects by which an exception may be written.
 
     The message holds names, namespaces, keys, paths and types; never a value.
@@ -49,7 +39,7 @@ class Report:
     names: tuple[str, ...]
 
 
-Check = Callable[["World"], Iterable[Report]]
+Check = Callable[[RuleContext], Iterable[Violation]]
 
 
 @dataclass(frozen=True)
@@ -71,22 +61,22 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A violation of a rule, ready to be shown."""
+    """A violation with its rule and the level that counts here, ready to be shown."""
 
     rule: Rule
-    report: Report
+    violation: Violation
     level: Level
 
     @property
     def message(self) -> str:
-        return self.report.message
+        return self.violation.message
 
     @property
     def where(self) -> Position:
-        return self.report.where
+        return self.violation.where
 
 
-def about(resource: Resource, message: str, *others: str) -> Report:
-    """A report about one object; its label, location and logical name can be named in exceptions."""
+def about(resource: Resource, message: str, *others: str) -> Violation:
+    """A violation by one object; its label, location and logical name can be named in exceptions."""
     names = (resource.label, resource.name, resource.where.urn or resource.where.file, *others)
-    return Report(f"{resource.label}: {message}", resource.where, names)
+    return Violation(f"{resource.label}: {message}", resource.where, names)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from policy.context import RuleContext
 from policy.inventory.resource import Resource, part, walk
 from policy.inventory.yaml_text import strings
-from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.settings import Level
+from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.claims.locations import Part
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
-    from secret_authority.core.catalogue.schema import CatalogueSecret
 
 _SECRET_LIKE = re.compile(
     r"(^|[-_.]|(?<=[a-z]))(password|passwd|secret|token|api[-_]?key|private[-_]?key|credentials?)$", re.IGNORECASE
@@ -92,13 +91,13 @@ def _leaves_in_texts(resource: Resource, wanted: Collection[str]) -> Iterator[tu
                 yield f"{path}: {'.'.join(map(str, inside))}", keys[-1]
 
 
-def catalogued_key_in_config(world: World) -> Iterator[Report]:
+def catalogued_key_in_config(context: RuleContext) -> Iterator[Violation]:
     known: dict[tuple[int, Part], dict[str, CatalogueSecret]] = defaultdict(dict)
-    for catalogue_id, catalogued in world.catalogued_keys.items():
+    for catalogue_id, catalogued in context.inventory.catalogued_keys.items():
         for (namespace, key), entry in catalogued.items():
             known[catalogue_id, namespace][key] = entry
-    for resource in world.resources:
-        catalogue = world.catalogue_of(resource) if carriers(resource) else None
+    for resource in context.index.resources:
+        catalogue = context.inventory.catalogue_of(resource) if carriers(resource) else None
         entries = known.get((id(catalogue), runs_in(resource))) if catalogue is not None else None
         if not entries:
             continue
@@ -112,8 +111,8 @@ def catalogued_key_in_config(world: World) -> Iterator[Report]:
                 )
 
 
-def secret_like_config(world: World) -> Iterator[Report]:
-    for resource in world.resources:
+def secret_like_config(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.resources:
         for path, key in _leaves(resource):
             if _SECRET_LIKE.search(key) and not _REFERENCE.search(key):
                 yield about(

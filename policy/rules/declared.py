@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from policy.claims.declared import VISIBLE_IN_STACK, declared_claims
+from policy.context import RuleContext
 from policy.inventory.bootstrap_secrets import BOOTSTRAP, CLASS_LABEL, catalogue_entry, is_encrypted, is_labelled
 from policy.inventory.resource import Origin
-from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.settings import Level
 from secret_authority.core.claims.locations import Overlap, overlap_keys, overlap_locations
 from secret_authority.core.phases import Phase
 
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
-
-def declared_claims_hold(world: World) -> Iterator[Report]:
+def declared_claims_hold(context: RuleContext) -> Iterator[Violation]:
     """Every declared claim of a system that is visible here is really made, and every made one is declared."""
-    declared = declared_claims(world)
-    for layer in world.layers:
+    declared = declared_claims(context.inventory)
+    for layer in context.inventory.layers:
         for broken in layer.broken:
             yield about(layer.resource, f"declares a claim that cannot be read: {broken}")
-    if world.phase is not None and world.phase < Phase.CONSUMPTION:
+    if context.inventory.phase is not None and context.inventory.phase < Phase.CONSUMPTION:
         # What External Secrets will do is declared from the start, and done in the last phase.
         return
     for claim, layer in declared:
         if claim.claimant.system not in VISIBLE_IN_STACK:
             continue
-        seen = [c for c in world.observed_at.get(claim.location, ()) if c.claimant.system is claim.claimant.system]
+        seen = [c for c in context.observed_at.get(claim.location, ()) if c.claimant.system is claim.claimant.system]
         if not seen:
             yield about(
                 layer.resource,
@@ -54,11 +52,11 @@ def declared_claims_hold(world: World) -> Iterator[Report]:
     if not declared:
         return
     said = {(claim.claimant.system, claim.location) for claim, _ in declared}
-    inside = {layer.resource.where.urn: layer for layer in world.layers}
-    for claim, resource in world.observed:
+    inside = {layer.resource.where.urn: layer for layer in context.inventory.layers}
+    for claim, resource in context.observed:
         if claim.claimant.system not in VISIBLE_IN_STACK or (claim.claimant.system, claim.location) in said:
             continue
-        owner = next((inside[p.where.urn] for p in world.ancestors(resource) if p.where.urn in inside), None)
+        owner = next((inside[p.where.urn] for p in context.index.ancestors(resource) if p.where.urn in inside), None)
         if owner is not None:
             yield about(
                 resource,
@@ -67,17 +65,17 @@ def declared_claims_hold(world: World) -> Iterator[Report]:
             )
 
 
-def catalogue_valid(world: World) -> Iterator[Report]:
-    for problem, where in world.catalogue_problems:
-        yield Report(str(problem), where, (problem.file, problem.field))
+def catalogue_valid(context: RuleContext) -> Iterator[Violation]:
+    for problem, where in context.inventory.catalogue_problems:
+        yield Violation(str(problem), where, (problem.file, problem.field))
 
 
-def uncatalogued_secret(world: World) -> Iterator[Report]:
-    for resource in world.secrets:
+def uncatalogued_secret(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or not is_encrypted(resource):
             continue
-        catalogue = world.catalogue_of(resource)
-        if catalogue is not None and catalogue_entry(world, resource) is None:
+        catalogue = context.inventory.catalogue_of(resource)
+        if catalogue is not None and catalogue_entry(context.inventory, resource) is None:
             yield about(
                 resource,
                 "is an encrypted Secret without an entry in the catalogue, so nobody owns it and it is never handed "
@@ -85,17 +83,17 @@ def uncatalogued_secret(world: World) -> Iterator[Report]:
             )
 
 
-def missing_bootstrap_manifest(world: World) -> Iterator[Report]:
-    if world.phase is not None and world.phase >= Phase.CONSUMPTION:
+def missing_bootstrap_manifest(context: RuleContext) -> Iterator[Violation]:
+    if context.inventory.phase is not None and context.inventory.phase >= Phase.CONSUMPTION:
         return
     present = {
-        (str(world.identities.cluster(r)), r.namespace, r.metadata_name)
-        for r in world.secrets
+        (str(context.inventory.identities.cluster(r)), r.namespace, r.metadata_name)
+        for r in context.index.secrets
         if r.origin is Origin.GIT
     }
-    for document in world.of("secret-authority.dev", "SecretCatalogue"):
+    for document in context.index.of("secret-authority.dev", "SecretCatalogue"):
         cluster = str(document.cluster)
-        for entry in world.catalogues.get(cluster) or ():
+        for entry in context.inventory.catalogues.get(cluster) or ():
             target = entry.bootstrap
             if target and (cluster, target.namespace, target.secret) not in present:
                 yield about(
@@ -106,11 +104,11 @@ def missing_bootstrap_manifest(world: World) -> Iterator[Report]:
                 )
 
 
-def bootstrap_label(world: World) -> Iterator[Report]:
-    for resource in world.secrets:
+def bootstrap_label(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or not resource.applied_by.applier or is_labelled(resource):
             continue
-        entry = catalogue_entry(world, resource)
+        entry = catalogue_entry(context.inventory, resource)
         if entry is not None:
             yield about(
                 resource,
@@ -120,13 +118,13 @@ def bootstrap_label(world: World) -> Iterator[Report]:
             )
 
 
-def bootstrap_namespace(world: World) -> Iterator[Report]:
-    for resource in world.secrets:
+def bootstrap_namespace(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.secrets:
         encrypted = resource.origin is Origin.GIT and is_encrypted(resource)
         if not (encrypted or is_labelled(resource)) or not isinstance(resource.namespace, str):
             continue
-        catalogue = world.catalogue_of(resource)
-        allowed = {*world.settings.allowed_namespaces, *(catalogue.bootstrap_namespaces if catalogue else ())}
+        catalogue = context.inventory.catalogue_of(resource)
+        allowed = {*context.settings.allowed_namespaces, *(catalogue.bootstrap_namespaces if catalogue else ())}
         if allowed and resource.namespace not in allowed:
             yield about(
                 resource,

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from policy.context import RuleContext
 from policy.inventory.resource import Position
-from policy.rules.base import Level, Report, Rule, Scope, Severity
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
+from policy.rules.base import Rule, Scope, Severity, Violation
+from policy.settings import Level
 
 
-def _known() -> frozenset[str]:
-    # Imported late: the registry lists this theme among the others.
-    from policy.rules.registry import BY_ID
-
-    return frozenset(BY_ID)
-
-
-def expired_exception(world: World) -> Iterator[Report]:
-    for exemption in world.settings.exceptions:
+def expired_exception(context: RuleContext) -> Iterator[Violation]:
+    for exemption in context.settings.exceptions:
         names = (exemption.rule, exemption.subject)
         what = f"the exception from {exemption.rule} for {exemption.subject}"
-        if exemption.rule not in _known():
-            yield Report(f"{what} names no rule. Correct the name, or remove it", Position(), names)
-        elif exemption.expires < world.settings.today:
-            yield Report(
+        if exemption.rule not in context.rule_ids:
+            yield Violation(f"{what} names no rule. Correct the name, or remove it", Position(), names)
+        elif exemption.expires < context.settings.today:
+            yield Violation(
                 f"{what} ended on {exemption.expires.isoformat()}. Mend what it excused and remove it, or decide anew",
                 Position(),
                 names,

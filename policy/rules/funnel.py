@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policy.claims.operators import MIRRORS
+from policy.context import RuleContext
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.resource import Position, Resource, dig, items, mapping
 from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import pods_of
-from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.settings import Level
 from secret_authority.core.claims.conflicts import find_reverse_flows
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 # External Secrets providers that write to a code host, and Pulumi resources that do.
 _CODE_HOST_PROVIDERS = frozenset({"github", "gitlab"})
@@ -24,22 +23,22 @@ _CODE_HOST_VARIABLES = ("ProjectVariable", "GroupVariable", "InstanceVariable")
 _VAULT_GENERATORS = frozenset({"VaultDynamicSecret"})
 
 
-def upward_flow(world: World) -> Iterator[Report]:
-    for flow in find_reverse_flows(world.claims):
+def upward_flow(context: RuleContext) -> Iterator[Violation]:
+    for flow in find_reverse_flows(context.claims):
         subject = flow.claim.claimant.subject
-        source = world.claim_sources.get(subject)
+        source = context.claim_sources.get(subject)
         names: tuple[str, ...] = (subject, flow.through.claimant.subject, str(flow.claim.location))
         if source:
             names = (*names, source.label)
-        yield Report(str(flow), source.where if source else Position(), names)
+        yield Violation(str(flow), source.where if source else Position(), names)
 
 
 def push_spec(resource: Resource) -> Any:
     return resource.get("spec", "pushSecretSpec") if resource.kind == "ClusterPushSecret" else resource.get("spec")
 
 
-def push_overwrites(world: World) -> Iterator[Report]:
-    for resource in world.of(ESO, "PushSecret", "ClusterPushSecret"):
+def push_overwrites(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of(ESO, "PushSecret", "ClusterPushSecret"):
         if dig(push_spec(resource), "updatePolicy") != "IfNotExists":
             yield about(
                 resource,
@@ -48,8 +47,8 @@ def push_overwrites(world: World) -> Iterator[Report]:
             )
 
 
-def push_deletes(world: World) -> Iterator[Report]:
-    for resource in world.of(ESO, "PushSecret", "ClusterPushSecret"):
+def push_deletes(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of(ESO, "PushSecret", "ClusterPushSecret"):
         if dig(push_spec(resource), "deletionPolicy") == "Delete":
             yield about(
                 resource,
@@ -58,8 +57,8 @@ def push_deletes(world: World) -> Iterator[Report]:
             )
 
 
-def kubernetes_store(world: World) -> Iterator[Report]:
-    for resource in world.of(ESO, "SecretStore", "ClusterSecretStore"):
+def kubernetes_store(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of(ESO, "SecretStore", "ClusterSecretStore"):
         for provider in mapping(resource.get("spec", "provider")):
             if provider in ("kubernetes", "fake"):
                 yield about(
@@ -68,8 +67,8 @@ def kubernetes_store(world: World) -> Iterator[Report]:
                 )
 
 
-def generator_bypasses_vault(world: World) -> Iterator[Report]:
-    for resource in world.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
+def generator_bypasses_vault(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
         path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
         for entry in items(resource.get("spec", *path, "dataFrom")):
             kind = dig(entry, "sourceRef", "generatorRef", "kind")
@@ -81,12 +80,12 @@ def generator_bypasses_vault(world: World) -> Iterator[Report]:
                 )
 
 
-def secret_to_code_host(world: World) -> Iterator[Report]:
-    for resource in world.resources:
+def secret_to_code_host(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.resources:
         kind = resource.token.rpartition(":")[2]
         if resource.is_a(ESO, "SecretStore", "ClusterSecretStore"):
             writes = _CODE_HOST_PROVIDERS & set(mapping(resource.get("spec", "provider")))
-            pushed = writes and _is_pushed_to(world, resource)
+            pushed = writes and _is_pushed_to(context, resource)
             if pushed or "github" in writes:
                 yield about(
                     resource,
@@ -105,8 +104,8 @@ def secret_to_code_host(world: World) -> Iterator[Report]:
             )
 
 
-def _is_pushed_to(world: World, store: Resource) -> bool:
-    for push in world.of(ESO, "PushSecret", "ClusterPushSecret"):
+def _is_pushed_to(context: RuleContext, store: Resource) -> bool:
+    for push in context.index.of(ESO, "PushSecret", "ClusterPushSecret"):
         if any(dig(ref, "name") == store.metadata_name for ref in items(dig(push_spec(push), "secretStoreRefs"))):
             return True
     return False
@@ -124,8 +123,8 @@ def _writes_git(resource: Resource) -> bool:
     return False
 
 
-def mirrored_secret(world: World) -> Iterator[Report]:
-    for resource in [*world.secrets, *world.of(ESO, "ExternalSecret")]:
+def mirrored_secret(context: RuleContext) -> Iterator[Violation]:
+    for resource in [*context.index.secrets, *context.index.of(ESO, "ExternalSecret")]:
         marks = {
             **mapping(resource.get("metadata", "annotations")),
             **mapping(resource.get("spec", "target", "template", "metadata", "annotations")),
@@ -139,10 +138,10 @@ def mirrored_secret(world: World) -> Iterator[Report]:
                 )
 
 
-def rejected_mechanism(world: World) -> Iterator[Report]:
-    for resource in world.of("bitnami.com", "SealedSecret"):
+def rejected_mechanism(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of("bitnami.com", "SealedSecret"):
         yield about(resource, "Sealed Secrets make the cluster's own key the root of trust. Encrypt with SOPS and age")
-    for resource in world.kubernetes:
+    for resource in context.index.kubernetes:
         if resource.is_a("", "Secret", "ConfigMap") and vault_plugin_path(resource):
             yield about(
                 resource,

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from policy.context import RuleContext
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted
 from policy.inventory.resource import Origin, Position, Resource, items, mapping, walk
-from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.single_authority import PUBLIC_KEYS
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
+from policy.settings import Level
 
 _ENVIRONMENT = re.compile(
     r"^(env[-/])?(dev|development|test|testing|qa|uat|stage|staging|preprod|pre-prod|prod|production|live)$"
@@ -23,8 +22,8 @@ _ENVIRONMENT = re.compile(
 _REFERENCE = re.compile(r"^\s*(\$\{\w+|\{\{|op://|ref\+|vault:|secretref\+|<[\w.:/#-]+>\s*$)")
 
 
-def plaintext_secret(world: World) -> Iterator[Report]:
-    for resource in world.secrets:
+def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
             continue
         clear = [key for key, value in _values(resource) if not _REFERENCE.match(value)]
@@ -36,8 +35,8 @@ def plaintext_secret(world: World) -> Iterator[Report]:
             )
 
 
-def half_encrypted_secret(world: World) -> Iterator[Report]:
-    for resource in world.secrets:
+def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or not is_encrypted(resource):
             continue
         clear = [
@@ -59,8 +58,8 @@ def _values(resource: Resource) -> Iterator[tuple[str, str]]:
                 yield str(path[0]), value
 
 
-def encrypted_not_decrypted(world: World) -> Iterator[Report]:
-    for resource in world.kubernetes:
+def encrypted_not_decrypted(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.kubernetes:
         if resource.origin is Origin.GIT and resource.applied_by.decrypts is False and resource.get("sops") is not None:
             yield about(
                 resource,
@@ -69,10 +68,13 @@ def encrypted_not_decrypted(world: World) -> Iterator[Report]:
             )
 
 
-def branch_as_environment(world: World) -> Iterator[Report]:
+def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
     branches: dict[str, dict[str, Resource]] = defaultdict(dict)
     named: set[str] = set()
-    for resource in [*world.of("source.toolkit.fluxcd.io", "GitRepository"), *world.of("argoproj.io", "Application")]:
+    for resource in [
+        *context.index.of("source.toolkit.fluxcd.io", "GitRepository"),
+        *context.index.of("argoproj.io", "Application"),
+    ]:
         flux = resource.kind == "GitRepository"
         if resource.get("spec", "source", "chart"):
             continue  # targetRevision is the version of a chart
@@ -98,18 +100,18 @@ def branch_as_environment(world: World) -> Iterator[Report]:
             )
 
 
-def unread_manifest(world: World) -> Iterator[Report]:
-    for problem in world.problems:
-        yield Report(str(problem), Position(file=problem.file), (problem.file,))
+def unread_manifest(context: RuleContext) -> Iterator[Violation]:
+    for problem in context.problems:
+        yield Violation(str(problem), Position(file=problem.file), (problem.file,))
 
 
-def sops_rules(world: World) -> Iterator[Report]:
+def sops_rules(context: RuleContext) -> Iterator[Violation]:
     """.sops.yaml must encrypt the data of Secrets and leave their identity readable.
 
     Only rules by which a Secret of the tree is encrypted are judged: others are for files of other tools.
     """
-    files = {resource.where.file for resource in world.secrets if resource.origin is Origin.GIT}
-    for resource in world.of("secret-authority.dev", "SopsConfig"):
+    files = {resource.where.file for resource in context.index.secrets if resource.origin is Origin.GIT}
+    for resource in context.index.of("secret-authority.dev", "SopsConfig"):
         rules = [mapping(rule) for rule in items(resource.get("creation_rules"))]
         used = {_first_match(rules, file) for file in files}
         for index, rule in enumerate(rules):
@@ -120,7 +122,7 @@ def sops_rules(world: World) -> Iterator[Report]:
             hidden = [field for field in ("metadata", "kind") if _matches(pattern, field)]
             if missed or hidden:
                 what = f"leaves {', '.join(missed)} in the clear" if missed else f"hides {', '.join(hidden)}"
-                yield Report(
+                yield Violation(
                     f".sops.yaml: creation_rules[{index}].encrypted_regex {what}. Set it to ^(data|stringData)$",
                     resource.where,
                     (resource.where.file,),

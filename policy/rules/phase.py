@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from policy.claims.kubernetes import secret_keys
 from policy.claims.operators import VSO
+from policy.context import RuleContext
 from policy.inventory.bootstrap_secrets import (
     bootstrap_locations,
     catalogue_entry,
@@ -14,15 +14,14 @@ from policy.inventory.bootstrap_secrets import (
     kustomization_releases,
     releases,
 )
+from policy.inventory.index import ResourceIndex
 from policy.inventory.layers import ORDER
 from policy.inventory.resource import Origin, Resource
 from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import secret_uses
-from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.settings import Level
 from secret_authority.core.phases import Phase
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 FLUX = "kustomize.toolkit.fluxcd.io"
 
@@ -40,22 +39,23 @@ def phase_of(resource: Resource) -> Phase | None:
     return None
 
 
-def later_phase(world: World) -> Iterator[Report]:
-    if world.phase is None:
+def later_phase(context: RuleContext) -> Iterator[Violation]:
+    phase = context.inventory.phase
+    if phase is None:
         return
-    for resource in world.resources:
+    for resource in context.index.resources:
         # A tree holds the intent of all phases; what exists at a phase is a matter of the stack.
         earliest = phase_of(resource) if resource.origin is Origin.STACK else None
-        if earliest is not None and earliest > world.phase:
+        if earliest is not None and earliest > phase:
             yield about(
                 resource,
-                f"belongs to phase {earliest.value} ({earliest.title}), but the stack is at phase {world.phase.value} "
-                f"({world.phase.title}). Remove it, or set phase to {earliest.value}",
+                f"belongs to phase {earliest.value} ({earliest.title}), but the stack is at phase {phase.value} "
+                f"({phase.title}). Remove it, or set phase to {earliest.value}",
             )
 
 
-def layer_order(world: World) -> Iterator[Report]:
-    for lower, upper in zip(world.layers, world.layers[1:], strict=False):
+def layer_order(context: RuleContext) -> Iterator[Violation]:
+    for lower, upper in zip(context.inventory.layers, context.inventory.layers[1:], strict=False):
         if ORDER.index(upper.name) - ORDER.index(lower.name) > 1:
             missing = ORDER[ORDER.index(lower.name) + 1]
             yield about(
@@ -64,7 +64,7 @@ def layer_order(world: World) -> Iterator[Report]:
             continue
         # The engine records dependencies on what a component made. A layer that made nothing (the root of trust)
         # cannot be depended on; it has done its checks before the next layer is even constructed.
-        if _made(world, lower.resource) and not _rests_on(world, upper.resource, lower.resource):
+        if _made(context.index, lower.resource) and not _rests_on(context, upper.resource, lower.resource):
             yield about(
                 upper.resource,
                 f"layer {upper.name} does not wait for layer {lower.name}: nothing in it depends on that layer. Give "
@@ -72,33 +72,34 @@ def layer_order(world: World) -> Iterator[Report]:
             )
 
 
-def _made(world: World, layer: Resource) -> bool:
-    return any(not world.by_urn[urn].token.startswith("secret-authority:") for urn in world.family(layer.where.urn))
+def _made(index: ResourceIndex, layer: Resource) -> bool:
+    family = index.family(layer.where.urn)
+    return any(not index.by_urn[urn].token.startswith("secret-authority:") for urn in family)
 
 
-def _rests_on(world: World, upper: Resource, lower: Resource) -> bool:
+def _rests_on(context: RuleContext, upper: Resource, lower: Resource) -> bool:
     """Whether anything of the upper layer depends, directly or through others, on anything of the lower one."""
-    inside = world.family(upper.where.urn)
-    wanted = world.family(lower.where.urn)
-    stack = [urn for member in inside for urn in world.by_urn[member].dependencies]
+    inside = context.index.family(upper.where.urn)
+    wanted = context.index.family(lower.where.urn)
+    stack = [urn for member in inside for urn in context.index.by_urn[member].dependencies]
     seen: set[str] = set()
     while stack:
         urn = stack.pop()
         if urn in wanted:
             return True
-        if urn in seen or urn not in world.by_urn:
+        if urn in seen or urn not in context.index.by_urn:
             continue
         seen.add(urn)
-        stack += world.by_urn[urn].dependencies
+        stack += context.index.by_urn[urn].dependencies
     return False
 
 
-def bootstrap_secret_used(world: World) -> Iterator[Report]:
+def bootstrap_secret_used(context: RuleContext) -> Iterator[Violation]:
     """Uses of bootstrap secrets by others than the platform, which they are there to bring up (RFC §3.2)."""
-    locations = bootstrap_locations(world)
+    locations = bootstrap_locations(context.inventory)
     names = {name for _, _, name in locations}
-    for resource in world.kubernetes:
-        if resource.namespace in world.settings.platform_namespaces:
+    for resource in context.index.kubernetes:
+        if resource.namespace in context.settings.platform_namespaces:
             continue
         for use in secret_uses(resource):
             if not isinstance(use.name, str):
@@ -109,7 +110,7 @@ def bootstrap_secret_used(world: World) -> Iterator[Report]:
                 continue
             if use.name not in names:
                 continue
-            cluster = str(world.identities.cluster(resource))
+            cluster = str(context.inventory.identities.cluster(resource))
             said = locations.get((cluster, str(resource.namespace), use.name))
             if said:
                 yield about(
@@ -120,14 +121,14 @@ def bootstrap_secret_used(world: World) -> Iterator[Report]:
                 )
 
 
-def git_after_handover(world: World) -> Iterator[Report]:
+def git_after_handover(context: RuleContext) -> Iterator[Violation]:
     """After the handover Flux must not put Git's value back into the bootstrap Secret."""
-    handed = set(world.settings.handed_over)
-    everything = world.phase is not None and world.phase >= Phase.CONSUMPTION
-    for resource in world.secrets:
+    handed = set(context.settings.handed_over)
+    everything = context.inventory.phase is not None and context.inventory.phase >= Phase.CONSUMPTION
+    for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or not resource.applied_by.applier or secret_keys(resource) is None:
             continue
-        entry = catalogue_entry(world, resource)
+        entry = catalogue_entry(context.inventory, resource)
         if entry is None or releases(resource) or not (everything or entry.name in handed):
             continue
         yield about(
@@ -136,9 +137,9 @@ def git_after_handover(world: World) -> Iterator[Report]:
             "Git's value back. Annotate it with kustomize.toolkit.fluxcd.io/ssa: IfNotPresent",
             entry.name,
         )
-    if world.phase is None or world.phase < Phase.RUNTIME_AUTHORITY:
+    if context.inventory.phase is None or context.inventory.phase < Phase.RUNTIME_AUTHORITY:
         return
-    for resource in world.of(FLUX, "Kustomization"):
+    for resource in context.index.of(FLUX, "Kustomization"):
         if resource.origin is Origin.STACK and decrypts(resource) and not kustomization_releases(resource):
             yield about(
                 resource,

@@ -1,11 +1,12 @@
-"""All rules, in the order of the documentation, and the one way to run them over a world."""
+"""All rules, in the order of the documentation, and the one way to run them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from policy.inventory.inventory import World
+from policy.context import RuleContext
+from policy.inventory.resource import Resource
 from policy.rules import (
     config_values,
     declared,
@@ -16,7 +17,9 @@ from policy.rules import (
     single_authority,
     vault_hygiene,
 )
-from policy.rules.base import Finding, Level, Report, Rule, Scope, Severity
+from policy.rules.base import Finding, Rule, Scope, Severity, Violation
+from policy.settings import Level, Settings
+from secret_authority.core.errors import Problem
 
 THEMES: Final = {
     "Single authority": (*single_authority.RULES, *config_values.RULES),
@@ -29,33 +32,44 @@ THEMES: Final = {
 }
 RULES: Final[tuple[Rule, ...]] = tuple(rule for rules in THEMES.values() for rule in rules)
 BY_ID: Final = {rule.id: rule for rule in RULES}
-_ORDER = {severity: location for location, severity in enumerate(reversed(Severity))}
+_ORDER = {severity: rank for rank, severity in enumerate(reversed(Severity))}
 
 
-def reports(rule: Rule, world: World) -> Iterator[Report]:
+def new_context(
+    resources: Iterable[Resource],
+    settings: Settings | None = None,
+    problems: Iterable[Problem] = (),
+    elsewhere: Iterable[str] = (),
+    unjudged: Iterable[str] = (),
+) -> RuleContext:
+    """What the rules judge, with the names of all rules."""
+    return RuleContext(resources, settings, problems, elsewhere, unjudged, BY_ID)
+
+
+def violations(rule: Rule, context: RuleContext) -> Iterator[Violation]:
     """What a rule finds, each message once, without what a valid exception covers."""
-    settings = world.settings
+    settings = context.settings
     seen: set[tuple[str, str]] = set()
-    for report in rule.check(world):
-        key = (report.message, str(report.where))
+    for violation in rule.check(context):
+        key = (violation.message, str(violation.where))
         if key in seen or any(
-            exemption.covers(rule.id, report.names) and exemption.expires >= settings.today
+            exemption.covers(rule.id, violation.names) and exemption.expires >= settings.today
             for exemption in settings.exceptions
         ):
             continue
         seen.add(key)
-        yield report
+        yield violation
 
 
-def check(world: World, rules: Iterable[Rule] = RULES) -> list[Finding]:
-    """Run rules over a world. The worst comes first."""
+def check(context: RuleContext, rules: Iterable[Rule] = RULES) -> list[Finding]:
+    """Run rules. The worst comes first."""
     found = [
-        Finding(rule, report, level)
+        Finding(rule, violation, level)
         for rule in rules
-        if (level := world.settings.levels.get(rule.id, rule.level)) is not Level.DISABLED
-        for report in reports(rule, world)
+        if (level := context.settings.levels.get(rule.id, rule.level)) is not Level.DISABLED
+        for violation in violations(rule, context)
     ]
     return sorted(found, key=lambda f: (f.level is not Level.MANDATORY, _ORDER[f.rule.severity], f.rule.id, f.message))
 
 
-__all__ = ["BY_ID", "RULES", "THEMES", "Scope", "check", "reports"]
+__all__ = ["BY_ID", "RULES", "THEMES", "Scope", "check", "new_context", "violations"]

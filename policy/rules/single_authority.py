@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import kv_location
+from policy.context import RuleContext
 from policy.inventory.resource import Origin, Position, Resource
-from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.settings import Level
 from secret_authority.core.claims.conflicts import Conflict
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 # Pulumi packages whose resources make a value and keep it in the state.
 _MINTING = frozenset({"random", "tls", "pkcs12"})
@@ -27,33 +25,33 @@ _CHARTS = frozenset({"kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Cha
 PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
 
 
-def _report(conflict: Conflict, world: World) -> Report:
+def _report(conflict: Conflict, context: RuleContext) -> Violation:
     subjects = (conflict.first.claimant.subject, conflict.second.claimant.subject)
-    sources = [world.claim_sources[subject] for subject in subjects if subject in world.claim_sources]
-    # Shown at the claimant that lies later in the world: the one that was added to what was there.
+    sources = [context.claim_sources[subject] for subject in subjects if subject in context.claim_sources]
+    # Shown at the claimant that lies later in the context: the one that was added to what was there.
     where = sources[-1].where if sources else Position()
     names = [str(conflict.first.location), str(conflict.second.location), *subjects]
     names += [claim.secret for claim in (conflict.first, conflict.second) if claim.secret]
     names += [source.label for source in sources]
-    return Report(str(conflict), where, tuple(names))
+    return Violation(str(conflict), where, tuple(names))
 
 
-def single_authority(world: World) -> Iterator[Report]:
-    for conflict in world.conflicts:
+def single_authority(context: RuleContext) -> Iterator[Violation]:
+    for conflict in context.conflicts:
         if conflict.certain:
-            yield _report(conflict, world)
+            yield _report(conflict, context)
 
 
-def undecided_authority(world: World) -> Iterator[Report]:
-    for conflict in world.conflicts:
+def undecided_authority(context: RuleContext) -> Iterator[Violation]:
+    for conflict in context.conflicts:
         if not conflict.certain:
-            yield _report(conflict, world)
+            yield _report(conflict, context)
 
 
-def pulumi_minted_value(world: World) -> Iterator[Report]:
+def pulumi_minted_value(context: RuleContext) -> Iterator[Violation]:
     """Values of random, tls and the like that a Secret, Vault or a chart is filled from, directly or through others."""
-    for resource in world.resources:
-        minted = list(_minted(world, resource, _value_fields(world, resource)))
+    for resource in context.index.resources:
+        minted = list(_minted(context, resource, _value_fields(context, resource)))
         if resource.token in _CHARTS:
             minted = [source for source in minted if _made(source) in _MADE_SECRET]
         if minted:
@@ -65,20 +63,20 @@ def pulumi_minted_value(world: World) -> Iterator[Report]:
             )
 
 
-def _value_fields(world: World, resource: Resource) -> frozenset[str]:
+def _value_fields(context: RuleContext, resource: Resource) -> frozenset[str]:
     """The properties of a resource that hold values of secrets."""
     if resource.is_a("", "Secret"):
         return _SECRET_DATA
     if resource.token in _CHARTS:
         return _CHART_VALUES
-    return _VAULT_DATA if kv_location(world, resource, world.stores.mounts) else frozenset()
+    return _VAULT_DATA if kv_location(context.inventory, resource, context.inventory.stores.mounts) else frozenset()
 
 
 def _made(source: Resource) -> str:
     return source.token.rpartition(":")[2]
 
 
-def _minted(world: World, resource: Resource, fields: frozenset[str]) -> Iterator[Resource]:
+def _minted(context: RuleContext, resource: Resource, fields: frozenset[str]) -> Iterator[Resource]:
     """The resources of minting packages that the fields come from."""
     stack = [urn for field in fields for urn in resource.property_dependencies.get(field, ())]
     if fields and not resource.property_dependencies:
@@ -87,7 +85,7 @@ def _minted(world: World, resource: Resource, fields: frozenset[str]) -> Iterato
     seen: set[str] = set()
     while stack:
         urn = stack.pop()
-        other = world.by_urn.get(urn)
+        other = context.index.by_urn.get(urn)
         if urn in seen or other is None:
             continue
         seen.add(urn)
@@ -97,9 +95,9 @@ def _minted(world: World, resource: Resource, fields: frozenset[str]) -> Iterato
             stack += [inner for urns in other.property_dependencies.values() for inner in urns]
 
 
-def pulumi_written_vault_value(world: World) -> Iterator[Report]:
-    for resource in world.of_package("vault"):
-        location = kv_location(world, resource, world.stores.mounts)
+def pulumi_written_vault_value(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of_package("vault"):
+        location = kv_location(context.inventory, resource, context.inventory.stores.mounts)
         if location is not None:
             yield about(
                 resource,
@@ -109,8 +107,8 @@ def pulumi_written_vault_value(world: World) -> Iterator[Report]:
             )
 
 
-def pulumi_held_secret(world: World) -> Iterator[Report]:
-    for resource in world.secrets:
+def pulumi_held_secret(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.secrets:
         if resource.origin is not Origin.STACK:
             continue
         keys = secret_keys(resource)
@@ -123,8 +121,8 @@ def pulumi_held_secret(world: World) -> Iterator[Report]:
         )
 
 
-def opaque_release(world: World) -> Iterator[Report]:
-    for resource in world.resources:
+def opaque_release(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.resources:
         if resource.token == "kubernetes:helm.sh/v3:Release":
             yield about(
                 resource,

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import SECRET_V2, kv_location
+from policy.context import RuleContext
 from policy.inventory.resource import Resource, dig, items, mapping, opaque
 from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import all_annotations, pods_of
-from policy.rules.base import Level, Report, Rule, Scope, Severity, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.settings import Level
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.claims.locations import VaultSecret
-
-if TYPE_CHECKING:
-    from policy.inventory.inventory import World
 
 _INJECTORS = {
     "vault.hashicorp.com/agent-inject": "the Vault agent injector",
@@ -30,8 +29,8 @@ _ROOT = re.compile(r"(^|[-_.])root[-_.]?token($|[-_.])|^VAULT_DEV_ROOT_TOKEN_ID$
 ROLE = "vault:kubernetes/authBackendRole:AuthBackendRole"
 
 
-def _is_platform(world: World, resource: Resource) -> bool:
-    return resource.namespace in world.settings.platform_namespaces
+def _is_platform(context: RuleContext, resource: Resource) -> bool:
+    return resource.namespace in context.settings.platform_namespaces
 
 
 def _is_vault_server(container: Any) -> bool:
@@ -46,10 +45,10 @@ def _is_vault_server(container: Any) -> bool:
     return not words or any(isinstance(word, str) and _SERVE.search(word) for word in words)
 
 
-def vault_injection(world: World) -> Iterator[Report]:
-    for resource in world.kubernetes:
+def vault_injection(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.kubernetes:
         pods = pods_of(resource)
-        if pods is None or _is_platform(world, resource):
+        if pods is None or _is_platform(context, resource):
             continue
         marks = all_annotations(pods)
         for mark, what in _INJECTORS.items():
@@ -63,10 +62,10 @@ def vault_injection(world: World) -> Iterator[Report]:
                 )
 
 
-def vault_address_in_workload(world: World) -> Iterator[Report]:
-    for resource in world.kubernetes:
+def vault_address_in_workload(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.kubernetes:
         pods = pods_of(resource)
-        if pods is None or _is_platform(world, resource):
+        if pods is None or _is_platform(context, resource):
             continue
         for container in pods.containers:
             if _is_vault_server(container):
@@ -81,13 +80,13 @@ def vault_address_in_workload(world: World) -> Iterator[Report]:
                     )
 
 
-def vault_role_for_workload(world: World) -> Iterator[Report]:
+def vault_role_for_workload(context: RuleContext) -> Iterator[Violation]:
     used = {
         (resource.namespace, pods.account)
-        for resource in world.kubernetes
-        if (pods := pods_of(resource)) is not None and not _is_platform(world, resource)
+        for resource in context.index.kubernetes
+        if (pods := pods_of(resource)) is not None and not _is_platform(context, resource)
     }
-    for role in world.of_package("vault"):
+    for role in context.index.of_package("vault"):
         if role.token != ROLE:
             continue
         names = role.get("boundServiceAccountNames")
@@ -101,7 +100,7 @@ def vault_role_for_workload(world: World) -> Iterator[Report]:
             continue
         for space in items(spaces):
             for name in items(names):
-                if space in world.settings.platform_namespaces:
+                if space in context.settings.platform_namespaces:
                     continue
                 if name == "default" or (space, name) in used:
                     yield about(
@@ -111,8 +110,8 @@ def vault_role_for_workload(world: World) -> Iterator[Report]:
                     )
 
 
-def rotation_policy_missing(world: World) -> Iterator[Report]:
-    for resource in world.of_package("vault"):
+def rotation_policy_missing(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of_package("vault"):
         if resource.token != SECRET_V2:
             continue
         metadata = resource.get("customMetadata", "data")
@@ -124,11 +123,11 @@ def rotation_policy_missing(world: World) -> Iterator[Report]:
             )
 
 
-def config_apart(world: World) -> Iterator[Report]:
-    for resource in world.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
+def config_apart(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
         mounts = {
             claim.source.mount
-            for claim in world.claims_of(resource)
+            for claim in context.claims_of(resource)
             if isinstance(claim.source, VaultSecret) and isinstance(claim.source.mount, str)
         }
         if {DATA_MOUNT, CONFIG_MOUNT} <= mounts:
@@ -139,13 +138,13 @@ def config_apart(world: World) -> Iterator[Report]:
             )
         path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
         kind = resource.get("spec", *path, "target", "manifest", "kind")
-        if kind and kind != "Secret" and _reads(world, resource, DATA_MOUNT):
+        if kind and kind != "Secret" and _reads(context, resource, DATA_MOUNT):
             yield about(resource, f"writes {DATA_MOUNT} into a {kind}. Secret values belong into Secrets only")
-    for resource in world.of_package("vault"):
-        location = kv_location(world, resource, world.stores.mounts)
-        if location is not None and location.mount == CONFIG_MOUNT and _is_secret_entry(world, location.path):
+    for resource in context.index.of_package("vault"):
+        location = kv_location(context.inventory, resource, context.inventory.stores.mounts)
+        if location is not None and location.mount == CONFIG_MOUNT and _is_secret_entry(context, location.path):
             yield about(resource, f"writes the path of a catalogued secret below {CONFIG_MOUNT}. Use {DATA_MOUNT}")
-    for claim, resource in world.observed:
+    for claim, resource in context.observed:
         pushes = resource.is_a(ESO, "PushSecret", "ClusterPushSecret") and isinstance(claim.location, VaultSecret)
         if pushes and claim.location.parts()[1] == CONFIG_MOUNT:
             yield about(
@@ -154,20 +153,22 @@ def config_apart(world: World) -> Iterator[Report]:
             )
 
 
-def _reads(world: World, resource: Resource, mount: str) -> bool:
+def _reads(context: RuleContext, resource: Resource, mount: str) -> bool:
     path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
     spec = resource.get("spec", *path)
     references = [dig(spec, "secretStoreRef")]
     references += [dig(e, "sourceRef", "storeRef") for field in ("data", "dataFrom") for e in items(dig(spec, field))]
-    return any(world.stores.resolve(ref, resource).mount == mount for ref in references if ref)
+    return any(context.inventory.stores.resolve(ref, resource).mount == mount for ref in references if ref)
 
 
-def _is_secret_entry(world: World, path: object) -> bool:
-    return any(entry.vault.consumer and entry.vault.path == path for c in world.catalogues.values() for entry in c)
+def _is_secret_entry(context: RuleContext, path: object) -> bool:
+    return any(
+        entry.vault.consumer and entry.vault.path == path for c in context.inventory.catalogues.values() for entry in c
+    )
 
 
-def root_token(world: World) -> Iterator[Report]:
-    for resource in world.kubernetes:
+def root_token(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.kubernetes:
         if resource.is_a("", "Secret"):
             keys = secret_keys(resource)
             kept = [key for key in sorted(keys.names or ()) if _ROOT.search(key)] if keys else []
@@ -190,8 +191,8 @@ def root_token(world: World) -> Iterator[Report]:
                 yield about(resource, "is given a root token of Vault. Use an identity of its own with least privilege")
 
 
-def static_vault_token(world: World) -> Iterator[Report]:
-    for resource in world.of(ESO, "SecretStore", "ClusterSecretStore"):
+def static_vault_token(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of(ESO, "SecretStore", "ClusterSecretStore"):
         if resource.get("spec", "provider", "vault", "auth", "tokenSecretRef"):
             yield about(
                 resource,
@@ -199,8 +200,8 @@ def static_vault_token(world: World) -> Iterator[Report]:
             )
 
 
-def deletion_policy(world: World) -> Iterator[Report]:
-    for resource in world.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
+def deletion_policy(context: RuleContext) -> Iterator[Violation]:
+    for resource in context.index.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
         path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
         policy = resource.get("spec", *path, "target", "deletionPolicy")
         if policy in ("Delete", "Merge"):

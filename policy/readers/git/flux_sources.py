@@ -9,13 +9,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from policy.inventory.resource import dig, items
+from policy.readers.git.flux import FluxKustomization
 from policy.readers.git.manifests import Document
-
-if TYPE_CHECKING:
-    from policy.readers.git.tree import _Flux
 
 
 class Sources:
@@ -39,7 +36,7 @@ class Sources:
             if document.content.get("kind") == "ArtifactGenerator":
                 self._read(document)
 
-    def folder(self, flux: _Flux) -> str | None:
+    def folder(self, flux: FluxKustomization) -> str | None:
         """The folder of the tree, None when the Kustomization applies something else."""
         kind, name = flux.source
         if kind == "GitRepository":

@@ -7,32 +7,36 @@ folders below clusters/; overlays; else the whole tree is one cluster.
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping
+from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig
 from policy.readers.git import argocd
+from policy.readers.git.flux import (
+    FLUX,
+    RECONCILE,
+    FluxKustomization,
+    applies_itself,
+    is_disabled,
+    is_flux,
+    normal_path,
+    path_of,
+    read_flux,
+    substituted,
+)
 from policy.readers.git.flux_sources import Sources
-from policy.readers.git.kustomize import NAMES, Change, Renderer
+from policy.readers.git.kustomize import NAMES, Renderer
 from policy.readers.git.manifests import Document, read_file, yaml_files
 from policy.readers.git.reach import Reach, holds, unreached
 from policy.readers.lists import expand_lists, token_of
 from policy.settings import Settings
-from secret_authority.core.claims.locations import Unknown
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.layout import HOME
 
-FLUX = "kustomize.toolkit.fluxcd.io"
 ONE_CLUSTER = "this cluster"
 _OVERLAYS = frozenset({"overlays", "environments", "envs"})
-_VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-=])([^}]*))?\}")
-_SUBSTITUTE = f"{FLUX}/substitute"
 _DECRYPT = f"{FLUX}/decrypt"
-_RECONCILE = f"{FLUX}/reconcile"
 
 
 @dataclass
@@ -46,20 +50,6 @@ class Tree:
     elsewhere: list[str] = field(default_factory=list)
     # What lies in the tree and was not judged: templates, and files that no cluster gets.
     unjudged: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Flux:
-    """A Flux Kustomization, as far as it changes what is applied."""
-
-    label: str
-    path: str
-    decrypts: bool
-    change: Change
-    variables: Mapping[str, Any] | None
-    source: tuple[str, str]
-    # The cluster of spec.kubeConfig, None for the cluster of Flux itself.
-    remote: str | None = None
 
 
 def read_tree(root: Path, settings: Settings | None = None) -> Tree:
@@ -108,15 +98,15 @@ def _documents(renderer: Renderer) -> Iterator[Document]:
 def _entries(renderer: Renderer, settings: Settings) -> dict[str, tuple[str, ...]]:
     """Cluster -> the folders from which it starts."""
     if settings.entries:
-        found = {name: tuple(_normal(path) for path in paths) for name, paths in settings.entries.items()}
+        found = {name: tuple(normal_path(path) for path in paths) for name, paths in settings.entries.items()}
         missing = [(n, p) for n, paths in found.items() for p in paths if not (renderer.root / p).is_dir()]
         if missing:
             raise InvalidInputError(
                 Problem("settings", f"entries.{n}", f"{p} is no folder", "correct it") for n, p in missing
             )
         return found
-    kustomizations = [d for d in _documents(renderer) if _is_flux(d)]
-    own = {_path(d) for d in kustomizations if _applies_itself(d)}
+    kustomizations = [d for d in _documents(renderer) if is_flux(d)]
+    own = {path_of(d) for d in kustomizations if applies_itself(d)}
     if own:
         return {_short(path): (path,) for path in own}
     folders = {str(Path(file).parent) for file in renderer.files}
@@ -141,10 +131,10 @@ def _cluster(
 
     What leads out of the tree, and what is made of templates, is noted in `tree`; what the cluster gets in `reached`.
     """
-    work: list[tuple[str, _Flux | None]] = []
+    work: list[tuple[str, FluxKustomization | None]] = []
     for folder in folders:
-        own = next((d for d in _documents(renderer) if _is_flux(d) and _path(d) == folder and _applies_itself(d)), None)
-        work.append((folder, _flux(own) if own else None))
+        own = next((d for d in _documents(renderer) if is_flux(d) and path_of(d) == folder and applies_itself(d)), None)
+        work.append((folder, read_flux(own) if own else None))
     sources = Sources(_documents(renderer), next((flux.source[1] for _, flux in work if flux), None))
     # What was followed, and the cluster that it lies in: a folder may lead two remote clusters to one label.
     done: set[tuple[str, str]] = {(flux.label, cluster) for _, flux in work if flux}
@@ -172,9 +162,9 @@ def _cluster(
         for given in documents:
             if _is_own_format(given):
                 continue
-            document = _substituted(given, flux)
-            if _is_flux(document):
-                inner = _flux(document)
+            document = substituted(given, flux)
+            if is_flux(document):
+                inner = read_flux(document)
                 if flux and flux.remote and inner.remote is None:
                     # Flux of the remote cluster applies it there.
                     inner = replace(inner, remote=flux.remote)
@@ -194,22 +184,11 @@ def _cluster(
                 applications += _sources(renderer, document, cluster, tree)
             elif (template := _template(renderer, document)) is not None:
                 tree.unjudged.append(f"{argocd.label(document)} of {cluster}: {template}")
-            if flux and _is_disabled(document):
-                skipped = f"{_RECONCILE} is disabled, {flux.label} skips it"
+            if flux and is_disabled(document):
+                skipped = f"{RECONCILE} is disabled, {flux.label} skips it"
                 tree.unjudged.append(f"{argocd.label(document)} of {target}: {skipped}")
                 continue
             yield _resource(document, target, flux)
-
-
-def _is_disabled(document: Document) -> bool:
-    """Whether Flux leaves an object as it is (kustomize-controller: a label or an annotation, in any case).
-
-    A Secret in the clear stays in sight: Git shows its value whether it is applied or not.
-    """
-    metadata = mapping(document.content.get("metadata"))
-    marks = {str(mapping(metadata.get(field)).get(_RECONCILE)).lower() for field in ("labels", "annotations")}
-    in_clear = document.content.get("kind") == "Secret" and "sops" not in document.content
-    return "disabled" in marks and not in_clear
 
 
 def _sources(renderer: Renderer, document: Document, cluster: str, tree: Tree) -> Iterator[argocd.Source]:
@@ -232,17 +211,17 @@ def _template(renderer: Renderer, document: Document) -> str | None:
     chart = dig(content, "spec", "chart", "spec", "chart")
     in_git = dig(content, "spec", "chart", "spec", "sourceRef", "kind") == "GitRepository"
     if content.get("kind") == "HelmRelease" and in_git and isinstance(chart, str):
-        folder = _normal(chart)
+        folder = normal_path(chart)
         return f"the chart {folder} is not rendered" if (renderer.root / folder / "Chart.yaml").is_file() else None
     return None
 
 
 def _as_applied(
-    renderer: Renderer, folder: str, flux: _Flux, documents: list[Document]
-) -> tuple[_Flux, list[Document]]:
+    renderer: Renderer, folder: str, flux: FluxKustomization, documents: list[Document]
+) -> tuple[FluxKustomization, list[Document]]:
     """A Kustomization that applies itself may be patched by what it applies; then that is what counts."""
     for document in documents:
-        if _is_flux(document) and (patched := _flux(document)).label == flux.label and patched != flux:
+        if is_flux(document) and (patched := read_flux(document)).label == flux.label and patched != flux:
             return patched, renderer.render(folder, patched.change)
     return flux, documents
 
@@ -252,7 +231,7 @@ def _loose(renderer: Renderer, folder: str, applied: set[str], reach: Reach) -> 
     if renderer.is_kustomized(folder) and folder != ".":
         reach.build(folder)
         return renderer.render(folder)
-    kustomizations = [_flux(d) for d in _documents(renderer) if _is_flux(d) and holds(folder, d.file)]
+    kustomizations = [read_flux(d) for d in _documents(renderer) if is_flux(d) and holds(folder, d.file)]
     elsewhere = {k.path for k in kustomizations if k.path != folder and holds(folder, f"{k.path}/x")} | applied
     bases, files = renderer.referenced()
     found: list[Document] = []
@@ -272,7 +251,7 @@ def _loose(renderer: Renderer, folder: str, applied: set[str], reach: Reach) -> 
     return found
 
 
-def _resource(document: Document, cluster: str, flux: _Flux | None) -> Resource:
+def _resource(document: Document, cluster: str, flux: FluxKustomization | None) -> Resource:
     content = document.content
     name = dig(content, "metadata", "name")
     decrypts = flux.decrypts if flux else None
@@ -330,86 +309,5 @@ def _is_own_format(document: Document) -> bool:
     return api.startswith("kustomize.config.k8s.io/") or document.content.get("kind") == "SecretCatalogue"
 
 
-def _is_flux(document: Document) -> bool:
-    api = document.content.get("apiVersion")
-    return isinstance(api, str) and api.startswith(f"{FLUX}/") and document.content.get("kind") == "Kustomization"
-
-
-def _applies_itself(document: Document) -> bool:
-    """As `flux bootstrap` writes it: a path of this tree in which the file itself lies."""
-    spec = mapping(document.content.get("spec"))
-    here = dig(spec, "sourceRef", "kind") == "GitRepository" and bool(spec.get("path"))
-    return here and holds(_path(document), document.file)
-
-
-def _path(document: Document) -> str:
-    return _normal(str(dig(document.content, "spec", "path") or "."))
-
-
-def _normal(path: str) -> str:
-    return os.path.normpath(path.lstrip("/") or ".")
-
-
 def _short(path: str) -> str:
     return ONE_CLUSTER if path == "." else Path(path).name
-
-
-def _flux(document: Document) -> _Flux:
-    spec = mapping(document.content.get("spec"))
-    metadata = mapping(document.content.get("metadata"))
-    target = spec.get("targetNamespace")
-    post = spec.get("postBuild")
-    variables = {str(k): v for k, v in mapping(dig(post, "substitute")).items()} if post is not None else None
-    return _Flux(
-        f"Kustomization {metadata.get('namespace', 'flux-system')}/{metadata.get('name')}",
-        _path(document),
-        dig(spec, "decryption", "provider") == "sops",
-        Change(
-            namespace=target if isinstance(target, str) else None,
-            prefix=str(spec.get("namePrefix") or ""),
-            suffix=str(spec.get("nameSuffix") or ""),
-            patches=tuple(items(spec.get("patches"))),
-            components=tuple(str(c) for c in items(spec.get("components"))),
-            labels=mapping(dig(spec, "commonMetadata", "labels")),
-            annotations=mapping(dig(spec, "commonMetadata", "annotations")),
-        ),
-        variables,
-        (str(dig(spec, "sourceRef", "kind")), str(dig(spec, "sourceRef", "name"))),
-        _remote(spec, str(metadata.get("namespace", "flux-system"))),
-    )
-
-
-def _remote(spec: Mapping[str, Any], namespace: str) -> str | None:
-    """The cluster that spec.kubeConfig names by a Secret or a ConfigMap."""
-    for reference in ("secretRef", "configMapRef"):
-        name = dig(spec, "kubeConfig", reference, "name")
-        if isinstance(name, str):
-            return f"the cluster of {namespace}/{name}"
-    return None
-
-
-def _substituted(document: Document, flux: _Flux | None) -> Document:
-    """postBuild substitution; a variable that the tree does not hold is unknown."""
-    if flux is None or flux.variables is None:
-        return document
-    marks = {
-        **mapping(dig(document.content, "metadata", "annotations")),
-        **mapping(dig(document.content, "metadata", "labels")),
-    }
-    if str(marks.get(_SUBSTITUTE, "")).lower() == "disabled":
-        return document
-    variables = flux.variables
-
-    def fill(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: fill(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [fill(inner) for inner in value]
-        if not isinstance(value, str) or "${" not in value:
-            return value
-        missing = [m[1] for m in _VARIABLE.finditer(value) if m[1] not in variables and m[2] is None]
-        if missing:
-            return Unknown(f"variable {missing[0]} of {flux.label}")
-        return _VARIABLE.sub(lambda m: str(variables.get(m[1], m[3] or "")), value)
-
-    return Document(document.file, document.line, fill(document.content))

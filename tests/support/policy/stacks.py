@@ -16,9 +16,10 @@ from pulumi_policy import EnforcementLevel
 from pulumi_policy.policy import _PolicyAnalyzerServicer
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE
 
-from policy.inventory.inventory import World
+from policy.context import RuleContext
 from policy.pack import policies
 from policy.readers.state import read_state
+from policy.rules.registry import new_context
 from policy.settings import Settings
 
 # A value that may never be seen in a message.
@@ -220,5 +221,5 @@ def _stored(value: Any) -> Any:
     return value
 
 
-def world_of_state(resources: Iterable[R], settings: Settings | None = None) -> World:
-    return World(read_state(json.loads(json.dumps(state_of(resources))), "state.json"), settings)
+def context_of_state(resources: Iterable[R], settings: Settings | None = None) -> RuleContext:
+    return new_context(read_state(json.loads(json.dumps(state_of(resources))), "state.json"), settings)

@@ -9,9 +9,8 @@ from typing import Any
 
 import yaml
 
-from policy.inventory.inventory import World
 from policy.readers.git.tree import read_tree
-from policy.rules.registry import BY_ID, check
+from policy.rules.registry import BY_ID, check, new_context
 from policy.settings import Settings, parse_settings
 
 _FILE = re.compile(r"^-- (\S+) --$", re.MULTILINE)
@@ -61,7 +60,7 @@ def parse_repository(text: str, name: str) -> Repository:
 
 def findings_of(root: Path, settings: Settings) -> list[tuple[str, str]]:
     tree = read_tree(root, settings)
-    return [(f.rule.id, f.message) for f in check(World(tree.resources, settings, tree.problems))]
+    return [(f.rule.id, f.message) for f in check(new_context(tree.resources, settings, tree.problems))]
 
 
 CORPUS = Path(__file__).parents[2] / "unit" / "policy" / "corpus"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from policy.inventory.inventory import World
 from policy.readers.git.tree import read_tree
+from policy.rules.registry import new_context
 from policy.settings import Settings
 
 CATALOGUE = """\
@@ -30,6 +30,6 @@ def test_each_cluster_has_its_own(tmp_path: Path) -> None:
         (tmp_path / "secret-authority" / cluster).mkdir(parents=True)
         text = CATALOGUE.format(name=f"of-{cluster}")
         (tmp_path / "secret-authority" / cluster / "catalogue.yaml").write_text(text)
-    catalogues = World(read_tree(tmp_path, Settings()).resources, Settings()).catalogues
+    catalogues = new_context(read_tree(tmp_path, Settings()).resources, Settings()).inventory.catalogues
     named = {cluster: [entry.name for entry in catalogue] for cluster, catalogue in catalogues.items()}
     assert named == {"prod": ["of-prod"], "stage": ["of-stage"]}

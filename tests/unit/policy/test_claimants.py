@@ -10,7 +10,7 @@ import pytest
 
 from secret_authority.core.claims.conflicts import find_conflicts
 from tests.support.policy.cases import ESO, external, plain, push, store
-from tests.support.policy.stacks import CANARY, R, k8s, secret, verdicts, world_of_state
+from tests.support.policy.stacks import CANARY, R, context_of_state, k8s, secret, verdicts
 
 Writer = Callable[[str], R]
 
@@ -118,8 +118,8 @@ VAULT_WRITERS: dict[str, Writer] = {
 
 
 def _meet(first: R, second: R) -> list[str]:
-    world = world_of_state([store("shop"), first, second])
-    return [str(conflict) for conflict in find_conflicts(world.claims)]
+    context = context_of_state([store("shop"), first, second])
+    return [str(conflict) for conflict in find_conflicts(context.claims)]
 
 
 @pytest.mark.parametrize(("one", "other"), list(combinations(KUBERNETES_WRITERS, 2)))
@@ -179,8 +179,8 @@ def test_the_namespace_of_the_provider_is_filled_in() -> None:
         provider="named",
     )
     same = replace(external("shop/db", "pg/x"), provider="named")
-    world = world_of_state([provider, bare, same])
-    assert [c for c in find_conflicts(world.claims) if c.certain]
+    context = context_of_state([provider, bare, same])
+    assert [c for c in find_conflicts(context.claims) if c.certain]
 
 
 def test_two_store_names_on_one_mount_are_one_location() -> None:
@@ -194,7 +194,7 @@ def test_two_store_names_on_one_mount_are_one_location() -> None:
         push("shop/a", "seed", "pg/x"),
         push("shop/b", "seed", "platform-data/data/pg/x", secretStoreRefs=[{"name": "again"}]),
     ]
-    assert find_conflicts(world_of_state(twice).claims)
+    assert find_conflicts(context_of_state(twice).claims)
 
 
 def test_two_servers_are_two_places_and_a_loopback_address_could_be_either() -> None:
@@ -206,15 +206,15 @@ def test_two_servers_are_two_places_and_a_loopback_address_could_be_either() -> 
             push("shop/b", "seed", "pg/x", secretStoreRefs=[{"name": "other"}]),
         ]
 
-    assert not find_conflicts(world_of_state(stack("https://vault.other-team:8200")).claims)
-    (conflict,) = find_conflicts(world_of_state(stack("https://127.0.0.1:8200")).claims)
+    assert not find_conflicts(context_of_state(stack("https://vault.other-team:8200")).claims)
+    (conflict,) = find_conflicts(context_of_state(stack("https://127.0.0.1:8200")).claims)
     assert not conflict.certain
     assert "vaultServers" in str(conflict)
 
 
 def test_a_store_that_is_not_in_sight_fails_closed() -> None:
     unseen = push("shop/b", "seed", "pg/x", secretStoreRefs=[{"name": "elsewhere"}])
-    (conflict,) = find_conflicts(world_of_state([store("shop"), push("shop/a", "seed", "pg/x"), unseen]).claims)
+    (conflict,) = find_conflicts(context_of_state([store("shop"), push("shop/a", "seed", "pg/x"), unseen]).claims)
     assert not conflict.certain
     assert "SecretStore shop/elsewhere, which is not in sight" in str(conflict)
 
@@ -231,10 +231,10 @@ def test_namespaces_are_judged_by_their_labels() -> None:
             k8s(ESO, "ClusterExternalSecret", "pull", spec=spec),
         ]
 
-    (certain,) = find_conflicts(world_of_state(everywhere("a")).claims)
+    (certain,) = find_conflicts(context_of_state(everywhere("a")).claims)
     assert certain.certain
-    assert not find_conflicts(world_of_state(everywhere("b")).claims)
-    (doubt,) = find_conflicts(world_of_state(everywhere("a")[1:]).claims)
+    assert not find_conflicts(context_of_state(everywhere("b")).claims)
+    (doubt,) = find_conflicts(context_of_state(everywhere("a")[1:]).claims)
     assert "the labels of Namespace shop" in str(doubt)
 
 

@@ -13,7 +13,7 @@ from policy.pack import CONFIG
 from policy.rules.registry import BY_ID, RULES, check
 from policy.settings import Exemption, Settings, parse_settings
 from tests.support.policy.cases import CASES
-from tests.support.policy.stacks import CANARY, state_of, world_of_state
+from tests.support.policy.stacks import CANARY, context_of_state, state_of
 from tests.support.policy.trees import corpus, parse_repository
 
 REPOSITORIES = {repository.name: repository for repository in corpus()}
@@ -222,7 +222,7 @@ def test_an_exception_ends() -> None:
 
     def ids(today: date, exemption: Exemption = excuse) -> set[str]:
         settings = Settings(exceptions=(exemption,), today=today)
-        return {finding.rule.id for finding in check(world_of_state(case.bad, settings))}
+        return {finding.rule.id for finding in check(context_of_state(case.bad, settings))}
 
     assert case.rule not in ids(date(2026, 6, 30))
     assert "expired-exception" not in ids(date(2026, 6, 30))

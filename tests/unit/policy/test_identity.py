@@ -11,7 +11,7 @@ import pytest
 from policy.inventory.identity import _reduce
 from secret_authority.core.claims.conflicts import Conflict, find_conflicts
 from tests.support.policy.cases import plain, push, store
-from tests.support.policy.stacks import CANARY, UNKNOWN, R, verdicts, world_of_state
+from tests.support.policy.stacks import CANARY, UNKNOWN, R, context_of_state, verdicts
 
 
 def kubeconfig(server: str, context: str = "c") -> str:
@@ -40,7 +40,7 @@ def two_secrets(first: dict[str, Any], second: dict[str, Any]) -> list[R]:
 
 
 def conflicts(first: dict[str, Any], second: dict[str, Any]) -> list[Conflict]:
-    return find_conflicts(world_of_state(two_secrets(first, second)).claims)
+    return find_conflicts(context_of_state(two_secrets(first, second)).claims)
 
 
 def test_two_providers_of_one_api_server_are_one_cluster() -> None:
@@ -128,7 +128,7 @@ ONE, TWO = "https://a.example:6443", "https://b.example:6443"
     ids=["each its own Vault", "one cluster", "one Vault outside of both"],
 )
 def test_a_service_is_another_vault_in_each_cluster(address: str, second: str, meet: bool) -> None:
-    found = find_conflicts(world_of_state(pushes(address, ONE, second)).claims)
+    found = find_conflicts(context_of_state(pushes(address, ONE, second)).claims)
     assert [conflict.certain for conflict in found] == ([True] if meet else [])
 
 
@@ -141,6 +141,6 @@ def test_a_service_that_settings_name_is_one_server_for_all_clusters() -> None:
 def test_a_service_of_a_cluster_that_cannot_be_known_fails_closed() -> None:
     stack = pushes(INSIDE, ONE, TWO)
     stack[1] = replace(stack[1], props={})
-    (conflict,) = find_conflicts(world_of_state(stack).claims)
+    (conflict,) = find_conflicts(context_of_state(stack).claims)
     assert not conflict.certain
     assert "provider two" in str(conflict)

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from policy.inventory.inventory import World
 from policy.readers.state import read_state
 from policy.rules.base import Level
-from policy.rules.registry import BY_ID, RULES, check
+from policy.rules.registry import BY_ID, RULES, check, new_context
 from policy.settings import parse_settings
 from tests.support.policy.cases import CASES, Case, external, plain, store
-from tests.support.policy.stacks import CANARY, UNKNOWN, R, SecretMark, secret, state_of, verdicts, world_of_state
+from tests.support.policy.stacks import CANARY, UNKNOWN, R, SecretMark, context_of_state, secret, state_of, verdicts
 from tests.support.policy.trees import TREE_RULES
 
 IDS = [case.rule for case in CASES]
@@ -38,9 +37,9 @@ def test_the_near_twin_passes(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_a_state_file_gives_the_same_verdict(case: Case) -> None:
     settings = parse_settings(case.config or None, "settings")
-    ids = {finding.rule.id for finding in check(world_of_state(case.bad, settings))}
+    ids = {finding.rule.id for finding in check(context_of_state(case.bad, settings))}
     assert case.rule in ids
-    assert case.rule not in {finding.rule.id for finding in check(world_of_state(case.good))}
+    assert case.rule not in {finding.rule.id for finding in check(context_of_state(case.good))}
 
 
 @pytest.mark.parametrize(("mark", "claims"), [(None, True), ("external", False), ("delete", False)])
@@ -49,7 +48,7 @@ def test_what_a_stack_only_reads_or_deletes_makes_no_claim(mark: str | None, cla
     for entry in state["deployment"]["resources"]:
         if entry["type"] == "kubernetes:core/v1:Secret" and mark:
             entry[mark] = True
-    found = {finding.rule.id for finding in check(World(read_state(state, "state.json")))}
+    found = {finding.rule.id for finding in check(new_context(read_state(state, "state.json")))}
     assert ("single-authority" in found) is claims
     assert ("pulumi-held-secret" in found) is claims
 
