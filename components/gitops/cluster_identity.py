@@ -5,17 +5,71 @@ RFC-SECOPS-0001 §5: bootstrap secrets are decrypted inside the cluster only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import kubernetes
+import pulumi
+import pulumi_kubernetes as k8s
 
+from components.settings.stack import ROOT_IDENTITY_VARIABLE, Settings
 from secret_authority.access.cluster_state import planted_recipient
 from secret_authority.access.kubeconfig import core_api
 from secret_authority.clients.age import Identity
-from secret_authority.contract.names import IDENTITY_KEY, IDENTITY_SECRET, MANAGED_BY, RECIPIENT_ANNOTATION
+from secret_authority.contract.names import (
+    ENGINE_NAMESPACE,
+    FLUX_NAMESPACE,
+    IDENTITY_KEY,
+    IDENTITY_SECRET,
+    MANAGED_BY,
+    RECIPIENT_ANNOTATION,
+)
+from secret_authority.core.errors import InvalidInputError, Problem
 
 _TIMEOUT = (5.0, 30.0)  # seconds to connect, to read
+
+
+def identity_record(
+    name: str, settings: Settings, identity: Identity | None, recipient: str, opts: pulumi.ResourceOptions
+) -> k8s.core.v1.ConfigMap:
+    """The public record of the planted identity. Creating or changing it plants the identity first.
+
+    Without a root holder (`identity` None) the identity that is planted is accepted when it is the one of
+    `recipient`; anything else fails the run.
+    """
+    hook = pulumi.ResourceHook("plant-cluster-identity", _planting(settings, identity, recipient))
+    hooks = pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
+    return k8s.core.v1.ConfigMap(
+        name,
+        metadata={
+            "name": "cluster-identity",
+            "namespace": ENGINE_NAMESPACE,
+            "labels": MANAGED_BY,
+            "annotations": {RECIPIENT_ANNOTATION: recipient},
+        },
+        data={"recipient": recipient, "secret": IDENTITY_SECRET},
+        opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)),
+    )
+
+
+def _planting(
+    settings: Settings, identity: Identity | None, recipient: str
+) -> Callable[[pulumi.ResourceHookArgs], None]:
+    def plant_identity(_: pulumi.ResourceHookArgs) -> None:
+        namespaces = (FLUX_NAMESPACE, ENGINE_NAMESPACE)
+        if identity is None and is_planted(settings.kubeconfig, settings.context, namespaces, recipient):
+            return
+        for namespace in namespaces:
+            plant(settings.kubeconfig, settings.context, namespace, _required(identity, settings.layout.cluster))
+
+    return plant_identity
+
+
+def _required(identity: Identity | None, cluster: str) -> Identity:
+    if identity is None:
+        fix = f"run once with {ROOT_IDENTITY_VARIABLE} set to the root holder's identity file"
+        raise InvalidInputError([Problem(f"cluster {cluster}", "", "its identity is needed and not open", fix)])
+    return identity
 
 
 def is_planted(kubeconfig: Path, context: str | None, namespaces: Iterable[str], recipient: str) -> bool:

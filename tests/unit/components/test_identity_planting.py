@@ -9,7 +9,7 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from components.gitops import gitops
+from components.gitops import cluster_identity
 from components.gitops.gitops import GitOps, GitOpsArgs
 from secret_authority.clients.age import Identity
 from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
@@ -23,10 +23,10 @@ def hook(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[s
     """Calls the hook as Pulumi does, with what is planted already; gives the namespaces that were planted."""
     fleet = new_fleet(tmp_path)
     planted: list[str] = []
-    monkeypatch.setattr(gitops, "plant", lambda _k, _c, namespace, _i: planted.append(namespace))
+    monkeypatch.setattr(cluster_identity, "plant", lambda _k, _c, namespace, _i: planted.append(namespace))
 
     def call(*, root_holder: bool, right: bool) -> list[str]:
-        monkeypatch.setattr(gitops, "is_planted", lambda *_: right)
+        monkeypatch.setattr(cluster_identity, "is_planted", lambda *_: right)
         pulumi.runtime.set_mocks(Recorder(), project="secret-authority", stack="test", preview=False)
         callbacks = Callbacks()
         pulumi.runtime.settings.SETTINGS.callbacks = callbacks  # type: ignore[attr-defined]
