@@ -12,13 +12,12 @@ from __future__ import annotations
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.adoption import take_over
 from components.bootstrap.bootstrap_secrets import BootstrapSecrets, BootstrapSecretsArgs
 from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
-from components.demo.fingerprint import DemoWorkload, demo_place
+from components.demo.fingerprint import DemoWorkload, DemoWorkloadArgs, fingerprint_key
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
-from components.kit.transformations import quick
+from components.kit.transformations import register_transformations
 from components.preflight.stack_phase import admitted_kubeconfig
 from components.preflight.vault_scale_down import refuse_fewer_replicas
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
@@ -34,8 +33,7 @@ from secret_authority.repository.tombstones import changed_after_handover
 
 
 def build() -> None:
-    pulumi.runtime.register_stack_transformation(quick)
-    pulumi.runtime.register_stack_transformation(take_over)
+    register_transformations()
     settings = read_settings()
     intent = read_intent(settings.repository, settings.layout)
     for problem in changed_after_handover(intent):
@@ -87,10 +85,10 @@ def build() -> None:
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
-        place = demo_place(intent.catalogue) if pulumi.Config().get_bool("demo") else None
-        if place:
+        key = fingerprint_key(intent.catalogue) if pulumi.Config().get_bool("demo") else None
+        if key:
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
-            DemoWorkload("demo", settings.engine_image, intent.catalogue, place, here)
+            DemoWorkload("demo", DemoWorkloadArgs(settings.engine_image, intent.catalogue, key), here)
 
     def sum_up(_: object) -> dict[str, int]:
         # Looked at again: the run itself may have moved authority.

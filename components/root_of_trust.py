@@ -1,4 +1,4 @@
-"""Layer 1: the cryptographic root of trust. It makes nothing in a cluster.
+"""The cryptographic root of trust. It creates nothing in a cluster.
 
 It checks what is offline: that Git fits the root of trust, and that the identity at hand is the right one.
 RFC-SECOPS-0001 §3.2, phase 0.

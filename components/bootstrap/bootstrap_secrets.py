@@ -1,4 +1,4 @@
-"""Layer 3: bootstrap secrets. Encrypted in Git, materialised by Flux in few namespaces, used by no workload.
+"""The layer of bootstrap secrets. Encrypted in Git, materialised by Flux in few namespaces, used by no workload.
 
 Pulumi touches none of the Secrets: it declares who may hold them, lets Flux apply them, and waits for the
 evidence that they hold what Git says. RFC-SECOPS-0001 §3.2, phase 2, and §5.
@@ -12,9 +12,9 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.bootstrap.pod_guard import BootstrapGuard
+from components.bootstrap.pod_guard import BootstrapGuard, BootstrapGuardArgs
 from components.gitops.gitops import GitOps
-from components.kit.evidence_job import EvidenceRun
+from components.kit.evidence_job import EvidenceJob
 from components.kit.evidence_output import bootstrap_line, published_evidence
 from components.kit.flux_objects import bind_role, kustomization, reconciler, reporting
 from components.kit.pod_security import RESTRICTED_POD_WITH_VOLUMES
@@ -68,7 +68,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
         super().__init__(layer_type("BootstrapSecrets"), name, {}, opts)
         self._name, self._args = name, args
         self._targets = _targets(args.intent)
-        guard = BootstrapGuard(f"{name}-guard", self._targets, pulumi.ResourceOptions(parent=self))
+        guard = BootstrapGuard(f"{name}-guard", BootstrapGuardArgs(self._targets), self._opts())
         applied = self._kustomizations([guard])
         self.job = self._evidence_job(applied)
         self.claims = pulumi.Output.from_input([encode_claim(claim) for claim in args.intent.claims])
@@ -153,7 +153,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
             digest=intent_digest(intent.root, layout.catalogue, layout.bootstrap),
             deadline_seconds=settings.ready_timeout_seconds,
         )
-        run = EvidenceRun(
+        evidence = EvidenceJob(
             settings,
             BOOTSTRAP_EVIDENCE,
             Phase.BOOTSTRAP,
@@ -176,7 +176,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
                 {"name": "work", "emptyDir": {"medium": "Memory"}},
             ],
         )
-        return run.start(self._name, self, [*applied, *self._evidence_rights()])
+        return evidence.create(self._name, self, [*applied, *self._evidence_rights()])
 
     def _evidence_rights(self) -> list[pulumi.Resource]:
         """The Job may read the Secrets of the catalogue by name, Flux's two objects, and write its ConfigMap."""

@@ -7,6 +7,8 @@ from the catalogue at each run, so that the rule and the catalogue cannot drift 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -40,13 +42,23 @@ _USES = f"""(
 )"""
 
 
+@dataclass(frozen=True)
+class BootstrapGuardArgs:
+    """`targets`: names of bootstrap Secrets by namespace."""
+
+    targets: Mapping[str, Sequence[str]]
+
+
 class BootstrapGuard(pulumi.ComponentResource):
-    """A ValidatingAdmissionPolicy over pods in the bootstrap namespaces. `targets`: Secret names by namespace."""
+    """A ValidatingAdmissionPolicy over pods in the bootstrap namespaces."""
 
     policy: pulumi.Output[str]
 
-    def __init__(self, name: str, targets: dict[str, list[str]], opts: pulumi.ResourceOptions | None = None) -> None:
-        super().__init__(layer_type("BootstrapGuard"), name, {}, opts)
+    def __init__(self, name: str, args: BootstrapGuardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        # It was registered as a layer once.
+        before = pulumi.ResourceOptions(aliases=[pulumi.Alias(type_=layer_type("BootstrapGuard"))])
+        opts = pulumi.ResourceOptions.merge(opts, before)
+        super().__init__("secret-authority:bootstrap:Guard", name, {}, opts)
         here = pulumi.ResourceOptions(parent=self)
         policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
             f"{name}-policy",
@@ -68,7 +80,7 @@ class BootstrapGuard(pulumi.ComponentResource):
                         "name": "names",
                         # In the policy itself: an API server does not see a parameter any more once a policy
                         # of this name was deleted and made again.
-                        "expression": f"{json.dumps(targets)}[?request.namespace].orValue([])",
+                        "expression": f"{json.dumps(args.targets)}[?request.namespace].orValue([])",
                     },
                 ],
                 "validations": [
@@ -91,7 +103,7 @@ class BootstrapGuard(pulumi.ComponentResource):
                 "matchResources": {
                     "namespaceSelector": {
                         "matchExpressions": [
-                            {"key": "kubernetes.io/metadata.name", "operator": "In", "values": sorted(targets)}
+                            {"key": "kubernetes.io/metadata.name", "operator": "In", "values": sorted(args.targets)}
                         ]
                     }
                 },

@@ -1,11 +1,13 @@
-"""External Secrets changes no Secret but its own: held at admission, beside the look before a run.
+"""External Secrets changes no Secret but its own: held at admission, beside the check before a run.
 
-The look is in components/preflight/foreign_secrets.py. Kubernetes: ValidatingAdmissionPolicy
+That check is in components/preflight/foreign_secrets.py. Kubernetes: ValidatingAdmissionPolicy
 (admissionregistration.k8s.io/v1). External Secrets makes each Secret with itself as the controlling owner,
 so a change of one without that owner would be an adoption.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -16,12 +18,22 @@ from secret_authority.contract.names import ESO_NAMESPACE, MANAGED_BY
 NAME = "secret-authority-adoption-guard"
 
 
+@dataclass(frozen=True)
+class AdoptionGuardArgs:
+    """`namespace`: where the controllers of External Secrets run."""
+
+    namespace: str = ESO_NAMESPACE
+
+
 class AdoptionGuard(pulumi.ComponentResource):
     """The policy and its binding, for every Secret of the cluster and External Secrets' controllers only."""
 
-    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+    binding: k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding
+
+    def __init__(self, name: str, args: AdoptionGuardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:consumption:AdoptionGuard", name, {}, opts)
         here = pulumi.ResourceOptions(parent=self)
+        accounts = f"system:serviceaccount:{args.namespace}:"
         policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
             f"{name}-policy",
             metadata={"name": NAME, "labels": MANAGED_BY},
@@ -35,7 +47,7 @@ class AdoptionGuard(pulumi.ComponentResource):
                 "matchConditions": [
                     {
                         "name": "external-secrets",
-                        "expression": f'request.userInfo.username.startsWith("system:serviceaccount:{ESO_NAMESPACE}:")',
+                        "expression": f'request.userInfo.username.startsWith("{accounts}")',
                     }
                 ],
                 "validations": [

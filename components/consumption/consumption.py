@@ -1,4 +1,4 @@
-"""Layer 5: consumption. External Secrets keeps Kubernetes Secrets as caches of Vault; workloads read only those.
+"""The consumption layer. External Secrets maintains Kubernetes Secrets as caches of Vault; workloads read only those.
 
 RFC-SECOPS-0001 §3.2 (phase 4) and §7. Upstream: external-secrets v0.20, provider `vault`.
 
@@ -17,10 +17,10 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.consumption.adoption_guard import AdoptionGuard
+from components.consumption.adoption_guard import AdoptionGuard, AdoptionGuardArgs
 from components.consumption.engine import ConsumptionEngine, ConsumptionEngineArgs
 from components.consumption.engine_roles import ConsumptionRoles, ConsumptionRolesArgs
-from components.consumption.external_secrets import EsoControllers, EsoControllersArgs
+from components.consumption.external_secrets import ExternalSecrets, ExternalSecretsArgs
 from components.consumption.external_secrets_manifests import EXTERNAL_SECRETS_API
 from components.kit.evidence_output import consumption_line, published_evidence
 from components.preflight.foreign_secrets import refuse_foreign_secrets
@@ -49,9 +49,9 @@ REFRESH_INTERVAL = "10m0s"
 
 
 def read_consumption(settings: Settings, intent: Intent) -> dict[str, dict[str, str]]:
-    """Everything that layer 5 looks at before the first change. Returns the configuration values of Git.
+    """Everything that the consumption layer checks before the first change. Returns the configuration values of Git.
 
-    Raises `InvalidInputError` for configuration that does not fit, and for each consumer Secret in the
+    Raises `InvalidInputError` for configuration that is invalid, and for each consumer Secret in the
     cluster that somebody else made.
     """
     config = read_config_values(intent.root, intent.layout.config, intent.catalogue)
@@ -62,7 +62,7 @@ def read_consumption(settings: Settings, intent: Intent) -> dict[str, dict[str, 
 
 @dataclass(frozen=True)
 class ConsumptionArgs:
-    """`runtime` is layer 4. `config`: values of class config by entry, from plain files of Git."""
+    """`runtime` is the layer below. `config`: values of class config by entry, from plain files of Git."""
 
     settings: Settings
     intent: Intent
@@ -89,13 +89,13 @@ class Consumption(pulumi.ComponentResource):
         intent, settings = args.intent, args.settings
         consumers = consumers_by_namespace(intent.catalogue)
         targets = {namespace: sorted(c.secret for _, c in mine) for namespace, mine in consumers.items()}
-        guard = AdoptionGuard(f"{name}-adoption", self._opts())
-        controllers = EsoControllers(
-            f"{name}-eso", EsoControllersArgs(settings.manifests, targets), self._opts(guard.binding)
+        guard = AdoptionGuard(f"{name}-adoption", AdoptionGuardArgs(), self._opts())
+        controllers = ExternalSecrets(
+            f"{name}-eso", ExternalSecretsArgs(settings.manifests, targets), self._opts(guard.binding)
         )
         roles = ConsumptionRoles(
             f"{name}-roles",
-            ConsumptionRolesArgs(intent.catalogue, args.config, args.runtime.configuration.way),
+            ConsumptionRolesArgs(intent.catalogue, args.config, args.runtime.configuration.connection),
             self._opts(),
         )
         bundle = self._bundle()
@@ -177,7 +177,7 @@ class Consumption(pulumi.ComponentResource):
                     }
                 }
             },
-            # From then on layer 5's engine keeps it equal to what it trusts itself.
+            # From then on the engine of consumption updates it when its own trust changes.
             opts=pulumi.ResourceOptions.merge(
                 opts, pulumi.ResourceOptions(ignore_changes=["spec.provider.vault.caBundle"])
             ),

@@ -1,4 +1,4 @@
-"""Layer 5's engine: first values, configuration, delivery of new versions, restarts; and its evidence.
+"""The engine of consumption: first values, configuration, delivery of new versions, restarts; and its evidence.
 
 In the cluster it runs `python -m secret_authority.engine consumption` with an identity of its own.
 """
@@ -75,11 +75,11 @@ class ConsumptionEngine(pulumi.ComponentResource):
         """Waits for fresh evidence that every consumer Secret has the newest version; says what is missing."""
         binding = status_reader(name, self, CONSUMPTION_EVIDENCE, CONSUMPTION_STATUS)
         names = [secret.name for secret in args.catalogue if secret.consumers]
-        run = replace(
+        evidence = replace(
             status_evidence(args.settings, CONSUMPTION_EVIDENCE, Phase.CONSUMPTION, names),
             security=RESTRICTED_POD_WITH_VOLUMES,
         )
-        return run.start(name, self, [self.deployment, binding], "report-consumption-job")
+        return evidence.create(name, self, [self.deployment, binding], "report-consumption-job")
 
 
 def consumer_rules() -> list[dict[str, Any]]:
@@ -104,7 +104,7 @@ def own_rules() -> list[dict[str, Any]]:
 
 
 def consumption_program(image: str, task: str) -> EngineProgram:
-    """Layer 5's engine with its `task` as JSON."""
+    """The engine of consumption with its `task` as JSON."""
     return EngineProgram(
         CONSUMPTION_ACCOUNT,
         "consumption",

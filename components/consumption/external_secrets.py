@@ -26,8 +26,7 @@ from components.consumption.external_secrets_manifests import (
     eso_image,
 )
 from components.kit.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD
-from secret_authority.contract.names import ESO_NAMESPACE, MANAGED_BY, READER_ACCOUNT, VAULT_NAMESPACE
-from secret_authority.contract.names import VAULT_PORT as VAULT_PORT
+from secret_authority.contract.names import ESO_NAMESPACE, MANAGED_BY, READER_ACCOUNT, VAULT_NAMESPACE, VAULT_PORT
 
 METRICS_PORT = 8080
 HEALTH_PORT = 8082
@@ -37,17 +36,17 @@ _READ = ["get", "list", "watch"]
 
 
 @dataclass(frozen=True)
-class EsoControllersArgs:
+class ExternalSecretsArgs:
     """`targets`: names of consumer Secrets by namespace. `manifests`: the folder of upstream manifests."""
 
     manifests: Path
     targets: Mapping[str, Sequence[str]]
 
 
-class EsoControllers(pulumi.ComponentResource):
+class ExternalSecrets(pulumi.ComponentResource):
     """The CRDs, the namespace with its network policy, and a controller for each consumer namespace."""
 
-    def __init__(self, name: str, args: EsoControllersArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: ExternalSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:consumption:Controllers", name, {}, opts)
         self._name = name
         self.definitions: list[pulumi.Resource] = [

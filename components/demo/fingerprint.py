@@ -6,6 +6,7 @@ itself an internal secret of the catalogue. It has no identity in the cluster an
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -19,7 +20,7 @@ NAME = "fingerprint"
 _APP = {"app": NAME}
 
 
-def demo_place(catalogue: Catalogue) -> tuple[str, str, str] | None:
+def fingerprint_key(catalogue: Catalogue) -> tuple[str, str, str] | None:
     """Namespace, Secret and key of the first internal secret that has a consumer; its value keys the fingerprints."""
     for secret in catalogue.of_class(SecretClass.INTERNAL):
         for consumer in secret.consumers:
@@ -27,20 +28,24 @@ def demo_place(catalogue: Catalogue) -> tuple[str, str, str] | None:
     return None
 
 
-class DemoWorkload(pulumi.ComponentResource):
-    """One Deployment, restarted by layer 5's engine when a value changes. `place` is from `demo_place`."""
+@dataclass(frozen=True)
+class DemoWorkloadArgs:
+    """`image` is the engine's. `fingerprint_key` is from the function of this name."""
 
-    def __init__(
-        self,
-        name: str,
-        image: str,
-        catalogue: Catalogue,
-        place: tuple[str, str, str],
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
+    image: str
+    catalogue: Catalogue
+    fingerprint_key: tuple[str, str, str]
+
+
+class DemoWorkload(pulumi.ComponentResource):
+    """One Deployment, restarted by the engine of consumption when a value changes."""
+
+    deployment: k8s.apps.v1.Deployment
+
+    def __init__(self, name: str, args: DemoWorkloadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:demo:Workload", name, {}, opts)
-        namespace, key_secret, key = place
-        mounted = sorted(c.secret for secret in catalogue for c in secret.consumers if c.namespace == namespace)
+        namespace, key_secret, key = args.fingerprint_key
+        mounted = sorted(c.secret for secret in args.catalogue for c in secret.consumers if c.namespace == namespace)
         self.deployment = k8s.apps.v1.Deployment(
             name,
             metadata={
@@ -54,7 +59,7 @@ class DemoWorkload(pulumi.ComponentResource):
                 "selector": {"matchLabels": _APP},
                 "template": {
                     "metadata": {"labels": _APP},
-                    "spec": _pod(image, mounted, f"/secrets/{key_secret}/{key}"),
+                    "spec": _pod(args.image, mounted, f"/secrets/{key_secret}/{key}"),
                 },
             },
             opts=pulumi.ResourceOptions(parent=self),

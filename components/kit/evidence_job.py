@@ -1,7 +1,7 @@
 """A layer's evidence: a Job in the cluster that waits for it, and fails with what is missing.
 
 RFC-SECOPS-0001 §3.2: nothing of a layer is made before the layer below has shown that it works. Evidence of that one
-is asked for anew when the phase rises, so a layer is never built on what was found some days ago.
+is asked for again when the phase rises, so a layer is never built on what was found days ago.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _SPARE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class EvidenceRun:
+class EvidenceJob:
     """`name` is that of the Job's account and label in the cluster, and the beginning of its own.
 
-    `layer` is the phase that the evidence is of. `task`: the files at /task, that is, what it is about. Another
-    task or engine asks for new evidence, and so does the rise to the next phase; else it is not looked for again.
+    `phase` is the one that the evidence is of. `task`: the files at /task, that is, what it is about. Another
+    task or engine asks for new evidence, and so does the rise to the next phase; else the Job stays as it is.
     `args`: the engine's verb and its arguments. `mounts` and `volumes` come beside the task's.
     """
 
     settings: Settings
     name: str
-    layer: Phase
+    phase: Phase
     task: Mapping[str, str]
     args: Sequence[str]
     resources: Mapping[str, Any]
@@ -46,11 +46,11 @@ class EvidenceRun:
     mounts: Sequence[Mapping[str, Any]] = ()
     volumes: Sequence[Mapping[str, Any]] = ()
 
-    def start(
+    def create(
         self, prefix: str, parent: pulumi.Resource, after: Sequence[pulumi.Resource], hook: str = "report-job"
     ) -> k8s.batch.v1.Job:
-        """Register the task and the Job, which waits for `after`. A failure is told by the error hook `hook`."""
-        rise = min(self.settings.phase, self.layer + 1)
+        """Register the task and the Job, which waits for `after`. A failure is reported by the error hook `hook`."""
+        rise = min(self.settings.phase, self.phase + 1)
         asked = json.dumps([int(rise), self.settings.engine_image, dict(self.task)], sort_keys=True)
         name = f"{self.name}-{hashlib.sha256(asked.encode()).hexdigest()[:10]}"
         config = k8s.core.v1.ConfigMap(
@@ -62,7 +62,7 @@ class EvidenceRun:
         )
         return k8s.batch.v1.Job(
             f"{prefix}-evidence",
-            # A Job that failed is made anew by the next run.
+            # A Job that failed is replaced by the next run.
             metadata={**metadata(name), "annotations": {"pulumi.com/replaceUnready": "true"}},
             spec={
                 "backoffLimit": 0,
@@ -103,13 +103,13 @@ class EvidenceRun:
         }
 
 
-def status_evidence(settings: Settings, name: str, layer: Phase, secrets: Sequence[str]) -> EvidenceRun:
-    """A run that waits until the engine's fresh status covers these secrets of the catalogue; `name` is its verb."""
+def status_evidence(settings: Settings, name: str, phase: Phase, secrets: Sequence[str]) -> EvidenceJob:
+    """A Job that waits until the engine's fresh status covers these secrets of the catalogue; `name` is its verb."""
     text = "\n".join(sorted(secrets))
-    return EvidenceRun(
+    return EvidenceJob(
         settings,
         name,
-        layer,
+        phase,
         task={"secrets": text},
         args=[
             name,
@@ -123,7 +123,7 @@ def status_evidence(settings: Settings, name: str, layer: Phase, secrets: Sequen
 
 
 def status_reader(prefix: str, parent: pulumi.Resource, account: str, status: str) -> pulumi.Resource:
-    """The account of such a run: it reads the ConfigMap `status` of the engine. Gives the last object of it."""
+    """The account of such a Job: it reads the ConfigMap `status` of the engine. Returns the last object."""
     made = engine_account(f"{prefix}-evidence", parent, account)
     rules = [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [status], "verbs": ["get"]}]
     *_, binding = grant(f"{prefix}-evidence", parent, account, ENGINE_NAMESPACE, rules, binding_after=[made])

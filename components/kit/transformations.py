@@ -1,22 +1,28 @@
-"""Deletion that does not wait for what is gone.
+"""Stack transformations: what holds for every Kubernetes object of a stack, whoever registers it.
 
-The Kubernetes provider deletes in the foreground: the object gets a finalizer, and the garbage collector takes
-it away a moment later. The provider looks once whether it is gone and then waits for a watch; an object that
+Deletion. The Kubernetes provider deletes in the foreground: the object gets a finalizer, and the garbage collector
+removes it a moment later. The provider asks once whether it is gone and then waits for a watch; an object that
 goes between the two is waited for until the time-out, ten minutes, and then found gone (pulumi-kubernetes 4.18,
-pkg/await, condition/deleted.go). So kinds that nothing hangs on are deleted in the background, where the object
-is gone when the call returns, and the time-out of the others is short: at its end the provider looks once more,
-and fails only when the object is really still there.
+pkg/await, condition/deleted.go). So kinds without dependents are deleted in the background, where the object
+is gone when the call returns, and the time-out of the others is short: at its end the provider asks once more,
+and fails only when the object is still there.
+
+Field conflicts. Each creation of the Kubernetes provider applies under a field manager of its own. When a run is
+killed between creation and record, the next one creates again under another name, and the API server reports a
+conflict where a value was normalised on the way ("1000m" is stored as "1"). Workloads of this program belong to
+Pulumi alone, so it may force them; components/preflight stops a run before it meets somebody else's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pulumi
 
-from components.annotations import annotated
-
-ANNOTATION = "pulumi.com/deletionPropagationPolicy"
+DELETION_POLICY = "pulumi.com/deletionPropagationPolicy"
+FORCE = "pulumi.com/patchForce"
 # Kinds without dependents and without finalizers of their own.
-_KINDS = frozenset(
+_ALONE = frozenset(
     {
         "kubernetes:core/v1:ConfigMap",
         "kubernetes:core/v1:Secret",
@@ -32,22 +38,52 @@ _KINDS = frozenset(
         "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicyBinding",
     }
 )
-
-
-# Kinds that are deleted in the foreground and have at most Secrets hanging on them: gone in a moment.
+# Kinds that are deleted in the foreground and have at most Secrets as dependents: gone in a moment.
 _BRIEF = frozenset(f"kubernetes:external-secrets.io/v1:{kind}" for kind in ("ExternalSecret", "SecretStore"))
+# Kinds with quantities in their spec.
+_WORKLOADS = frozenset(
+    {
+        "kubernetes:apps/v1:DaemonSet",
+        "kubernetes:apps/v1:Deployment",
+        "kubernetes:apps/v1:StatefulSet",
+        "kubernetes:batch/v1:Job",
+    }
+)
 # Enough for garbage collection and finalizers on a busy machine.
 _AT_ONCE, _WITH_DEPENDENTS = "45s", "120s"
 
 
-def quick(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
-    """A stack transformation: deletion in the background where it is safe, and short time-outs of deletion."""
+def register_transformations() -> None:
+    """Apply them to every resource of the stack that is registered from now on."""
+    pulumi.runtime.register_stack_transformation(quick_deletion)
+    pulumi.runtime.register_stack_transformation(force_workloads)
+
+
+def quick_deletion(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+    """Deletion in the background where it is safe, and short time-outs of deletion."""
     if not args.type_.startswith("kubernetes:") or args.type_ == "kubernetes:core/v1:Namespace":
         return None
-    alone = args.type_ in _KINDS | _BRIEF or args.type_.endswith(":CustomResourceDefinition")
+    alone = args.type_ in _ALONE | _BRIEF or args.type_.endswith(":CustomResourceDefinition")
     opts = args.opts
     if opts.custom_timeouts is None:
         timeouts = pulumi.CustomTimeouts(delete=_AT_ONCE if alone else _WITH_DEPENDENTS)
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(custom_timeouts=timeouts))
-    changed = annotated(args.props, ANNOTATION, "background") if args.type_ in _KINDS else None
+    changed = _annotated(args.props, DELETION_POLICY, "background") if args.type_ in _ALONE else None
     return pulumi.ResourceTransformationResult(args.props if changed is None else changed, opts)
+
+
+def force_workloads(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+    """Fields of workloads are Pulumi's, also those that a killed run has written under another field manager."""
+    changed = _annotated(args.props, FORCE, "true") if args.type_ in _WORKLOADS else None
+    return None if changed is None else pulumi.ResourceTransformationResult(changed, args.opts)
+
+
+def _annotated(props: pulumi.Inputs, name: str, value: str) -> pulumi.Inputs | None:
+    """The properties with one more annotation. None when the metadata or its annotations are not known yet."""
+    metadata = props.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return None
+    annotations = metadata.get("annotations") or {}
+    if not isinstance(annotations, Mapping):
+        return None
+    return {**props, "metadata": {**metadata, "annotations": {**annotations, name: value}}}

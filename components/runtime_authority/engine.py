@@ -12,7 +12,7 @@ import pulumi_kubernetes as k8s
 
 from components.kit.engine_deployment import TOKEN_FILE, TOKEN_MOUNT, TOKEN_VOLUME, EngineProgram, probe
 from components.kit.rbac import engine_account, grant
-from components.runtime_authority.vault_server import certificate_names
+from components.runtime_authority.vault_config import certificate_names
 from components.settings.vault import VaultSettings
 from secret_authority.contract.engine_settings import EngineSettings, GitPlaces, Identities
 from secret_authority.contract.names import (
@@ -41,7 +41,7 @@ _AUDIT_CONFIGS = [piece_name(number) for number in range(MOST_PIECES)]
 
 
 @dataclass(frozen=True)
-class EngineArgs:
+class RuntimeAuthorityEngineArgs:
     """`targets`: names of bootstrap Secrets by namespace. `recipients`: whom the unseal shares are encrypted to.
 
     `timeout_seconds`: how long Vault may take until every pod is in service.
@@ -57,12 +57,12 @@ class EngineArgs:
     timeout_seconds: int
 
 
-class VaultEngine(pulumi.ComponentResource):
+class RuntimeAuthorityEngine(pulumi.ComponentResource):
     """One engine in the cluster. Ready when every Vault pod is initialised, unsealed and configured."""
 
     deployment: k8s.apps.v1.Deployment
 
-    def __init__(self, name: str, args: EngineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: RuntimeAuthorityEngineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:vault:Engine", name, {}, opts)
         self._name, self._args = name, args
         accounts = [

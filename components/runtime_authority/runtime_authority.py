@@ -1,4 +1,4 @@
-"""Layer 4: the runtime authority. Vault comes up, is configured, and takes over authority secret by secret.
+"""The runtime authority layer. Vault comes up, is configured, and takes over authority secret by secret.
 
 RFC-SECOPS-0001 §3.2 (phase 3) and §5. The engine alone moves authority; Pulumi builds what it needs and
 waits for its evidence.
@@ -14,10 +14,10 @@ import pulumi_kubernetes as k8s
 
 from components.kit.evidence_job import status_evidence, status_reader
 from components.kit.evidence_output import handover_line, published_evidence
-from components.runtime_authority.engine import EngineArgs, VaultEngine
+from components.runtime_authority.engine import RuntimeAuthorityEngine, RuntimeAuthorityEngineArgs
 from components.runtime_authority.vault_configuration import VaultConfiguration, VaultConfigurationArgs
-from components.runtime_authority.vault_provider_session import VaultAccess
-from components.runtime_authority.vault_server import VaultWorkload
+from components.runtime_authority.vault_provider_session import VaultProviderSession
+from components.runtime_authority.vault_server import VaultServer, VaultServerArgs
 from components.settings.stack import Settings
 from components.settings.vault import VaultSettings
 from secret_authority.contract.names import (
@@ -46,7 +46,7 @@ class RuntimeAuthorityArgs:
     vault: VaultSettings
 
     def check(self) -> None:
-        """Raise `InvalidInputError` with everything that does not fit, before any resource exists."""
+        """Raise `InvalidInputError` with everything that is invalid, before any resource exists."""
         found = list(self.vault.check("vault"))
         layout = self.intent.layout
         found += [
@@ -67,10 +67,10 @@ class RuntimeAuthority(pulumi.ComponentResource):
     evidence: pulumi.Output[str]
     claims: pulumi.Output[list[dict[str, Any]]]
     phase: pulumi.Output[int]
-    # What the layer above hangs on.
-    workload: VaultWorkload
+    # What the consumption layer depends on.
+    server: VaultServer
     configuration: VaultConfiguration
-    engine: VaultEngine
+    engine: RuntimeAuthorityEngine
     job: k8s.batch.v1.Job
 
     def __init__(self, name: str, args: RuntimeAuthorityArgs, opts: pulumi.ResourceOptions | None = None) -> None:
@@ -78,8 +78,8 @@ class RuntimeAuthority(pulumi.ComponentResource):
         super().__init__(layer_type("RuntimeAuthority"), name, {}, opts)
         self._name, self._args = name, args
         settings, intent = args.settings, args.intent
-        access = VaultAccess(settings, args.vault.local_port)
-        access.open_if_in_service()
+        session = VaultProviderSession(settings, args.vault.local_port)
+        session.open_if_in_service()
         namespace = k8s.core.v1.Namespace(
             f"{name}-{VAULT_NAMESPACE}",
             metadata={
@@ -89,14 +89,16 @@ class RuntimeAuthority(pulumi.ComponentResource):
             opts=self._opts(),
         )
         below = self._opts(namespace)
-        self.workload = VaultWorkload(
-            f"{name}-vault", args.vault, settings.engine_image, namespace, below, settings.ready_timeout_seconds
+        self.server = VaultServer(
+            f"{name}-vault",
+            VaultServerArgs(args.vault, settings.engine_image, namespace, settings.ready_timeout_seconds),
+            below,
         )
-        self.engine = VaultEngine(f"{name}-engine", self._engine_args(), below)
-        service = (self.engine.deployment, self.workload.stateful_set)
+        self.engine = RuntimeAuthorityEngine(f"{name}-engine", self._engine_args(), below)
+        service = (self.engine.deployment, self.server.stateful_set)
         self.configuration = VaultConfiguration(
             f"{name}-configuration",
-            VaultConfigurationArgs(intent.catalogue, access, self.workload.stateful_set, service),
+            VaultConfigurationArgs(intent.catalogue, session, self.server.stateful_set, service),
             self._opts(*service),
         )
         self.job = self._evidence_job()
@@ -120,13 +122,13 @@ class RuntimeAuthority(pulumi.ComponentResource):
     def _opts(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
 
-    def _engine_args(self) -> EngineArgs:
+    def _engine_args(self) -> RuntimeAuthorityEngineArgs:
         settings, intent = self._args.settings, self._args.intent
         targets: dict[str, list[str]] = {}
         for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP):
             if secret.bootstrap:
                 targets.setdefault(secret.bootstrap.namespace, []).append(secret.bootstrap.secret)
-        return EngineArgs(
+        return RuntimeAuthorityEngineArgs(
             vault=self._args.vault,
             image=settings.engine_image,
             cluster=intent.layout.cluster,
@@ -141,5 +143,5 @@ class RuntimeAuthority(pulumi.ComponentResource):
         """Waits in the cluster for the engine's fresh evidence; says what is missing when it does not come."""
         names = [secret.name for secret in self._args.intent.catalogue.of_class(SecretClass.BOOTSTRAP)]
         binding = status_reader(self._name, self, HANDOVER_EVIDENCE, HANDOVER_STATUS)
-        run = status_evidence(self._args.settings, HANDOVER_EVIDENCE, Phase.RUNTIME_AUTHORITY, names)
-        return run.start(self._name, self, [self.configuration, binding], "report-handover-job")
+        evidence = status_evidence(self._args.settings, HANDOVER_EVIDENCE, Phase.RUNTIME_AUTHORITY, names)
+        return evidence.create(self._name, self, [self.configuration, binding], "report-handover-job")

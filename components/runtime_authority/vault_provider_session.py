@@ -16,7 +16,7 @@ from secret_authority.access.vault_session import OPEN_VARIABLE, configurator, e
 from secret_authority.access.vault_tunnel import VaultSessionError, vault_is_ready
 
 
-class VaultAccess:
+class VaultProviderSession:
     """`address` and `folder` (the session's files) are the same in every run: nothing in Pulumi's inputs changes.
 
     `hook` belongs to everything that is made inside Vault.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from components.runtime_authority.vault_server import vault_config
+from components.runtime_authority.vault_config import vault_config
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.consumption import versions

@@ -10,7 +10,7 @@ import pulumi
 import pytest
 
 from components.runtime_authority import vault_provider_session as vault_access
-from components.runtime_authority.vault_provider_session import VaultAccess
+from components.runtime_authority.vault_provider_session import VaultProviderSession
 from components.settings.stack import Settings
 from secret_authority.access.vault_session import OPEN_VARIABLE, Session
 from secret_authority.access.vault_tunnel import VaultSessionError
@@ -38,11 +38,11 @@ class World:
             raise VaultSessionError("no Vault pod is ready")
         self.opened.append(session)
 
-    def access(self) -> VaultAccess:
+    def access(self) -> VaultProviderSession:
         settings: Any = SimpleNamespace(
             kubeconfig=Path("kubeconfig"), context=None, layout=SimpleNamespace(cluster="blue")
         )
-        return VaultAccess(cast(Settings, settings), 21013)
+        return VaultProviderSession(cast(Settings, settings), 21013)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from components.consumption.consumption import Consumption, ConsumptionArgs, rea
 from components.consumption.external_secrets import controller_rules
 from components.preflight.foreign_secrets import foreign_owner, owned_by_external_secrets
 from components.runtime_authority.runtime_authority import RuntimeAuthority
-from components.runtime_authority.vault_roles import VaultWay
+from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.contract.vault_policies import consumption_policy, entry_policy
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import decode_claim
@@ -67,7 +67,7 @@ def build(fleet: Fleet, intent: Intent) -> tuple[Recorder, Registrations]:
             address=pulumi.Output.from_input("https://vault.vault.svc:8200"),
             roles=pulumi.Output.from_input(roles),
             configuration=SimpleNamespace(
-                way=VaultWay(provider, pulumi.ResourceHook("vault-session", lambda _: None), provider, [])
+                connection=VaultConnection(provider, pulumi.ResourceHook("vault-session", lambda _: None), provider, [])
             ),
         )
         args = ConsumptionArgs(settings(fleet), intent, cast(RuntimeAuthority, runtime), CONFIG)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from components.kit.transformations import ANNOTATION, quick
+from components.kit.transformations import DELETION_POLICY, quick_deletion
 
 
 def transform(
@@ -16,7 +16,7 @@ def transform(
     args = pulumi.ResourceTransformationArgs(
         cast(pulumi.Resource, None), kind, "name", {"metadata": metadata, "data": {}}, opts or pulumi.ResourceOptions()
     )
-    done = quick(args)
+    done = quick_deletion(args)
     if done is None:
         return None
     timeouts = cast(pulumi.CustomTimeouts, done.opts.custom_timeouts)
@@ -26,7 +26,7 @@ def transform(
 def test_a_kind_that_nothing_hangs_on_is_deleted_in_the_background() -> None:
     found = transform("kubernetes:core/v1:ConfigMap", {"name": "a", "annotations": {"b": "c"}})
     assert found is not None
-    assert found[0] == {"metadata": {"name": "a", "annotations": {"b": "c", ANNOTATION: "background"}}, "data": {}}
+    assert found[0] == {"metadata": {"name": "a", "annotations": {"b": "c", DELETION_POLICY: "background"}}, "data": {}}
     assert found[1] == "45s"
 
 

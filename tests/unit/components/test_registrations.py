@@ -5,7 +5,7 @@ from __future__ import annotations
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.runtime_authority.vault_server import VaultWorkload
+from components.runtime_authority.vault_server import VaultServer, VaultServerArgs
 from components.settings.vault import VaultSettings
 from tests.fakes.pulumi import Recorder
 from tests.support.registrations import Registrations
@@ -20,8 +20,8 @@ def test_no_pod_of_vault_runs_before_its_network_policy() -> None:
     def build() -> pulumi.Output[str]:
         namespace = k8s.core.v1.Namespace("namespace", metadata={"name": "vault"})
         settings = VaultSettings(local_port=20001)
-        workload = VaultWorkload("vault", settings, "engine:test", namespace, pulumi.ResourceOptions(), 60)
-        return workload.stateful_set.id
+        args = VaultServerArgs(settings, "engine:test", namespace, 60)
+        return VaultServer("vault", args).stateful_set.id
 
     build()
     assert ("NetworkPolicy", "vault-network") in monitor.dependencies["StatefulSet", "vault"]

@@ -11,7 +11,7 @@ import pytest
 
 from components.kit.evidence_job import status_evidence
 from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
-from components.runtime_authority.vault_server import certificate_names, vault_config
+from components.runtime_authority.vault_config import certificate_names, vault_config
 from components.settings.vault import VaultSettings
 from secret_authority.contract.vault_policies import reader_paths, reader_policy
 from secret_authority.core.catalogue.schema import Catalogue, SecretClass
@@ -203,7 +203,7 @@ def test_a_phase_that_rises_asks_for_fresh_evidence_of_the_layer_below(fleet: Fl
         @pulumi.runtime.test
         def run() -> pulumi.Output[Any]:
             parent = pulumi.ComponentResource("test:layer:Layer", "layer")
-            return status_evidence(chosen, "evidence", layer, ["orders-db"]).start("layer", parent, []).id
+            return status_evidence(chosen, "evidence", layer, ["orders-db"]).create("layer", parent, []).id
 
         run()
         return str(recorder.kind("Job")["layer-evidence"]["metadata"]["name"])

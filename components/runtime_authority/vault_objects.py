@@ -1,4 +1,4 @@
-"""What is made inside Vault: where it hangs, and a policy with the one account that logs in under it."""
+"""What Pulumi creates inside Vault: its resource options, and a policy with the one account that logs in under it."""
 
 from __future__ import annotations
 
@@ -14,32 +14,35 @@ _TOKEN_SECONDS = 900
 
 
 @dataclass(frozen=True)
-class VaultWay:
-    """What reaches into Vault: the `provider`, the `session` hook, and the `service` that has to work before."""
+class VaultConnection:
+    """How resources reach Vault: the `provider`, the hook that opens its `session`, and what has to work before.
+
+    `server` is the workload: when it goes, everything inside of it goes too.
+    """
 
     provider: vault.Provider
     session: pulumi.ResourceHook
-    # The server that everything lies in.
     server: pulumi.Resource
     service: Sequence[pulumi.Resource]
 
 
 @dataclass(frozen=True)
-class InsideVault:
-    """`parent` of what is made, and the `way` into Vault."""
+class VaultObjects:
+    """Registers children of `parent` over the `connection`."""
 
     parent: pulumi.Resource
-    way: VaultWay
+    connection: VaultConnection
 
-    def opts(self, *depends_on: pulumi.Resource, keep: bool = False) -> pulumi.ResourceOptions:
-        """When Vault itself goes, nothing in it has to be deleted first. `keep`: Pulumi never deletes it."""
+    def opts(self, *depends_on: pulumi.Resource, retain: bool = False) -> pulumi.ResourceOptions:
+        """When Vault itself goes, nothing in it has to be deleted first. `retain`: Pulumi never deletes it."""
+        session = self.connection.session
         return pulumi.ResourceOptions(
             parent=self.parent,
-            provider=self.way.provider,
-            depends_on=[*self.way.service, *depends_on],
-            deleted_with=self.way.server,
-            retain_on_delete=keep,
-            hooks=pulumi.ResourceHookBinding(before_create=[self.way.session], before_update=[self.way.session]),
+            provider=self.connection.provider,
+            depends_on=[*self.connection.service, *depends_on],
+            deleted_with=self.connection.server,
+            retain_on_delete=retain,
+            hooks=pulumi.ResourceHookBinding(before_create=[session], before_update=[session]),
         )
 
     def role(
