@@ -195,9 +195,9 @@ def place(api: Api, kubeconfig: Path, root_identity: str, count: int, node_netwo
     try:
         with tempfile.TemporaryDirectory() as folder, broken_glass(kubeconfig, Path(folder), root_identity) as glass:
             pod = api.get(named("pods", VAULT_NAMESPACE, "vault-0"))
-            assert pod is not None and glass._token is not None  # noqa: S101
+            assert pod is not None and glass.token is not None  # noqa: S101
             direct = TunnelledVault(f"https://{pod['status']['podIP']}:{VAULT_PORT}", str(Path(folder) / "ca.crt"))
-            root = direct.with_token(glass._token)
+            root = direct.with_token(glass.token)
             _make_store(api, root)
             try:
                 yield Place(api, root, count)

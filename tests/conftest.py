@@ -76,7 +76,7 @@ def stack(pytestconfig: pytest.Config) -> Iterator[RecordedStack]:
     if keep:
         made.release_dead_lock()
         made.run(*DESTROY).passed()
-        made._toolchain("node", "recycle", "--name", NODE)
+        made.run_toolchain("node", "recycle", "--name", NODE)
     made.bare_names = made.objects.names()
     made.measured += [(f"start: {step}", seconds) for step, seconds in made.spent.items()]
     yield made

@@ -11,7 +11,8 @@ from toolchain.errors import ToolchainError
 from toolchain.programs import cache, lock, manifests, pins, provide
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python3 -m toolchain", description="External programs, pinned.")
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="find, fetch or build programs and link them into .tools/bin")
@@ -29,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; gives the exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if chosen.command == "venv":

@@ -54,7 +54,7 @@ class LocalStack:
 
     @property
     def kubeconfig(self) -> Path:
-        return Path(self._toolchain("node", "kubeconfig", "--name", self.name).strip())
+        return Path(self.run_toolchain("node", "kubeconfig", "--name", self.name).strip())
 
     @property
     def config_file(self) -> Path:
@@ -78,28 +78,28 @@ class LocalStack:
     def tools(self) -> None:
         """Every external program, the upstream manifests and the virtual environment."""
         with self._timed("programs"):
-            self._toolchain("build", capture=False)
-            self._toolchain("manifests", capture=False)
+            self.run_toolchain("build", capture=False)
+            self.run_toolchain("manifests", capture=False)
         with self._timed("Python environment"):
-            self._toolchain("venv", capture=False)
+            self.run_toolchain("venv", capture=False)
 
     def cluster(self) -> None:
         """The node with its images, the Git server and the published example repository."""
         with self._timed("node"):
-            self._toolchain("node", "up", "--name", self.name)
+            self.run_toolchain("node", "up", "--name", self.name)
         with self._timed("images"):
-            self._toolchain("images", "import", "--name", self.name)
-            image = self._toolchain("images", "engine", "--name", self.name)
+            self.run_toolchain("images", "import", "--name", self.name)
+            image = self.run_toolchain("images", "engine", "--name", self.name)
             self.engine_image = image.strip()
         with self._timed("Git repository"):
-            self._toolchain("gitserver", "start", "--name", self.name)
+            self.run_toolchain("gitserver", "start", "--name", self.name)
             self._prepare_state()
             published = self.publish()
             self._write_config(str(published["url"]), str(published["ca"]))
 
     def publish(self) -> dict[str, Any]:
         """Put the repository's present content on the Git server's main branch."""
-        answer = self._toolchain(
+        answer = self.run_toolchain(
             "gitserver", "publish", "--name", self.name, "--repo", REPOSITORY, "--from", str(self.fleet), "--json"
         )
         published: dict[str, Any] = json.loads(answer)
@@ -139,7 +139,7 @@ class LocalStack:
         if node is None or not self.config_file.exists():
             raise SystemExit(f"there is no node {self.name} with a stack; run `make up NAME={self.name}`")
         self.tools()
-        self.engine_image = self._toolchain("images", "engine-reference").strip()
+        self.engine_image = self.run_toolchain("images", "engine-reference").strip()
         self._write_config(server.url(REPOSITORY), str(server.authority(node)))
         return self.pulumi("preview", *_PLAIN, root=True)
 
@@ -160,8 +160,8 @@ class LocalStack:
 
     def down(self) -> None:
         """Take away the node and everything of the stack, the example's root identity too."""
-        self._toolchain("gitserver", "stop", "--name", self.name)
-        self._toolchain("node", "down", "--name", self.name, capture=False)
+        self.run_toolchain("gitserver", "stop", "--name", self.name)
+        self.run_toolchain("node", "down", "--name", self.name, capture=False)
         shutil.rmtree(self.state, ignore_errors=True)
 
     def report(self) -> str:
@@ -216,7 +216,7 @@ class LocalStack:
         salt = [line for line in self.config_file.read_text().splitlines() if line.startswith("encryptionsalt:")]
         _write(self.config_file, "\n".join([text.rstrip(), *salt, ""]))
 
-    def _toolchain(self, command: str, *arguments: str, capture: bool = True) -> str:
+    def run_toolchain(self, command: str, *arguments: str, capture: bool = True) -> str:
         """Run `python3 -m toolchain[.command]`; its progress goes to the terminal. Raises SystemExit on failure."""
         rooms = ("node", "images", "gitserver")
         module = f"toolchain.{command}" if command in rooms else "toolchain"

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         fix = "plant it first: `secret-authority pulumi up` with the root holder; or correct checkout or context"
         raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", reason, fix)])
     try:
-        api = _api(str(kubeconfig), options.context)
+        api = api_of(str(kubeconfig), options.context)
         number = replace_shares(api, VAULT_NAMESPACE, lambda sealed: reseal_shares(sealed, root.secret, recipients))
     except SharesError as error:
         print(f"nothing was changed: {error}", file=sys.stderr)
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _api(kubeconfig: str, context: str | None) -> Api:
+def api_of(kubeconfig: str, context: str | None) -> Api:
     configuration = kubernetes.client.Configuration()
     kubernetes.config.load_kube_config(kubeconfig, context, client_configuration=configuration)
     return Api(configuration)

@@ -64,7 +64,7 @@ def refuse_foreign_secrets(kubeconfig: Path, context: str | None, catalogue: Cat
         found = {
             (namespace, item["metadata"]["name"]): item["metadata"]
             for namespace in sorted({namespace for namespace, _ in wanted})
-            for item in _secrets_of(api, namespace)
+            for item in secrets_of(api, namespace)
         }
     except NO_CLUSTER:
         return
@@ -81,7 +81,7 @@ def refuse_foreign_secrets(kubeconfig: Path, context: str | None, catalogue: Cat
     )
 
 
-def _secrets_of(api: kubernetes.client.CoreV1Api, namespace: str) -> list[dict[str, Any]]:
+def secrets_of(api: kubernetes.client.CoreV1Api, namespace: str) -> list[dict[str, Any]]:
     """The metadata of a namespace's Secrets; none for a namespace that is not there."""
     answer = api.list_namespaced_secret(
         namespace, _headers={"Accept": _METADATA_ONLY}, _preload_content=False, _request_timeout=_TIMEOUT

@@ -30,7 +30,7 @@ class VaultProviderSession:
         # A session that was opened before pulumi serves this run too.
         self._open = OPEN_VARIABLE in os.environ
         self._lock = threading.Lock()
-        self.hook = pulumi.ResourceHook("vault-session", self._before_change)
+        self.hook = pulumi.ResourceHook("vault-session", self.before_change)
 
     def open_if_in_service(self) -> None:
         """Open the session when a Vault pod is ready; else leave it to the hook. Not in a preview."""
@@ -41,7 +41,7 @@ class VaultProviderSession:
         except VaultSessionError as error:
             pulumi.log.debug(f"no session with Vault yet: {error}")
 
-    def _before_change(self, _args: pulumi.ResourceHookArgs) -> None:
+    def before_change(self, _args: pulumi.ResourceHookArgs) -> None:
         try:
             self._ensure()
         except VaultSessionError as error:

@@ -58,7 +58,7 @@ class VaultSettings:
         return found
 
 
-_FIELDS = {
+FIELDS = {
     "replicas": "replicas",
     "storageClass": "storage_class",
     "dataSize": "data_size",
@@ -75,11 +75,11 @@ def read_vault_settings(config: pulumi.Config, cluster: str) -> VaultSettings:
     """Read the `vault` object of the stack. Raises `InvalidInputError` with every field that does not fit."""
     file = f"Pulumi.{pulumi.get_stack()}.yaml"
     given = config.get_object("vault") or {}
-    unknown = sorted(set(given) - set(_FIELDS))
-    raise_if_any(Problem(file, f"vault.{name}", "is unknown", f"use {', '.join(_FIELDS)}") for name in unknown)
+    unknown = sorted(set(given) - set(FIELDS))
+    raise_if_any(Problem(file, f"vault.{name}", "is unknown", f"use {', '.join(FIELDS)}") for name in unknown)
     # A port of its own for each cluster, the same in every run, so that the provider's address never changes.
     chosen: dict[str, Any] = {"local_port": 20000 + zlib.crc32(cluster.encode()) % 10000}
-    chosen |= {_FIELDS[name]: value for name, value in given.items()}
+    chosen |= {FIELDS[name]: value for name, value in given.items()}
     try:
         settings = VaultSettings(**chosen)
         problems = settings.check(file)

@@ -73,8 +73,12 @@ def identify(
         elif resource.is_kubernetes:
             providers.setdefault(_provider_key(resource.provider), resource.provider)
     clusters, given = _clusters(providers, cluster), set(addresses)
-    known = {_reduce(address) for listed in named.values() for address in listed}
-    inside = {address for address in given if _kind(_reduce(address)) == "service" and _reduce(address) not in known}
+    known = {reduce_address(address) for listed in named.values() for address in listed}
+    inside = {
+        address
+        for address in given
+        if _kind(reduce_address(address)) == "service" and reduce_address(address) not in known
+    }
     several = cluster is None and len(spoken_of | set(clusters.values())) > 1
     return Identities(clusters, _servers(given, named, cluster), frozenset(inside if several else ()))
 
@@ -117,8 +121,8 @@ def _api_server(provider: Provider | None) -> Part:
 
 def _servers(addresses: set[str], named: Mapping[str, Iterable[str]], declared: str | None) -> dict[str, Part]:
     """One name for each address. Layer components call the cluster's Vault by the cluster's name."""
-    known = {_reduce(address): name for name, listed in named.items() for address in listed}
-    reduced = {address: _reduce(address) for address in addresses}
+    known = {reduce_address(address): name for name, listed in named.items() for address in listed}
+    reduced = {address: reduce_address(address) for address in addresses}
     open_ones = {short for short in reduced.values() if short not in known}
     services = {short for short in open_ones if _kind(short) == "service"}
     found: dict[str, Part] = {}
@@ -136,7 +140,7 @@ def _servers(addresses: set[str], named: Mapping[str, Iterable[str]], declared: 
     return found
 
 
-def _reduce(address: str) -> str:
+def reduce_address(address: str) -> str:
     """`host` or `host:port`, or `namespace/service` for a service of the cluster in any of its spellings."""
     parts = urlsplit(address if "//" in address else f"//{address}")
     host = (parts.hostname or address).rstrip(".")

@@ -49,6 +49,11 @@ class Api:
         self._client = ApiClient(configuration)
         self._client.user_agent = "secret-authority"
 
+    @property
+    def server(self) -> str:
+        """The address of the API server."""
+        return str(self._client.configuration.host)
+
     @classmethod
     def in_cluster(cls) -> Api:
         """The API server of the pod's own cluster, as its service account. Raises `ConfigException` elsewhere."""

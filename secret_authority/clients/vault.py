@@ -38,14 +38,14 @@ class Vault:
         self.address = address.rstrip("/")
         self._ca_file = ca_file
         self._login = login
-        self._token: str | None = None
+        self.token: str | None = None
         self._lock = threading.Lock()
         self._local = threading.local()
 
     def with_token(self, token: str) -> Vault:
         """The same address with a fixed token."""
         other = Vault(self.address, self._ca_file)
-        other._token = token
+        other.token = token
         return other
 
     def read(self, path: str) -> dict[str, Any] | None:
@@ -82,7 +82,7 @@ class Vault:
             active, found, _ = answer.headers.get("Location", "").partition(f"/v1/{path}")
             if not found or not active.startswith("https://"):
                 raise Unavailable(f"Vault does not say which server is active to GET {path}")
-            answer = self._send("GET", path, None, self._token, active)
+            answer = self._send("GET", path, None, self.token, active)
         if answer.status_code == 400:
             # That it has no metrics in this format, Vault says in plain text.
             raise VaultRefusedError("GET", path, 400, [])
@@ -107,16 +107,16 @@ class Vault:
         return answer
 
     def _current_token(self) -> str | None:
-        if self._token is None and self._login is not None:
+        if self.token is None and self._login is not None:
             return self._renew(None)
-        return self._token
+        return self.token
 
     def _renew(self, refused: str | None) -> str:
         with self._lock:
-            if self._token is None or self._token == refused:
+            if self.token is None or self.token == refused:
                 assert self._login is not None  # noqa: S101  the callers checked it
-                self._token = self._login(Vault(self.address, self._ca_file))
-            return self._token
+                self.token = self._login(Vault(self.address, self._ca_file))
+            return self.token
 
     def _send(
         self,

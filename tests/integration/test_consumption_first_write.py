@@ -244,7 +244,7 @@ def test_one_secret_in_disorder_holds_up_no_other(site: Site) -> None:
     engine = ConsumptionController(
         task, cast(Api, None), site.consumption, "secret-authority", "run-1", status, nowhere
     )
-    assert not engine._reconcile_values()
+    assert not engine.reconcile_values()
     said = status.as_dict()[VALUES]
     assert not said["status"] and "session-key: its record in the metadata" in said["message"]
     assert "payment-api is not entered yet" in said["message"], "it comes after the one in disorder"

@@ -173,7 +173,7 @@ def test_a_token_that_ends_while_roots_are_looked_for_is_passed_over(site: Site)
     plain = site.vaults[0]
     left = site.root_token()
     root = Slow(plain.api.address, plain.ca_file)
-    root._token = site.root_token()
+    root.token = site.root_token()
     assert revoke_every_root(root) == 2
     with pytest.raises(VaultRefusedError, match="403"):
         plain.api.with_token(left).read("auth/token/lookup-self")

@@ -142,7 +142,7 @@ def test_what_happens_without_a_request_is_found_by_the_full_look(
 ) -> None:
     found = Versions(counting.looker())
     found.of([ORDERS])
-    clock = found._looked_at + versions.FULL_LOOK_SECONDS
+    clock = found.last_full_read + versions.FULL_LOOK_SECONDS
     monkeypatch.setattr("secret_authority.engine.consumption.versions.time.monotonic", lambda: clock)
     before = counting.looks()
     found.of([ORDERS])

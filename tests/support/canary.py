@@ -15,7 +15,7 @@ _SHORT = 12
 _PART = 24
 _LONG = 64
 # Texts that grep looks through at once, in bytes.
-_BATCH = 8 * 1024 * 1024
+BATCH = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _batches(texts: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, byt
     for where, text in texts:
         batch.append((where, text))
         size += len(text)
-        if size >= _BATCH:
+        if size >= BATCH:
             yield batch
             batch, size = [], 0
     if batch:

@@ -19,7 +19,7 @@ from toolchain.node import cgroups, layout, sandbox
 
 Texts = Iterable[tuple[str, bytes]]
 
-_CHUNK = 1024 * 1024
+CHUNK = 1024 * 1024
 # More than the longest form of a value, so that one across two chunks is found.
 _OVERLAP = 1024
 _GZIP = b"\x1f\x8b"
@@ -51,7 +51,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 def _overlapping(file: io.BufferedReader | gzip.GzipFile) -> Iterator[bytes]:
     tail = b""
     # One step at a time, so that what stands before a broken place comes to light.
-    while chunk := file.read1(_CHUNK):
+    while chunk := file.read1(CHUNK):
         yield tail + chunk
         tail = (tail + chunk)[-_OVERLAP:]
 

@@ -86,7 +86,7 @@ class RecordedStack(LocalStack):
         if folder is None:
             return super().publish()
         place = ("--repo", "fleet", "--from", str(folder))
-        return {"commit": self._toolchain("gitserver", "publish", "--name", self.name, *place)}
+        return {"commit": self.run_toolchain("gitserver", "publish", "--name", self.name, *place)}
 
     @contextlib.contextmanager
     def copied_fleet(self, parent: Path) -> Iterator[Path]:
@@ -103,12 +103,12 @@ class RecordedStack(LocalStack):
 
     def git_server(self, command: str) -> None:
         """`start` or `stop` the Git server."""
-        self._toolchain("gitserver", command, "--name", self.name)
+        self.run_toolchain("gitserver", command, "--name", self.name)
 
     def lose_cluster(self) -> None:
         """The node and all that was on it are gone; what the team has stays: Git, root identity, Pulumi state."""
         self.git_server("stop")
-        self._toolchain("node", "down", "--name", self.name)
+        self.run_toolchain("node", "down", "--name", self.name)
 
     def start(
         self,

@@ -41,7 +41,7 @@ class TunnelledVault(Vault):
 
     def with_token(self, token: str) -> Vault:
         other = TunnelledVault(self.address, self._ca_file)
-        other._token = token
+        other.token = token
         return other
 
 

@@ -13,7 +13,8 @@ from toolchain.node.errors import NodeError
 from toolchain.node.progress import Progress
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python3 -m toolchain.gitserver", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in (
@@ -41,7 +42,7 @@ def _show(facts: dict[str, object], as_json: bool) -> None:
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     try:
         if arguments.command == "stop" and layout.find(arguments.name) is None:
             return 0  # without its node there is no server to end

@@ -13,7 +13,8 @@ from toolchain.node.errors import NodeError
 from toolchain.node.progress import Progress
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python3 -m toolchain.images", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in (
@@ -32,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     try:
         if arguments.command == "list":
             for image in table.load():

@@ -90,7 +90,7 @@ def make_context(progress: Progress) -> Path:
     """Lay out the build context and return its folder."""
     context = CACHE / "engine"
     context.mkdir(parents=True, exist_ok=True)
-    _make_site(context / "site", progress)
+    make_site(context / "site", progress)
     code = context / "code"
     shutil.rmtree(code, ignore_errors=True)
     for path in sources():
@@ -104,7 +104,7 @@ def make_context(progress: Progress) -> Path:
     return context
 
 
-def _make_site(site: Path, progress: Progress) -> None:
+def make_site(site: Path, progress: Progress) -> None:
     """Install the locked dependencies for Python 3.11 on x86_64, whatever runs here.
 
     Raises NodeError when pip is not there or fails, or when the modules do not load.

@@ -61,7 +61,7 @@ def ensure(storage: Storage, progress: Progress) -> str:
     with tempfile.TemporaryDirectory(dir=storage.folder) as scratch:
         context = Path(scratch)
         _bootstrap(context / "full.tar")
-        _slim(context / "full.tar", context / "base.tar")
+        slim(context / "full.tar", context / "base.tar")
         (context / "full.tar").unlink()
         (context / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
         storage.build(context, context / "Containerfile", name, {})
@@ -75,7 +75,7 @@ def _bootstrap(target: Path) -> None:
         raise NodeError(f"Python base image: mmdebstrap failed: {done.stderr.strip()[-800:]}")
 
 
-def _slim(source: Path, target: Path) -> None:
+def slim(source: Path, target: Path) -> None:
     with tarfile.open(source) as old, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as new:
         for entry in old:
             path = entry.name.removeprefix("./")

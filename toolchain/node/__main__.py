@@ -13,7 +13,8 @@ from toolchain.node.errors import NodeError
 from toolchain.node.progress import Progress
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = argparse.ArgumentParser(prog="python3 -m toolchain.node", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for command, text in (
@@ -74,7 +75,7 @@ def _exec(node: layout.Node, argv: list[str]) -> None:
 
 
 def main() -> int:
-    arguments = _parser().parse_args()
+    arguments = parser().parse_args()
     try:
         if arguments.command == "status":
             return _status(arguments.name, arguments.json)

@@ -105,7 +105,7 @@ def _fresh(certificate: Path, key: Path, max_age_days: int) -> bool:
 def _ensure_authority(pki: Path, name: str) -> None:
     if not _fresh(pki / f"{name}.crt", pki / f"{name}.key", CA_DAYS):
         extensions = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign,digitalSignature\n"
-        _certificate(pki, name, f"/CN={name}", extensions + "subjectKeyIdentifier=hash\n", CA_DAYS, None)
+        make_certificate(pki, name, f"/CN={name}", extensions + "subjectKeyIdentifier=hash\n", CA_DAYS, None)
 
 
 def _ensure_leaf(pki: Path, leaf: Leaf) -> None:
@@ -125,10 +125,10 @@ def _ensure_leaf(pki: Path, leaf: Leaf) -> None:
     if leaf.names:
         extensions += f"subjectAltName={','.join(leaf.names)}\n"
     subject = (f"/O={leaf.organisation}" if leaf.organisation else "") + f"/CN={leaf.common_name}"
-    _certificate(pki, leaf.name, subject, extensions, LEAF_DAYS, leaf.authority)
+    make_certificate(pki, leaf.name, subject, extensions, LEAF_DAYS, leaf.authority)
 
 
-def _certificate(pki: Path, name: str, subject: str, extensions: str, days: int, authority: str | None) -> None:
+def make_certificate(pki: Path, name: str, subject: str, extensions: str, days: int, authority: str | None) -> None:
     """Write NAME.crt and NAME.key. The new pair replaces an old one only when it is complete."""
     with tempfile.TemporaryDirectory(dir=pki) as scratch:
         config = Path(scratch, "config")

@@ -96,7 +96,7 @@ class ConsumptionController:
         """One round; True when nothing is left to do."""
         parts: tuple[tuple[str, Callable[[], bool]], ...] = (
             (TRUSTED, self._sync_bundles),
-            (VALUES, self._reconcile_values),
+            (VALUES, self.reconcile_values),
             (DELIVERED, self._deliver),
         )
         quiet = True
@@ -132,7 +132,7 @@ class ConsumptionController:
         self._status.set(TRUSTED, True)
         return True
 
-    def _reconcile_values(self) -> bool:
+    def reconcile_values(self) -> bool:
         """First values on record, configuration as Git says. Looked at now and then, and while one is missing."""
         due = self._reconciled_at is None or time.monotonic() - self._reconciled_at >= VALUES_SECONDS
         if not due and not self._waiting and not self._failing:

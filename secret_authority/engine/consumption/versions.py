@@ -68,7 +68,7 @@ class Versions:
         self._vault = vault
         self._known: dict[Place, Version] = {}
         self._counters: frozenset[str] | None = None
-        self._looked_at = 0.0
+        self.last_full_read = 0.0
         # Its threads stay, and with them their connections to Vault.
         self._pool = ThreadPoolExecutor(max_workers=WORKERS)
 
@@ -76,13 +76,13 @@ class Versions:
         """The newest version at each (mount, path). Raises what `Vault.read` raises."""
         # Before the versions: what is written meanwhile changes the counters once more.
         counters = self._count({mount for mount, _ in places})
-        due = time.monotonic() - self._looked_at >= FULL_LOOK_SECONDS
+        due = time.monotonic() - self.last_full_read >= FULL_LOOK_SECONDS
         if due or counters is None or counters != self._counters or not self._known.keys() >= set(places):
             self._counters = None
             begun = time.monotonic()
             found = self._pool.map(lambda place: newest_version(self._vault, *place), places)
             self._known = dict(zip(places, found, strict=True))
-            self._counters, self._looked_at = counters, begun
+            self._counters, self.last_full_read = counters, begun
         return {place: self._known[place] for place in places}
 
     def _count(self, mounts: Collection[str]) -> frozenset[str] | None:

@@ -58,7 +58,7 @@ def take_away(stack: RecordedStack) -> None:
     for item in (stack.objects.get(claims) or {})["items"]:
         stack.objects.request("DELETE", f"{claims}/{item['metadata']['name']}")
     until(lambda: not (stack.objects.get(claims) or {})["items"], "no volume is claimed", 120)
-    stack._toolchain("node", "recycle", "--name", stack.name)
+    stack.run_toolchain("node", "recycle", "--name", stack.name)
     for path in (f"{CORE}/configmaps/{INITIALISATION}", f"{CORE}/secrets/{UNSEAL_SHARES}"):
         if stack.objects.get(path) is not None:
             stack.objects.request("DELETE", path)

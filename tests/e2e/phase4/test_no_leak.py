@@ -90,12 +90,12 @@ def scan(consuming: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPa
     running, run_tokens = up(consuming, plant, temporary)
     root_identity = consuming.identities()[0].secret
     with broken_glass(consuming.kubeconfig, tmp_path_factory.mktemp("way"), root_identity) as root:
-        assert root._token is not None
-        assert works(root, root._token)
+        assert root.token is not None
+        assert works(root, root.token)
         # Paths are in the clear on Vault's disk and in its audit logs.
         root.write(f"cubbyhole/{plant.name}/{plant.token}", {"value": hidden})
         in_vault, digest_key = leak_values.in_vault(root), leak_values.digest_key(root)
-        ended = [root._token, *run_tokens]
+        ended = [root.token, *run_tokens]
     names = leak_values.named(
         in_vault,
         {f"{place} {key}": v for place, data in consuming.wanted_values().items() for key, v in data.items()},

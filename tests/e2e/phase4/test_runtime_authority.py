@@ -134,8 +134,8 @@ def test_vault_does_not_need_the_bootstrap_secrets(runtime: RecordedStack) -> No
 def test_a_restarted_kubelet_and_api_server_change_nothing(runtime: RecordedStack) -> None:
     before = ready_pods(runtime)
     for part in ("kubelet", "kube-apiserver"):
-        runtime._toolchain("node", "kill", "--name", runtime.name, "--part", part)
-        runtime._toolchain("node", "up", "--name", runtime.name)
+        runtime.run_toolchain("node", "kill", "--name", runtime.name, "--part", part)
+        runtime.run_toolchain("node", "up", "--name", runtime.name)
     until(lambda: in_service(runtime), "in service", 180)
     assert ready_pods(runtime) == before, "the same pods"
 

@@ -54,7 +54,7 @@ def test_one_session_serves_the_whole_run(world: World) -> None:
     access = world.access()
     access.open_if_in_service()
     for _ in range(3):
-        access._before_change(CHANGE)
+        access.before_change(CHANGE)
     (session,) = world.opened
     assert session.address == access.address == "https://127.0.0.1:21013"
     assert session.folder.endswith("/.local/blue/vault-session") and session.engine == "127.0.0.1:1"
@@ -65,7 +65,7 @@ def test_a_vault_that_comes_up_in_this_run_is_reached_by_the_first_change(world:
     access = world.access()
     access.open_if_in_service()
     assert not world.opened
-    access._before_change(CHANGE)
+    access.before_change(CHANGE)
     assert len(world.opened) == 1
 
 
@@ -79,7 +79,7 @@ def test_a_session_that_was_opened_before_pulumi_is_used(world: World, monkeypat
     monkeypatch.setenv(OPEN_VARIABLE, "1")
     access = world.access()
     access.open_if_in_service()
-    access._before_change(CHANGE)
+    access.before_change(CHANGE)
     assert not world.opened
 
 
@@ -88,4 +88,4 @@ def test_a_failure_is_told_by_the_first_change_with_the_way_out(world: World) ->
     access = world.access()
     access.open_if_in_service()
     with pytest.raises(VaultSessionError, match=r"no Vault pod is ready\. Fix: see the pods of namespace vault"):
-        access._before_change(CHANGE)
+        access.before_change(CHANGE)

@@ -272,7 +272,7 @@ def test_a_secret_of_somebody_else_is_refused_with_its_owner_and_the_way_out(
     found = {"shop": [{"metadata": {"name": "orders-db", **metadata}}]}
     monkeypatch.setattr("components.preflight.foreign_secrets.core_api", lambda *_: None)
     monkeypatch.setattr(
-        "components.preflight.foreign_secrets._secrets_of", lambda _, namespace: found.get(namespace, [])
+        "components.preflight.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
     )
     chosen = settings(fleet, phase=list(type(settings(fleet).phase))[4])
     with pytest.raises(InvalidInputError, match=rf"Secret shop/orders-db exists and belongs to {words}.*delete it"):
@@ -283,7 +283,7 @@ def test_secrets_that_external_secrets_made_pass(fleet: Fleet, monkeypatch: pyte
     found = {"shop": [{"metadata": {"name": "orders-db", "ownerReferences": [OWNER]}}, {"metadata": {"name": "other"}}]}
     monkeypatch.setattr("components.preflight.foreign_secrets.core_api", lambda *_: None)
     monkeypatch.setattr(
-        "components.preflight.foreign_secrets._secrets_of", lambda _, namespace: found.get(namespace, [])
+        "components.preflight.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
     )
     chosen = settings(fleet, phase=list(type(settings(fleet).phase))[4])
     assert read_consumption(chosen, fleet.read()) == CONFIG

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kubernetes.client import Configuration
 
 from cli.commands import reseal_shares as command
 from cli.main import main
@@ -216,5 +215,5 @@ def test_the_api_is_that_of_the_chosen_context(tmp_path: Path) -> None:
         "contexts: [{name: one, context: {cluster: a, user: u}}, {name: two, context: {cluster: b, user: u}}]\n"
     )
     for context, server in ((None, "https://a:1"), ("two", "https://b:2")):
-        configuration: Configuration = command._api(str(kubeconfig), context)._client.configuration
-        assert configuration.host == server
+        api = command.api_of(str(kubeconfig), context)
+        assert api.server == server

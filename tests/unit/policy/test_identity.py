@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from policy.inventory.identity import _reduce
+from policy.inventory.identity import reduce_address
 from secret_authority.core.claims.conflicts import Conflict, find_conflicts
 from tests.support.policy.cases import plain, push, store
 from tests.support.policy.stacks import CANARY, UNKNOWN, R, context_of_state, verdicts
@@ -101,7 +101,7 @@ def test_an_unknown_kubeconfig_fails_closed_in_the_pack() -> None:
     ],
 )
 def test_addresses_are_reduced_to_what_they_stand_for(address: str, short: str) -> None:
-    assert _reduce(address) == short
+    assert reduce_address(address) == short
 
 
 def pushes(address: str, first: str, second: str) -> list[R]:

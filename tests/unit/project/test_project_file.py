@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from components.settings.vault import _FIELDS
+from components.settings.vault import FIELDS
 
 ROOT = Path(__file__).parents[3]
 DECLARED = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
@@ -27,4 +27,4 @@ def test_every_key_says_what_it_is() -> None:
 
 
 def test_the_vault_object_names_its_fields() -> None:
-    assert [field for field in _FIELDS if field not in DECLARED["vault"]["description"]] == []
+    assert [field for field in FIELDS if field not in DECLARED["vault"]["description"]] == []

@@ -60,7 +60,7 @@ def test_values_that_are_no_words(value: bytes) -> None:
 
 
 def test_each_text_of_many_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.support.canary._BATCH", 1000)
+    monkeypatch.setattr("tests.support.canary.BATCH", 1000)
     texts = [(str(number), b"x" * 90 + (VALUE if number % 7 == 3 else b"")) for number in range(60)]
     hits = list(KNOWN.search("here", texts))
     assert [int(hit.where) for hit in hits] == list(range(3, 60, 7))

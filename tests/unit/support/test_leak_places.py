@@ -22,7 +22,7 @@ def found(texts: Texts) -> set[str]:
 
 
 def test_a_value_across_two_reads_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.support.leak_places._CHUNK", 2048)
+    monkeypatch.setattr("tests.support.leak_places.CHUNK", 2048)
     (tmp_path / "log").write_bytes(b"x" * 2040 + VALUE + b"x" * 100)
     assert found(files(tmp_path)) == {str(tmp_path / "log")}
 

@@ -16,7 +16,7 @@ from toolchain.programs import pins
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES).replace("\\\n", " ")
-PARSERS = {"toolchain": toolchain._parser, "toolchain.images": images._parser}
+PARSERS = {"toolchain": toolchain.parser, "toolchain.images": images.parser}
 # Up to the end of the command in shell or in prose; a synopsis with brackets is none.
 COMMANDS = sorted(set(re.findall(r"python3 -m (toolchain(?:\.images)?) ([a-z][^`\n)\[]*)(?=[`\n)])", TEXT)))
 

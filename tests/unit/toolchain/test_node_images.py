@@ -158,17 +158,17 @@ def ran(tree: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def test_dependencies_need_no_pip_of_the_system(ran: list[list[str]], tmp_path: Path) -> None:
     site = tmp_path / "site"
-    engine._make_site(site, Progress("test"))
+    engine.make_site(site, Progress("test"))
     pips = [command for command in ran if "pip" in command]
     assert [command[0] for command in pips] == [str(venv.PYTHON)]
     assert "--python-version=3.11" in pips[0] and (site / "thing.py").stat().st_mtime == 0
     ran.clear()
-    engine._make_site(site, Progress("test"))
+    engine.make_site(site, Progress("test"))
     assert not ran, "what is laid out already stays"
 
 
 def test_where_the_interpreter_lies_is_not_in_the_image(ran: list[list[str]], tmp_path: Path) -> None:
-    engine._make_site(tmp_path / "site", Progress("test"))
+    engine.make_site(tmp_path / "site", Progress("test"))
     record = tmp_path / "site/thing-1.dist-info/RECORD"
     assert record.read_text() == "thing.py,sha256=00,0\nthing/bin/x,sha256=00,0\n"
 
@@ -178,7 +178,7 @@ def test_without_the_environment_it_says_how_to_make_it(
 ) -> None:
     monkeypatch.setattr(engine, "VENV_PYTHON", tmp_path / "bin/python")
     with pytest.raises(NodeError, match="run `python3 -m toolchain venv`"):
-        engine._make_site(tmp_path / "site", Progress("test"))
+        engine.make_site(tmp_path / "site", Progress("test"))
     assert not ran
 
 
@@ -196,7 +196,7 @@ def test_the_base_is_slimmed(tmp_path: Path) -> None:
     with tarfile.open(full, "w") as tar:
         for name in kept + dropped:
             tar.addfile(tarfile.TarInfo(f"./{name}"))
-    python_base._slim(full, tmp_path / "slim.tar")
+    python_base.slim(full, tmp_path / "slim.tar")
     with tarfile.open(tmp_path / "slim.tar") as tar:
         entries = {entry.name.removeprefix("./"): entry for entry in tar}
     assert sorted(entries) == sorted(kept)

@@ -77,4 +77,4 @@ def test_an_old_certificate_is_renewed_and_its_authority_stays(node: layout.Node
 
 def test_openssl_failure_names_the_certificate(tmp_path: Path) -> None:
     with pytest.raises(NodeError, match="certificate broken"):
-        pki._certificate(tmp_path, "broken", "/CN=x", "basicConstraints=nonsense\n", 1, None)
+        pki.make_certificate(tmp_path, "broken", "/CN=x", "basicConstraints=nonsense\n", 1, None)

@@ -31,7 +31,7 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStack:
         ("manifests",): "",
         ("venv",): "",
     }
-    monkeypatch.setattr(LocalStack, "_toolchain", lambda _, *words, capture=True: f"{answers[words]}\n")
+    monkeypatch.setattr(LocalStack, "run_toolchain", lambda _, *words, capture=True: f"{answers[words]}\n")
     made = LocalStack("blue")
     made.state.mkdir(parents=True)
     made.config_file.write_text("config:\n  secret-authority:phase: 1\nencryptionsalt: v1:salt\n")
