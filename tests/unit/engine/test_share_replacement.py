@@ -170,7 +170,7 @@ def fleet(tmp_path: Path) -> Fleet:
 
 def reseal(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, cluster: ClusterState, api: Api) -> int:
     monkeypatch.setattr(command, "look_at_cluster", lambda *_: cluster)
-    monkeypatch.setattr(command, "_api", lambda *_: api)
+    monkeypatch.setattr(command, "api_of", lambda *_: api)
     where = ["--repository", str(fleet.repository), "--kubeconfig", "none", "--root-identity", str(fleet.root_file)]
     return main(["cluster", "reseal-shares", "dev", *where])
 
