@@ -126,8 +126,8 @@ def main() -> int:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         open_tunnel(Path(session.kubeconfig), session.context, session.port)
-        _write(folder / CA_FILE, _bundle(session))
-        vault = _vault_pool(folder / CA_FILE)
+        _write(folder / CA_FILE, ca_bundle(session))
+        vault = vault_pool(folder / CA_FILE)
         token = _first_login(session, vault)
     except ERRORS as error:
         print(f"Vault cannot be reached for its configuration: {_words(error)}", flush=True)
@@ -167,12 +167,12 @@ def _words(error: Exception) -> str:
     return str(error) if isinstance(error, VaultSessionError) else type(error).__name__
 
 
-def _bundle(session: Session) -> str:
+def ca_bundle(session: Session) -> str:
     api = core_api(Path(session.kubeconfig), session.context)
     return str(api.read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE, _request_timeout=(5, 30)).data[CA_KEY])
 
 
-def _vault_pool(ca_file: Path) -> urllib3.PoolManager:
+def vault_pool(ca_file: Path) -> urllib3.PoolManager:
     """Connections that are checked against Vault's own name, although they go to the tunnel."""
     return urllib3.PoolManager(
         ca_certs=str(ca_file),
@@ -241,8 +241,8 @@ def reading(session: Session) -> Iterator[tuple[urllib3.PoolManager, str]]:
     folder = Path(session.folder)
     open_tunnel(Path(session.kubeconfig), session.context, session.port)
     try:
-        _write(folder / CA_FILE, _bundle(session))
-        vault = _vault_pool(folder / CA_FILE)
+        _write(folder / CA_FILE, ca_bundle(session))
+        vault = vault_pool(folder / CA_FILE)
         token, seconds = _granted(session, vault)
     except ERRORS as error:
         raise VaultSessionError(_words(error)) from None

@@ -50,11 +50,11 @@ class Vault:
 
     def read(self, path: str) -> dict[str, Any] | None:
         """GET; the body, also that of a 404 that has data (a deleted version), None for a plain 404."""
-        return self._call("GET", path, None)
+        return self.request("GET", path, None)
 
     def list(self, path: str) -> list[str]:
         """The keys below a path, an empty list when there are none."""
-        body = self._call("LIST", path, None)
+        body = self.request("LIST", path, None)
         return list(body["data"]["keys"]) if body else []
 
     def write(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,15 +62,15 @@ class Vault:
 
         Raises `LostRace` when `options.cas` does not fit the version that is there (KV v2, "Create/Update Secret").
         """
-        return self._call("POST", path, data) or {}
+        return self.request("POST", path, data) or {}
 
     def patch(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """A JSON merge patch (RFC 7396): a null deletes a key."""
-        return self._call("PATCH", path, data) or {}
+        return self.request("PATCH", path, data) or {}
 
     def delete(self, path: str) -> None:
         """DELETE. Of KV v2 a `data/` path ends the newest version, a `metadata/` path everything."""
-        self._call("DELETE", path, None)
+        self.request("DELETE", path, None)
 
     def text(self, path: str) -> str:
         """GET of what is no JSON when it succeeds, such as metrics in Prometheus' format.
@@ -95,7 +95,7 @@ class Vault:
         """The status of sys/health: 200 active, 429 standby, 501 not initialised, 503 sealed."""
         return self._send("GET", "sys/health", None, None).status_code
 
-    def _call(self, method: str, path: str, data: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    def request(self, method: str, path: str, data: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return self._read(method, path, self._answer(method, path, data))
 
     def _answer(self, method: str, path: str, data: Mapping[str, Any] | None) -> requests.Response:

@@ -176,11 +176,11 @@ def test_a_killed_run_is_taken_up_by_the_next_one(site: Site, left: str) -> None
     """Killed after the value was written, and after the record was."""
 
     class Dies(Vault):
-        def _call(self, method, path, data):  # type: ignore[no-untyped-def]
+        def request(self, method, path, data):  # type: ignore[no-untyped-def]
             stop = "metadata/" if left == "value" else "events/"
             if stop in path and method in ("PATCH", "POST"):
                 raise SystemExit
-            return site.consumption._call(method, path, data)
+            return site.consumption.request(method, path, data)
 
     with pytest.raises(SystemExit):
         site.writes(Dies("unused")).reconcile(site.secret("session-key"))

@@ -54,4 +54,4 @@ class TrailSite:
         self.publisher = publisher
 
     def tell(self, *steps: Step) -> None:
-        self.engine._tell(GIT, Summary((Result("s-0", Done(RECORD), steps),)))
+        self.engine.publish_handover(GIT, Summary((Result("s-0", Done(RECORD), steps),)))

@@ -170,7 +170,7 @@ def allocate(name: str) -> Node:
     if node is not None:
         return node
     taken = {other.slot for other in known_nodes()}
-    routes = _routes()
+    routes = main_routes()
     for slot in range(MAX_NODES):
         candidate = Node(name, slot)
         ranges = [
@@ -186,7 +186,7 @@ def allocate(name: str) -> Node:
     raise NodeError(f"node {name}: no free address range in {LINK_POOL}.0.0/16; take down a node first")
 
 
-def _routes() -> list[ipaddress.IPv4Network]:
+def main_routes() -> list[ipaddress.IPv4Network]:
     """The host's IPv4 routes, apart from the default route and other nodes' links."""
     shown = subprocess.run(["ip", "-j", "-4", "route", "show"], capture_output=True, text=True, check=True)
     routes = []

@@ -18,7 +18,7 @@ from toolchain.programs.pins import Program
 PROBE_SECONDS = 4
 FETCH_SECONDS = 120
 
-_unreachable: set[str] = set()  # hosts that did not answer in this run
+unreachable: set[str] = set()  # hosts that did not answer in this run
 
 
 def fetch(program: Program, work: Path) -> Path | None:
@@ -54,7 +54,7 @@ def _place(ready: Path, name: str, content: bytes) -> None:
 def _answers(url: str) -> bool:
     """Whether the release can be fetched; a host that does not answer is asked once in a run."""
     host = urlsplit(url).netloc
-    if host in _unreachable:
+    if host in unreachable:
         return False
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=PROBE_SECONDS):  # noqa: S310
@@ -62,9 +62,9 @@ def _answers(url: str) -> bool:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code != HTTPStatus.NOT_FOUND:
-            _unreachable.add(host)
+            unreachable.add(host)
     except OSError:
-        _unreachable.add(host)
+        unreachable.add(host)
     return False
 
 

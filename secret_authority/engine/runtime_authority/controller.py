@@ -73,8 +73,8 @@ class RuntimeAuthorityController:
         pods = [Vault(pod, ca) for pod in settings.pods]
         self._seal = Seal(pods, store, seal, identity, heartbeat=status.heartbeat)
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
-        self._git = GitStateReader(api, settings.git, identity)
-        self._handover = Handover(settings.cluster, api, self._vault, run_name)
+        self.git_state = GitStateReader(api, settings.git, identity)
+        self.handover = Handover(settings.cluster, api, self._vault, run_name)
         self._publisher = Publisher(api, settings.namespace)
         # The revision that was looked at, and when to look again.
         self._looked_at: tuple[str, float] | None = None
@@ -92,10 +92,10 @@ class RuntimeAuthorityController:
     def reconcile(self) -> bool:
         """One round; True when nothing is left that can be done now."""
         parts: tuple[tuple[str, Callable[[], bool]], ...] = (
-            (CERTIFICATES, self._reconcile_certificates),
+            (CERTIFICATES, self.reconcile_certificates),
             (IN_SERVICE, self._reconcile_seal),
             (CONFIGURED, self._look_at_configuration),
-            (HANDED_OVER, self._hand_over),
+            (HANDED_OVER, self.hand_over),
         )
         quiet = True
         for name, part in parts:
@@ -117,7 +117,7 @@ class RuntimeAuthorityController:
             log.warning("the status cannot be published: %s", error)
         return quiet
 
-    def _reconcile_certificates(self) -> bool:
+    def reconcile_certificates(self) -> bool:
         bundle = self._certificates.reconcile()
         path = self._settings.ca_file
         if not path.exists() or path.read_text() != bundle:
@@ -152,25 +152,25 @@ class RuntimeAuthorityController:
         self._status.number("unmanaged_configuration", len(drift))
         return True
 
-    def _hand_over(self) -> bool:
-        key = self._handover.key()
-        git = self._git.read(key)
+    def hand_over(self) -> bool:
+        key = self.handover.key()
+        git = self.git_state.read(key)
         unreadable = ", ".join(sorted({problem.file for problem in git.unreadable.values()}))
         self._status.set(GIT_READABLE, not unreadable, f"cannot be decrypted: {unreadable}" if unreadable else "")
         now = time.monotonic()
         if self._looked_at and self._looked_at[0] == git.revision and now < self._looked_at[1]:
             return True
-        summary = self._handover.run(git, key, self._loop.stopped)
+        summary = self.handover.run(git, key, self._loop.stopped)
         if summary.skipped:
             return False  # stopped: what was not looked at has no place in the evidence; the next engine tells
-        self._tell(git, summary)
+        self.publish_handover(git, summary)
         if summary.settled:
             least, most = FULL_LOOK_SECONDS
             took = time.monotonic() - now
             self._looked_at = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
         return summary.settled
 
-    def _tell(self, git: GitState, summary: Summary) -> None:
+    def publish_handover(self, git: GitState, summary: Summary) -> None:
         total, done = len(summary.results), len(summary.done)
         self._status.number("secrets_to_hand_over", total)
         self._status.number("secrets_handed_over", done)

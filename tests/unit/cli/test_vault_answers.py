@@ -62,8 +62,8 @@ def behind(patch: pytest.MonkeyPatch, vault: FakeVault) -> None:
     asked = SimpleNamespace(status=SimpleNamespace(token="jwt"))
     api = SimpleNamespace(create_namespaced_service_account_token=lambda *_, **__: asked)
     patch.setattr(vault_session, "open_tunnel", lambda *_: None)
-    patch.setattr(vault_session, "_bundle", lambda _: "CA")
-    patch.setattr(vault_session, "_vault_pool", lambda _: vault)
+    patch.setattr(vault_session, "ca_bundle", lambda _: "CA")
+    patch.setattr(vault_session, "vault_pool", lambda _: vault)
     patch.setattr(vault_session, "core_api", lambda *_: api)
 
 

@@ -55,11 +55,11 @@ class Loop:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *says: Summary) -> None:
         self.engine = TrailSite(monkeypatch).engine
         self.handover, self.view = ScriptedHandover(*says), OneView()
-        monkeypatch.setattr(self.engine, "_handover", self.handover)
-        monkeypatch.setattr(self.engine, "_git", self.view)
+        monkeypatch.setattr(self.engine, "handover", self.handover)
+        monkeypatch.setattr(self.engine, "git_state", self.view)
 
     def round(self) -> bool:
-        return self.engine._hand_over()
+        return self.engine.hand_over()
 
     def condition(self, name: str = HANDED_OVER) -> dict[str, object]:
         return self.engine._status.as_dict()[name]

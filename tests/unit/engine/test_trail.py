@@ -67,6 +67,6 @@ def test_a_round_puts_a_lost_trail_back_although_vault_is_away(monkeypatch: pyte
     def away() -> bool:
         raise Unavailable("Vault is sealed")
 
-    monkeypatch.setattr(place.engine, "_reconcile_certificates", away)
+    monkeypatch.setattr(place.engine, "reconcile_certificates", away)
     assert not place.engine.reconcile()
     assert place.cluster.trail() == (event("s-0", 0),)

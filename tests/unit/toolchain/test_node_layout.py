@@ -15,7 +15,7 @@ from toolchain.node.errors import NodeError
 @pytest.fixture
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(layout, "STATE_ROOT", tmp_path)
-    monkeypatch.setattr(layout, "_routes", list)
+    monkeypatch.setattr(layout, "main_routes", list)
     return tmp_path
 
 
@@ -49,7 +49,7 @@ def test_a_node_keeps_its_slot(state: Path) -> None:
 
 
 def test_a_range_in_use_on_the_machine_is_left_alone(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layout, "_routes", lambda: [ipaddress.IPv4Network("10.221.0.0/23")])
+    monkeypatch.setattr(layout, "main_routes", lambda: [ipaddress.IPv4Network("10.221.0.0/23")])
     assert layout.allocate("one").slot == 2
 
 

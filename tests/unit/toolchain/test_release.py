@@ -50,7 +50,7 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(release, "_unreachable", set())
+    monkeypatch.setattr(release, "unreachable", set())
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     made = Server()
     thread = threading.Thread(target=made.http.serve_forever, kwargs={"poll_interval": 0.01})
