@@ -34,7 +34,7 @@ _LISTS = ("containers", *(f"?{name}.orValue([])" for name in CONTAINERS if name 
 _CONTAINERS = " ||\n  ".join(f"object.spec.{name}.{_CONTAINER}" for name in _LISTS)
 
 # Every way in which a pod can name a Secret, as one CEL expression.
-_USES = f"""(
+USES_A_SECRET = f"""(
   object.spec.?volumes.orValue([]).exists(v, {_VOLUMES} ||
     {_named("v", PROJECTED)}) ||
   {_CONTAINERS} ||
@@ -85,7 +85,7 @@ class BootstrapGuard(pulumi.ComponentResource):
                 ],
                 "validations": [
                     {
-                        "expression": f"!{_USES}",
+                        "expression": f"!{USES_A_SECRET}",
                         "messageExpression": "'this pod uses a bootstrap secret of namespace ' + request.namespace + "
                         "'; workloads read Secrets that External Secrets materialises (phase 4)'",
                         "reason": "Forbidden",
