@@ -24,7 +24,7 @@ from components.root_of_trust import RootOfTrust, RootOfTrustArgs
 from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings.stack import read_settings
 from components.settings.vault import read_vault_settings
-from secret_authority.access.cluster_state import UNREACHABLE, look_at_cluster
+from secret_authority.access.cluster_state import UNREACHABLE, read_cluster_state
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition
@@ -39,13 +39,13 @@ def build() -> None:
     for problem in changed_after_handover(intent):
         pulumi.log.warn(str(problem))
     in_cluster = settings.phase >= Phase.GITOPS
-    cluster = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
+    cluster = read_cluster_state(settings.connection) if in_cluster else UNREACHABLE
     check_transition(cluster.reached, settings.phase)
     kubeconfig = admitted_kubeconfig(settings, cluster)
     config = read_consumption(settings, intent)
     vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
     if settings.phase >= Phase.RUNTIME_AUTHORITY and cluster.reachable:
-        refuse_fewer_replicas(settings.kubeconfig, settings.context, vault.replicas)
+        refuse_fewer_replicas(settings.connection, vault.replicas)
 
     root = RootOfTrust("root-of-trust", RootOfTrustArgs(settings, intent, cluster))
     evidence: dict[str, pulumi.Input[str]] = {"rootOfTrust": root.evidence}
@@ -92,7 +92,7 @@ def build() -> None:
 
     def sum_up(_: object) -> dict[str, int]:
         # Looked at again: the run itself may have moved authority.
-        now = look_at_cluster(settings.kubeconfig, settings.context) if in_cluster else UNREACHABLE
+        now = read_cluster_state(settings.connection) if in_cluster else UNREACHABLE
         facts = Facts(settings.phase, now.since, intent.git_facts(), vault_records(now.events))
         return summary(ledger(intent.catalogue, facts))
 

@@ -37,7 +37,7 @@ from secret_authority.contract.names import (
 from secret_authority.core.catalogue.schema import parse_catalogue
 from secret_authority.engine.handover.controller import Handover
 from secret_authority.engine.handover.git_state import GitState
-from tests.support.vault_way import TunnelledVault, broken_glass
+from tests.support.vault_way import broken_glass
 
 NAMESPACE = "bench-handover"
 READER = "pusher"
@@ -196,7 +196,8 @@ def place(api: Api, kubeconfig: Path, root_identity: str, count: int, node_netwo
         with tempfile.TemporaryDirectory() as folder, broken_glass(kubeconfig, Path(folder), root_identity) as glass:
             pod = api.get(named("pods", VAULT_NAMESPACE, "vault-0"))
             assert pod is not None and glass.token is not None  # noqa: S101
-            direct = TunnelledVault(f"https://{pod['status']['podIP']}:{VAULT_PORT}", str(Path(folder) / "ca.crt"))
+            address = f"https://{pod['status']['podIP']}:{VAULT_PORT}"
+            direct = Vault(address, str(Path(folder) / "ca.crt"), server_name=SERVER_NAME)
             root = direct.with_token(glass.token)
             _make_store(api, root)
             try:

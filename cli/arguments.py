@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from secret_authority.repository.layout import Layout
 
+if TYPE_CHECKING:
+    from secret_authority.access.kubeconfig import ClusterConnection
+
 
 def add_layout(parser: argparse.ArgumentParser) -> None:
-    """The options that say where a cluster's intent lies."""
+    """The options that say where a cluster's intent is."""
     parser.add_argument("--repository", type=Path, default=Path(), help="a checkout (default: this folder)")
     parser.add_argument("--cluster", required=True)
     parser.add_argument("--catalogue", help="default: secret-authority/CLUSTER/catalogue.yaml")
@@ -21,6 +25,12 @@ def add_kubeconfig(parser: argparse.ArgumentParser) -> None:
     """The options that say how a cluster is reached."""
     parser.add_argument("--kubeconfig", type=Path, default=Path(os.environ.get("KUBECONFIG", "~/.kube/config")))
     parser.add_argument("--context", help="context of the kubeconfig (default: the current one)")
+
+
+def connection(options: argparse.Namespace) -> ClusterConnection:
+    from secret_authority.access.kubeconfig import ClusterConnection
+
+    return ClusterConnection(options.kubeconfig.expanduser(), options.context)
 
 
 def layout(options: argparse.Namespace) -> Layout:

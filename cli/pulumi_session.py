@@ -16,6 +16,7 @@ from typing import Any
 
 from cli.pulumi_flags import is_on, variable_is_on
 from components.settings.stack import HOME
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_session import OPEN_VARIABLE, Session, configurator, held_session
 from secret_authority.access.vault_tunnel import VaultSessionError
 
@@ -56,8 +57,9 @@ def wanted_session(program: str, arguments: Sequence[str]) -> Session | None:
     if vault is None or cluster is None:
         return None
     folder = HOME / Path(json.loads(vault["authLoginTokenFile"])["filename"]).parent
+    connection = ClusterConnection(Path(cluster["kubeconfig"]), cluster.get("context"))
     port = int(str(vault["address"]).rpartition(":")[2])
-    return configurator(Path(cluster["kubeconfig"]), cluster.get("context"), folder, port, patience=_PATIENCE)
+    return configurator(connection, folder, port, patience=_PATIENCE)
 
 
 @contextlib.contextmanager

@@ -7,18 +7,18 @@ import sys
 import tempfile
 from pathlib import Path
 
-import urllib3
-
-from cli.arguments import add_kubeconfig, add_layout, layout
+from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
-from cli.vault_answers import ask
-from secret_authority.access.cluster_state import look_at_cluster
+from secret_authority.access.cluster_state import read_cluster_state
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_session import Session, reading
 from secret_authority.access.vault_tunnel import VaultSessionError, free_port
-from secret_authority.contract.names import AUDITOR_ACCOUNT, AUTHORITY_MOUNT, EVENTS
+from secret_authority.clients.vault import VaultRefusedError
+from secret_authority.clients.vault_trail import Trail, read_trail
+from secret_authority.contract.names import AUDITOR_ACCOUNT
 from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
-from secret_authority.core.ledger.audit_trail import Event, table
+from secret_authority.core.errors import InvalidInputError, Problem, Unavailable, raise_if_any
+from secret_authority.core.ledger.audit_trail import table
 from secret_authority.core.ledger.ledger import Facts, vault_records
 from secret_authority.core.phases import Phase
 from secret_authority.repository.intent import read_intent
@@ -40,38 +40,33 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _audit(options: argparse.Namespace) -> int:
     try:
-        events = read_trail(options.kubeconfig.expanduser(), options.context)
+        trail = _read_trail(connection(options))
     except VaultSessionError as error:
         print(f"Vault cannot be reached: {error}", file=sys.stderr)
         return 1
+    except (Unavailable, VaultRefusedError) as error:
+        print(f"the audit trail cannot be read: {error}", file=sys.stderr)
+        return 1
+    events = list(trail.events)
     if options.secret:
         events = [event for event in events if event.secret == options.secret]
     print("\n".join(event.line() for event in events) if options.format == "json" else table(events))
-    return 0
+    for line in trail.malformed:
+        print(f"not an event: {line}. Fix: find out who wrote it; see docs/runbooks/handover.md", file=sys.stderr)
+    return 1 if trail.malformed else 0
 
 
-def read_trail(kubeconfig: Path, context: str | None) -> list[Event]:
-    """The audit trail, in order of time, as the auditor identity. Raises `VaultSessionError`."""
+def _read_trail(there: ClusterConnection) -> Trail:
+    """The audit trail as the auditor identity reads it. Raises `VaultSessionError` and what `Vault.read` raises."""
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(str(kubeconfig), context, folder, free_port(), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT)
-        with reading(session) as (vault, token):
-            base = f"{session.address}/v1/{AUTHORITY_MOUNT}"
-            events: list[Event] = []
-            for secret in _keys(vault, f"{base}/metadata/{EVENTS}", token):
-                for name in _keys(vault, f"{base}/metadata/{EVENTS}/{secret.rstrip('/')}", token):
-                    data = ask(vault, "GET", f"{base}/data/{EVENTS}/{secret}{name}", token)
-                    if data and data.get("data"):
-                        events.append(Event.from_fields(data["data"]))
-    return sorted(events)
-
-
-def _keys(vault: urllib3.PoolManager, url: str, token: str) -> list[str]:
-    return list((ask(vault, "GET", f"{url}?list=true", token) or {}).get("keys", []))
+        session = Session(there, Path(folder), free_port(), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT)
+        with reading(session) as vault:
+            return read_trail(vault)
 
 
 def _tombstone(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
-    cluster = look_at_cluster(options.kubeconfig.expanduser(), options.context)
+    cluster = read_cluster_state(connection(options))
     if not cluster.reachable:
         print(f"the cluster of {options.kubeconfig} does not answer; what it took over is not known", file=sys.stderr)
         return 1

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import yaml
 
-from cli.arguments import add_kubeconfig, add_layout, layout
+from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
-from cli.vault_answers import ask
 from secret_authority.access.vault_session import Session, reading
 from secret_authority.access.vault_tunnel import VaultSessionError, free_port
+from secret_authority.clients.vault import VaultRefusedError
 from secret_authority.contract.names import ENTRY_ACCOUNT, ENTRY_ROLE
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
-from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
+from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
 from secret_authority.repository.config_values import read_config_values
 from secret_authority.repository.intent import Intent, read_intent
 
@@ -36,7 +36,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _enter(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
     secret = _may_be_entered(intent, options.name)
-    keys = wanted_keys(secret)
+    keys = secret.consumed_keys
     # Everything that can be wrong is found before a person types a value or Vault is asked.
     if not keys:
         fix = "add a consumer with the keys that it reads"
@@ -46,6 +46,12 @@ def _enter(options: argparse.Namespace) -> int:
         version = _write(options, secret, values)
     except VaultSessionError as error:
         print(f"Vault cannot be reached: {error}", file=sys.stderr)
+        return 1
+    except LostRace:
+        print(f"{secret.vault}: somebody else wrote a version meanwhile; nothing was written", file=sys.stderr)
+        return 1
+    except (Unavailable, VaultRefusedError) as error:
+        print(error, file=sys.stderr)
         return 1
     print(f"{secret.name}: version {version} written to {secret.vault}, keys {', '.join(keys)}")
     return 0
@@ -68,11 +74,6 @@ def _may_be_entered(intent: Intent, name: str) -> CatalogueSecret:
         fix = "enter only secrets of class external, and configuration that has no file"
         raise InvalidInputError([Problem(file, f"secrets[{name}]", reason, fix)])
     return secret
-
-
-def wanted_keys(secret: CatalogueSecret) -> list[str]:
-    """The keys that consumers read."""
-    return sorted({key for consumer in secret.consumers for key in consumer.keys.values()})
 
 
 def read_values(keys: list[str], file: Path | None, name: str) -> dict[str, str]:
@@ -113,23 +114,24 @@ def _mapping(text: str, shown: str) -> dict[str, str]:
 
 
 def _write(options: argparse.Namespace, secret: CatalogueSecret, values: Mapping[str, str]) -> int:
-    """Write a version through a tunnel of this process, as the entry identity. Returns its number."""
+    """Write a version through a tunnel of this process, as the entry identity. Returns its number.
+
+    Raises `VaultSessionError`, `LostRace` and what `Vault.write` raises.
+    """
     place = secret.vault
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(
-            kubeconfig=str(options.kubeconfig.expanduser()),
-            context=options.context,
-            folder=folder,
-            port=free_port(),
-            role=ENTRY_ROLE,
-            account=ENTRY_ACCOUNT,
-        )
-        with reading(session) as (vault, token):
-            found = ask(vault, "GET", f"{session.address}/v1/{place.mount}/metadata/{place.path}", token)
-            current = int((found or {}).get("current_version") or 0)
+        session = Session(connection(options), Path(folder), free_port(), ENTRY_ROLE, ENTRY_ACCOUNT)
+        with reading(session) as vault:
+            found = (vault.read(f"{place.mount}/metadata/{place.path}") or {}).get("data") or {}
+            current = int(found.get("current_version") or 0)
             if current and not options.replace:
                 fix = "add --replace to write a new version; the old one stays readable in Vault until it is destroyed"
                 raise InvalidInputError([Problem(str(place), "", f"holds version {current} already", fix)])
             body = {"options": {"cas": current}, "data": dict(values)}
-            made = ask(vault, "POST", f"{session.address}/v1/{place.mount}/data/{place.path}", token, body)
-            return int((made or {})["version"])
+            try:
+                made = vault.write(f"{place.mount}/data/{place.path}", body)
+            except Unavailable as error:
+                # What was sent may have arrived before the connection was cut.
+                unknown = "whether the value was written is not known, run the command again"
+                raise Unavailable(f"{error}; {unknown}") from None
+            return int(made["data"]["version"])

@@ -6,9 +6,9 @@ import argparse
 import json
 import sys
 
-from cli.arguments import add_kubeconfig, add_layout, layout
+from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
-from secret_authority.access.cluster_state import look_at_cluster
+from secret_authority.access.cluster_state import read_cluster_state
 from secret_authority.contract.names import AUDIT_TRAIL, ENGINE_NAMESPACE
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.audit_trail import table as table_of_events
@@ -40,7 +40,7 @@ def _ledger(options: argparse.Namespace) -> int:
     facts = Facts(Phase.ROOT_OF_TRUST, git=intent.git_facts())
     events: tuple[Event, ...] = ()
     if not options.offline:
-        cluster = look_at_cluster(options.kubeconfig.expanduser(), options.context)
+        cluster = read_cluster_state(connection(options))
         if not cluster.reachable:
             print(
                 f"the cluster of {options.kubeconfig} does not answer; a ledger without it would be a guess. "

@@ -9,11 +9,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-import kubernetes
-
-from secret_authority.access.cluster_state import look_at_cluster
+from cli.arguments import connection
+from secret_authority.access.cluster_state import read_cluster_state
 from secret_authority.clients.age import read_identity
-from secret_authority.clients.kubernetes import Api, ApiRefusedError
+from secret_authority.clients.kubernetes import ApiRefusedError
 from secret_authority.contract.names import VAULT_NAMESPACE
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable
 from secret_authority.engine.runtime_authority.share_replacement import replace_shares
@@ -26,10 +25,10 @@ def run(options: argparse.Namespace) -> int:
     wanted = trust.cluster(options.name).recipient
     recipients = sorted(trust.wanted(options.name))
     root = read_identity(options.root_identity)
-    kubeconfig = options.kubeconfig.expanduser()
-    cluster = look_at_cluster(kubeconfig, options.context)
+    there = connection(options)
+    cluster = read_cluster_state(there)
     if not cluster.reachable:
-        print(f"the cluster of {kubeconfig} does not answer; nothing was changed", file=sys.stderr)
+        print(f"the cluster of {there.kubeconfig} does not answer; nothing was changed", file=sys.stderr)
         return 1
     if cluster.recipient != wanted:
         # Shares for an identity that is not in the cluster could not be opened there.
@@ -37,8 +36,9 @@ def run(options: argparse.Namespace) -> int:
         fix = "plant it first: `secret-authority pulumi up` with the root holder; or correct checkout or context"
         raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", reason, fix)])
     try:
-        api = api_of(str(kubeconfig), options.context)
-        number = replace_shares(api, VAULT_NAMESPACE, lambda sealed: reseal_shares(sealed, root.secret, recipients))
+        number = replace_shares(
+            there.api(), VAULT_NAMESPACE, lambda sealed: reseal_shares(sealed, root.secret, recipients)
+        )
     except SharesError as error:
         print(f"nothing was changed: {error}", file=sys.stderr)
         return 1
@@ -47,9 +47,3 @@ def run(options: argparse.Namespace) -> int:
         return 1
     print(f"{number} unseal shares sealed to cluster {options.name} and {len(trust.root)} root holder(s)")
     return 0
-
-
-def api_of(kubeconfig: str, context: str | None) -> Api:
-    configuration = kubernetes.client.Configuration()
-    kubernetes.config.load_kube_config(kubeconfig, context, client_configuration=configuration)
-    return Api(configuration)

@@ -56,7 +56,7 @@ def read_consumption(settings: Settings, intent: Intent) -> dict[str, dict[str, 
     """
     config = read_config_values(intent.root, intent.layout.config, intent.catalogue)
     if settings.phase >= Phase.CONSUMPTION:
-        refuse_foreign_secrets(settings.kubeconfig, settings.context, intent.catalogue, intent.layout.catalogue)
+        refuse_foreign_secrets(settings.connection, intent.catalogue, intent.layout.catalogue)
     return config
 
 

@@ -6,7 +6,6 @@ RFC-SECOPS-0001 §5: bootstrap secrets are decrypted inside the cluster only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import kubernetes
 import pulumi
@@ -14,7 +13,7 @@ import pulumi_kubernetes as k8s
 
 from components.settings.stack import ROOT_IDENTITY_VARIABLE, Settings
 from secret_authority.access.cluster_state import planted_recipient
-from secret_authority.access.kubeconfig import core_api
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.clients.age import Identity
 from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
@@ -57,10 +56,10 @@ def _planting(
 ) -> Callable[[pulumi.ResourceHookArgs], None]:
     def plant_identity(_: pulumi.ResourceHookArgs) -> None:
         namespaces = (FLUX_NAMESPACE, ENGINE_NAMESPACE)
-        if identity is None and is_planted(settings.kubeconfig, settings.context, namespaces, recipient):
+        if identity is None and is_planted(settings.connection, namespaces, recipient):
             return
         for namespace in namespaces:
-            plant(settings.kubeconfig, settings.context, namespace, _required(identity, settings.layout.cluster))
+            plant(settings.connection, namespace, _required(identity, settings.layout.cluster))
 
     return plant_identity
 
@@ -72,18 +71,18 @@ def _required(identity: Identity | None, cluster: str) -> Identity:
     return identity
 
 
-def is_planted(kubeconfig: Path, context: str | None, namespaces: Iterable[str], recipient: str) -> bool:
+def is_planted(connection: ClusterConnection, namespaces: Iterable[str], recipient: str) -> bool:
     """Whether each namespace holds the identity of `recipient` already. Raises `kubernetes.client.ApiException`."""
-    api = core_api(kubeconfig, context)
+    api = connection.core_api()
     return all(planted_recipient(api, namespace) == recipient for namespace in namespaces)
 
 
-def plant(kubeconfig: Path, context: str | None, namespace: str, identity: Identity) -> None:
+def plant(connection: ClusterConnection, namespace: str, identity: Identity) -> None:
     """Write the identity into a namespace, whole, whatever stood there. Safe to repeat.
 
     Raises `kubernetes.client.ApiException`.
     """
-    api = core_api(kubeconfig, context)
+    api = connection.core_api()
     body = kubernetes.client.V1Secret(
         metadata=kubernetes.client.V1ObjectMeta(
             name=IDENTITY_SECRET,

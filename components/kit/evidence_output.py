@@ -10,7 +10,7 @@ import kubernetes
 import pulumi
 
 from components.settings.stack import Settings
-from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT, core_api
+from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT
 from secret_authority.contract.names import ENGINE_NAMESPACE
 from secret_authority.core.evidence import Evidence, Outcome
 
@@ -28,7 +28,7 @@ def published_evidence(
 
     def read(_: object) -> str:
         try:
-            api = core_api(settings.kubeconfig, settings.context)
+            api = settings.connection.core_api()
             found = api.read_namespaced_config_map(config, ENGINE_NAMESPACE, _request_timeout=TIMEOUT)
         except NO_CLUSTER:
             return UNKNOWN

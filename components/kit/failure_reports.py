@@ -13,7 +13,6 @@ import pulumi
 import urllib3
 
 from components.settings.stack import Settings
-from secret_authority.access.kubeconfig import core_api
 
 _TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
 
@@ -23,7 +22,7 @@ def report_job(settings: Settings, namespace: str, hook: str = "report-job") -> 
 
     def lines(args: pulumi.ErrorHookArgs) -> Iterator[str]:
         name = (args.new_inputs or {})["metadata"]["name"]
-        api = core_api(settings.kubeconfig, settings.context)
+        api = settings.connection.core_api()
         pods = api.list_namespaced_pod(namespace, label_selector=f"job-name={name}", _request_timeout=_TIMEOUT).items
         for pod in pods:
             for status in pod.status.container_statuses or []:
@@ -44,7 +43,7 @@ def report_conditions(settings: Settings, namespace: str, group: str, plural: st
 
     def lines(args: pulumi.ErrorHookArgs) -> Iterator[str]:
         name = (args.new_inputs or {})["metadata"]["name"]
-        api = core_api(settings.kubeconfig, settings.context)
+        api = settings.connection.core_api()
         found: dict[str, Any] = kubernetes.client.CustomObjectsApi(api.api_client).get_namespaced_custom_object(
             group, "v1", namespace, plural, name, _request_timeout=_TIMEOUT
         )

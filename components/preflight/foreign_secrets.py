@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import kubernetes
 
-from secret_authority.access.kubeconfig import NO_CLUSTER, core_api
+from secret_authority.access.kubeconfig import NO_CLUSTER, ClusterConnection
 from secret_authority.core.catalogue.schema import Catalogue
 from secret_authority.core.errors import Problem, raise_if_any
 
@@ -53,14 +52,14 @@ def foreign_owner(metadata: Mapping[str, Any]) -> str:
     return f"field manager {', '.join(managers)}" if managers else "an unknown hand"
 
 
-def refuse_foreign_secrets(kubeconfig: Path, context: str | None, catalogue: Catalogue, file: str) -> None:
+def refuse_foreign_secrets(connection: ClusterConnection, catalogue: Catalogue, file: str) -> None:
     """Look at every consumer Secret of the catalogue. A cluster that cannot be reached is no error.
 
     Raises `InvalidInputError` with each Secret that stands there and was not made by its ExternalSecret.
     """
     wanted = {(consumer.namespace, consumer.secret): entry.name for entry in catalogue for consumer in entry.consumers}
     try:
-        api = core_api(kubeconfig, context)
+        api = connection.core_api()
         found = {
             (namespace, item["metadata"]["name"]): item["metadata"]
             for namespace in sorted({namespace for namespace, _ in wanted})

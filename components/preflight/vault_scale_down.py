@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import kubernetes
 
-from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT, core_api
+from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT, ClusterConnection
 from secret_authority.contract.names import VAULT, VAULT_NAMESPACE
 from secret_authority.core.errors import InvalidInputError, Problem
 
 
-def refuse_fewer_replicas(kubeconfig: Path, context: str | None, wanted: int) -> None:
+def refuse_fewer_replicas(connection: ClusterConnection, wanted: int) -> None:
     """Raise `InvalidInputError` when the cluster runs more Vault pods than `wanted`. No cluster is no error."""
     try:
-        apps = kubernetes.client.AppsV1Api(core_api(kubeconfig, context).api_client)
+        apps = kubernetes.client.AppsV1Api(connection.core_api().api_client)
         found = apps.read_namespaced_stateful_set(VAULT, VAULT_NAMESPACE, _request_timeout=TIMEOUT)
     except NO_CLUSTER:
         return

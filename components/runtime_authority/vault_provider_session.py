@@ -34,7 +34,7 @@ class VaultProviderSession:
 
     def open_if_in_service(self) -> None:
         """Open the session when a Vault pod is ready; else leave it to the hook. Not in a preview."""
-        if pulumi.runtime.is_dry_run() or not vault_is_ready(self._settings.kubeconfig, self._settings.context):
+        if pulumi.runtime.is_dry_run() or not vault_is_ready(self._settings.connection):
             return
         try:
             self._ensure()
@@ -53,8 +53,6 @@ class VaultProviderSession:
             if self._open:
                 return
             settings = self._settings
-            session = configurator(
-                settings.kubeconfig, settings.context, HOME / self.folder, self._port, engine=engine_address()
-            )
+            session = configurator(settings.connection, HOME / self.folder, self._port, engine=engine_address())
             open_session(session)
             self._open = True

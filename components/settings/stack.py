@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pulumi
 
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase, PhaseRefusedError, parse_phase
 from secret_authority.repository.layout import Layout
@@ -37,6 +38,11 @@ class Settings:
     ready_timeout_seconds: int
     # The root holder's identity file, given for one run; None afterwards.
     root_identity: Path | None
+
+    @property
+    def connection(self) -> ClusterConnection:
+        """How this machine reaches the cluster."""
+        return ClusterConnection(self.kubeconfig, self.context)
 
 
 def read_settings() -> Settings:

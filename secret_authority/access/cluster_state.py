@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import kubernetes
 
-from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT, core_api
+from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT, ClusterConnection
 from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
     FLUX_NAMESPACE,
@@ -49,10 +48,10 @@ class ClusterState:
 UNREACHABLE = ClusterState(reachable=False)
 
 
-def look_at_cluster(kubeconfig: Path, context: str | None) -> ClusterState:
+def read_cluster_state(connection: ClusterConnection) -> ClusterState:
     """Read the phase records and the planted recipient. An unreachable cluster is no error."""
     try:
-        api = core_api(kubeconfig, context)
+        api = connection.core_api()
         records = api.list_namespaced_config_map(
             ENGINE_NAMESPACE, label_selector=PHASE_LABEL, _request_timeout=TIMEOUT
         ).items

@@ -3,7 +3,7 @@
 A process of its own holds both, because Pulumi deletes resources after the program has ended, and refreshes
 them before it starts. It ends when the run does, revokes its token and removes its files. The token is that of
 the configurator role, got with a ten minute token of a service account (TokenRequest) by the operator's own
-right in the cluster. It lies in a file that only the owner can read, never in a Pulumi input and so never in a
+right in the cluster. It is in a file that only the owner can read, never in a Pulumi input and so never in a
 state.
 """
 
@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes
-import urllib3
 
-from secret_authority.access.kubeconfig import core_api
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_tunnel import ERRORS, VaultSessionError, open_tunnel
+from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import (
     AUDIENCE,
     CA_CONFIG,
@@ -36,6 +36,7 @@ from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
     SERVER_NAME,
 )
+from secret_authority.core.errors import Unavailable
 
 TOKEN_FILE, CA_FILE = "token", "ca.crt"
 _TOKEN_SECONDS = 600
@@ -52,9 +53,8 @@ class Session:
     `patience` is how long a login is tried, in seconds.
     """
 
-    kubeconfig: str
-    context: str | None
-    folder: str
+    connection: ClusterConnection
+    folder: Path
     port: int
     role: str
     account: str
@@ -64,6 +64,21 @@ class Session:
     @property
     def address(self) -> str:
         return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def vault(self) -> Vault:
+        """Vault at the end of the tunnel, known by its own name. Needs the CA in `folder`."""
+        return Vault(self.address, str(self.folder / CA_FILE), server_name=SERVER_NAME)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> Session:
+        data = json.loads(text)
+        given = data.pop("connection")
+        connection = ClusterConnection(Path(given["kubeconfig"]), given["context"])
+        return cls(**{**data, "connection": connection, "folder": Path(data["folder"])})
 
 
 def engine_address() -> str:
@@ -91,9 +106,9 @@ def held_session(session: Session) -> Iterator[None]:
         process.wait()
 
 
-def configurator(kubeconfig: Path, context: str | None, folder: Path, port: int, **more: Any) -> Session:
+def configurator(connection: ClusterConnection, folder: Path, port: int, **more: Any) -> Session:
     """A session as the identity that manages mounts, policies and roles, and nothing more."""
-    return Session(str(kubeconfig), context, str(folder), port, CONFIGURATOR_ACCOUNT, CONFIGURATOR_ACCOUNT, **more)
+    return Session(connection, folder, port, CONFIGURATOR_ACCOUNT, CONFIGURATOR_ACCOUNT, **more)
 
 
 def _start(session: Session) -> subprocess.Popen[str]:
@@ -109,7 +124,7 @@ def _start(session: Session) -> subprocess.Popen[str]:
     )
     assert process.stdin is not None  # noqa: S101  both are pipes
     assert process.stdout is not None  # noqa: S101
-    process.stdin.write(json.dumps(asdict(session)) + "\n")
+    process.stdin.write(session.to_json() + "\n")
     process.stdin.flush()
     # One line: empty when all is well, else what is wrong.
     line = process.stdout.readline()
@@ -121,14 +136,13 @@ def _start(session: Session) -> subprocess.Popen[str]:
 
 
 def main() -> int:
-    session = Session(**json.loads(sys.stdin.readline()))
-    folder = Path(session.folder)
+    session = Session.from_json(sys.stdin.readline())
+    folder = session.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        open_tunnel(Path(session.kubeconfig), session.context, session.port)
+        open_tunnel(session.connection, session.port)
         _write(folder / CA_FILE, ca_bundle(session))
-        vault = vault_pool(folder / CA_FILE)
-        token = _first_login(session, vault)
+        token = _first_login(session)
     except ERRORS as error:
         print(f"Vault cannot be reached for its configuration: {_words(error)}", flush=True)
         return 1
@@ -138,23 +152,23 @@ def main() -> int:
     try:
         while _runs(session.engine):
             if time.monotonic() - renewed > _TOKEN_SECONDS / 2:
-                old, token = token, _login(session, vault)
+                old, token = token, _login(session)[0]
                 _write(folder / TOKEN_FILE, token)
-                _revoke(session, vault, old)
+                _revoke(session, old)
                 renewed = time.monotonic()
     finally:
         (folder / TOKEN_FILE).unlink(missing_ok=True)
-        with contextlib.suppress(urllib3.exceptions.HTTPError):
-            _revoke(session, vault, token)
+        with contextlib.suppress(*ERRORS):
+            _revoke(session, token)
     return 0
 
 
-def _first_login(session: Session, vault: urllib3.PoolManager) -> str:
+def _first_login(session: Session) -> str:
     """Log in as soon as Vault takes it: a pod that was unsealed a moment ago is not active yet."""
     end = time.monotonic() + session.patience
     while True:
         try:
-            return _login(session, vault)
+            return _login(session)[0]
         except ERRORS:
             if time.monotonic() > end:
                 raise
@@ -164,48 +178,29 @@ def _first_login(session: Session, vault: urllib3.PoolManager) -> str:
 def _words(error: Exception) -> str:
     if isinstance(error, kubernetes.client.ApiException):
         return f"the API server answered {error.status} {error.reason}"
-    return str(error) if isinstance(error, VaultSessionError) else type(error).__name__
+    known = isinstance(error, VaultSessionError | Unavailable | VaultRefusedError)
+    return str(error) if known else type(error).__name__
 
 
 def ca_bundle(session: Session) -> str:
-    api = core_api(Path(session.kubeconfig), session.context)
+    api = session.connection.core_api()
     return str(api.read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE, _request_timeout=(5, 30)).data[CA_KEY])
 
 
-def vault_pool(ca_file: Path) -> urllib3.PoolManager:
-    """Connections that are checked against Vault's own name, although they go to the tunnel."""
-    return urllib3.PoolManager(
-        ca_certs=str(ca_file),
-        server_hostname=SERVER_NAME,
-        assert_hostname=SERVER_NAME,
-        timeout=urllib3.Timeout(connect=5, read=30),
-        retries=False,
-    )
-
-
-def _login(session: Session, vault: urllib3.PoolManager) -> str:
-    return _granted(session, vault)[0]
-
-
-def _granted(session: Session, vault: urllib3.PoolManager) -> tuple[str, int]:
+def _login(session: Session) -> tuple[str, int]:
     """A token of the session's role, and for how many seconds it is good."""
-    api = core_api(Path(session.kubeconfig), session.context)
+    api = session.connection.core_api()
     request = {"spec": {"audiences": [AUDIENCE], "expirationSeconds": _TOKEN_SECONDS}}
     asked = api.create_namespaced_service_account_token(
         session.account, ENGINE_NAMESPACE, request, _request_timeout=(5, 30)
     )
-    body = json.dumps({"role": session.role, "jwt": asked.status.token})
-    answer = vault.request("POST", f"{session.address}/v1/auth/kubernetes/login", body=body)
-    if answer.status != 200:
-        raise VaultSessionError(f"Vault answered {answer.status} to the login as {session.role}")
-    granted = json.loads(answer.data)["auth"]
+    answer = session.vault.write("auth/kubernetes/login", {"role": session.role, "jwt": asked.status.token})
+    granted = answer["auth"]
     return str(granted["client_token"]), int(granted["lease_duration"])
 
 
-def _revoke(session: Session, vault: urllib3.PoolManager, token: str) -> int:
-    """End the token. Returns the status of Vault's answer."""
-    address = f"{session.address}/v1/auth/token/revoke-self"
-    return vault.request("POST", address, headers={"X-Vault-Token": token}, body="{}").status
+def _revoke(session: Session, token: str) -> None:
+    session.vault.with_token(token).write("auth/token/revoke-self", {})
 
 
 def _write(path: Path, text: str) -> None:
@@ -232,37 +227,32 @@ def _runs(engine: str) -> bool:
 
 
 @contextlib.contextmanager
-def reading(session: Session) -> Iterator[tuple[urllib3.PoolManager, str]]:
+def reading(session: Session) -> Iterator[Vault]:
     """For commands: a tunnel and a token inside this process, both gone afterwards.
 
-    Yields a pool that trusts Vault's CA, and a token of `session.role`. Raises `VaultSessionError`. A token that
-    cannot be revoked is a warning: what the command did is done.
+    Yields Vault as `session.role`. Raises `VaultSessionError` when the way cannot be opened. A token that cannot be
+    revoked is a warning: what the command did is done.
     """
-    folder = Path(session.folder)
-    open_tunnel(Path(session.kubeconfig), session.context, session.port)
+    open_tunnel(session.connection, session.port)
     try:
-        _write(folder / CA_FILE, ca_bundle(session))
-        vault = vault_pool(folder / CA_FILE)
-        token, seconds = _granted(session, vault)
+        _write(session.folder / CA_FILE, ca_bundle(session))
+        token, seconds = _login(session)
     except ERRORS as error:
         raise VaultSessionError(_words(error)) from None
     ends = datetime.now(UTC) + timedelta(seconds=seconds)
     try:
-        yield vault, token
+        yield session.vault.with_token(token)
     finally:
-        _give_back(session, vault, token, ends)
+        _give_back(session, token, ends)
 
 
-def _give_back(session: Session, vault: urllib3.PoolManager, token: str, ends: datetime) -> None:
+def _give_back(session: Session, token: str, ends: datetime) -> None:
     """Revoke the token; a warning when that fails."""
     try:
-        status = _revoke(session, vault, token)
-        trouble = f"Vault answered {status}" if status >= 400 else ""
-    except (OSError, urllib3.exceptions.HTTPError) as error:
-        trouble = type(error).__name__
-    if trouble:
+        _revoke(session, token)
+    except ERRORS as error:
         until = f"{ends:%Y-%m-%d %H:%M:%SZ}"
-        message = f"the token of this command could not be revoked ({trouble}); it ends by itself at {until}"
+        message = f"the token of this command could not be revoked ({_words(error)}); it ends by itself at {until}"
         print(f"warning: {message}", file=sys.stderr)
 
 

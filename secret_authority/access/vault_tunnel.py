@@ -10,14 +10,15 @@ import select
 import socket
 import threading
 import time
-from pathlib import Path
 
 import kubernetes
 import urllib3
 from kubernetes.stream import portforward
 
-from secret_authority.access.kubeconfig import NO_CLUSTER, core_api
+from secret_authority.access.kubeconfig import NO_CLUSTER, ClusterConnection
+from secret_authority.clients.vault import VaultRefusedError
 from secret_authority.contract.names import VAULT_NAMESPACE, VAULT_PORT
+from secret_authority.core.errors import Unavailable
 
 _BUFFER = 65536
 _PODS = "app.kubernetes.io/name=vault"
@@ -28,7 +29,14 @@ class VaultSessionError(Exception):
     """The way to Vault could not be opened. The message says what did not answer."""
 
 
-ERRORS = (OSError, urllib3.exceptions.HTTPError, kubernetes.client.ApiException, VaultSessionError)
+ERRORS = (
+    OSError,
+    urllib3.exceptions.HTTPError,
+    kubernetes.client.ApiException,
+    VaultSessionError,
+    Unavailable,
+    VaultRefusedError,
+)
 
 
 def free_port() -> int:
@@ -39,10 +47,10 @@ def free_port() -> int:
         return port
 
 
-def open_tunnel(kubeconfig: Path, context: str | None, port: int) -> None:
+def open_tunnel(connection: ClusterConnection, port: int) -> None:
     """Serve `port` on the loopback address for as long as this process lives. Raises `VaultSessionError`."""
     listener = _listen(port)
-    threading.Thread(target=_accept, args=(listener, kubeconfig, context), daemon=True).start()
+    threading.Thread(target=_accept, args=(listener, connection), daemon=True).start()
 
 
 def _listen(port: int) -> socket.socket:
@@ -63,16 +71,16 @@ def _listen(port: int) -> socket.socket:
             return listener
 
 
-def _accept(listener: socket.socket, kubeconfig: Path, context: str | None) -> None:
+def _accept(listener: socket.socket, connection: ClusterConnection) -> None:
     while True:
         client, _ = listener.accept()
-        threading.Thread(target=_carry, args=(client, kubeconfig, context), daemon=True).start()
+        threading.Thread(target=_carry, args=(client, connection), daemon=True).start()
 
 
-def _carry(client: socket.socket, kubeconfig: Path, context: str | None) -> None:
+def _carry(client: socket.socket, connection: ClusterConnection) -> None:
     """Carry one connection to a Vault pod that is ready."""
     with contextlib.suppress(*ERRORS), client:
-        api = core_api(kubeconfig, context)
+        api = connection.core_api()
         forward = portforward(
             api.connect_get_namespaced_pod_portforward, _ready_pod(api), VAULT_NAMESPACE, ports=str(VAULT_PORT)
         )
@@ -96,10 +104,10 @@ def _pump(a: socket.socket, b: socket.socket) -> None:
             other[side].sendall(data)
 
 
-def vault_is_ready(kubeconfig: Path, context: str | None) -> bool:
+def vault_is_ready(connection: ClusterConnection) -> bool:
     """Whether a Vault pod is ready. A cluster that does not answer has none."""
     try:
-        return bool(_ready_pod(core_api(kubeconfig, context)))
+        return bool(_ready_pod(connection.core_api()))
     except (*ERRORS, *NO_CLUSTER):
         return False
 

@@ -62,10 +62,10 @@ class Api:
         return cls(configuration)
 
     @classmethod
-    def from_kubeconfig(cls, path: Path) -> Api:
-        """The current context of a kubeconfig. Raises `ConfigException` when it cannot be used."""
+    def from_kubeconfig(cls, path: Path, context: str | None = None) -> Api:
+        """A context of a kubeconfig, None for the current one. Raises `ConfigException` when it cannot be used."""
         configuration = _without_environment()
-        load_kube_config(str(path), client_configuration=configuration)
+        load_kube_config(str(path), context, client_configuration=configuration)
         return cls(configuration)
 
     def get(self, path: str) -> Object | None:

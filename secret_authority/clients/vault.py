@@ -28,15 +28,35 @@ class VaultRefusedError(Exception):
         super().__init__(f"Vault refused {method} {path} ({status}): {'; '.join(errors) or 'no reason given'}")
 
 
+class _NamedServer(requests.adapters.HTTPAdapter):
+    """TLS with a server of this name, at whatever address."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **more: Any) -> None:
+        super().init_poolmanager(*args, **more, server_hostname=self._name, assert_hostname=self._name)
+
+
 class Vault:
     """One Vault address. `login` gives a token; it is asked again when the one at hand is refused.
 
     One object may be used by many threads at once.
     """
 
-    def __init__(self, address: str, ca_file: str | bool = True, login: Callable[[Vault], str] | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        ca_file: str | bool = True,
+        login: Callable[[Vault], str] | None = None,
+        server_name: str | None = None,
+    ) -> None:
+        """`ca_file` has the CA certificates. `server_name` is the name of Vault's certificate, where it is not that
+        of `address`, as at the end of a tunnel.
+        """
         self.address = address.rstrip("/")
-        self._ca_file = ca_file
+        self._ca_file, self._server_name = ca_file, server_name
         self._login = login
         self.token: str | None = None
         self._lock = threading.Lock()
@@ -44,7 +64,7 @@ class Vault:
 
     def with_token(self, token: str) -> Vault:
         """The same address with a fixed token."""
-        other = Vault(self.address, self._ca_file)
+        other = Vault(self.address, self._ca_file, server_name=self._server_name)
         other.token = token
         return other
 
@@ -115,7 +135,7 @@ class Vault:
         with self._lock:
             if self.token is None or self.token == refused:
                 assert self._login is not None  # noqa: S101  the callers checked it
-                self.token = self._login(Vault(self.address, self._ca_file))
+                self.token = self._login(Vault(self.address, self._ca_file, server_name=self._server_name))
             return self.token
 
     def _send(
@@ -131,6 +151,8 @@ class Vault:
             session = self._local.session = requests.Session()
             # Neither proxies nor .netrc of the surroundings have a say.
             session.trust_env = False
+            if self._server_name is not None:
+                session.mount("https://", _NamedServer(self._server_name))
         headers = {"X-Vault-Request": "true"}
         if token:
             headers["X-Vault-Token"] = token

@@ -25,6 +25,7 @@ from urllib3.exceptions import ProtocolError
 
 from secret_authority.clients.kubernetes import Api, collection, named
 from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import Identities
 from secret_authority.contract.names import ENGINE_ACCOUNT
 from secret_authority.core.catalogue.schema import parse_catalogue
@@ -32,7 +33,7 @@ from secret_authority.core.errors import Unavailable
 from secret_authority.core.handover.state_machine import Done
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Authority
-from secret_authority.engine.common.audit_events import RunInfo, digest_key, read_events
+from secret_authority.engine.common.audit_events import RunInfo, digest_key
 from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
 from secret_authority.engine.handover.controller import Handover, Summary
 from secret_authority.engine.handover.git_state import GitState
@@ -219,7 +220,7 @@ class Site:
         custom.pop("handover_id", None)
         held = self.api.get(named("secrets", self.namespace, name)) or {"metadata": {}}
         annotations = held["metadata"].get("annotations") or {}
-        events = read_events(self.root, name)
+        events = list(read_trail(self.root, name).events)
         return {
             "values": found["data"]["data"],
             "version": metadata.get("version"),
@@ -233,7 +234,7 @@ class Site:
         }
 
     def events(self) -> list[Event]:
-        return read_events(self.root)
+        return list(read_trail(self.root).events)
 
 
 def end_of(child: Child) -> str:

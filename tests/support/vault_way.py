@@ -8,12 +8,8 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
-
-from secret_authority.access.kubeconfig import core_api
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_tunnel import free_port, open_tunnel
 from secret_authority.clients.kubernetes import Api, named
 from secret_authority.clients.vault import Vault
@@ -22,37 +18,15 @@ from secret_authority.engine.runtime_authority.initial_configuration import gene
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares
 
 
-class _OwnName(HTTPAdapter):
-    """Checks Vault's certificate against Vault's name, although the connection goes to the tunnel."""
-
-    def init_poolmanager(self, *arguments: Any, **more: Any) -> None:
-        super().init_poolmanager(*arguments, **more, server_hostname=SERVER_NAME, assert_hostname=SERVER_NAME)
-
-
-class TunnelledVault(Vault):
-    """Vault at the near end of a tunnel."""
-
-    def _send(self, *arguments: Any) -> requests.Response:
-        if getattr(self._local, "session", None) is None:
-            self._local.session = requests.Session()
-            self._local.session.trust_env = False
-            self._local.session.mount("https://", _OwnName())
-        return super()._send(*arguments)
-
-    def with_token(self, token: str) -> Vault:
-        other = TunnelledVault(self.address, self._ca_file)
-        other.token = token
-        return other
-
-
 @contextlib.contextmanager
-def vault_way(kubeconfig: Path, folder: Path) -> Iterator[TunnelledVault]:
+def vault_way(kubeconfig: Path, folder: Path) -> Iterator[Vault]:
     """Vault without a token."""
     port = free_port()
-    open_tunnel(kubeconfig, None, port)
+    cluster = ClusterConnection(kubeconfig)
+    open_tunnel(cluster, port)
     ca = folder / "ca.crt"
-    ca.write_text(core_api(kubeconfig, None).read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE).data[CA_KEY])
-    yield TunnelledVault(f"https://127.0.0.1:{port}", str(ca))
+    ca.write_text(cluster.core_api().read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE).data[CA_KEY])
+    yield Vault(f"https://127.0.0.1:{port}", str(ca), server_name=SERVER_NAME)
 
 
 @contextlib.contextmanager

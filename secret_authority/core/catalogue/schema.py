@@ -94,6 +94,11 @@ class CatalogueSecret(_Model):
     binary: tuple[DataKey, ...] = ()
     rotation: RotationPolicy | None = None
 
+    @property
+    def consumed_keys(self) -> list[str]:
+        """The keys in Vault that consumers read: what is generated for an internal secret, and entered for others."""
+        return sorted({key for consumer in self.consumers for key in consumer.keys.values()})
+
     @model_validator(mode="after")
     def _class_fits(self) -> CatalogueSecret:
         born_in_git = self.secret_class is SecretClass.BOOTSTRAP

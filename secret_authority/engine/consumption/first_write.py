@@ -57,11 +57,6 @@ def first_write_id(cluster: str, secret: str, vault_path: str) -> str:
     return "fw-" + hmac.new(b"secret-authority.dev/first-write", text.encode(), hashlib.sha256).hexdigest()[:20]
 
 
-def generated_keys(secret: CatalogueSecret) -> list[str]:
-    """The keys that consumers read; those an internal secret is generated with."""
-    return sorted({key for consumer in secret.consumers for key in consumer.keys.values()})
-
-
 class FirstWrites:
     """Keeps internal secrets born and puts first values on record. `key` is the cluster's digest key."""
 
@@ -82,7 +77,7 @@ class FirstWrites:
         if not found.get("current_version"):
             if secret.secret_class is not SecretClass.INTERNAL:
                 return State.NOT_ENTERED
-            keys = generated_keys(secret)
+            keys = secret.consumed_keys
             if not keys:
                 return State.NO_KEYS
             self._generate(secret, keys)

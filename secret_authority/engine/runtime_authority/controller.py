@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault, VaultRefusedError, kubernetes_login
+from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, EVENTS
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
@@ -22,7 +23,6 @@ from secret_authority.core.errors import InvalidInputError, LostRace, Unavailabl
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.handover.state_machine import Done, Step
 from secret_authority.core.phases import Phase
-from secret_authority.engine.common.audit_events import read_events
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop
 from secret_authority.engine.common.publisher import Publisher
@@ -44,6 +44,7 @@ IN_SERVICE = "VaultInService"
 CONFIGURED = "VaultConfigured"
 GIT_READABLE = "GitReadable"
 HANDED_OVER = "HandedOver"
+TRAIL_READABLE = "AuditTrailReadable"
 NO_DRIFT = "NothingUnmanaged"
 
 BUSY_SECONDS = 1.0
@@ -183,7 +184,9 @@ class RuntimeAuthorityController:
         moved = any(Step.AUDIT in result.steps for result in summary.results)
         if known != self._events_known or moved:
             self._events_known = -1  # until it is told
-            self._publisher.trail(read_events(self._vault))
+            trail = read_trail(self._vault)
+            self._status.set(TRAIL_READABLE, not trail.malformed, "; ".join(trail.malformed))
+            self._publisher.trail(trail.events)
             self._events_known = known
         evidence = Evidence(
             Phase.RUNTIME_AUTHORITY,

@@ -12,6 +12,7 @@ import pytest
 from components.runtime_authority import vault_provider_session as vault_access
 from components.runtime_authority.vault_provider_session import VaultProviderSession
 from components.settings.stack import Settings
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_session import OPEN_VARIABLE, Session
 from secret_authority.access.vault_tunnel import VaultSessionError
 from tests.fakes.pulumi import Callbacks, Recorder
@@ -40,7 +41,7 @@ class World:
 
     def access(self) -> VaultProviderSession:
         settings: Any = SimpleNamespace(
-            kubeconfig=Path("kubeconfig"), context=None, layout=SimpleNamespace(cluster="blue")
+            connection=ClusterConnection(Path("kubeconfig")), layout=SimpleNamespace(cluster="blue")
         )
         return VaultProviderSession(cast(Settings, settings), 21013)
 
@@ -57,7 +58,7 @@ def test_one_session_serves_the_whole_run(world: World) -> None:
         access.before_change(CHANGE)
     (session,) = world.opened
     assert session.address == access.address == "https://127.0.0.1:21013"
-    assert session.folder.endswith("/.local/blue/vault-session") and session.engine == "127.0.0.1:1"
+    assert str(session.folder).endswith("/.local/blue/vault-session") and session.engine == "127.0.0.1:1"
 
 
 def test_a_vault_that_comes_up_in_this_run_is_reached_by_the_first_change(world: World) -> None:

@@ -13,10 +13,11 @@ import pytest
 from cli import pulumi_session as early_session
 from cli.pulumi_session import NoVaultError, around, reads_first, wanted_session
 from components.settings.stack import HOME
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_session import OPEN_VARIABLE, configurator
 from secret_authority.access.vault_tunnel import VaultSessionError
 
-SESSION = configurator(Path("kubeconfig"), None, Path("folder"), 21013)
+SESSION = configurator(ClusterConnection(Path("kubeconfig")), Path("folder"), 21013)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +69,8 @@ def test_the_session_is_that_of_the_stacks_providers(program: Path) -> None:
     )
     found = wanted_session(str(program), ["refresh", "--stack", "blue", "--yes", "-C=there"])
     assert found is not None
-    assert (found.kubeconfig, found.context, found.port) == ("/there/kubeconfig", "blue", 21999)
-    assert found.folder == str(HOME / ".local/blue/vault-session")
+    assert (found.connection, found.port) == (ClusterConnection(Path("/there/kubeconfig"), "blue"), 21999)
+    assert found.folder == HOME / ".local/blue/vault-session"
     assert (program.parent / "arguments").read_text().split() == ["--stack", "blue", "-C=there", "stack", "export"]
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cli.commands.enter import read_values, register
 from cli.main import main
-from secret_authority.core.errors import InvalidInputError
+from secret_authority.clients.vault import VaultRefusedError
+from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
 from tests.support.fleets import Fleet, new_fleet
 
 VALUE = "issued-7f3a"
@@ -29,19 +28,20 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
 class FakeVault:
     """Stands at the far end of the tunnel; keeps what was asked."""
 
-    def __init__(self, version: int = 0, status: int = 200) -> None:
-        self.version, self.status = version, status
+    def __init__(self) -> None:
+        self.version = 0
+        self.refusal: Exception | None = None
         self.asked: list[tuple[str, str, Any]] = []
 
-    def request(self, method: str, url: str, headers: dict[str, str], body: str | None) -> SimpleNamespace:
-        self.asked.append((method, url.partition("/v1/")[2], json.loads(body) if body else None))
-        if method == "GET":
-            if not self.version:
-                return SimpleNamespace(status=404, data=b'{"errors": []}')
-            return SimpleNamespace(status=200, data=json.dumps({"data": {"current_version": self.version}}).encode())
-        if self.status >= 400:
-            return SimpleNamespace(status=self.status, data=b'{"errors": ["permission denied"]}')
-        return SimpleNamespace(status=200, data=json.dumps({"data": {"version": self.version + 1}}).encode())
+    def read(self, path: str) -> dict[str, Any] | None:
+        self.asked.append(("GET", path, None))
+        return {"data": {"current_version": self.version}} if self.version else None
+
+    def write(self, path: str, data: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(("POST", path, data))
+        if self.refusal is not None:
+            raise self.refusal
+        return {"data": {"version": self.version + 1}}
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> FakeVault:
     fake = FakeVault()
 
     @contextlib.contextmanager
-    def reading(session: Any) -> Iterator[tuple[FakeVault, str]]:
+    def reading(session: Any) -> Iterator[FakeVault]:
         assert (session.role, session.account) == ("consumer-system.entry", "secret-authority-entry")
-        yield fake, "token"
+        yield fake
 
     monkeypatch.setattr("cli.commands.enter.reading", reading)
     return fake
@@ -106,13 +106,26 @@ def test_what_is_not_entered_by_hand_is_refused_before_vault_is_asked(
     assert not vault.asked
 
 
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        (VaultRefusedError("POST", "p", 403, ["permission denied"]), "Vault refused POST p (403): permission denied"),
+        (Unavailable("Vault is sealed"), "Vault is sealed; whether the value was written is not known"),
+        (LostRace("p"), "somebody else wrote a version meanwhile; nothing was written"),
+    ],
+)
 def test_a_refusal_of_vault_is_told_without_the_value(
-    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fleet: Fleet,
+    vault: FakeVault,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    refusal: Exception,
+    words: str,
 ) -> None:
-    vault.status = 403
+    vault.refusal = refusal
     assert enter(fleet, monkeypatch, "payment-api") == 1
     said = capsys.readouterr()
-    assert "it answered 403: permission denied" in said.err and VALUE not in said.err + said.out
+    assert words in said.err and VALUE not in said.err + said.out
 
 
 def test_there_is_no_option_for_a_value() -> None:

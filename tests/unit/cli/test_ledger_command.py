@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -12,6 +11,7 @@ from cli.commands import audit as handover_commands
 from cli.commands import ledger as ledger_commands
 from cli.main import main
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Phase
 from tests.support.fleets import Fleet, new_fleet
@@ -44,12 +44,12 @@ def at(phase: Phase, events: tuple[Event, ...] | None) -> ClusterState:
 def run(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, cluster: ClusterState | None, *more: str, verb: str = "ledger"
 ) -> int:
-    def look(_: Path, __: str | None) -> ClusterState:
+    def read(_: ClusterConnection) -> ClusterState:
         assert cluster is not None, "the cluster must not be asked"
         return cluster
 
     for module in (ledger_commands, handover_commands):
-        monkeypatch.setattr(module, "look_at_cluster", look)
+        monkeypatch.setattr(module, "read_cluster_state", read)
     return main([verb, "--repository", str(fleet.repository), "--cluster", "dev", *more])
 
 

@@ -18,6 +18,7 @@ from components.consumption.external_secrets import controller_rules
 from components.preflight.foreign_secrets import foreign_owner, owned_by_external_secrets
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.runtime_authority.vault_objects import VaultConnection
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.contract.vault_policies import consumption_policy, entry_policy
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import decode_claim
@@ -270,7 +271,7 @@ def test_a_secret_of_somebody_else_is_refused_with_its_owner_and_the_way_out(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, metadata: dict[str, Any], words: str
 ) -> None:
     found = {"shop": [{"metadata": {"name": "orders-db", **metadata}}]}
-    monkeypatch.setattr("components.preflight.foreign_secrets.core_api", lambda *_: None)
+    monkeypatch.setattr(ClusterConnection, "core_api", lambda _: None)
     monkeypatch.setattr(
         "components.preflight.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
     )
@@ -281,7 +282,7 @@ def test_a_secret_of_somebody_else_is_refused_with_its_owner_and_the_way_out(
 
 def test_secrets_that_external_secrets_made_pass(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"shop": [{"metadata": {"name": "orders-db", "ownerReferences": [OWNER]}}, {"metadata": {"name": "other"}}]}
-    monkeypatch.setattr("components.preflight.foreign_secrets.core_api", lambda *_: None)
+    monkeypatch.setattr(ClusterConnection, "core_api", lambda _: None)
     monkeypatch.setattr(
         "components.preflight.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
     )

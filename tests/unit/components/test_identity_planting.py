@@ -23,7 +23,7 @@ def hook(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[s
     """Calls the hook as Pulumi does, with what is planted already; gives the namespaces that were planted."""
     fleet = new_fleet(tmp_path)
     planted: list[str] = []
-    monkeypatch.setattr(cluster_identity, "plant", lambda _k, _c, namespace, _i: planted.append(namespace))
+    monkeypatch.setattr(cluster_identity, "plant", lambda _c, namespace, _i: planted.append(namespace))
 
     def call(*, root_holder: bool, right: bool) -> list[str]:
         monkeypatch.setattr(cluster_identity, "is_planted", lambda *_: right)

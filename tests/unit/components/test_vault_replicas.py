@@ -10,8 +10,8 @@ import kubernetes
 import pytest
 import urllib3
 
-from components.preflight import vault_scale_down as vault_replicas
 from components.preflight.vault_scale_down import refuse_fewer_replicas
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError
 
 
@@ -22,14 +22,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch, answer: int | Exception) -> None:
             raise answer
         return SimpleNamespace(spec=SimpleNamespace(replicas=answer))
 
-    monkeypatch.setattr(vault_replicas, "core_api", lambda *_: SimpleNamespace(api_client=None))
+    monkeypatch.setattr(ClusterConnection, "core_api", lambda _: SimpleNamespace(api_client=None))
     monkeypatch.setattr(kubernetes.client.AppsV1Api, "read_namespaced_stateful_set", read)
 
 
 def test_fewer_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster(monkeypatch, 3)
     with pytest.raises(InvalidInputError, match="1 is less than the 3 pods that run"):
-        refuse_fewer_replicas(Path("k"), None, 1)
+        refuse_fewer_replicas(ClusterConnection(Path("k")), 1)
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_fewer_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_as_many_or_more_and_no_vault_are_fine(monkeypatch: pytest.MonkeyPatch, answer: int | Exception) -> None:
     cluster(monkeypatch, answer)
-    refuse_fewer_replicas(Path("k"), None, 3)
+    refuse_fewer_replicas(ClusterConnection(Path("k")), 3)

@@ -11,6 +11,7 @@ import pytest
 from cli.commands import reseal_shares as command
 from cli.main import main
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.clients.age import Identity
 from secret_authority.clients.kubernetes import Api, named
 from secret_authority.contract.names import UNSEAL_SHARES
@@ -169,8 +170,8 @@ def fleet(tmp_path: Path) -> Fleet:
 
 
 def reseal(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, cluster: ClusterState, api: Api) -> int:
-    monkeypatch.setattr(command, "look_at_cluster", lambda *_: cluster)
-    monkeypatch.setattr(command, "api_of", lambda *_: api)
+    monkeypatch.setattr(command, "read_cluster_state", lambda *_: cluster)
+    monkeypatch.setattr(ClusterConnection, "api", lambda _: api)
     where = ["--repository", str(fleet.repository), "--kubeconfig", "none", "--root-identity", str(fleet.root_file)]
     return main(["cluster", "reseal-shares", "dev", *where])
 
@@ -205,15 +206,3 @@ def test_what_ends_the_command_is_said(
     api.kill_at, api.changes, api.error = 2, 0, Unavailable("away")
     assert reseal(fleet, monkeypatch, cluster, api) == 1
     assert "not finished: away. No share is lost; run this command again" in capsys.readouterr().err
-
-
-def test_the_api_is_that_of_the_chosen_context(tmp_path: Path) -> None:
-    kubeconfig = tmp_path / "config"
-    kubeconfig.write_text(
-        "apiVersion: v1\nkind: Config\ncurrent-context: one\nusers: [{name: u, user: {}}]\n"
-        "clusters: [{name: a, cluster: {server: https://a:1}}, {name: b, cluster: {server: https://b:2}}]\n"
-        "contexts: [{name: one, context: {cluster: a, user: u}}, {name: two, context: {cluster: b, user: u}}]\n"
-    )
-    for context, server in ((None, "https://a:1"), ("two", "https://b:2")):
-        api = command.api_of(str(kubeconfig), context)
-        assert api.server == server

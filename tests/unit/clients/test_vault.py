@@ -1,0 +1,60 @@
+"""The Vault client at the end of a tunnel: the certificate is checked against Vault's own name, not the tunnel's."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from secret_authority.clients.vault import Vault
+from secret_authority.core.errors import Unavailable
+from secret_authority.engine.tls.ca import issue, new_ca
+
+NAME = "vault.vault.svc"
+
+
+class Answers(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps({"data": {"token": self.headers.get("X-Vault-Token")}}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def tunnel(tmp_path: Path) -> Iterator[int]:
+    """A port of this machine at which a server with a certificate for `NAME` answers. Its CA is in ca.crt."""
+    ca = new_ca("test")
+    (tmp_path / "ca.crt").write_text(ca.certificate)
+    pair = issue(ca, [NAME])
+    (tmp_path / "pair.pem").write_text(pair.key + pair.certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_vault_at_the_end_of_a_tunnel_is_known_by_its_own_name(tunnel: int, tmp_path: Path) -> None:
+    vault = Vault(f"https://127.0.0.1:{tunnel}", str(tmp_path / "ca.crt"), server_name=NAME)
+    assert vault.with_token("t").read("x") == {"data": {"token": "t"}}
+
+
+@pytest.mark.parametrize("name", [None, "other.vault.svc"])
+def test_another_name_is_no_vault(tunnel: int, tmp_path: Path, name: str | None) -> None:
+    vault = Vault(f"https://127.0.0.1:{tunnel}", str(tmp_path / "ca.crt"), server_name=name)
+    with pytest.raises(Unavailable, match="SSLError"):
+        vault.read("x")
