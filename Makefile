@@ -3,7 +3,7 @@ NAME ?= dev
 STACK := python3 -m toolchain.local_stack
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: up down cluster cluster-down tools preview test test-fast lint
+.PHONY: up down cluster cluster-down tools preview lint test test-fast test-all
 
 up: ## from a bare machine to a cluster with every layer built
 	$(STACK) --name $(NAME) up
@@ -26,10 +26,19 @@ lint: tools
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-test-fast: tools ## what needs no cluster, about a minute
-	$(PYTEST) -m "not cluster and not drill"
+# CONTRIBUTING.md says what each of these runs.
+FAST := $(PYTEST) --durations=15 -m "not cluster and not drill and not nightly"
+LANES := .venv/bin/python -m tests.lanes --durations=15
+
+test-fast: tools ## what needs no node, about a minute
+	$(FAST)
+
+test: lint ## what a change has to pass, in part on two real nodes side by side
+	$(FAST)
+	$(LANES) -m "not nightly"
 
 # Three Vault servers that start at once must form one cluster, each of twenty times.
-test: export CLUSTER_FORMATION_ROUNDS ?= 20
-test: lint ## everything, on real nodes that the tests start and take away
-	$(PYTEST) --durations=15
+test-all: export CLUSTER_FORMATION_ROUNDS ?= 20
+test-all: lint ## everything, also what is nightly
+	$(PYTEST) --durations=15 -m "not cluster and not drill"
+	$(LANES)

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(vault_program() is None, reason="no vault program: run `make tools`"),
 ]
-ROUNDS = int(os.environ.get("CLUSTER_FORMATION_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("CLUSTER_FORMATION_ROUNDS", "3"))
 
 
 class Killed(BaseException):

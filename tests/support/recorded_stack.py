@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from secret_authority.clients.age import Identity, open_sealed, read_identity
@@ -30,6 +31,8 @@ from toolchain.node.api import ApiError
 
 UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
 DESTROY = ("destroy", "--yes", "--non-interactive", "--suppress-progress")
+# What a session has measured, for the report at its end.
+MEASURED = pytest.StashKey[list[tuple[str, float]]]()
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,13 @@ class RecordedStack(LocalStack):
         self.git_server("stop")
         self.run_toolchain("node", "down", "--name", self.name)
 
+    def replace_cluster(self) -> None:
+        """An empty cluster of the same name in the place of one that is lost."""
+        self.lose_cluster()
+        self.cluster()
+        # Another node, with pods of other names.
+        self.bare_names = self.objects.names()
+
     def start(
         self,
         *arguments: str,
@@ -189,6 +199,10 @@ class RecordedStack(LocalStack):
         begun = time.monotonic()
         return self.finish(self.start(*UP, *more, phase=phase, root=root, **settings), begun)
 
+    def set_up(self, phase: object, *more: str, root: Path | bool = False, **settings: object) -> Run:
+        """`pulumi up` without its preview, half of its time: where a test starts from, or what it puts back."""
+        return self.reach(phase, "--skip-preview", *more, root=root, **settings).passed()
+
     def at_least(self, phase: int, timeout: float = 300) -> Run | None:
         """The stack at this phase or above, with Git as the example fleet says. The run, when one was needed."""
         self.git_server("start")
@@ -196,7 +210,7 @@ class RecordedStack(LocalStack):
         if (self.reached() or 0) >= phase:
             return None
         self.release_dead_lock()
-        return self.run(*UP, phase=phase, root=True, timeout=timeout).passed()
+        return self.run(*UP, "--skip-preview", phase=phase, root=True, timeout=timeout).passed()
 
     def record(self, what: str, run: Run) -> Run:
         """Keep a duration for the report at the end of the session."""

@@ -56,16 +56,13 @@ def guarded(stack: RecordedStack, *arguments: str) -> Run:
 
 
 @pytest.fixture(scope="module")
-def before(stack: RecordedStack) -> Secrets:
+def before(expendable: RecordedStack) -> Secrets:
     """What came from Git and stood in consumer Secrets before the cluster was lost."""
-    stack.at_least(4)
+    stack = expendable
     held = consumer_secrets(stack, SecretClass.BOOTSTRAP)
     assert len(held) >= 10
-    stack.lose_cluster()
-    stack.cluster()
+    stack.replace_cluster()
     assert stack.reached() is None
-    # Another node, with pods of other names.
-    stack.bare_names = stack.objects.names()
     return held
 
 
@@ -105,12 +102,18 @@ def test_a_second_run_changes_nothing(stack: RecordedStack, before: Secrets) -> 
 
 
 def test_a_refresh_reads_vault_too_and_finds_nothing_changed(stack: RecordedStack, before: Secrets) -> None:
-    run = guarded(stack, *REFRESH).passed()
+    run = guarded(stack, *UP, "--refresh", "--expect-no-changes").passed()
     assert LEFT_OUT not in run.output and "unchanged" in run.output
-    guarded(stack, *UP, "--refresh", "--expect-no-changes").passed()
     assert not (CHECKOUT / f".local/{stack.name}/vault-session/token").exists()
 
 
+@pytest.mark.nightly
+def test_a_refresh_alone_finds_nothing_changed(stack: RecordedStack, before: Secrets) -> None:
+    run = guarded(stack, *REFRESH).passed()
+    assert LEFT_OUT not in run.output and "unchanged" in run.output
+
+
+@pytest.mark.nightly
 def test_a_refresh_finds_what_was_deleted_in_vault(stack: RecordedStack, before: Secrets, tmp_path: Path) -> None:
     role = "auth/kubernetes/role/consumer-shop"
     resource = "AuthBackendRole::runtime-authority-configuration-consumer-shop"
@@ -127,6 +130,10 @@ def test_a_refresh_finds_what_was_deleted_in_vault(stack: RecordedStack, before:
 def test_a_refresh_goes_on_without_vault(stack: RecordedStack, before: Secrets) -> None:
     with away(stack, STATEFUL_SET):
         assert LEFT_OUT in guarded(stack, *REFRESH).passed().output
+
+
+@pytest.mark.nightly
+def test_and_reads_it_again_when_it_is_back(stack: RecordedStack, before: Secrets) -> None:
     assert LEFT_OUT not in guarded(stack, *REFRESH).passed().output
     guarded(stack, *UP, "--expect-no-changes").passed()
 
@@ -138,10 +145,12 @@ def test_fewer_vault_pods_are_refused_before_the_first_change(stack: RecordedSta
     assert (stack.objects.get(STATEFUL_SET) or {})["metadata"]["generation"] == version
 
 
-def test_a_lower_phase_is_refused(stack: RecordedStack, before: Secrets) -> None:
-    for phase, title in ((3, "runtime authority"), (2, "bootstrap")):
-        run = stack.run(*UP, phase=phase, vault=PRODUCTION)
-        run.refused("has reached phase 4 (consumption)", f"phase {phase} ({title}) is refused")
+@pytest.mark.parametrize(
+    ("phase", "title"), [(3, "runtime authority"), pytest.param(2, "bootstrap", marks=pytest.mark.nightly)]
+)
+def test_a_lower_phase_is_refused(stack: RecordedStack, before: Secrets, phase: int, title: str) -> None:
+    run = stack.run(*UP, phase=phase, vault=PRODUCTION)
+    run.refused("has reached phase 4 (consumption)", f"phase {phase} ({title}) is refused")
     assert stack.reached() == 4
 
 

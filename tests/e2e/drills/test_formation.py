@@ -20,6 +20,7 @@ from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.drill,
+    pytest.mark.nightly,
     # A tunnel's thread may still write while its test has ended.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
@@ -31,14 +32,11 @@ CORE = f"/api/v1/namespaces/{VAULT_NAMESPACE}"
 
 
 @pytest.fixture(scope="module")
-def three(stack: RecordedStack) -> RecordedStack:
-    """The stack at phase 3 or above with three Vault pods, which its engine knows of."""
-    if (stack.reached() or 0) < 3 or (stack.objects.get(VAULT) or {})["spec"]["replicas"] != 3:
-        stack.git_server("start")
-        stack.publish()
-        settings = {"storageClass": "local", "replicas": 3}
-        stack.reach(max(3, int(stack.reached() or 0)), root=True, vault=settings).passed()
-    return stack
+def three(altered: RecordedStack) -> RecordedStack:
+    """The stack at phase 4 with three Vault pods, which its engine knows of."""
+    if (altered.objects.get(VAULT) or {})["spec"]["replicas"] != 3:
+        altered.set_up(4, vault={"storageClass": "local", "replicas": 3})
+    return altered
 
 
 def scale(stack: RecordedStack, path: str, replicas: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.recorded_stack import RecordedStack
 
-pytestmark = pytest.mark.drill
+pytestmark = [pytest.mark.drill, pytest.mark.nightly]
 
 Values = Mapping[tuple[str, str], Mapping[str, bytes]]
 
@@ -17,8 +17,7 @@ Values = Mapping[tuple[str, str], Mapping[str, bytes]]
 def before(built: RecordedStack) -> Values:
     """What the cluster held before it was lost. Afterwards there is an empty one of the same name."""
     values = built.cluster_values()
-    built.lose_cluster()
-    built.cluster()
+    built.replace_cluster()
     assert built.reached() is None
     assert built.cluster_values() == {}
     return values

@@ -26,6 +26,8 @@ pytestmark = pytest.mark.cluster
 
 ONE, TWO = "t-one", "t-two"
 CANARY = "canary-value-of-a-secret"
+# The parts whose end is tried with every change: where the data is, and what runs pods.
+SOME = ("etcd", "kubelet")
 
 
 def run(module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -177,7 +179,7 @@ def test_warm_up_changes_nothing(node: layout.Node) -> None:
     assert {name: part.pid for name, part in parts.all_parts(node).items()} == before
 
 
-@pytest.mark.parametrize("name", parts.NAMES)
+@pytest.mark.parametrize("name", [n if n in SOME else pytest.param(n, marks=pytest.mark.nightly) for n in parts.NAMES])
 def test_a_killed_part_is_repaired(node: layout.Node, name: str) -> None:
     before = {part: found.pid for part, found in parts.all_parts(node).items()}
     assert before[name] is not None
@@ -220,7 +222,7 @@ def test_a_reboot_leaves_a_state_that_up_repairs(node: layout.Node) -> None:
         assert run("node", "status", "--name", ONE).returncode == 0
 
 
-@pytest.mark.parametrize("seconds", [0.3, 1.5, 4.0])
+@pytest.mark.parametrize("seconds", [*(pytest.param(s, marks=pytest.mark.nightly) for s in (0.3, 4.0)), 1.5])
 def test_a_killed_up_is_continued_or_cleaned(seconds: float) -> None:
     """`up` gets SIGKILL after some seconds. Once a second `up` goes on, once `down` cleans."""
     run("node", "down", "--name", TWO)

@@ -36,7 +36,7 @@ def branch(built: RecordedStack, tmp_path: Path) -> Iterator[Path]:
     with built.copied_fleet(tmp_path) as folder:
         yield folder
     ask_flux(built)
-    built.reach(2).passed()
+    built.set_up(2)
 
 
 def test_every_secret_has_its_labels_and_nothing_else(built: RecordedStack) -> None:
@@ -77,7 +77,7 @@ def test_a_value_changed_by_hand_is_found(built: RecordedStack) -> None:
     finally:
         ask_flux(built)
     assert built.cluster_values() == wanted
-    built.reach(2).passed()
+    built.set_up(2)
 
 
 def test_a_secret_deleted_by_hand_comes_back(built: RecordedStack) -> None:

@@ -11,14 +11,18 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.cluster
 
 
-def test_destroy_leaves_nothing(built: RecordedStack, bare_names: set[Key]) -> None:
-    present = built.objects.names()
-    assert {key.kind for key in present - bare_names} >= {"CustomResourceDefinition", "Namespace", "Secret", "Job"}
-    built.record("destroy from phase 2", built.run(*DESTROY).passed())
-    until(lambda: not built.left(), lambda: f"everything is gone but {built.left()}", 120)
-    assert built.reached() is None
+@pytest.fixture(scope="module")
+def before(built: RecordedStack) -> set[Key]:
+    """The objects of the cluster at phase 2."""
+    return built.objects.names()
 
 
-def test_destroy_again_has_nothing_to_do(built: RecordedStack) -> None:
-    built.run(*DESTROY).passed()
-    assert built.left() == []
+def test_destroy_leaves_nothing(before: set[Key], destroyed: RecordedStack, bare_names: set[Key]) -> None:
+    assert {key.kind for key in before - bare_names} >= {"CustomResourceDefinition", "Namespace", "Secret", "Job"}
+    until(lambda: not destroyed.left(), lambda: f"everything is gone but {destroyed.left()}", 120)
+    assert destroyed.reached() is None
+
+
+def test_destroy_again_has_nothing_to_do(destroyed: RecordedStack) -> None:
+    destroyed.run(*DESTROY).passed()
+    assert destroyed.left() == []

@@ -28,31 +28,31 @@ def restored(stack: RecordedStack) -> None:
     stack.reach(2, "--expect-no-changes").passed()
 
 
-def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(built: RecordedStack) -> None:
+def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(rising: RecordedStack) -> None:
     """Phase 2 was reached long ago and is on record; since then somebody has changed a bootstrap Secret."""
-    (namespace, name), wanted = next(iter(built.wanted_values().items()))
+    (namespace, name), wanted = next(iter(rising.wanted_values().items()))
     path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
     key = next(iter(wanted))
-    assert (built.objects.get(EVIDENCE) or {})["data"]["evidence"].count('"matches"') == 12
-    built.objects.request("PATCH", path, {"data": {key: base64.b64encode(b"by hand").decode()}})
-    run = built.reach(3, readyTimeoutSeconds=60)
+    assert (rising.objects.get(EVIDENCE) or {})["data"]["evidence"].count('"matches"') == 12
+    rising.objects.request("PATCH", path, {"data": {key: base64.b64encode(b"by hand").decode()}})
+    run = rising.reach(3, readyTimeoutSeconds=60)
     run.refused(f"{name}: the Secret does not hold what Git's ciphertext decrypts to")
-    assert "by hand" not in run.output and nothing_of_phase_3(built)
+    assert "by hand" not in run.output and nothing_of_phase_3(rising)
     # As the administrator; Flux makes it anew.
-    built.objects.request("DELETE", path)
-    restored(built)
+    rising.objects.request("DELETE", path)
+    restored(rising)
 
 
-def test_a_layer_whose_evidence_cannot_be_had_stops_the_next_one(built: RecordedStack) -> None:
+def test_a_layer_whose_evidence_cannot_be_had_stops_the_next_one(rising: RecordedStack) -> None:
     """A bootstrap Secret is missing, and nobody makes it anew."""
-    namespace, name = next(iter(built.wanted_values()))
-    with away(built, FLUX):
-        built.objects.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        built.reach(3, readyTimeoutSeconds=20).refused("bootstrap-secrets")
-        assert nothing_of_phase_3(built)
+    namespace, name = next(iter(rising.wanted_values()))
+    with away(rising, FLUX):
+        rising.objects.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        rising.reach(3, readyTimeoutSeconds=20).refused("bootstrap-secrets")
+        assert nothing_of_phase_3(rising)
 
 
-def test_after_that_the_phase_rises(built: RecordedStack) -> None:
-    restored(built)
-    built.record("up to phase 3", built.reach(3).passed())
-    assert built.reached() == 3
+def test_after_that_the_phase_rises(rising: RecordedStack) -> None:
+    restored(rising)
+    rising.record("up to phase 3", rising.reach(3).passed())
+    assert rising.reached() == 3

@@ -25,7 +25,7 @@ def alone(built: RecordedStack) -> Iterator[RecordedStack]:
 
     The short time-out is set before: it stands in Flux's objects, whose change would wait for Git.
     """
-    built.reach(2, readyTimeoutSeconds=WAIT_SECONDS).passed()
+    built.set_up(2, readyTimeoutSeconds=WAIT_SECONDS)
     built.git_server("stop")
     fetch_now(built)
     until(lambda: source_condition(built) == ("False", "GitOperationFailed"), "a fetch of Flux has failed", 120)
@@ -33,7 +33,7 @@ def alone(built: RecordedStack) -> Iterator[RecordedStack]:
     built.git_server("start")
     fetch_now(built)
     until(lambda: source_condition(built)[0] == "True", "Flux has fetched again", 120)
-    built.reach(2).passed()
+    built.set_up(2)
 
 
 def fetch_now(stack: RecordedStack) -> None:

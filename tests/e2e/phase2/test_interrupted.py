@@ -24,62 +24,55 @@ MOMENTS: dict[str, Callable[[RecordedStack], bool]] = {
     "secrets are applied": lambda stack: stack.objects.get(KUSTOMIZATION_PATH) is not None,
     "evidence is gathered": lambda stack: bool((stack.objects.get(JOBS) or {}).get("items")),
 }
+# Those of every change: before anything can be in use, and while the last resource of phase 2 is made.
+SOME = ("a controller starts", "evidence is gathered")
 
 
-@pytest.fixture(scope="module")
-def empty(stack: RecordedStack) -> RecordedStack:
-    """An empty cluster and an empty stack."""
-    stack.git_server("start")
-    stack.publish()
-    stack.release_dead_lock()
-    stack.run(*DESTROY).passed()
-    return stack
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_killed(empty: RecordedStack, moment: str) -> None:
+@pytest.mark.parametrize("moment", [m if m in SOME else pytest.param(m, marks=pytest.mark.nightly) for m in MOMENTS])
+def test_killed(destroyed: RecordedStack, moment: str) -> None:
     """The killed run had not ended by itself, and left its lock."""
-    empty.release_dead_lock()
-    process = empty.start(*UP, root=True)
+    destroyed.release_dead_lock()
+    process = destroyed.start(*UP, root=True)
     try:
-        until(lambda: MOMENTS[moment](empty) or process.poll() is not None, moment, timeout=180)
+        until(lambda: MOMENTS[moment](destroyed) or process.poll() is not None, moment, timeout=180)
         assert process.poll() is None, process.communicate()[0]
     finally:
-        empty.kill(process)
-    assert empty.reached() != 2
+        destroyed.kill(process)
+    assert destroyed.reached() != 2
 
 
-def test_a_dead_lock_is_named_without_the_release(empty: RecordedStack) -> None:
+def test_a_dead_lock_is_named_without_the_release(destroyed: RecordedStack) -> None:
     """What pulumi itself says. `reach`, like `make up`, releases the lock of a dead process of this machine."""
-    empty.run(*UP, root=True).refused("the stack is currently locked by 1 lock(s)", "pulumi cancel")
+    destroyed.run(*UP, root=True).refused("the stack is currently locked by 1 lock(s)", "pulumi cancel")
 
 
-def test_the_run_after_converges(empty: RecordedStack) -> None:
-    empty.record("up to phase 2 after four kills", empty.reach(2, root=True).passed())
-    assert empty.reached() == 2
-    assert empty.cluster_values() == empty.wanted_values()
+def test_the_run_after_converges(destroyed: RecordedStack) -> None:
+    destroyed.record("up to phase 2 after four kills", destroyed.reach(2, root=True).passed())
+    assert destroyed.reached() == 2
+    assert destroyed.cluster_values() == destroyed.wanted_values()
 
 
-def test_and_leaves_nothing_pending(empty: RecordedStack) -> None:
-    before = empty.objects.snapshot()
-    empty.reach(2, "--expect-no-changes").passed()
-    assert '"pending_operations"' not in empty.query("stack", "export")
-    assert difference(before, empty.objects.snapshot()) == []
+def test_and_leaves_nothing_pending(destroyed: RecordedStack) -> None:
+    before = destroyed.objects.snapshot()
+    destroyed.reach(2, "--expect-no-changes").passed()
+    assert '"pending_operations"' not in destroyed.query("stack", "export")
+    assert difference(before, destroyed.objects.snapshot()) == []
 
 
-def test_a_living_run_keeps_its_lock(empty: RecordedStack) -> None:
+def test_a_living_run_keeps_its_lock(destroyed: RecordedStack) -> None:
     """A second `up` beside a first one is refused, and the first one passes."""
     begun = time.monotonic()
-    first = empty.start(*UP, "--replace", "**Job::bootstrap-evidence")
-    locks = empty.state / ".pulumi/locks"
+    first = destroyed.start(*UP, "--replace", "**Job::bootstrap-evidence")
+    locks = destroyed.state / ".pulumi/locks"
     until(lambda: any(locks.rglob("*.json")) or first.poll() is not None, "the first run has its lock")
-    empty.reach(2).refused("the stack is currently locked by 1 lock(s)")
-    empty.finish(first, begun).passed()
+    destroyed.reach(2).refused("the stack is currently locked by 1 lock(s)")
+    destroyed.finish(first, begun).passed()
 
 
-def test_straight_to_phase_2(empty: RecordedStack) -> None:
+@pytest.mark.nightly
+def test_straight_to_phase_2(destroyed: RecordedStack) -> None:
     """From an empty cluster to phase 2 in one run that nobody disturbs."""
-    empty.run(*DESTROY).passed()
-    empty.record("up from an empty cluster to phase 2", empty.reach(2, root=True).passed())
-    assert empty.cluster_values() == empty.wanted_values()
-    empty.record("up without a change at phase 2", empty.reach(2, "--expect-no-changes").passed())
+    destroyed.run(*DESTROY).passed()
+    destroyed.record("up from an empty cluster to phase 2", destroyed.reach(2, root=True).passed())
+    assert destroyed.cluster_values() == destroyed.wanted_values()
+    destroyed.record("up without a change at phase 2", destroyed.reach(2, "--expect-no-changes").passed())

@@ -18,7 +18,7 @@ from tests.support.leak_places import places, watched
 from tests.support.leak_plants import Plant
 from tests.support.recorded_stack import UP, RecordedStack
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.nightly]
 
 
 @pytest.fixture(scope="module")

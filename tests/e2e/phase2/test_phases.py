@@ -11,19 +11,15 @@ from secret_authority.clients.age import Identity, write_identity
 from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, IDENTITY_SECRET
 from secret_authority.core.phases import Phase
 from tests.support.cluster_objects import Key, difference
-from tests.support.recorded_stack import DESTROY, RecordedStack
+from tests.support.recorded_stack import RecordedStack
 
 pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
-def empty(stack: RecordedStack) -> dict[Key, str]:
+def before(empty: RecordedStack) -> dict[Key, str]:
     """The objects of the cluster before anything was built on it."""
-    stack.git_server("start")
-    stack.publish()
-    if stack.reached() is not None:
-        stack.run(*DESTROY).passed()
-    return stack.objects.snapshot()
+    return empty.objects.snapshot()
 
 
 def assert_no_change(stack: RecordedStack, phase: int) -> None:
@@ -41,35 +37,36 @@ def outputs(stack: RecordedStack) -> dict[str, object]:
     return found
 
 
-def test_phase_0_touches_no_cluster(stack: RecordedStack, empty: dict[Key, str]) -> None:
+def test_phase_0_touches_no_cluster(stack: RecordedStack, before: dict[Key, str]) -> None:
     stack.reach(0, kubeconfig="/nonexistent").passed()
-    assert difference(empty, stack.objects.snapshot()) == []
+    assert difference(before, stack.objects.snapshot()) == []
     shown = outputs(stack)
     assert shown["phase"] == 0
     assert shown["authority"] == "offline-root"
     assert shown["ledger"] == {"offline-root": 12, "unborn": 3}
 
 
+@pytest.mark.nightly
 def test_phase_0_again_changes_nothing(stack: RecordedStack) -> None:
     assert_no_change(stack, 0)
 
 
-def test_the_first_boot_needs_the_root_holder(stack: RecordedStack, empty: dict[Key, str]) -> None:
+def test_the_first_boot_needs_the_root_holder(stack: RecordedStack, before: dict[Key, str]) -> None:
     stack.reach(1).refused(
         f"cluster {stack.name}: has no decryption identity yet",
         "Fix: run once with SECRET_AUTHORITY_ROOT_IDENTITY set to the root holder's identity file",
     )
-    assert difference(empty, stack.objects.snapshot()) == []
+    assert difference(before, stack.objects.snapshot()) == []
 
 
-def test_the_first_boot_refuses_a_wrong_root_key(stack: RecordedStack, empty: dict[Key, str], tmp_path: Path) -> None:
+def test_the_first_boot_refuses_a_wrong_root_key(stack: RecordedStack, before: dict[Key, str], tmp_path: Path) -> None:
     stranger = Identity.generate()
     write_identity(stranger, tmp_path / "stranger.age")
     stack.reach(1, root=tmp_path / "stranger.age").refused(
         f"{stack.home}/identity.age: cannot be opened by the given root identity ({stranger.recipient})",
         "Fix: give the identity of one of the root recipients in root-of-trust.yaml",
     )
-    assert difference(empty, stack.objects.snapshot()) == []
+    assert difference(before, stack.objects.snapshot()) == []
 
 
 def test_git_unreachable_at_first_boot(stack: RecordedStack) -> None:
@@ -97,6 +94,7 @@ def test_phase_1_after_git_is_back(stack: RecordedStack) -> None:
     assert stack.cluster_values() == {}
 
 
+@pytest.mark.nightly
 def test_phase_1_again_changes_nothing(stack: RecordedStack) -> None:
     assert_no_change(stack, 1)
 
@@ -118,7 +116,7 @@ def test_phase_2_again_changes_nothing(stack: RecordedStack) -> None:
     assert_no_change(stack, 2)
 
 
-@pytest.mark.parametrize("lower", [1, 0])
+@pytest.mark.parametrize("lower", [pytest.param(1, marks=pytest.mark.nightly), 0])
 def test_a_lower_phase_is_refused(stack: RecordedStack, lower: int) -> None:
     before = stack.objects.snapshot()
     reason = {
@@ -141,12 +139,13 @@ def test_a_lower_phase_is_refused(stack: RecordedStack, lower: int) -> None:
             "9",
             "phase must be one of 0 (root of trust), 1 (gitops), 2 (bootstrap), 3 (runtime authority), 4 (consumption)",
         ),
-        (
+        pytest.param(
             "-1",
             "phase must be one of 0 (root of trust), 1 (gitops), 2 (bootstrap), 3 (runtime authority), 4 (consumption)",
+            marks=pytest.mark.nightly,
         ),
-        ("x", "configuration key 'phase' must be of type 'integer'"),
-        ("1.5", "configuration key 'phase' must be of type 'integer'"),
+        pytest.param("x", "configuration key 'phase' must be of type 'integer'", marks=pytest.mark.nightly),
+        pytest.param("1.5", "configuration key 'phase' must be of type 'integer'", marks=pytest.mark.nightly),
     ],
 )
 def test_a_phase_that_does_not_exist_is_refused(stack: RecordedStack, phase: str, why: str) -> None:

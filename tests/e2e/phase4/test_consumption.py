@@ -113,11 +113,8 @@ class Consuming:
 
 
 @pytest.fixture(scope="module")
-def consuming(stack: RecordedStack) -> Consuming:
-    stack.git_server("start")
-    stack.publish()
-    made = Consuming(stack)
-    stack.record("pulumi up to phase 4", made.up(root=True).passed())
+def consuming(complete: RecordedStack) -> Consuming:
+    made = Consuming(complete)
     made.put(f"first-{secrets.token_hex(8)}")
     until(lambda: made.payment() is not None, "the entered value has arrived", 30)
     return made

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,10 @@ ENGINE = f"/apis/apps/v1/namespaces/{ENGINE_NAMESPACE}/deployments/secret-author
 
 
 @pytest.fixture(scope="module")
-def handed(stack: RecordedStack) -> Iterator[RecordedStack]:
+def handed(runtime: RecordedStack) -> RecordedStack:
     """The stack at phase 3 or above, with everything handed over."""
-    if run := stack.at_least(3):
-        stack.record("up to phase 3", run)
-    until(lambda: all(line["state"] == "done" for line in status(stack)), "everything is handed over", 120)
-    yield stack
+    until(lambda: all(line["state"] == "done" for line in status(runtime)), "everything is handed over", 120)
+    return runtime
 
 
 def status(stack: RecordedStack) -> list[dict[str, Any]]:

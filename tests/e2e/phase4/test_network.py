@@ -38,15 +38,8 @@ print(json.dumps(found), flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def deployed(stack: RecordedStack) -> RecordedStack:
-    """The stack at phase 4."""
-    stack.at_least(4)
-    return stack
-
-
 @pytest.fixture
-def seen(deployed: RecordedStack, namespace: str) -> Iterator[dict[str, bool]]:
+def seen(complete: RecordedStack, namespace: str) -> Iterator[dict[str, bool]]:
     """Which targets a pod of the namespace reaches that has no label of any of our programs."""
     pods = f"/api/v1/namespaces/{namespace}/pods"
     spec = {
@@ -57,23 +50,23 @@ def seen(deployed: RecordedStack, namespace: str) -> Iterator[dict[str, bool]]:
         "containers": [
             {
                 "name": "look",
-                "image": deployed.engine_image,
+                "image": complete.engine_image,
                 "command": ["python3", "-c", LOOK, VAULT, RAFT, FLUX_ARTIFACTS],
                 "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             }
         ],
     }
-    deployed.objects.request("POST", pods, {"metadata": {"name": "look-around"}, "spec": spec})
+    complete.objects.request("POST", pods, {"metadata": {"name": "look-around"}, "spec": spec})
 
     def ended() -> str:
-        return str((deployed.objects.get(f"{pods}/look-around") or {})["status"].get("phase"))
+        return str((complete.objects.get(f"{pods}/look-around") or {})["status"].get("phase"))
 
     try:
         until(lambda: ended() in ("Succeeded", "Failed"), "the pod has looked around", 60)
-        yield json.loads(deployed.objects.text(f"{pods}/look-around/log"))
+        yield json.loads(complete.objects.text(f"{pods}/look-around/log"))
     finally:
-        deployed.objects.request("DELETE", f"{pods}/look-around?gracePeriodSeconds=0")
-        until(lambda: deployed.objects.get(f"{pods}/look-around") is None, "the pod is gone", 30)
+        complete.objects.request("DELETE", f"{pods}/look-around?gracePeriodSeconds=0")
+        until(lambda: complete.objects.get(f"{pods}/look-around") is None, "the pod is gone", 30)
 
 
 @pytest.mark.parametrize(

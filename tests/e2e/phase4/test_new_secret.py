@@ -22,18 +22,12 @@ pytestmark = pytest.mark.cluster
 CHAPTER = "## Your first secret in five minutes"
 
 
-@pytest.fixture(scope="module")
-def stack_at_4(stack: RecordedStack) -> RecordedStack:
-    stack.at_least(4, timeout=900)
-    return stack
-
-
 @pytest.fixture
-def checkout(stack_at_4: RecordedStack, tmp_path: Path) -> Iterator[Path]:
+def checkout(altered: RecordedStack, tmp_path: Path) -> Iterator[Path]:
     """A checkout of the team's repository. Afterwards Git and the cluster are as they were."""
-    with stack_at_4.copied_fleet(tmp_path) as folder:
+    with altered.copied_fleet(tmp_path) as folder:
         yield folder
-    stack_at_4.reach(4, vault=stack_at_4.present_vault()).passed()
+    altered.set_up(4, vault=altered.present_vault())
 
 
 def chapter() -> str:
@@ -62,9 +56,9 @@ def ledger(stack: RecordedStack, checkout: Path) -> dict[str, str | None]:
 
 
 def test_the_first_secret_of_the_readme_arrives_and_its_consumer_can_be_removed(
-    stack_at_4: RecordedStack, checkout: Path
+    altered: RecordedStack, checkout: Path
 ) -> None:
-    stack = stack_at_4
+    stack = altered
     catalogue = checkout / stack.intent_home / "catalogue.yaml"
     before = catalogue.read_text()
     catalogue.write_text(before + entry())

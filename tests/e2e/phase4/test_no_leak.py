@@ -68,28 +68,21 @@ class Scan:
 
 
 @pytest.fixture(scope="module")
-def consuming(stack: RecordedStack) -> RecordedStack:
-    """The stack at phase 4."""
-    stack.at_least(4, timeout=900)
-    return stack
-
-
-@pytest.fixture(scope="module")
-def plant(consuming: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    with Plant.everywhere(consuming, tmp_path_factory.mktemp("git")) as made:
+def plant(searched: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    with Plant.everywhere(searched, tmp_path_factory.mktemp("git")) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def scan(consuming: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Scan:
+def scan(searched: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Scan:
     """Makes history, then looks for every value in every place."""
     temporary = tmp_path_factory.mktemp("temporary")
     (temporary / "planted").write_text(plant.text)
     value, hidden = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    entering = enter(consuming, value, plant, temporary)
-    running, run_tokens = up(consuming, plant, temporary)
-    root_identity = consuming.identities()[0].secret
-    with broken_glass(consuming.kubeconfig, tmp_path_factory.mktemp("way"), root_identity) as root:
+    entering = enter(searched, value, plant, temporary)
+    running, run_tokens = up(searched, plant, temporary)
+    root_identity = searched.identities()[0].secret
+    with broken_glass(searched.kubeconfig, tmp_path_factory.mktemp("way"), root_identity) as root:
         assert root.token is not None
         assert works(root, root.token)
         # Paths are in the clear on Vault's disk and in its audit logs.
@@ -98,18 +91,18 @@ def scan(consuming: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPa
         ended = [root.token, *run_tokens]
     names = leak_values.named(
         in_vault,
-        {f"{place} {key}": v for place, data in consuming.wanted_values().items() for key, v in data.items()},
-        leak_values.offline(consuming),
-        leak_values.own_keys(consuming),
+        {f"{place} {key}": v for place, data in searched.wanted_values().items() for key, v in data.items()},
+        leak_values.offline(searched),
+        leak_values.own_keys(searched),
         digest_key,
         {f"token {number}": token.encode() for number, token in enumerate(ended)},
         {"entered": value.encode(), "hidden in Vault": hidden.encode()},
     )
-    made = Scan(names, leak_values.allowed(consuming, in_vault, names), plant, ended)
+    made = Scan(names, leak_values.allowed(searched, in_vault, names), plant, ended)
     canaries = Canaries({**names, "planted": plant.name.encode()})
-    searched: dict[str, Texts] = places(consuming) | {
-        "Vault's audit log": chain(*map(files, volume_folders(consuming, "audit-vault-"))),
-        "Vault's data": chain(*map(files, volume_folders(consuming, "data-vault-"))),
+    searched: dict[str, Texts] = places(searched) | {
+        "Vault's audit log": chain(*map(files, volume_folders(searched, "audit-vault-"))),
+        "Vault's data": chain(*map(files, volume_folders(searched, "data-vault-"))),
         "entering": entering,
         "run": running,
         "temporary files": files(temporary),
@@ -118,7 +111,7 @@ def scan(consuming: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPa
     for place, texts in searched.items():
         made.places.add(place)
         made.hits += canaries.search(place, made.tokens.passing(place, texts))
-    consuming.measured.append(("search of every place at phase 4", time.monotonic() - begun))
+    searched.measured.append(("search of every place at phase 4", time.monotonic() - begun))
     return made
 
 
@@ -182,9 +175,9 @@ def test_the_search_looks_everywhere(scan: Scan) -> None:
     assert {"raft.db", "vault.db"} & {Path(where).name for where in planted["Vault's data"]}
 
 
-def test_there_is_something_to_look_for(consuming: RecordedStack, scan: Scan) -> None:
+def test_there_is_something_to_look_for(searched: RecordedStack, scan: Scan) -> None:
     """Values of all classes and of past versions, five shares, two identities, two private keys, tokens, keys."""
-    in_git = {value for data in consuming.wanted_values().values() for value in data.values()}
+    in_git = {value for data in searched.wanted_values().values() for value in data.values()}
     assert in_git <= set(scan.names.values())
     beside = set(scan.names) - {name for name in scan.names if " version " in name}
     wanted = {"root identity", "cluster identity", "passphrase", "digest key", "vault-ca key 1", "vault-tls key 1"}
@@ -192,7 +185,7 @@ def test_there_is_something_to_look_for(consuming: RecordedStack, scan: Scan) ->
     assert beside >= wanted
     assert "entered" not in beside, "Vault has the entered value"
     paths = {name.split()[0] for name in scan.names if " version " in name}
-    assert paths == {secret.vault.path for secret in leak_values.catalogued(consuming)}
+    assert paths == {secret.vault.path for secret in leak_values.catalogued(searched)}
 
 
 def test_values_are_in_their_secrets_only(scan: Scan) -> None:
@@ -214,6 +207,6 @@ def test_no_token_of_vault_is_anywhere(scan: Scan) -> None:
     assert others == set()
 
 
-def test_no_token_that_was_known_works(consuming: RecordedStack, scan: Scan, tmp_path: Path) -> None:
-    with vault_way(consuming.kubeconfig, tmp_path) as vault:
+def test_no_token_that_was_known_works(searched: RecordedStack, scan: Scan, tmp_path: Path) -> None:
+    with vault_way(searched.kubeconfig, tmp_path) as vault:
         assert not any(works(vault, token) for token in [*scan.ended, *scan.tokens.found])

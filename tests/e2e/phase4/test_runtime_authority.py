@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,15 +23,6 @@ pytestmark = [
 ]
 
 SHARES = f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-unseal-shares"
-
-
-@pytest.fixture(scope="module")
-def runtime(stack: RecordedStack) -> Iterator[RecordedStack]:
-    """The stack at phase 3 or above."""
-    if run := stack.at_least(3):
-        stack.record("up to phase 3", run)
-    until(lambda: in_service(stack), "Vault in service", 120)
-    yield stack
 
 
 def test_a_second_up_changes_nothing(runtime: RecordedStack) -> None:

@@ -13,12 +13,14 @@ from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.nightly,
     # A tunnel's thread may still write while its test has ended.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
 
-def test_three_replicas_join_and_come_back_when_all_are_deleted(stack: RecordedStack, tmp_path: Path) -> None:
+def test_three_replicas_join_and_come_back_when_all_are_deleted(complete: RecordedStack, tmp_path: Path) -> None:
+    stack = complete
     settings = {"storageClass": "local", "replicas": 3}
     stack.record("up to three replicas", stack.reach(phase_of(stack), vault=settings).passed())
     until(lambda: in_service(stack, 3), "three pods in service", 180)

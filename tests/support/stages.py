@@ -1,0 +1,26 @@
+"""The stages of a node's stack. The order of modules with nodes and their lane follow from the stage each asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+# Fixtures of tests/e2e/conftest.py in the order in which one stack passes through them. A module runs at the furthest
+# stage that it asks for. `stack` alone asks for a node, in whatever state; a module without any has nodes of its own.
+STAGES = ("empty", "built", "destroyed", "rising", "stack", "runtime", "complete", "searched", "altered", "expendable")
+# From this stage on the stack has a Vault. What comes before runs in lane "a", beside it in lane "b".
+SECOND_LANE = "runtime"
+LANES = ("a", "b")
+OWN_NODES = -1
+
+
+def stage(fixtures: Collection[str]) -> int:
+    """The furthest stage among the fixtures of a module's tests, as a place in STAGES."""
+    asked = [number for number, name in enumerate(STAGES) if name in fixtures]
+    # Each stage is one of the session's stack, so that `stack` says nothing beside another.
+    others = [number for number in asked if STAGES[number] != "stack"]
+    return max(others or asked, default=OWN_NODES)
+
+
+def lane(of: int) -> str:
+    """The lane of a stage."""
+    return LANES[of >= STAGES.index(SECOND_LANE)]
