@@ -1,4 +1,4 @@
-"""Two lanes of node tests side by side, each with a pytest and a node of its own: `python -m tests.lanes [pytest options]`.
+"""Two lanes of node tests side by side, each with a pytest and a node of its own: `python -m tests.lanes [OPTION...]`.
 
 Lines carry the name of their lane. At the end stand the closing lines of both; the exit code is 0 when both passed.
 """
