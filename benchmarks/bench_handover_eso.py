@@ -34,7 +34,10 @@ from secret_authority.contract.names import (
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
+from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import parse_catalogue
+from secret_authority.core.digest import value_digest
+from secret_authority.core.handover.state_machine import InGit
 from secret_authority.engine.handover.controller import Handover
 from secret_authority.engine.handover.git_state import GitState
 from tests.support.vault_way import broken_glass
@@ -62,11 +65,14 @@ class Place:
 
     def __init__(self, api: Api, root: Vault, count: int) -> None:
         self.api, self.root, self.count = api, root, count
+        self._values: dict[str, bytes] = {}
 
     def make_secrets(self, prefix: str) -> None:
         def make(number: int) -> None:
-            data = {"password": base64.b64encode(secrets.token_hex(16).encode()).decode()}
-            body = {"metadata": {"name": f"{prefix}-{number}"}, "type": "Opaque", "data": data}
+            name, value = f"{prefix}-{number}", secrets.token_hex(16).encode()
+            self._values[name] = value
+            data = {"password": base64.b64encode(value).decode()}
+            body = {"metadata": {"name": name}, "type": "Opaque", "data": data}
             self.api.create(collection("secrets", NAMESPACE), body)
 
         _many(make, self.count)
@@ -95,8 +101,14 @@ class Place:
             "bootstrapNamespaces": [NAMESPACE],
             "secrets": entries,
         }
-        handover = Handover("bench", self.api, vault, "bench")
-        summary = handover.run(GitState("none", parse_catalogue(document, "bench"), {}), handover.key())
+        catalogue = parse_catalogue(document, "bench")
+        handover = Handover("bench", self.api, vault, "bench", admitted_entries(catalogue))
+        key = handover.key()
+        known = {
+            entry.name: InGit(value_digest(key, entry.name, str(entry.vault), {"password": self._values[entry.name]}))
+            for entry in catalogue
+        }
+        summary = handover.run(GitState("none", catalogue, known), key)
         if not summary.complete:
             raise SystemExit(f"not handed over: {summary.open[0].end}")
 

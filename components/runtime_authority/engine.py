@@ -42,7 +42,8 @@ _AUDIT_CONFIGS = [piece_name(number) for number in range(MOST_PIECES)]
 
 @dataclass(frozen=True)
 class RuntimeAuthorityEngineArgs:
-    """`targets`: names of bootstrap Secrets by namespace. `recipients`: whom the unseal shares are encrypted to.
+    """`targets`: names of bootstrap Secrets by namespace. `admitted`: the checked entries of the catalogue, as
+    `admitted_entries` gives them. `recipients`: whom the unseal shares are encrypted to.
 
     `timeout_seconds`: how long Vault may take until every pod is in service.
     """
@@ -54,6 +55,7 @@ class RuntimeAuthorityEngineArgs:
     bootstrap: Sequence[str]
     recipients: Sequence[str]
     targets: Mapping[str, Sequence[str]]
+    admitted: Mapping[str, str]
     timeout_seconds: int
 
 
@@ -90,6 +92,7 @@ class RuntimeAuthorityEngine(pulumi.ComponentResource):
                 auditor=(ENGINE_NAMESPACE, AUDITOR_ACCOUNT),
             ),
             git=GitPlaces(FLUX_NAMESPACE, SOURCE, args.catalogue, tuple(args.bootstrap)),
+            admitted=args.admitted,
             identity_file=Path(f"/identity/{IDENTITY_KEY}"),
             vault_token_file=Path(TOKEN_FILE),
             ca_file=Path("/tmp/vault-ca.crt"),  # noqa: S108

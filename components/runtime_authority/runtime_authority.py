@@ -28,6 +28,7 @@ from secret_authority.contract.names import (
     VAULT_NAMESPACE,
     layer_type,
 )
+from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.conflicts import System, find_conflicts
 from secret_authority.core.claims.from_catalogue import catalogue_claims
@@ -136,6 +137,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
             bootstrap=intent.layout.bootstrap,
             recipients=sorted(intent.trust.wanted(intent.layout.cluster)),
             targets={namespace: sorted(names) for namespace, names in sorted(targets.items())},
+            admitted=admitted_entries(intent.catalogue),
             timeout_seconds=settings.ready_timeout_seconds,
         )
 

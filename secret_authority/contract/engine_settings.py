@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,10 @@ class GitPlaces:
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """Settings of the engine. The program writes them with `to_json`, the engine reads them with `from_json`."""
+    """Settings of the engine. The program writes them with `to_json`, the engine reads them with `from_json`.
+
+    `admitted`: the entries of class bootstrap that the program has checked, as `admitted_entries` gives them.
+    """
 
     cluster: str
     namespace: str
@@ -41,6 +45,7 @@ class EngineSettings:
     recipients: tuple[str, ...]
     identities: Identities
     git: GitPlaces
+    admitted: Mapping[str, str]
     identity_file: Path
     vault_token_file: Path
     ca_file: Path
@@ -68,6 +73,7 @@ class EngineSettings:
                     "catalogue": self.git.catalogue,
                     "bootstrap": self.git.bootstrap,
                 },
+                "admitted": dict(self.admitted),
                 "identityFile": str(self.identity_file),
                 "vaultTokenFile": str(self.vault_token_file),
                 "caFile": str(self.ca_file),
@@ -94,6 +100,7 @@ class EngineSettings:
                 tuple(accounts["engine"]), tuple(accounts["configurator"]), tuple(accounts["auditor"])
             ),
             git=GitPlaces(git["namespace"], git["source"], git["catalogue"], tuple(git["bootstrap"])),
+            admitted=data["admitted"],
             identity_file=Path(data["identityFile"]),
             vault_token_file=Path(data["vaultTokenFile"]),
             ca_file=Path(data["caFile"]),

@@ -87,6 +87,8 @@ ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
 AUTHORITY_MOUNT = "platform-authority"
 DIGEST_KEY_PATH = f"{AUTHORITY_MOUNT}/data/digest-key"
 EVENTS = "events"
+# Which handover each secret has, noted before its first step.
+HANDOVERS = "handovers"
 
 
 def layer_type(layer: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 
-from secret_authority.contract.names import AUTHORITY_MOUNT, CONSUMER_PREFIX, DIGEST_KEY_PATH, EVENTS
+from secret_authority.contract.names import AUTHORITY_MOUNT, CONSUMER_PREFIX, DIGEST_KEY_PATH, EVENTS, HANDOVERS
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass
 
 # What every token may do with itself.
@@ -34,6 +34,8 @@ def engine_policy() -> str:
             _rule(f"{CONFIG_MOUNT}/metadata/*", "read", "list"),
             _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/*", "create", "read"),
             _rule(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}/*", "read", "list"),
+            # Create-only: a secret has one handover, whatever comes later.
+            _rule(f"{AUTHORITY_MOUNT}/data/{HANDOVERS}/*", "create", "read"),
             _rule(DIGEST_KEY_PATH, "read"),
             _rule("sys/mounts", "read"),
             _rule("sys/auth", "read"),

@@ -1,7 +1,8 @@
-"""Keyed digests of secret values, and the text form in which Vault's KV engine keeps binary values.
+"""Keyed digests of secret values, and the text form in which Vault's KV engine stores binary values.
 
-A digest is an HMAC-SHA256 under a key that each cluster keeps in its Vault: it says whether two values are
-the same and tells nothing about them without that key, so it may stand in metadata (RFC-SECOPS-0001 §5).
+A digest is an HMAC-SHA256 under a key that each cluster stores in its Vault. It says whether two values are equal and
+reveals nothing about them without that key, so metadata may hold it (RFC-SECOPS-0001 §5). Each secret at each place has
+a key of its own, derived from the cluster's: equal values of two secrets do not show equal digests.
 """
 
 from __future__ import annotations
@@ -11,33 +12,75 @@ import binascii
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 
 KEY_BYTES = 32
-_PREFIX = "hmac-sha256:"
+# The rule of a digest is its prefix. Records of older releases have the first one: one key for all secrets.
+_ONE_KEY = "hmac-sha256:"
+_KEY_EACH = "hmac-sha256-v2:"
+
+
+class Comparison(StrEnum):
+    """What is known of two values. Unknown is neither equal nor different."""
+
+    EQUAL = "equal"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ValueDigest:
+    """The digest of one value under every rule that a record may have. `current` is the one to write."""
+
+    current: str
+    one_key: str
+
+    def compare(self, recorded: str) -> Comparison:
+        """Compare with a digest on record. UNKNOWN when its rule is not known, such as that of a newer release."""
+        for prefix, mine in ((_KEY_EACH, self.current), (_ONE_KEY, self.one_key)):
+            if recorded.startswith(prefix):
+                return Comparison.EQUAL if hmac.compare_digest(mine, recorded) else Comparison.DIFFERS
+        return Comparison.UNKNOWN
+
+
+def compare(one: ValueDigest | None, other: ValueDigest | None) -> Comparison:
+    """Compare two values. UNKNOWN when either of them is not known."""
+    return Comparison.UNKNOWN if one is None or other is None else one.compare(other.current)
+
+
+def value_digest(key: bytes, secret: str, place: str, values: Mapping[str, bytes]) -> ValueDigest:
+    """The digest of the values of `secret` at `place` (`mount/path` in Vault). Raises ValueError for a short key."""
+    mac = hmac.new(key, b"secret-authority.dev/digest", hashlib.sha256)
+    for part in (secret, place):
+        mac.update(_framed(part.encode()))
+    return ValueDigest(_KEY_EACH + _mac(mac.digest(), values), keyed_digest(key, values))
 
 
 def keyed_digest(key: bytes, values: Mapping[str, bytes]) -> str:
     """The digest of all `values` together, whatever their order. Raises ValueError for a short key."""
     if len(key) < KEY_BYTES:
         raise ValueError(f"a digest key has at least {KEY_BYTES} bytes")
+    return _ONE_KEY + _mac(key, values)
+
+
+def _mac(key: bytes, values: Mapping[str, bytes]) -> str:
     mac = hmac.new(key, digestmod=hashlib.sha256)
     for name in sorted(values):
-        # Each part goes in with its length, so that no two sets of values make one stream of bytes.
         for part in (name.encode(), values[name]):
-            mac.update(len(part).to_bytes(8, "big"))
-            mac.update(part)
-    return _PREFIX + mac.hexdigest()
+            mac.update(_framed(part))
+    return mac.hexdigest()
 
 
-def same_digest(a: str | None, b: str | None) -> bool:
-    """Whether both are known and equal; compared in constant time."""
-    return a is not None and b is not None and hmac.compare_digest(a, b)
+def _framed(part: bytes) -> bytes:
+    """The part with its length before it, so that no two lists of parts make one stream of bytes."""
+    return len(part).to_bytes(8, "big") + part
 
 
 def encode_values(values: Mapping[str, bytes]) -> tuple[dict[str, str], tuple[str, ...]]:
     """Values as JSON strings, and the names of those that had to be written in base64.
 
-    A value that is UTF-8 text stands as it is, so that people and External Secrets read it directly.
+    A value that is UTF-8 text is stored as it is, so that people and External Secrets read it directly.
     """
     texts: dict[str, str] = {}
     encoded: list[str] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from secret_authority.contract.engine_settings import EngineSettings, GitPlaces, Identities
+from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import parse_catalogue
 from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Done, Record, Step
@@ -22,7 +23,7 @@ from tests.fakes.vault import TrailVault
 from tests.support.documents import DOCUMENT
 
 RECORD = Record("s-0", "ho-1", "hmac-sha256:00", "2026-01-01T00:00:00+00:00", "run-1")
-GIT = GitState("main@sha1:0", parse_catalogue(DOCUMENT, "catalogue.yaml"), {})
+GIT = GitState("main@sha1:0", parse_catalogue(DOCUMENT, "catalogue.yaml"))
 
 
 class TrailSite:
@@ -46,6 +47,7 @@ class TrailSite:
             recipients=(),
             identities=Identities(nobody, nobody, nobody),
             git=GitPlaces("flux-system", "fleet", "catalogue.yaml", ("bootstrap",)),
+            admitted=admitted_entries(GIT.catalogue),
             identity_file=Path("/nonexistent"),
             vault_token_file=Path("/nonexistent"),
             ca_file=Path("/nonexistent"),

@@ -28,9 +28,11 @@ from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import Identities
 from secret_authority.contract.names import ENGINE_ACCOUNT
+from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import parse_catalogue
+from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import Unavailable
-from secret_authority.core.handover.state_machine import Done
+from secret_authority.core.handover.state_machine import Done, InGit, Reason
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Authority
 from secret_authority.engine.common.audit_events import RunInfo, digest_key
@@ -135,6 +137,8 @@ class Site:
     unseal_key: str = field(repr=False)
     kubeconfig: Path
     namespace: str
+    # What Git's encrypted files hold, by secret.
+    git: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     @property
     def api(self) -> Api:
@@ -154,6 +158,8 @@ class Site:
         wait_for(lambda: self.server.api.health() == 200, "Vault is active again")
 
     def make(self, name: str, values: Mapping[str, bytes], **more: object) -> None:
+        """Git has the value, and Flux has created the Secret."""
+        self.git[name] = dict(values)
         data = {key: base64.b64encode(value).decode() for key, value in values.items()}
         labels = {"secret-authority.dev/class": "bootstrap"}
         body = {"metadata": {"name": name, "labels": labels}, "type": "Opaque", "data": data, **more}
@@ -179,12 +185,21 @@ class Site:
         }
         return parse_catalogue(document, "catalogue.yaml")
 
-    def hand_over(self, entries: Sequence[Mapping[str, object]], digests: Mapping[str, str] | None = None) -> Summary:
+    def revision(self, entries: Sequence[Mapping[str, object]], key: bytes) -> GitState:
+        """Git, with the files of these entries."""
+        catalogue = self.catalogue(entries)
+        known = {
+            entry.name: InGit(value_digest(key, entry.name, str(entry.vault), self.git[entry.name]))
+            for entry in catalogue
+        }
+        return GitState("main@sha1:0", catalogue, known)
+
+    def hand_over(self, entries: Sequence[Mapping[str, object]]) -> Summary:
         """A whole run in this process."""
         vault = self.server.api.with_token(self.engine_token())
-        handover = Handover(CLUSTER, self.api, vault, "run-whole")
-        state = GitState("main@sha1:0", self.catalogue(entries), dict(digests or {}))
-        return handover.run(state, handover.key())
+        handover = Handover(CLUSTER, self.api, vault, "run-whole", admitted_entries(self.catalogue(entries)))
+        key = handover.key()
+        return handover.run(self.revision(entries, key), key)
 
     def child(
         self,
@@ -202,6 +217,7 @@ class Site:
             "root": self.root_token,
             "kubeconfig": str(self.kubeconfig),
             "entries": list(entries),
+            "git": {str(entry["name"]): self.git[str(entry["name"])] for entry in entries},
             "namespace": self.namespace,
             "at": at,
             "after": after,
@@ -310,7 +326,8 @@ class Watcher:
 
     def _look(self, api: Api, vault: Vault, name: str) -> None:
         entry = self._site.catalogue([self._site.entry(name)]).secrets[0]
-        adapter = ClusterAdapter(entry, api, vault, b"w" * 32, RunInfo("watcher"))
+        nothing = InGit(unknown=Reason.GIT_AWAY)
+        adapter = ClusterAdapter(entry, api, vault, b"w" * 32, RunInfo("watcher"), nothing)
         plan = plan_for(CLUSTER, entry)
         held = adapter.observe_bootstrap(plan)
         found = adapter.observe_vault(plan)
@@ -336,9 +353,10 @@ def run_child(task: dict[str, Any], told: Connection) -> None:
     api = Api.from_kubeconfig(Path(task["kubeconfig"]))
     key = digest_key(vault)
     server = Server("", Path(), 0, task["ca"])
-    here = Site(server, task["root"], "", Path(task["kubeconfig"]), task["namespace"])
-    handover = Handover(CLUSTER, api, vault, f"run-{os.getpid()}", task["workers"])
+    here = Site(server, task["root"], "", Path(task["kubeconfig"]), task["namespace"], task["git"])
+    git = here.revision(task["entries"], key)
+    handover = Handover(CLUSTER, api, vault, f"run-{os.getpid()}", admitted_entries(git.catalogue), task["workers"])
     strike_requests(fault, task["address"])
-    summary = handover.run(GitState("main@sha1:0", here.catalogue(task["entries"]), {}), key)
+    summary = handover.run(git, key)
     ends = {"done" if isinstance(result.end, Done) else f"open: {result.end}" for result in summary.results}
     told.send(f"{'; '.join(sorted(ends))} {fault.count}")

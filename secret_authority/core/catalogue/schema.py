@@ -137,8 +137,8 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
     """Read a catalogue from a parsed YAML document. `file` is named in messages.
 
     Raises `InvalidInputError` with every problem found: shape, names that stand twice, a consumer Secret
-    twice in one entry, bootstrap targets outside the allowed namespaces. Two entries over one place are found
-    by `secret_authority.core.claims.conflicts`.
+    twice in one entry, a bootstrap Secret in two entries, bootstrap targets outside the allowed namespaces. Other
+    entries that meet are found by `secret_authority.core.claims.conflicts`.
     """
     if not isinstance(document, Mapping):
         raise InvalidInputError([Problem(file, "", "is not a mapping", f"start it with apiVersion: {API_VERSION}")])
@@ -149,6 +149,7 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
     problems = [
         *_names_twice(catalogue, file),
         *_consumers_twice(catalogue, file),
+        *_bootstrap_secrets_shared(catalogue, file),
         *_outside_namespaces(catalogue, file),
     ]
     if problems:
@@ -211,6 +212,23 @@ def _consumers_twice(catalogue: Catalogue, file: str) -> Iterator[Problem]:
                     "give each consumer Secret one item, with all of its keys",
                 )
             seen.add(place)
+
+
+def _bootstrap_secrets_shared(catalogue: Catalogue, file: str) -> Iterator[Problem]:
+    """The handover of one entry empties the whole Secret, so it would destroy the other's value, whatever its keys."""
+    first: dict[tuple[str, str], str] = {}
+    for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
+        target = secret.bootstrap
+        if target is None:
+            continue
+        other = first.setdefault((target.namespace, target.secret), secret.name)
+        if other != secret.name:
+            yield Problem(
+                file,
+                f"secrets[{secret.name}].bootstrap.secret",
+                f"{target.namespace}/{target.secret} is the bootstrap Secret of {other} already",
+                "list all of its keys in one entry, or give each entry a bootstrap Secret of its own",
+            )
 
 
 def _outside_namespaces(catalogue: Catalogue, file: str) -> Iterator[Problem]:

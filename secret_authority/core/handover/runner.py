@@ -11,14 +11,17 @@ from typing import Protocol
 
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.handover.state_machine import (
+    Begun,
     Blocked,
     Bootstrap,
     Done,
+    InGit,
     InVault,
     Notice,
     Observation,
     Plan,
     Record,
+    SecretTrail,
     Step,
     next_move,
     notices,
@@ -36,15 +39,21 @@ class HandoverBackend(Protocol):
 
     def observe_bootstrap(self, plan: Plan) -> Bootstrap | None: ...
 
-    def observe_git(self, plan: Plan) -> str | None: ...
+    def observe_git(self, plan: Plan) -> InGit: ...
 
-    def observe_audit(self, plan: Plan) -> bool: ...
+    def observe_trail(self, plan: Plan, whole: bool) -> SecretTrail:
+        """The event of this handover; with `whole`, the other events that gave the secret to Vault as well."""
+
+    def observe_begun(self, plan: Plan) -> Begun | None: ...
+
+    def begin(self, plan: Plan) -> None:
+        """Note id and place, create-only."""
 
     def write(self, plan: Plan) -> None:
         """Copy the value of the bootstrap Secret last observed to Vault, check-and-set 0."""
 
     def record(self, plan: Plan, digest: str) -> None:
-        """Patch the record into the metadata."""
+        """Patch the record into the metadata. Raises `LostRace` when there is one by now."""
 
     def consume(self, plan: Plan, record: Record) -> None:
         """Empty and mark the bootstrap Secret last observed."""
@@ -63,12 +72,12 @@ class Result:
     notices: tuple[Notice, ...] = ()
 
 
-# Each step is needed at most once; the rest is for lost races and a Secret that Flux makes anew meanwhile.
+# Each step is needed at most once; the rest is for lost races and a Secret that Flux creates again meanwhile.
 _MOST_MOVES = 16
 
 
 def hand_over(plan: Plan, backend: HandoverBackend) -> Result:
-    """Take one secret as far as it goes. Never raises for what the world does; see `Result.end`."""
+    """Take one secret as far as possible. Never raises for what the systems do; see `Result.end`."""
     steps: list[Step] = []
     noticed: tuple[Notice, ...] = ()
     try:
@@ -85,29 +94,38 @@ def hand_over(plan: Plan, backend: HandoverBackend) -> Result:
                 seen = _observe(plan, backend)
     except Unavailable as error:
         return Result(plan.secret, error, tuple(steps), noticed)
-    return Result(plan.secret, Unavailable("the world changes faster than it can be read"), tuple(steps), noticed)
+    return Result(plan.secret, Unavailable("the systems change faster than they can be read"), tuple(steps), noticed)
 
 
 def _observe(plan: Plan, backend: HandoverBackend) -> Observation:
-    # The Secret is read before Vault: a Secret seen as consumed then never stands beside an older look at
-    # Vault in which the record was not there yet.
+    # The Secret is read before Vault: a Secret seen as consumed then never comes with an older view of Vault in
+    # which the record was not there yet.
     bootstrap = backend.observe_bootstrap(plan)
     vault = backend.observe_vault(plan)
-    audited = vault.record is not None and backend.observe_audit(plan)
-    return Observation(vault, bootstrap, backend.observe_git(plan), audited)
+    if vault.record is not None:
+        return Observation(vault, bootstrap, backend.observe_git(plan), backend.observe_trail(plan, whole=False))
+    trail, begun = backend.observe_trail(plan, whole=True), backend.observe_begun(plan)
+    if trail.own is not None:
+        # Another run has recorded it meanwhile, or the record is lost: only Vault as it is after the trail tells.
+        vault = backend.observe_vault(plan)
+    return Observation(vault, bootstrap, backend.observe_git(plan), trail, begun)
 
 
 def _do(step: Step, plan: Plan, backend: HandoverBackend, seen: Observation) -> Observation:
-    """Do one step, then look again at what it changed, in the world and not in memory."""
+    """Do one step, then observe again what it changed, in the systems and not in memory."""
     record = seen.vault.record
     match step:
+        case Step.BEGIN:
+            backend.begin(plan)
+            return replace(seen, begun=backend.observe_begun(plan))
         case Step.WRITE:
             backend.write(plan)
             return replace(seen, vault=backend.observe_vault(plan))
         case Step.RECORD:
             assert seen.vault.digest is not None  # noqa: S101  next_move compared it
-            backend.record(plan, seen.vault.digest)
-            return replace(seen, vault=backend.observe_vault(plan), audited=backend.observe_audit(plan))
+            backend.record(plan, seen.vault.digest.current)
+            vault = backend.observe_vault(plan)
+            return replace(seen, vault=vault, trail=backend.observe_trail(plan, whole=False))
         case Step.CONSUME:
             assert record is not None  # noqa: S101
             backend.consume(plan, record)
@@ -115,4 +133,4 @@ def _do(step: Step, plan: Plan, backend: HandoverBackend, seen: Observation) -> 
         case Step.AUDIT:
             assert record is not None  # noqa: S101
             backend.audit(plan, record)
-            return replace(seen, audited=backend.observe_audit(plan))
+            return replace(seen, trail=backend.observe_trail(plan, whole=False))

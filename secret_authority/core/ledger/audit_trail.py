@@ -65,6 +65,11 @@ def handed_over(record: Record, place: str) -> Event:
     )
 
 
+def gives_to_vault(event: Event) -> bool:
+    """Whether Vault became the authority with this event: a handover or a first value."""
+    return event.change.endswith(f"-> {Authority.VAULT}") and event.result == "done"
+
+
 def table(events: Iterable[Event]) -> str:
     """Events in order of time, as aligned columns for people."""
     head = ("when", "secret", "change", "why", "run", "result")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass
-from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.audit_trail import Event, gives_to_vault
 from secret_authority.core.phases import Authority, Phase
 
 
@@ -89,7 +89,7 @@ def vault_records(events: Iterable[Event] | None) -> dict[str, VaultRecord] | No
         return None
     found: dict[str, VaultRecord] = {}
     for event in sorted(events):
-        if event.change.endswith(f"-> {Authority.VAULT}") and event.result == "done":
+        if gives_to_vault(event):
             found.setdefault(event.secret, VaultRecord(event.run, datetime.fromisoformat(event.at)))
     return found
 

@@ -1,7 +1,7 @@
-"""The real world of a handover: one bootstrap Secret, one Vault path, the audit trail.
+"""The systems of a handover as they are: one bootstrap Secret, one Vault path, the audit trail.
 
-Values are read from the Kubernetes API and written to Vault over TLS; they stand in memory only between
-those two, and in no message.
+Values are read from the Kubernetes API and written to Vault over TLS. They are in memory only between those two, and
+in no message.
 """
 
 from __future__ import annotations
@@ -19,25 +19,30 @@ from secret_authority.contract.names import (
     EVENTS,
     HANDOVER_AT_ANNOTATION,
     HANDOVER_ID_ANNOTATION,
+    HANDOVERS,
     STATE_LABEL,
 )
 from secret_authority.core.catalogue.schema import CatalogueSecret
-from secret_authority.core.digest import decode_values, encode_values, keyed_digest
+from secret_authority.core.digest import ValueDigest, decode_values, encode_values, value_digest
 from secret_authority.core.errors import LostRace
 from secret_authority.core.handover.state_machine import (
     BASE64_KEYS,
     METADATA_VALUE_LIMIT,
+    Begun,
     Bootstrap,
+    InGit,
     InVault,
     Mark,
     Plan,
     Record,
+    SecretTrail,
+    TrailEntry,
     handover_id,
 )
-from secret_authority.core.ledger.audit_trail import handed_over
+from secret_authority.core.ledger.audit_trail import Event, gives_to_vault, handed_over
 from secret_authority.engine.common.audit_events import RunInfo
 
-# kubectl keeps a copy of the object there, values and all.
+# kubectl stores a copy of the object there, values and all.
 _COPY_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 _ENGINE_TYPE = "Opaque"
 
@@ -45,7 +50,8 @@ _ENGINE_TYPE = "Opaque"
 def plan_for(cluster: str, secret: CatalogueSecret) -> Plan:
     """The plan of a bootstrap secret: its id, and the rotation policy that goes to live in Vault (RFC §6)."""
     policy = secret.rotation.metadata() if secret.rotation else {}
-    return Plan(secret.name, handover_id(cluster, secret.name, str(secret.vault)), {**policy, "owner": secret.owner})
+    place = str(secret.vault)
+    return Plan(secret.name, handover_id(cluster, secret.name, place), place, {**policy, "owner": secret.owner})
 
 
 class ClusterAdapter:
@@ -58,7 +64,7 @@ class ClusterAdapter:
         vault: Vault,
         key: bytes,
         run: RunInfo,
-        git: Callable[[str], str | None] = lambda _name: None,
+        git: InGit,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         assert secret.bootstrap is not None  # noqa: S101  only class bootstrap is handed over
@@ -82,12 +88,26 @@ class ClusterAdapter:
             int(metadata["version"]), found["data"].get("data"), metadata.get("custom_metadata") or {}
         )
 
-    def observe_git(self, plan: Plan) -> str | None:
-        return self._git(plan.secret)
+    def observe_git(self, plan: Plan) -> InGit:
+        return self._git
 
-    def observe_audit(self, plan: Plan) -> bool:
-        found = self._vault.read(self._event_path(plan))
-        return found is not None and found["data"].get("data") is not None
+    def observe_trail(self, plan: Plan, whole: bool) -> SecretTrail:
+        names = [plan.id]
+        if whole:
+            names = self._vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}/{plan.secret}")
+        events = [event for name in names if (event := self._event(plan.secret, name)) is not None]
+        own = next((event for event in events if event.id == plan.id), None)
+        others = tuple(_entry(event) for event in sorted(events) if event is not own and gives_to_vault(event))
+        return SecretTrail(None if own is None else _entry(own), others)
+
+    def observe_begun(self, plan: Plan) -> Begun | None:
+        found = ((self._vault.read(self._note_path(plan)) or {}).get("data") or {}).get("data")
+        # A note that cannot be read is not taken for none: it blocks as that of another handover.
+        return None if found is None else Begun(str(found.get("id", "")), str(found.get("place", "")))
+
+    def begin(self, plan: Plan) -> None:
+        note = {"id": plan.id, "place": plan.place}
+        self._vault.write(self._note_path(plan), {"options": {"cas": 0}, "data": note})
 
     def write(self, plan: Plan) -> None:
         self._base64_note()  # refuses what could not be recorded, before the first change
@@ -95,10 +115,16 @@ class ClusterAdapter:
         self._vault.write(f"{self._place.mount}/data/{self._place.path}", {"options": {"cas": 0}, "data": texts})
 
     def record(self, plan: Plan, digest: str) -> None:
+        # KV v2 has no check-and-set for metadata. An engine that slept since its last look sees here that another one
+        # has recorded it, and what a person has set meanwhile is left as it is.
+        path = f"{self._place.mount}/metadata/{self._place.path}"
+        found = ((self._vault.read(path) or {}).get("data") or {}).get("custom_metadata") or {}
+        if Record.begun_in(found):
+            raise LostRace(path)
         at = self._clock().isoformat(timespec="milliseconds")
         record = Record(plan.secret, plan.id, digest, at, self._run.name, self._run.revision)
-        metadata = {**plan.metadata, **self._base64_note(), **record.metadata()}
-        self._vault.patch(f"{self._place.mount}/metadata/{self._place.path}", {"custom_metadata": metadata})
+        policy = {key: value for key, value in plan.metadata.items() if key not in found}
+        self._vault.patch(path, {"custom_metadata": {**policy, **self._base64_note(), **record.metadata()}})
 
     def consume(self, plan: Plan, record: Record) -> None:
         found = self._object
@@ -110,7 +136,7 @@ class ClusterAdapter:
             self._api.replace(self._object_path, emptied)
             return
         # Type and immutability cannot be changed, and typed Secrets must have their keys: replace the object.
-        # Flux may make it anew between the two requests; then the creation fails and the next look sees it.
+        # Flux may create it again between the two requests; then the creation fails and the next look sees it.
         self._api.delete(self._object_path, uid=found["metadata"]["uid"])
         for field in ("resourceVersion", "uid"):
             emptied["metadata"].pop(field, None)
@@ -127,6 +153,17 @@ class ClusterAdapter:
     def _event_path(self, plan: Plan) -> str:
         return f"{AUTHORITY_MOUNT}/data/{EVENTS}/{plan.secret}/{plan.id}"
 
+    def _note_path(self, plan: Plan) -> str:
+        return f"{AUTHORITY_MOUNT}/data/{HANDOVERS}/{plan.secret}"
+
+    def _event(self, secret: str, name: str) -> Event | None:
+        found = self._vault.read(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret}/{name}")
+        fields = ((found or {}).get("data") or {}).get("data")
+        return None if fields is None else Event.from_fields(fields)
+
+    def _digest(self, values: Mapping[str, bytes]) -> ValueDigest:
+        return value_digest(self._key, self._secret.name, str(self._place), values)
+
     def _values(self) -> dict[str, bytes]:
         data = (self._object or {}).get("data") or {}
         return {key: base64.b64decode(data[key]) for key in self._target.keys if key in data}
@@ -139,8 +176,9 @@ class ClusterAdapter:
             mark = Mark(annotations.get(HANDOVER_ID_ANNOTATION, ""), annotations.get(HANDOVER_AT_ANNOTATION, ""))
         data = found.get("data") or {}
         missing = tuple(key for key in self._target.keys if key not in data)
-        digest = None if missing else keyed_digest(self._key, self._values())
-        return Bootstrap(digest, missing, mark, holds_data=bool(data))
+        more = tuple(sorted(set(data) - set(self._target.keys)))
+        digest = None if missing else self._digest(self._values())
+        return Bootstrap(digest, missing, mark, holds_data=bool(data), more=more)
 
     def _as_in_vault(self, version: int, texts: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> InVault:
         try:
@@ -149,14 +187,14 @@ class ClusterAdapter:
             record, broken = None, str(error)
         return InVault(version, self._digest_of(texts, metadata), record, broken)
 
-    def _digest_of(self, texts: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> str | None:
+    def _digest_of(self, texts: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> ValueDigest | None:
         if texts is None:
             return None
-        # Before the record stands, what was encoded is known from the Secret that would be written.
+        # Before there is a record, what was encoded is known from the Secret that would be written.
         noted = metadata.get(BASE64_KEYS)
         encoded = noted.split(" ") if noted else encode_values(self._values())[1]
         try:
-            return keyed_digest(self._key, decode_values(texts, encoded))
+            return self._digest(decode_values(texts, encoded))
         except ValueError:
             return None
 
@@ -183,3 +221,7 @@ def _emptied(found: Object, record: Record) -> Object:
             "annotations": {**annotations, HANDOVER_ID_ANNOTATION: record.id, HANDOVER_AT_ANNOTATION: record.at},
         },
     }
+
+
+def _entry(event: Event) -> TrailEntry:
+    return TrailEntry(event.id, event.place, event.at, event.run, event.digest)

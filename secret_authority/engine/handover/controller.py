@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.core.catalogue.admission import is_admitted
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.claims.conflicts import Conflict
 from secret_authority.core.claims.from_catalogue import conflicts_by_secret
-from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.core.errors import Unavailable
 from secret_authority.core.handover.runner import Result, hand_over
-from secret_authority.core.handover.state_machine import Blocked, Done, InVault, Reason, Step
+from secret_authority.core.handover.state_machine import Blocked, Done, Reason, Step
 from secret_authority.engine.common.audit_events import RunInfo, digest_key
 from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
 from secret_authority.engine.handover.git_state import GitState
@@ -33,16 +34,6 @@ class Refused(Unavailable):
 
     def __str__(self) -> str:
         return self.text
-
-
-@dataclass(frozen=True)
-class Unreadable(Unavailable):
-    """Git's file of a secret cannot be decrypted, so nobody can say whether the bootstrap Secret is Git's."""
-
-    why: Problem
-
-    def __str__(self) -> str:
-        return f"not compared with Git: {self.why}"
 
 
 @dataclass(frozen=True)
@@ -71,18 +62,30 @@ class Summary:
 
 
 class Handover:
-    """Hands over what is in the catalogue. One object lives as long as the engine."""
+    """Hands over what is in the catalogue. One object lives as long as the engine.
 
-    def __init__(self, cluster: str, api: Api, vault: Vault, run_name: str, workers: int = WORKERS) -> None:
-        self._cluster, self._api, self._vault, self._run_name, self._workers = cluster, api, vault, run_name, workers
-        # By secret: what was said last of why it stands, and of what is to be noticed.
+    `admitted`: what the Pulumi program has checked, as `admitted_entries` gives it.
+    """
+
+    def __init__(
+        self,
+        cluster: str,
+        api: Api,
+        vault: Vault,
+        run_name: str,
+        admitted: Mapping[str, str],
+        workers: int = WORKERS,
+    ) -> None:
+        self._cluster, self._api, self._vault, self._run_name = cluster, api, vault, run_name
+        self._admitted, self._workers = admitted, workers
+        # By secret: what was reported last of why it is blocked, and of what is to be noticed.
         self._reported: dict[str, list[str]] = {}
 
     def run(self, git: GitState, key: bytes, stop: Callable[[], bool] = lambda: False) -> Summary:
-        """Take every secret as far as it goes. `stop` is asked between secrets.
+        """Take every secret as far as possible. `stop` is asked between secrets.
 
-        A secret over which the catalogue names two authorities is not touched (RFC §3.3), nor one of Git's whose
-        file cannot be decrypted.
+        A secret is not touched when the catalogue names two authorities over it (RFC §3.3), or when its entry is not
+        the one that the program has checked.
         """
         run = RunInfo(self._run_name, git.revision)
         conflicts = conflicts_by_secret(self._cluster, git.catalogue)
@@ -106,24 +109,29 @@ class Handover:
     ) -> Result | None:
         if stop():
             return None
-        if conflict := conflicts.get(secret.name):
-            result = Result(secret.name, Blocked(secret.name, Reason.TWO_AUTHORITIES, str(conflict)), ())
+        if reason := self._not_to_touch(secret, git, conflicts):
+            result = Result(secret.name, reason, ())
             self._report(result)
             return result
         plan = plan_for(self._cluster, secret)
-        backend = ClusterAdapter(secret, self._api, self._vault, key, run, git.digests.get)
-        why = git.unreadable.get(secret.name)
+        backend = ClusterAdapter(secret, self._api, self._vault, key, run, git.value_of(secret.name))
         try:
-            if why and _of_git(backend.observe_vault(plan)):
-                result = Result(secret.name, Unreadable(why), ())
-            else:
-                result = hand_over(plan, backend)
+            result = hand_over(plan, backend)
         except Unavailable as error:
             result = Result(secret.name, error, ())
         except (VaultRefusedError, ApiRefusedError, ValueError) as error:
             result = Result(secret.name, Refused(str(error)), ())
         self._report(result)
         return result
+
+    def _not_to_touch(
+        self, secret: CatalogueSecret, git: GitState, conflicts: Mapping[str, Conflict]
+    ) -> Blocked | None:
+        if conflict := conflicts.get(secret.name):
+            return Blocked(secret.name, Reason.TWO_AUTHORITIES, str(conflict))
+        if not is_admitted(secret, self._admitted):
+            return Blocked(secret.name, Reason.NOT_ADMITTED, f"revision {git.revision}")
+        return None
 
     def _report(self, result: Result) -> None:
         """Log what was done, and what is in the way when that has changed."""
@@ -143,13 +151,8 @@ class Handover:
         self._reported[result.secret] = lines_now
 
 
-def _of_git(found: InVault) -> bool:
-    """Whether Git is still the authority: no record stands in Vault, not even a broken one."""
-    return found.record is None and found.broken is None
-
-
 def _for_a_person(result: Result) -> bool:
-    return isinstance(result.end, Unreadable) or (isinstance(result.end, Blocked) and not result.end.passing)
+    return isinstance(result.end, Refused) or (isinstance(result.end, Blocked) and not result.end.passing)
 
 
 def lines(results: Iterable[Result]) -> list[dict[str, object]]:

@@ -75,7 +75,7 @@ class RuntimeAuthorityController:
         self._seal = Seal(pods, store, seal, identity, heartbeat=status.heartbeat)
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
         self.git_state = GitStateReader(api, settings.git, identity)
-        self.handover = Handover(settings.cluster, api, self._vault, run_name)
+        self.handover = Handover(settings.cluster, api, self._vault, run_name, settings.admitted)
         self._publisher = Publisher(api, settings.namespace)
         # The revision that was looked at, and when to look again.
         self._looked_at: tuple[str, float] | None = None

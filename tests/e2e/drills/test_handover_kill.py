@@ -17,6 +17,8 @@ from datetime import timedelta
 import pytest
 
 from secret_authority.clients.kubernetes import named
+from secret_authority.clients.vault import VaultRefusedError
+from secret_authority.clients.vault_trail import read_trail
 from secret_authority.core.handover.state_machine import Blocked, Notice, Reason
 from secret_authority.core.ledger.audit_trail import match_vault_log
 from secret_authority.core.phases import Authority
@@ -121,7 +123,8 @@ def test_a_change_in_git_after_the_handover_is_reported_and_not_applied(place: S
     place.make("later", {"password": b"one"})
     assert place.hand_over([place.entry("later")]).complete
     before = place.state("later")
-    (result,) = place.hand_over([place.entry("later")], {"later": "hmac-sha256:changed"}).results
+    place.git["later"] = {"password": b"changed"}
+    (result,) = place.hand_over([place.entry("later")]).results
     assert Notice.GIT_CHANGED in result.notices and result.steps == ()
     assert place.state("later") == before
 
@@ -156,9 +159,30 @@ def test_consumed_without_a_record_is_a_conflict(place: Site) -> None:
     """Vault was lost and is empty, the Secret is consumed: nobody has the value, and that is said."""
     place.make("lost", {"password": b"x"})
     assert place.hand_over([place.entry("lost")]).complete
+    (event,) = read_trail(place.root, "lost").events
     place.root.delete("platform-data/metadata/drill/lost")
     (result,) = place.hand_over([place.entry("lost")]).results
+    assert isinstance(result.end, Blocked) and result.end.reason is Reason.RECORD_LOST
+    for path in (f"events/lost/{event.id}", "handovers/lost"):
+        place.root.delete(f"platform-authority/metadata/{path}")
+    (result,) = place.hand_over([place.entry("lost")]).results
     assert isinstance(result.end, Blocked) and result.end.reason is Reason.CONSUMED_WITHOUT_RECORD
+
+
+def test_a_secret_is_handed_over_once_whatever_path_the_catalogue_gives_it(place: Site) -> None:
+    """The note is create-only in Vault itself: the engine's policy cannot change it."""
+    place.make("once", {"password": b"x"})
+    entry = place.entry("once")
+    assert place.hand_over([entry]).complete
+    place.api.delete(named("secrets", place.namespace, "once"))
+    place.make("once", {"password": b"of Git"})
+    moved = {**entry, "vault": {"datasource": "drill", "consumer": "elsewhere"}}
+    (result,) = place.hand_over([moved]).results
+    assert isinstance(result.end, Blocked) and result.end.reason is Reason.HANDED_OVER_BEFORE
+    assert place.root.read("platform-data/data/drill/elsewhere") is None
+    vault = place.server.api.with_token(place.engine_token())
+    with pytest.raises(VaultRefusedError):
+        vault.write("platform-authority/data/handovers/once", {"data": {"id": "x", "place": "y"}})
 
 
 def test_a_full_audit_device_stalls_nothing(place: Site, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault
+from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
 from secret_authority.core.claims.conflicts import System
 from secret_authority.core.claims.from_catalogue import catalogue_claims, conflicts_by_secret
@@ -70,7 +71,6 @@ CLASHES = {
         entry("billing", "external", consumer="x"),
     ),
     "two bootstrap secrets on one Vault path": (entry("orders", consumer="x"), entry("billing", consumer="x")),
-    "one key of one bootstrap Secret": (entry("orders", bootstrap=SHARED), entry("billing", bootstrap=SHARED)),
     "one cache": (entry("orders", consumers=CACHE), entry("billing", "external", consumers=CACHE)),
 }
 
@@ -80,7 +80,7 @@ def test_the_engine_does_not_touch_a_secret_of_two_authorities(entries: tuple[di
     given = catalogue(*entries)
     assert set(conflicts_by_secret("dev", given)) == {"orders", "billing"}
     api, vault = cast(Api, Untouched()), cast(Vault, Untouched())
-    summary = Handover("dev", api, vault, "run").run(GitState("main@sha1:0", given, {}), b"key")
+    summary = Handover("dev", api, vault, "run", admitted_entries(given)).run(GitState("main@sha1:0", given), b"key")
     assert not summary.complete
     for result in summary.results:
         assert isinstance(result.end, Blocked)
@@ -91,6 +91,5 @@ def test_the_engine_does_not_touch_a_secret_of_two_authorities(entries: tuple[di
 
 
 def test_secrets_that_meet_nowhere_have_no_conflict() -> None:
-    apart = {**SHARED, "keys": ["user"]}
-    given = catalogue(entry("orders", bootstrap=SHARED), entry("billing", bootstrap=apart), entry("web", "external"))
+    given = catalogue(entry("orders", bootstrap=SHARED), entry("billing"), entry("web", "external"))
     assert not conflicts_by_secret("dev", given)

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from pyrage import x25519
 
-from secret_authority.clients.flux_artifact import Artifact
+from secret_authority.clients.flux_artifact import Artifact, ArtifactError
 from secret_authority.clients.kubernetes import Api
 from secret_authority.contract.engine_settings import GitPlaces
 from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.engine.handover import git_state as git_view
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.handover.state_machine import Reason
+from secret_authority.engine.handover import git_state
 from secret_authority.engine.handover.git_state import GitState, GitStateReader
 from tests.support.fleets import Fleet, new_fleet
 
@@ -43,10 +45,15 @@ class Seen:
             self.fetched += 1
             shutil.copytree(fleet.repository, into, dirs_exist_ok=True)
 
-        monkeypatch.setattr(git_view, "fetch", fetch)
+        monkeypatch.setattr(git_state, "fetch", fetch)
 
     def look(self) -> GitState:
         return self.view.read(b"k" * 32)
+
+
+def known(state: GitState) -> set[str]:
+    """The secrets whose value in Git is known."""
+    return {name for name, value in state.values.items() if value.unknown is None and value.digest is not None}
 
 
 @pytest.fixture
@@ -59,17 +66,59 @@ def test_a_file_that_cannot_be_decrypted_is_named_and_has_no_digest(
 ) -> None:
     seen = Seen(fleet, monkeypatch)
     names = {secret.name for secret in seen.look().catalogue.of_class(SecretClass.BOOTSTRAP)}
-    assert set(seen.look().digests) == names and not seen.look().unreadable and seen.fetched == 1
+    assert known(seen.look()) == names and not seen.look().unreadable and seen.fetched == 1
     fleet.edit(FILE, lambda doc: doc["metadata"].update(labels={"a": "b"}))
     seen.source.revision = "main@sha1:2"
     found = seen.look()
-    assert set(found.digests) == names - {"orders-db"}
+    assert known(found) == names - {"orders-db"}
+    assert found.value_of("orders-db").unknown is Reason.UNREADABLE and FILE in found.value_of("orders-db").detail
     assert {name: problem.file for name, problem in found.unreadable.items()} == {"orders-db": FILE}
 
 
 def test_a_new_identity_reads_the_same_revision_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen(fleet, monkeypatch)
     right, seen.identity = seen.identity, str(x25519.Identity.generate())
-    assert seen.look().digests == {} and len(seen.look().unreadable) == 12
+    assert known(seen.look()) == set() and len(seen.look().unreadable) == 12
     seen.identity = right
     assert not seen.look().unreadable and seen.fetched == 2
+
+
+def test_a_file_that_is_gone_or_lacks_a_key_gives_no_digest(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen(fleet, monkeypatch)
+    names = known(seen.look())
+    catalogue = PLACES.catalogue
+    fleet.edit(catalogue, lambda doc: doc["secrets"][0]["bootstrap"].update(keys=["password", "none", "other"]))
+    seen.source.revision = "main@sha1:2"
+    found = seen.look().value_of("orders-db")
+    assert (found.digest, found.unknown, found.detail) == (None, Reason.KEYS_NOT_IN_GIT, f"{FILE}: none, other")
+    (fleet.repository / FILE).unlink()
+    seen.source.revision = "main@sha1:3"
+    found = seen.look().value_of("orders-db")
+    assert (found.digest, found.unknown, found.detail) == (None, Reason.NOT_IN_GIT, "revision main@sha1:3")
+    assert known(seen.look()) == names - {"orders-db"}
+
+
+def test_while_the_source_is_away_the_value_of_git_is_unknown(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Seen(fleet, monkeypatch)
+    before = seen.look().value_of("orders-db")
+
+    def fetch(_artifact: Artifact, _into: Path) -> None:
+        raise ArtifactError("the artifact cannot be fetched")
+
+    monkeypatch.setattr(git_state, "fetch", fetch)
+    seen.source.revision = "main@sha1:2"
+    state = seen.look()
+    found = state.value_of("orders-db")
+    assert (state.revision, found.digest, found.unknown) == ("main@sha1:1", before.digest, Reason.GIT_AWAY)
+    assert "cannot be fetched" in found.detail
+    seen.source.revision = "main@sha1:1"
+    assert seen.look().value_of("orders-db") == before
+
+
+@pytest.mark.parametrize("text", ["", "---\na: 1\n---\nb: 2\n"])
+def test_a_catalogue_that_is_not_one_document_is_named(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (fleet.repository / PLACES.catalogue).write_text(text)
+    with pytest.raises(InvalidInputError, match=r"secret-authority/dev/catalogue.yaml: has \d documents"):
+        Seen(fleet, monkeypatch).look()

@@ -9,13 +9,16 @@ import pytest
 
 from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault
-from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
+from secret_authority.core.catalogue.admission import admitted_entries
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass, parse_catalogue
 from secret_authority.core.errors import Problem, Unavailable
 from secret_authority.core.evidence import Evidence
 from secret_authority.core.handover.runner import Result
-from secret_authority.core.handover.state_machine import Blocked, Done, Notice, Reason
+from secret_authority.core.handover.state_machine import Blocked, Done, InGit, Notice, Reason
+from secret_authority.core.ledger.audit_trail import handed_over
 from secret_authority.engine.handover import controller as handover_run
-from secret_authority.engine.handover.controller import Handover, Summary, Unreadable
+from secret_authority.engine.handover.cluster_adapter import plan_for
+from secret_authority.engine.handover.controller import Handover, Refused, Summary
 from secret_authority.engine.handover.git_state import GitState
 from secret_authority.engine.runtime_authority.controller import GIT_READABLE, HANDED_OVER
 from tests.fakes.untouched import Untouched
@@ -70,7 +73,7 @@ class Loop:
 
 def test_a_run_that_is_stopped_skips_secrets_and_is_not_complete() -> None:
     api, vault = cast(Api, Untouched()), cast(Vault, Untouched())
-    summary = Handover("dev", api, vault, "run").run(GIT, b"key", lambda: True)
+    summary = engine(vault, api).run(GIT, b"key", lambda: True)
     assert summary == Summary((), len(GIT.catalogue.of_class(SecretClass.BOOTSTRAP))) and summary.skipped
     assert not summary.complete
 
@@ -99,28 +102,50 @@ class Holds(Vault):
             raise self._held
         return self._held
 
+    def list(self, path: str) -> list[str]:
+        return []
+
+
+class NoSecrets(Api):
+    """An API server without a single object."""
+
+    def __init__(self) -> None:
+        return
+
+    def get(self, path: str) -> None:
+        return None
+
+
+def engine(vault: Vault, api: Api | None = None, catalogue: Catalogue = GIT.catalogue) -> Handover:
+    return Handover("dev", api or NoSecrets(), vault, "run", admitted_entries(catalogue))
+
 
 def unreadable() -> GitState:
     names = [secret.name for secret in GIT.catalogue.of_class(SecretClass.BOOTSTRAP)]
     return replace(GIT, unreadable=dict.fromkeys(names, MEND))
 
 
-def ends(vault: Vault) -> set[str]:
-    summary = Handover("dev", cast(Api, Untouched()), vault, "run").run(unreadable(), b"key")
-    return {str(result.end) for result in summary.open}
-
-
-def test_a_secret_of_git_whose_file_cannot_be_decrypted_is_not_handed_over() -> None:
-    assert ends(Holds(None)) == {f"not compared with Git: {MEND}"}
-    away = Unavailable("Vault is sealed")
-    assert ends(Holds(away)) == {"Vault is sealed"}
-
-
 def test_what_vault_holds_does_not_need_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    record = {"data": {"metadata": {"version": 1, "custom_metadata": RECORD.metadata()}}}
-    monkeypatch.setattr(handover_run, "hand_over", lambda plan, _world: Result(plan.secret, Done(RECORD), ()))
-    summary = Handover("dev", cast(Api, Untouched()), Holds(record), "run").run(unreadable(), b"key")
-    assert summary.complete and summary.done
+    """Handed over, and Git has no file any more that can be read."""
+    secrets = GIT.catalogue.of_class(SecretClass.BOOTSTRAP)
+    plans = {secret.name: plan_for("dev", secret) for secret in secrets}
+
+    class OnRecord(Holds):
+        def read(self, path: str) -> dict[str, Any] | None:
+            plan = next(p for n, p in plans.items() if path.endswith((f"/{n}/{p.id}", p.place.partition("/")[2])))
+            record = replace(RECORD, secret=plan.secret, id=plan.id)
+            data = handed_over(record, plan.place).fields() if "/events/" in path else {"password": "x"}
+            return {"data": {"data": data, "metadata": {"version": 1, "custom_metadata": record.metadata()}}}
+
+    gone = InGit(unknown=Reason.UNREADABLE, detail=str(MEND))
+    git = replace(unreadable(), values=dict.fromkeys(plans, gone))
+    summary = engine(OnRecord(None)).run(git, b"k" * 32)
+    assert summary.complete and len(summary.done) == len(secrets)
+
+
+def test_while_vault_is_away_nothing_is_said_of_the_file() -> None:
+    summary = engine(Holds(Unavailable("Vault is sealed"))).run(unreadable(), b"k" * 32)
+    assert {str(result.end) for result in summary.open} == {"Vault is sealed"}
 
 
 def test_files_that_cannot_be_decrypted_are_named_in_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,12 +161,20 @@ def test_files_that_cannot_be_decrypted_are_named_in_a_condition(monkeypatch: py
 STUCK = Result("s-0", Blocked("s-0", Reason.VALUE_DIFFERS), ())
 WAITING = Result("s-1", Blocked("s-1", Reason.NO_BOOTSTRAP), ())
 AWAY = Result("s-1", Unavailable("Vault is sealed"), ())
-UNREADABLE = Result("s-1", Unreadable(MEND), ())
+UNREADABLE = Result("s-1", Blocked("s-1", Reason.UNREADABLE, str(MEND)), ())
+REFUSED = Result("s-1", Refused("the API server refused GET x (403): Forbidden"), ())
 
 
 @pytest.mark.parametrize(
     ("results", "pauses"),
-    [((DONE,), True), ((STUCK,), True), ((STUCK, UNREADABLE), True), ((STUCK, WAITING), False), ((AWAY,), False)],
+    [
+        ((DONE,), True),
+        ((STUCK,), True),
+        ((STUCK, UNREADABLE), True),
+        ((REFUSED,), True),
+        ((STUCK, WAITING), False),
+        ((AWAY,), False),
+    ],
 )
 def test_the_engine_looks_again_soon_only_for_what_passes_by_itself(
     monkeypatch: pytest.MonkeyPatch, results: tuple[Result, ...], pauses: bool
@@ -167,7 +200,7 @@ def test_what_is_in_the_way_is_logged_when_it_changes(
     comes = iter([STUCK, STUCK, AWAY, AWAY, noticed, noticed, DONE, STUCK])
     monkeypatch.setattr(handover_run, "hand_over", lambda _plan, _world: replace(next(comes), secret="s-0"))
     one = parse_catalogue({**DOCUMENT, "secrets": DOCUMENT["secrets"][:1]}, "catalogue.yaml")
-    handover = Handover("dev", cast(Api, Untouched()), Holds(None), "run")
+    handover = engine(Holds(None), catalogue=one)
     for _ in range(8):
         handover.run(replace(GIT, catalogue=one), b"key")
     stuck = str(STUCK.end)

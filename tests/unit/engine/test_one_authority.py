@@ -1,0 +1,288 @@
+"""One secret, one authority: what an attacker, a mistake in Git or an engine that wakes up late would need to break it.
+
+The engine's own code over KV v2 and an API server in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from secret_authority.clients.kubernetes import ApiRefusedError, Object
+from secret_authority.clients.vault_trail import read_trail
+from secret_authority.contract.names import AUTHORITY_MOUNT, STATE_LABEL
+from secret_authority.core.catalogue.admission import admitted_entries
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass
+from secret_authority.core.digest import value_digest
+from secret_authority.core.errors import InvalidInputError, LostRace
+from secret_authority.core.handover.runner import Result
+from secret_authority.core.handover.state_machine import Blocked, Done, InGit, Reason, Step
+from secret_authority.engine.common.audit_events import RunInfo
+from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
+from secret_authority.engine.handover.controller import Handover
+from secret_authority.engine.handover.git_state import GitState
+from tests.fakes.handover import MemoryApi, MemoryVault, catalogue, entry, secret, secret_path
+
+KEY = b"k" * 32
+ORDERS = entry("orders-db", "orders-db", ["password"])
+VALUE = {"password": b"v1"}
+
+
+def in_git(given: Catalogue, values: Mapping[str, Mapping[str, bytes]], revision: str = "main@sha1:1") -> GitState:
+    """A revision whose encrypted files hold these values, by entry."""
+    entries = {found.name: found for found in given.of_class(SecretClass.BOOTSTRAP)}
+    known = {
+        name: InGit(value_digest(KEY, name, str(entries[name].vault), content)) for name, content in values.items()
+    }
+    return GitState(revision, given, known)
+
+
+class Site:
+    """A cluster with one bootstrap Secret, and the catalogue that the program has checked."""
+
+    def __init__(self, admitted: Catalogue, values: Mapping[str, bytes], name: str = "orders-db", **more: Any) -> None:
+        self.api, self.vault, self.admitted = MemoryApi(), MemoryVault(), admitted
+        self.path = secret_path(name)
+        self.flux(values, **more)
+
+    def flux(self, values: Mapping[str, bytes], **more: Any) -> None:
+        """Flux creates the Secret again."""
+        self.api.put(self.path, secret(self.path.rpartition("/")[2], values, **more))
+
+    def run(self, git: GitState, name: str = "run-1", workers: int = 1) -> tuple[Result, ...]:
+        engine = Handover("dev", self.api, self.vault, name, admitted_entries(self.admitted), workers)
+        return engine.run(git, KEY).results
+
+    def data(self) -> Mapping[str, str]:
+        return self.api.objects[self.path].get("data") or {}
+
+
+def reason(result: Result) -> Reason:
+    assert isinstance(result.end, Blocked), result.end
+    assert result.steps == () and result.end.reason.fix in str(result.end)
+    return result.end.reason
+
+
+def test_without_a_file_in_git_nothing_moves() -> None:
+    """The value in the Secret may be anybody's."""
+    given = catalogue(ORDERS)
+    site = Site(given, {"password": b"chosen by whoever may write this Secret"})
+    (result,) = site.run(in_git(given, {}))
+    assert reason(result) is Reason.NOT_IN_GIT and "main@sha1:1" in str(result.end)
+    assert site.vault.data == {} and site.vault.metadata == {} and site.data()
+
+
+def test_another_value_than_gits_does_not_move() -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, {"password": b"x"})
+    (result,) = site.run(in_git(given, {"orders-db": VALUE}))
+    assert reason(result) is Reason.NOT_FROM_GIT
+    assert site.vault.data == {}
+
+
+@pytest.mark.parametrize("unknown", [Reason.UNREADABLE, Reason.KEYS_NOT_IN_GIT, Reason.GIT_AWAY])
+def test_a_value_of_git_that_is_not_known_moves_nothing(unknown: Reason) -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, VALUE)
+    digest = in_git(given, {"orders-db": VALUE}).values["orders-db"].digest
+    git = GitState("main@sha1:1", given, {"orders-db": InGit(digest, unknown, "detail")})
+    (result,) = site.run(git)
+    assert reason(result) is unknown and site.vault.data == {}
+
+
+def test_the_last_revision_that_could_be_read_is_not_the_present_one() -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, VALUE)
+    git = in_git(given, {"orders-db": VALUE})
+    (result,) = site.run(GitState(git.revision, given, git.values, away="the source does not answer"))
+    assert reason(result) is Reason.GIT_AWAY and "the source does not answer" in str(result.end)
+    assert isinstance(result.end, Blocked) and result.end.passing
+    (result,) = site.run(git)
+    assert isinstance(result.end, Done)
+
+
+def test_two_entries_over_one_bootstrap_secret_are_refused() -> None:
+    """The first handover would empty the Secret, and with it the other's value."""
+    with pytest.raises(InvalidInputError) as refused:
+        catalogue(entry("db-user", "orders-db", ["username"]), entry("db-pass", "orders-db", ["password"]))
+    assert str(refused.value).startswith(
+        "catalogue.yaml: secrets[db-pass].bootstrap.secret: bs/orders-db is the bootstrap Secret of db-user already."
+    )
+
+
+def test_keys_that_no_entry_names_are_never_destroyed() -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, {**VALUE, "username": b"somebody's"})
+    (result,) = site.run(in_git(given, {"orders-db": VALUE}))
+    assert reason(result) is Reason.MORE_KEYS and "username" in str(result.end)
+    assert site.vault.data == {} and set(site.data()) == {"password", "username"}
+    site.flux(VALUE)
+    assert isinstance(site.run(in_git(given, {"orders-db": VALUE}))[0].end, Done)
+    site.flux({**VALUE, "username": b"somebody's"})
+    (result,) = site.run(in_git(given, {"orders-db": VALUE}))
+    assert reason(result) is Reason.MORE_KEYS and set(site.data()) == {"password", "username"}
+
+
+def test_a_secret_is_handed_over_once_whatever_git_says_later() -> None:
+    """Git alone: another Vault path, the file gone and back with another value."""
+    first, second = catalogue(ORDERS), catalogue(entry("orders-db", "orders-db", ["password"], "orders-v2"))
+    site = Site(first, VALUE)
+    assert isinstance(site.run(in_git(first, {"orders-db": VALUE}))[0].end, Done)
+    site.flux({"password": b"chosen in Git"})
+    git = in_git(second, {"orders-db": {"password": b"chosen in Git"}}, "main@sha1:2")
+    (result,) = site.run(git, "run-2")
+    assert reason(result) is Reason.NOT_ADMITTED
+    site.admitted = second  # and a `pulumi up` does not change it
+    (result,) = site.run(git, "run-3")
+    assert reason(result) is Reason.HANDED_OVER_BEFORE and "platform-data/d/orders-db" in str(result.end)
+    assert site.vault.values() == {"d/orders-db": {"password": "v1"}}
+    assert [(event.secret, event.place) for event in read_trail(site.vault).events] == [
+        ("orders-db", "platform-data/d/orders-db")
+    ]
+
+
+@pytest.mark.parametrize("change", ["handover of an older release", "first value in the cluster"])
+def test_an_event_of_another_transfer_blocks_without_a_note(change: str) -> None:
+    first, second = catalogue(ORDERS), catalogue(entry("orders-db", "orders-db", ["password"], "orders-v2"))
+    site = Site(first, VALUE)
+    site.run(in_git(first, {"orders-db": VALUE}))
+    del site.vault.data[AUTHORITY_MOUNT, "handovers/orders-db"]
+    if change.startswith("first"):
+        ((_, path), (event,)) = next((at, held) for at, held in site.vault.data.items() if "events/" in at[1])
+        site.vault.data[AUTHORITY_MOUNT, path] = [{**event, "id": "fw-1", "change": "authority none -> vault"}]
+    site.flux({"password": b"v2"})
+    site.admitted = second
+    (result,) = site.run(in_git(second, {"orders-db": {"password": b"v2"}}))
+    assert reason(result) is Reason.HANDED_OVER_BEFORE
+
+
+def test_an_entry_that_the_program_has_not_checked_waits_and_the_others_continue() -> None:
+    """Merged in Git before anybody ran `pulumi up`: the engine has no right to its Secret, and asks for none."""
+
+    class Narrow(MemoryApi):
+        def get(self, path: str) -> Object | None:
+            if path.endswith("/new"):
+                raise ApiRefusedError("GET", path, 403, "Forbidden")
+            return super().get(path)
+
+    given = catalogue(ORDERS, entry("new", "new", ["password"]))
+    site = Site(catalogue(ORDERS), VALUE)
+    api = Narrow()
+    api.objects, site.api = site.api.objects, api
+    engine = Handover("dev", site.api, site.vault, "run-1", admitted_entries(site.admitted), 1)
+    summary = engine.run(in_git(given, {"orders-db": VALUE, "new": VALUE}), KEY)
+    done, waits = summary.results
+    assert isinstance(done.end, Done) and reason(waits) is Reason.NOT_ADMITTED
+    assert summary.settled, "it is not tried again each second"
+
+
+@pytest.mark.parametrize(
+    ("change", "waits"),
+    [
+        ({"vault": {"datasource": "d", "consumer": "x"}}, True),
+        ({"owner": "somebody"}, True),
+        ({"rotation": {"type": "time-based", "ttl": "720h"}}, True),
+        ({"bootstrap": {"namespace": "bs", "secret": "orders-db", "keys": ["password", "user"]}}, True),
+        ({"consumers": [{"namespace": "shop", "secret": "db", "keys": {"P": "password"}}]}, False),
+    ],
+)
+def test_what_decides_a_handover_is_checked_first(change: dict[str, Any], waits: bool) -> None:
+    site = Site(catalogue(ORDERS), VALUE)
+    given = catalogue({**ORDERS, **change})
+    (result,) = site.run(in_git(given, {"orders-db": VALUE}))
+    if waits:
+        assert reason(result) is Reason.NOT_ADMITTED and site.vault.data == {}
+    else:
+        assert isinstance(result.end, Done)
+
+
+def late_engine(site: Site, given: Catalogue) -> tuple[ClusterAdapter, Any, str]:
+    """An engine that has written and read back, and sleeps before it records."""
+    (found,) = given.of_class(SecretClass.BOOTSTRAP)
+    plan = plan_for("dev", found)
+    git = in_git(given, {"orders-db": VALUE}).value_of("orders-db")
+    late = ClusterAdapter(found, site.api, site.vault, KEY, RunInfo("run-late"), git)
+    late.observe_bootstrap(plan)
+    late.begin(plan)
+    late.write(plan)
+    digest = late.observe_vault(plan).digest
+    assert digest is not None
+    return late, plan, digest.current
+
+
+def test_an_engine_that_wakes_up_late_changes_nothing() -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, VALUE)
+    late, plan, digest = late_engine(site, given)
+    git = in_git(given, {"orders-db": VALUE})
+    assert isinstance(site.run(git, "run-new")[0].end, Done)
+    place = ("platform-data", "d/orders-db")
+    site.vault.metadata[place] |= {"owner": "new-owner", "rotation_type": "time-based"}
+    before = dict(site.vault.metadata[place])
+    with pytest.raises(LostRace):
+        late.record(plan, digest)
+    assert site.vault.metadata[place] == before
+    (event,) = read_trail(site.vault).events
+    assert (event.run, event.at) == (before["handover_run"], before["handover_at"])
+    (result,) = site.run(git, "run-3")
+    assert result.steps == () and isinstance(result.end, Done) and result.notices == ()
+
+
+def test_what_a_person_has_set_before_the_record_stays() -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, VALUE)
+    late, plan, digest = late_engine(site, given)
+    site.vault.metadata["platform-data", "d/orders-db"] = {"owner": "new-owner", "mine": "1"}
+    late.record(plan, digest)
+    assert {"owner": "new-owner", "mine": "1", "rotation_type": "static"}.items() <= site.vault.metadata[
+        "platform-data", "d/orders-db"
+    ].items()
+
+
+def test_a_record_that_differs_from_its_event_is_reported() -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, VALUE)
+    git = in_git(given, {"orders-db": VALUE})
+    site.run(git)
+    site.vault.metadata["platform-data", "d/orders-db"]["handover_run"] = "somebody"
+    (result,) = site.run(git)
+    assert [str(notice) for notice in result.notices] == [
+        "the record in Vault's metadata and its event in the audit trail differ"
+    ]
+
+
+def test_a_record_that_is_gone_while_its_event_is_there_is_not_made_again() -> None:
+    """Somebody replaced the metadata, and Flux has created the Secret again."""
+    given = catalogue(ORDERS)
+    site = Site(given, VALUE)
+    git = in_git(given, {"orders-db": VALUE})
+    site.run(git)
+    del site.vault.metadata["platform-data", "d/orders-db"]
+    site.flux(VALUE)
+    (result,) = site.run(git, "run-2")
+    assert reason(result) is Reason.RECORD_LOST and site.vault.metadata == {}
+
+
+def test_a_label_in_gits_manifest_is_no_handover() -> None:
+    given = catalogue(ORDERS)
+    labels = {"metadata": {"name": "orders-db", "labels": {STATE_LABEL: "consumed"}}}
+    site = Site(given, VALUE, **labels)
+    git = in_git(given, {"orders-db": VALUE})
+    assert reason(site.run(git)[0]) is Reason.CONSUMED_WITHOUT_RECORD
+    site.flux(VALUE)
+    assert isinstance(site.run(git)[0].end, Done)
+    site.flux(VALUE, **labels)
+    (result,) = site.run(git)
+    assert result.steps == (Step.CONSUME,) and isinstance(result.end, Done) and not site.data()
+
+
+def test_equal_values_do_not_show_equal_digests() -> None:
+    given = catalogue(entry("a", "a", ["password"]), entry("b", "b", ["password"]))
+    site = Site(given, VALUE, "a")
+    site.api.put(secret_path("b"), secret("b", VALUE))
+    results = site.run(in_git(given, {"a": VALUE, "b": VALUE}))
+    assert all(isinstance(result.end, Done) for result in results)
+    digests = {metadata["handover_digest"] for metadata in site.vault.metadata.values()}
+    assert len(digests) == 2 and all(digest.startswith("hmac-sha256-v2:") for digest in digests)
