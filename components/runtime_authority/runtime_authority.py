@@ -30,12 +30,12 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.core.claims.conflicts import System, find_conflicts
-from secret_authority.core.claims.from_catalogue import catalogue_claims
+from secret_authority.core.claims.conflicts import System
 from secret_authority.core.claims.serialization import encode_claim
-from secret_authority.core.errors import Problem, raise_if_any
+from secret_authority.core.errors import raise_if_any
 from secret_authority.core.phases import Phase
 from secret_authority.repository.intent import Intent
+from secret_authority.repository.intent_checks import check_claims
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,7 @@ class RuntimeAuthorityArgs:
     def check(self) -> None:
         """Raise `InvalidInputError` with everything that is invalid, before any resource exists."""
         found = list(self.vault.check("vault"))
-        layout = self.intent.layout
-        found += [
-            Problem(layout.catalogue, "secrets", str(conflict), "see docs/concepts.md, one authority")
-            for conflict in find_conflicts(catalogue_claims(layout.cluster, self.intent.catalogue))
-        ]
+        found += check_claims(self.intent.claims, self.intent.layout.catalogue)
         raise_if_any(found)
 
 

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from secret_authority.clients.age import Identity
@@ -18,7 +19,7 @@ from secret_authority.core.catalogue.schema import Catalogue, SecretClass, parse
 from secret_authority.core.claims.conflicts import Claim
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.ledger.ledger import GitFact
-from secret_authority.repository.claims import catalogue_claims, file_claim
+from secret_authority.repository.claims import declared_claims
 from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
 from secret_authority.repository.flux_paths import check_place_of_catalogue
 from secret_authority.repository.intent_checks import (
@@ -45,7 +46,11 @@ class Intent:
     trust: RootOfTrust
     catalogue: Catalogue
     encrypted: tuple[EncryptedSecret, ...]
-    claims: tuple[Claim, ...]
+
+    @cached_property
+    def claims(self) -> tuple[Claim, ...]:
+        """The one claim set of the cluster: every check of authority in the program takes it."""
+        return declared_claims(self.layout.cluster, self.catalogue, self.encrypted)
 
     @property
     def identity_file(self) -> str:
@@ -98,12 +103,9 @@ def read_intent(root: Path, layout: Layout) -> Intent:
     problems += check_seal(root, layout.cluster, trust)
     problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
     raise_if_any(problems)
-    claims = (
-        *(file_claim(layout.cluster, e.namespace, e.name, e.keys, e.file, catalogue) for e in encrypted),
-        *catalogue_claims(layout.cluster, catalogue),
-    )
-    raise_if_any(check_claims(claims, layout.catalogue))
-    return Intent(root, layout, trust, catalogue, tuple(encrypted), claims)
+    intent = Intent(root, layout, trust, catalogue, tuple(encrypted))
+    raise_if_any(check_claims(intent.claims, layout.catalogue))
+    return intent
 
 
 def check_readable(intent: Intent, identity: Identity) -> None:

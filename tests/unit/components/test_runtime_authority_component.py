@@ -186,7 +186,7 @@ def test_two_secrets_on_one_path_are_refused_before_any_resource(fleet: Fleet, s
     target = second.bootstrap if secret_class is SecretClass.BOOTSTRAP else None
     twin = second.model_copy(update={"vault": first.vault, "secret_class": secret_class, "bootstrap": target})
     catalogue = intent.catalogue.model_copy(update={"secrets": (first, twin)})
-    doubled = Intent(intent.root, intent.layout, intent.trust, catalogue, intent.encrypted, intent.claims)
+    doubled = Intent(intent.root, intent.layout, intent.trust, catalogue, intent.encrypted)
     args = RuntimeAuthorityArgs(settings(fleet), doubled, VaultSettings(local_port=20001))
     with pytest.raises(InvalidInputError, match=f"two authorities over Vault {first.vault}, all keys") as refused:
         args.check()

@@ -150,6 +150,18 @@ def test_two_secrets_on_one_vault_path(fleet: Fleet) -> None:
     assert any("two authorities over Vault platform-data/postgres/orders" in p for p in fleet.problems())
 
 
+def test_two_entries_over_one_key_of_a_bootstrap_secret(fleet: Fleet) -> None:
+    """The first handover would empty what the second needs."""
+
+    def twin(doc: Any) -> None:
+        entry = next(entry for entry in doc["secrets"] if entry["name"] == "orders-db")
+        vault = {**entry["vault"], "consumer": "twin"}
+        doc["secrets"].append({**entry, "name": "orders-db-twin", "vault": vault, "consumers": []})
+
+    fleet.edit(CATALOGUE, twin)
+    only(fleet, CATALOGUE, "two authorities over", "orders-db, orders-db-twin", "bootstrap-data/orders-db")
+
+
 def test_a_secret_outside_the_allowed_namespaces(fleet: Fleet) -> None:
     fleet.edit(CATALOGUE, lambda doc: doc.update(bootstrapNamespaces=["bootstrap-messaging", "bootstrap-edge"]))
     problems = fleet.problems()
