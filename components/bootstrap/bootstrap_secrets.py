@@ -159,7 +159,7 @@ class BootstrapSecrets(pulumi.ComponentResource):
             Phase.BOOTSTRAP,
             task={"task.json": task.to_json()},
             args=[
-                "bootstrap-evidence",
+                BOOTSTRAP_EVIDENCE,
                 "--task=/task/task.json",
                 f"--identity=/identity/{IDENTITY_KEY}",
                 f"--publish={ENGINE_NAMESPACE}/{BOOTSTRAP_EVIDENCE}",

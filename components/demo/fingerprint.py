@@ -13,7 +13,7 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kit.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
-from secret_authority.contract.names import MANAGED_BY
+from secret_authority.contract.names import MANAGED_BY, RESTART_ON_CHANGE
 from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 
 NAME = "fingerprint"
@@ -52,7 +52,7 @@ class DemoWorkload(pulumi.ComponentResource):
                 "name": NAME,
                 "namespace": namespace,
                 "labels": {**MANAGED_BY, **_APP},
-                "annotations": {"secret-authority.dev/restart-on-change": "true"},
+                "annotations": {RESTART_ON_CHANGE: "true"},
             },
             spec={
                 "replicas": 1,

@@ -42,8 +42,9 @@ IDENTITY_KEY = "age.agekey"
 SOURCE = "fleet"
 
 # ConfigMaps in which the engines publish what they know; the audit trail is split over several.
-STATUS_SELECTOR = f"{PART_LABEL}=status"
-STATUS_LABELS = {**PART_OF, PART_LABEL: "status"}
+STATUS_PART = "status"
+STATUS_LABELS = {**PART_OF, PART_LABEL: STATUS_PART}
+STATUS_SELECTOR = f"{PART_LABEL}={STATUS_PART}"
 HANDOVER_STATUS = "runtime-authority-status"
 CONSUMPTION_STATUS = "consumption-status"
 AUDIT_TRAIL = "audit-trail"
@@ -67,6 +68,9 @@ TLS_SECRET = "vault-tls"
 # Records of Vault's initialisation, beside Vault: the marker, and the sealed unseal shares.
 INITIALISATION = "vault-initialisation"
 UNSEAL_SHARES = "vault-unseal-shares"
+SHARES_TYPE = f"{DOMAIN}/sealed-shares"
+SEAL_LABELS = {"app.kubernetes.io/managed-by": "secret-authority", PART_LABEL: "seal"}
+CERTIFICATE_LABELS = {**PART_OF, PART_LABEL: TLS_SECRET}
 
 # Vault's Kubernetes auth: audience of tokens, service accounts, roles.
 AUDIENCE = "vault"
@@ -75,6 +79,8 @@ CONFIGURATOR_ACCOUNT = "secret-authority-configurator"
 AUDITOR_ACCOUNT = "secret-authority-auditor"
 CONSUMPTION_ACCOUNT = "secret-authority-consumption"
 ENTRY_ACCOUNT = "secret-authority-entry"
+# The engines' leases are named like their accounts.
+ENGINE_LEASE, CONSUMPTION_LEASE = ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT
 # The account in a consumer's namespace as which External Secrets reads that namespace's secrets.
 READER_ACCOUNT = "secret-authority-reader"
 # pulumi-vault manages only policies and auth roles with this prefix.

@@ -6,15 +6,17 @@ import argparse
 import importlib
 import sys
 
+from secret_authority.contract.names import BOOTSTRAP_EVIDENCE, CONSUMPTION_EVIDENCE, HANDOVER_EVIDENCE
+
 # Each command with its module and the function there that adds it. Only the one that is asked for is loaded: the small
 # ones run beside Vault and in workloads, without a client of anything.
 _COMMANDS = {
     "authority": ("authority", "register"),
-    "bootstrap-evidence": ("bootstrap_evidence", "register"),
+    BOOTSTRAP_EVIDENCE: ("bootstrap_evidence", "register"),
     "consumption": ("consumption", "register"),
-    "consumption-evidence": ("await_evidence", "register_consumption"),
+    CONSUMPTION_EVIDENCE: ("await_evidence", "register_consumption"),
     "fingerprint": ("fingerprint", "register"),
-    "handover-evidence": ("await_evidence", "register_handover"),
+    HANDOVER_EVIDENCE: ("await_evidence", "register_handover"),
     "listener": ("vault_reloader", "register"),
 }
 

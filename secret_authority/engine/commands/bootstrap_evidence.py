@@ -11,7 +11,7 @@ from typing import Any
 
 from secret_authority.clients.kubernetes import Api, collection, named
 from secret_authority.contract.evidence_task import EvidenceTask
-from secret_authority.contract.names import FLUX_NAMESPACE
+from secret_authority.contract.names import BOOTSTRAP_EVIDENCE, FLUX_NAMESPACE
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence
 from secret_authority.engine.common.await_evidence import wait
@@ -22,7 +22,7 @@ _PUBLISH_SECONDS = 30  # how long an API server that is away is waited for, once
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    verb = verbs.add_parser("bootstrap-evidence", help="compare bootstrap Secrets with Git, publish the outcome")
+    verb = verbs.add_parser(BOOTSTRAP_EVIDENCE, help="compare bootstrap Secrets with Git, publish the outcome")
     verb.add_argument("--task", type=Path, required=True, help="JSON file that says what to look at")
     verb.add_argument("--identity", type=Path, required=True, help="age identity file of the cluster")
     verb.add_argument("--publish", required=True, metavar="NAMESPACE/NAME", help="ConfigMap to write")

@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from secret_authority.clients.kubernetes import Api, Object, create_or_patch, named
-from secret_authority.contract.names import HANDOVER_STATUS
+from secret_authority.contract.names import HANDOVER_STATUS, STATUS_LABELS
 from secret_authority.core.ledger import published_trail
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.engine.common.status import log
 
 # How long a lost or altered ConfigMap may stay so, in seconds.
 RESYNC_SECONDS = 30.0
-_LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "status"}
 
 
 class Publisher:
@@ -67,7 +66,7 @@ class Publisher:
         if not _is(found, data):
             surplus = set((found or {}).get("data") or {}) - set(data)
             content = {"data": {**data, **dict.fromkeys(surplus)}}
-            create_or_patch(self._api, "configmaps", self._namespace, name, content, _LABELS)
+            create_or_patch(self._api, "configmaps", self._namespace, name, content, STATUS_LABELS)
             if found is not None and name not in self._dirty:
                 log.warning("ConfigMap %s was not as it should be; it is again", name)
         self._dirty.discard(name)
@@ -85,4 +84,4 @@ def _is(found: Object | None, data: Mapping[str, str]) -> bool:
     if found is None or (found.get("data") or {}) != data:
         return False
     labels = found["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in _LABELS.items())
+    return all(labels.get(key) == value for key, value in STATUS_LABELS.items())

@@ -16,7 +16,7 @@ from pathlib import Path
 from secret_authority.clients.kubernetes import Api, ApiRefusedError, create_or_patch
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.consumption_settings import ConsumptionSettings
-from secret_authority.contract.names import CONSUMPTION_STATUS
+from secret_authority.contract.names import CONSUMPTION_LEASE, CONSUMPTION_STATUS, STATUS_LABELS
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
@@ -34,8 +34,6 @@ from secret_authority.engine.tls.secret_store_bundles import SecretStoreBundles
 
 log = logging.getLogger(__name__)
 
-LEASE = "secret-authority-consumption"
-_LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "status"}
 
 # Conditions.
 TRUSTED = "StoresTrustVault"
@@ -67,7 +65,7 @@ class ConsumptionController:
     ) -> None:
         self._task, self._api, self._vault = task, api, vault
         self._namespace, self._run_name, self._status = namespace, run_name, status
-        self._loop = LeasedLoop(Lease(api, namespace, LEASE, run_name), status, QUIET_SECONDS)
+        self._loop = LeasedLoop(Lease(api, namespace, CONSUMPTION_LEASE, run_name), status, QUIET_SECONDS)
         self._delivery = SecretDelivery(api, vault)
         self._restarts = WorkloadRestarts(api)
         stores = {(consumer.namespace, consumer.mount) for consumer in task.consumers}
@@ -203,7 +201,7 @@ class ConsumptionController:
             evidence = Evidence(Phase.CONSUMPTION, "", datetime.now(UTC), findings)
             data["evidence"] = evidence.to_json()
         try:
-            create_or_patch(self._api, "configmaps", self._namespace, CONSUMPTION_STATUS, {"data": data}, _LABELS)
+            create_or_patch(self._api, "configmaps", self._namespace, CONSUMPTION_STATUS, {"data": data}, STATUS_LABELS)
             self._published = (now, shown)
         except (Unavailable, LostRace) as error:
             log.warning("the status cannot be published: %s", error)

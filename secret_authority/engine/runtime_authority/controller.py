@@ -17,7 +17,7 @@ from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault, VaultRefusedError, kubernetes_login
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import EngineSettings
-from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, EVENTS
+from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, ENGINE_LEASE, EVENTS
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
@@ -61,7 +61,7 @@ class RuntimeAuthorityController:
 
     def __init__(self, settings: EngineSettings, api: Api, run_name: str, status: Status) -> None:
         self._settings, self._api, self._status = settings, api, status
-        lease = Lease(api, settings.namespace, "secret-authority-engine", run_name)
+        lease = Lease(api, settings.namespace, ENGINE_LEASE, run_name)
         self._loop = LeasedLoop(lease, status, QUIET_SECONDS)
         self._certificates = CertificateStore(
             api, settings.namespace, settings.vault_namespace, settings.certificate_names

@@ -6,11 +6,9 @@ import base64
 from datetime import UTC, datetime
 
 from secret_authority.clients.kubernetes import Api, Object, collection, named
-from secret_authority.contract.names import INITIALISATION, UNSEAL_SHARES
+from secret_authority.contract.names import INITIALISATION, SEAL_LABELS, SHARES_TYPE, UNSEAL_SHARES
 from secret_authority.engine.runtime_authority.seal import Stage
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
-
-_LABELS = {"app.kubernetes.io/managed-by": "secret-authority", "secret-authority.dev/part": "seal"}
 
 
 class ClusterSealStore:
@@ -34,7 +32,7 @@ class ClusterSealStore:
 
     def claim(self) -> None:
         body = {
-            "metadata": {"name": INITIALISATION, "labels": _LABELS},
+            "metadata": {"name": INITIALISATION, "labels": SEAL_LABELS},
             "data": {"claimed": _now(), "run": self._run},
         }
         self._api.create(collection("configmaps", self._namespace), body)
@@ -59,9 +57,9 @@ def read_shares(secret: Object) -> SealedShares:
 def shares_secret(name: str, shares: SealedShares) -> Object:
     """The Secret that keeps shares. It is immutable: another one can only take its place."""
     return {
-        "metadata": {"name": name, "labels": _LABELS},
+        "metadata": {"name": name, "labels": SEAL_LABELS},
         "immutable": True,
-        "type": "secret-authority.dev/sealed-shares",
+        "type": SHARES_TYPE,
         "stringData": shares.as_fields(),
     }
 

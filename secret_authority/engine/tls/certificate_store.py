@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from secret_authority.clients.kubernetes import Api, Object, create_or_patch, named
-from secret_authority.contract.names import CA_CONFIG, CA_KEY, CA_SECRET, TLS_SECRET
+from secret_authority.contract.names import CA_CONFIG, CA_KEY, CA_SECRET, CERTIFICATE_LABELS, TLS_SECRET
 from secret_authority.engine.tls.ca import Certificates, Pair, issue, renew
-
-_LABELS = {"app.kubernetes.io/part-of": "secret-authority", "secret-authority.dev/part": "vault-tls"}
 
 
 class CertificateStore:
@@ -63,4 +61,4 @@ class CertificateStore:
         self._put("secrets", namespace, name, {"type": "kubernetes.io/tls", "stringData": fields})
 
     def _put(self, kind: str, namespace: str, name: str, content: Object) -> None:
-        create_or_patch(self._api, kind, namespace, name, content, _LABELS)
+        create_or_patch(self._api, kind, namespace, name, content, CERTIFICATE_LABELS)

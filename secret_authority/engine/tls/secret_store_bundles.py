@@ -14,13 +14,13 @@ from pathlib import Path
 from cryptography import x509
 
 from secret_authority.clients.kubernetes import Api, Object
-from secret_authority.contract.names import CONSUMPTION_ACCOUNT, ESO_API
+from secret_authority.contract.names import CONSUMPTION_ACCOUNT, ESO_API, PART_OF
 from secret_authority.core.errors import Unavailable
 
 # How long a store may have other certificates, in seconds, once they are in the engine's pod.
 LOOK_SECONDS = 15.0
 # What the Pulumi program writes on its objects; a store of somebody else is left alone.
-_OURS = "app.kubernetes.io/part-of=secret-authority"
+_OURS = ",".join(f"{label}={value}" for label, value in PART_OF.items())
 
 
 class SecretStoreBundles:

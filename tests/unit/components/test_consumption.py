@@ -110,7 +110,7 @@ def test_places_that_a_dash_would_make_one_have_a_name_each_and_keep_their_state
         for namespace, secret in (("shop", "eu-db"), ("shop-eu", "db"))
     )
     catalogue = intent.catalogue.model_copy(update={"secrets": (orders.model_copy(update={"consumers": consumers}),)})
-    recorder, monitor = build(fleet, replace(intent, catalogue=catalogue, claims=()))
+    recorder, monitor = build(fleet, replace(intent, catalogue=catalogue))
     assert set(recorder.kind("ExternalSecret")) == {"consumption-shop/eu-db", "consumption-shop-eu/db"}
     assert monitor.aliases["ExternalSecret", "consumption-shop/eu-db"] == {"consumption-shop-eu-db"}
 
