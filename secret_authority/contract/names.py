@@ -5,16 +5,16 @@ Standard library only: every floor of the project reads this file.
 
 from __future__ import annotations
 
+# The core decides by these names, too; here they are for everybody else.
+from secret_authority.core.platform_namespaces import ENGINE_NAMESPACE as ENGINE_NAMESPACE
+from secret_authority.core.platform_namespaces import ESO_NAMESPACE as ESO_NAMESPACE
+from secret_authority.core.platform_namespaces import FLUX_NAMESPACE as FLUX_NAMESPACE
+from secret_authority.core.platform_namespaces import VAULT_NAMESPACE as VAULT_NAMESPACE
+
 DOMAIN = "secret-authority.dev"
 PART_OF = {"app.kubernetes.io/part-of": "secret-authority"}
 MANAGED_BY = PART_OF
 PART_LABEL = f"{DOMAIN}/part"
-
-# Namespaces of the platform.
-FLUX_NAMESPACE = "flux-system"
-ENGINE_NAMESPACE = "secret-authority"
-VAULT_NAMESPACE = "vault"
-ESO_NAMESPACE = "external-secrets"
 
 # Labels and annotations.
 CLASS_LABEL = f"{DOMAIN}/class"

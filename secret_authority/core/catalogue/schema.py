@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from secret_authority.core.catalogue.rotation_policy import RotationPolicy
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.platform_namespaces import is_reserved
 
 API_VERSION = "secret-authority.dev/v1"
 DATA_MOUNT = "platform-data"
@@ -137,8 +138,8 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
     """Read a catalogue from a parsed YAML document. `file` is named in messages.
 
     Raises `InvalidInputError` with every problem found: shape, names that stand twice, a consumer Secret
-    twice in one entry, a bootstrap Secret in two entries, bootstrap targets outside the allowed namespaces. Other
-    entries that meet are found by `secret_authority.core.claims.conflicts`.
+    twice in one entry, a bootstrap Secret in two entries, bootstrap targets outside the allowed namespaces,
+    namespaces of the platform. Other entries that meet are found by `secret_authority.core.claims.conflicts`.
     """
     if not isinstance(document, Mapping):
         raise InvalidInputError([Problem(file, "", "is not a mapping", f"start it with apiVersion: {API_VERSION}")])
@@ -151,6 +152,7 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
         *_consumers_twice(catalogue, file),
         *_bootstrap_secrets_shared(catalogue, file),
         *_outside_namespaces(catalogue, file),
+        *_reserved_namespaces(catalogue, file),
     ]
     if problems:
         raise InvalidInputError(problems)
@@ -240,4 +242,21 @@ def _outside_namespaces(catalogue: Catalogue, file: str) -> Iterator[Problem]:
                 f"secrets[{secret.name}].bootstrap.namespace",
                 f"{target.namespace} is not one of bootstrapNamespaces",
                 "move the secret, or add the namespace there after review",
+            )
+
+
+def _reserved_namespaces(catalogue: Catalogue, file: str) -> Iterator[Problem]:
+    places = [(f"bootstrapNamespaces[{at}]", name) for at, name in enumerate(catalogue.bootstrap_namespaces)]
+    places += [
+        (f"secrets[{secret.name}].consumers[{at}].namespace", consumer.namespace)
+        for secret in catalogue
+        for at, consumer in enumerate(secret.consumers)
+    ]
+    for field, namespace in places:
+        if is_reserved(namespace):
+            yield Problem(
+                file,
+                field,
+                f"{namespace} is reserved for the platform or for Kubernetes",
+                "use a namespace of the workload, or one that holds bootstrap secrets only",
             )

@@ -89,6 +89,23 @@ def test_a_consumer_secret_twice_in_one_entry() -> None:
     assert parse_catalogue(changed(consumers=[twice[0], elsewhere]), "catalogue.yaml")
 
 
+@pytest.mark.parametrize(
+    "namespace", ["flux-system", "vault", "secret-authority", "external-secrets", "kube-system", "kube-node-lease"]
+)
+def test_no_secret_is_born_in_or_delivered_to_a_namespace_of_the_platform(namespace: str) -> None:
+    (message,) = problems(changed(consumers=[{"namespace": namespace, "secret": "db", "keys": {"A": "password"}}]))
+    assert f"consumers[0].namespace: {namespace} is reserved" in message
+    document = copy.deepcopy(DOCUMENT)
+    document["bootstrapNamespaces"].append(namespace)
+    (message,) = problems(document)
+    assert f"bootstrapNamespaces[{len(document['bootstrapNamespaces']) - 1}]: {namespace} is reserved" in message
+
+
+def test_names_that_only_resemble_those_of_the_platform_are_free() -> None:
+    consumers = [{"namespace": name, "secret": "db", "keys": {"A": "password"}} for name in ("vault-ui", "kubernetes")]
+    assert parse_catalogue(changed(consumers=consumers), "catalogue.yaml")
+
+
 def test_every_mistake_is_told_at_once() -> None:
     document = changed(owner=None)
     document["secrets"][3]["class"] = "nonsense"
