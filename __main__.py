@@ -25,10 +25,11 @@ from components.runtime_authority.runtime_authority import RuntimeAuthority, Run
 from components.settings.stack import read_settings
 from components.settings.vault import read_vault_settings
 from secret_authority.access.cluster_state import UNREACHABLE, read_cluster_state
-from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.errors import InvalidInputError, raise_if_any
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition
 from secret_authority.repository.intent import read_intent
+from secret_authority.repository.namespaces import check_namespaces
 from secret_authority.repository.tombstones import changed_after_handover
 
 
@@ -36,6 +37,7 @@ def build() -> None:
     register_transformations()
     settings = read_settings()
     intent = read_intent(settings.repository, settings.layout)
+    raise_if_any(check_namespaces(settings.repository, settings.namespaces_path))
     for problem in changed_after_handover(intent):
         pulumi.log.warn(str(problem))
     in_cluster = settings.phase >= Phase.GITOPS

@@ -10,8 +10,9 @@ from cli.commands import COMMANDS, reseal_shares
 from cli.custody_checklist import custody_checklist
 from secret_authority.clients.age import Identity, read_identity, write_identity
 from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.repository.intent import check_readable, read_intent
+from secret_authority.repository.namespaces import check_namespaces, namespaces_folder
 from secret_authority.repository.trust import read_trust
 from secret_authority.repository.trust_writer import add_cluster, add_root_recipient, open_cluster, reseal_cluster
 
@@ -75,6 +76,7 @@ def _cluster_reseal(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
+    raise_if_any(check_namespaces(options.repository, namespaces_folder(options.cluster)))
     depth = "headers only; give --root-identity to check each MAC"
     if options.root_identity:
         root = read_identity(options.root_identity)

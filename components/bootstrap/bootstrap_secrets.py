@@ -16,7 +16,7 @@ from components.bootstrap.pod_guard import BootstrapGuard, BootstrapGuardArgs
 from components.gitops.gitops import GitOps
 from components.kit.evidence_job import EvidenceJob
 from components.kit.evidence_output import bootstrap_line, published_evidence
-from components.kit.flux_objects import bind_role, kustomization, reconciler, reporting
+from components.kit.flux_objects import BOOTSTRAP_SECRETS, bind_role, kustomization, reconciler, reporting
 from components.kit.pod_security import RESTRICTED_POD_WITH_VOLUMES
 from components.kit.rbac import engine_account, grant
 from components.settings.stack import Settings
@@ -39,7 +39,7 @@ from secret_authority.core.phases import Phase
 from secret_authority.repository.intent import Intent
 from secret_authority.repository.intent_digest import intent_digest
 
-KUSTOMIZATION = "bootstrap-secrets"
+KUSTOMIZATION = BOOTSTRAP_SECRETS
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""External Secrets changes no Secret but its own: held at admission, beside the check before a run.
+"""External Secrets creates and changes no Secret but its own: enforced at admission, beside the check before a run.
 
-That check is in components/preflight/foreign_secrets.py. Kubernetes: ValidatingAdmissionPolicy
-(admissionregistration.k8s.io/v1). External Secrets makes each Secret with itself as the controlling owner,
-so a change of one without that owner would be an adoption.
+That check is in components/preflight/foreign_secrets.py. External Secrets makes each Secret with itself as the
+controlling owner, so a change of one without that owner would be an adoption, and a new one without it a Secret that
+no ExternalSecret asked for, such as one that Kubernetes fills with the token of another account.
 """
 
 from __future__ import annotations
@@ -13,9 +13,39 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.consumption.external_secrets_manifests import GROUP
-from secret_authority.contract.names import ESO_NAMESPACE, MANAGED_BY
+from components.kit.admission import AdmissionGuard, Rule, Validation, accounts_of
+from secret_authority.contract.names import ESO_NAMESPACE
 
 NAME = "secret-authority-adoption-guard"
+
+
+def adoption_guard(namespace: str) -> AdmissionGuard:
+    """The policy over controllers of External Secrets in this namespace."""
+    owned = (
+        "{}.metadata.?ownerReferences.orValue([]).exists(o, "
+        f'o.kind == "ExternalSecret" && o.apiVersion.startsWith("{GROUP}/") && o.?controller.orValue(false))'
+    )
+    secret = "'Secret ' + request.namespace + '/' + object.metadata.name + '"
+    return AdmissionGuard(
+        NAME,
+        accounts_of(namespace),
+        [Rule("", "v1", ["secrets"], ["CREATE", "UPDATE"])],
+        [
+            Validation(
+                f'request.operation != "UPDATE" || {owned.format("oldObject")}',
+                f"{secret} was not made by an ExternalSecret, so External Secrets may not adopt it; take it out of "
+                "what makes it and delete it'",
+            ),
+            Validation(
+                owned.format("object"),
+                f"{secret} has no ExternalSecret as its controlling owner, so External Secrets may not write it'",
+            ),
+            Validation(
+                'object.?type.orValue("") != "kubernetes.io/service-account-token"',
+                f"{secret} is of a type that Kubernetes fills with the token of an account'",
+            ),
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -32,42 +62,5 @@ class AdoptionGuard(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: AdoptionGuardArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:consumption:AdoptionGuard", name, {}, opts)
-        here = pulumi.ResourceOptions(parent=self)
-        accounts = f"system:serviceaccount:{args.namespace}:"
-        policy = k8s.admissionregistration.v1.ValidatingAdmissionPolicy(
-            f"{name}-policy",
-            metadata={"name": NAME, "labels": MANAGED_BY},
-            spec={
-                "failurePolicy": "Fail",
-                "matchConstraints": {
-                    "resourceRules": [
-                        {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["UPDATE"], "resources": ["secrets"]}
-                    ]
-                },
-                "matchConditions": [
-                    {
-                        "name": "external-secrets",
-                        "expression": f'request.userInfo.username.startsWith("{accounts}")',
-                    }
-                ],
-                "validations": [
-                    {
-                        "expression": "oldObject.metadata.?ownerReferences.orValue([]).exists(o, "
-                        f'o.kind == "ExternalSecret" && o.apiVersion.startsWith("{GROUP}/") '
-                        "&& o.?controller.orValue(false))",
-                        "messageExpression": "'Secret ' + request.namespace + '/' + request.name + ' was not made by "
-                        "an ExternalSecret, so External Secrets may not adopt it; take it out of what makes it "
-                        "and delete it'",
-                        "reason": "Forbidden",
-                    }
-                ],
-            },
-            opts=here,
-        )
-        self.binding = k8s.admissionregistration.v1.ValidatingAdmissionPolicyBinding(
-            f"{name}-binding",
-            metadata={"name": NAME, "labels": MANAGED_BY},
-            spec={"policyName": policy.metadata.name, "validationActions": ["Deny"]},
-            opts=here,
-        )
+        self.binding = adoption_guard(args.namespace).create(name, self)
         self.register_outputs({})

@@ -12,6 +12,7 @@ from typing import Any
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components.consumption.engine_guard import EngineGuard, EngineGuardArgs
 from components.consumption.external_secrets_manifests import GROUP
 from components.kit.engine_deployment import TOKEN_FILE, TOKEN_MOUNT, TOKEN_VOLUME, EngineProgram, probe
 from components.kit.evidence_job import status_evidence, status_reader
@@ -58,11 +59,14 @@ class ConsumptionEngine(pulumi.ComponentResource):
         super().__init__("secret-authority:consumption:Engine", name, {}, opts)
         account = engine_account(f"{name}-account", self, CONSUMPTION_ACCOUNT)
         engine_account(f"{name}-entry", self, ENTRY_ACCOUNT)
+        guard = EngineGuard(f"{name}-guard", EngineGuardArgs(), pulumi.ResourceOptions(parent=self))
         rules = {**{namespace: consumer_rules() for namespace in args.namespaces}, ENGINE_NAMESPACE: own_rules()}
         rights = [
             right
             for namespace, granted in rules.items()
-            for right in grant(f"{name}-{namespace}", self, CONSUMPTION_ACCOUNT, namespace, granted)
+            for right in grant(
+                f"{name}-{namespace}", self, CONSUMPTION_ACCOUNT, namespace, granted, binding_after=[guard.binding]
+            )
         ]
         program = consumption_program(
             args.settings.engine_image, ConsumptionSettings(args.cluster, args.catalogue, args.config).to_json()

@@ -60,11 +60,8 @@ def controller(
 def _rights(
     name: str, parent: pulumi.Resource, which: str, rules: list[dict[str, Any]], opts: pulumi.ResourceOptions
 ) -> list[pulumi.Resource]:
-    """A service account with upstream's rules, bound in Flux's namespace only."""
+    """A service account with the narrowed rules, bound in Flux's namespace only."""
     metadata = {"name": which, "namespace": FLUX_NAMESPACE, "labels": MANAGED_BY}
     account = k8s.core.v1.ServiceAccount(f"{name}-{which}", metadata=metadata, opts=opts)
-    if which == "kustomize-controller":
-        # It applies as the service account that a Kustomization names, and as no other.
-        rules = [*rules, {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate"]}]
     role = k8s.rbac.v1.Role(f"{name}-{which}", metadata=metadata, rules=rules, opts=opts)
     return [account, role, bind_role(name, parent, which, FLUX_NAMESPACE, which, role)]

@@ -12,11 +12,13 @@ import pulumi_kubernetes as k8s
 
 from components.gitops.cluster_identity import identity_record
 from components.gitops.controllers import controller
+from components.gitops.guard import PlatformGuard, PlatformGuardArgs
 from components.gitops.manifests import CONTROLLERS
-from components.gitops.namespaces import NAMESPACES, namespaces
+from components.gitops.namespaces import namespaces
 from components.gitops.network import network_policies
 from components.gitops.source import git_source
 from components.kit.failure_reports import report_conditions
+from components.kit.flux_objects import NAMESPACES
 from components.root_of_trust import RootOfTrust
 from components.settings.stack import Settings
 from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, MANAGED_BY, SOURCE, layer_type
@@ -56,8 +58,9 @@ class GitOps(pulumi.ComponentResource):
             args.recipient,
             pulumi.ResourceOptions(parent=self, depends_on=[flux, engine]),
         )
-        policies = network_policies(name, self, flux)
-        controllers = [controller(name, self, which, settings.manifests, flux, policies) for which in CONTROLLERS]
+        guard = PlatformGuard(f"{name}-guard", PlatformGuardArgs(), pulumi.ResourceOptions(parent=self))
+        before = [*network_policies(name, self, flux), *guard.bindings]
+        controllers = [controller(name, self, which, settings.manifests, flux, before) for which in CONTROLLERS]
         self.report_kustomization = report_conditions(
             settings, FLUX_NAMESPACE, "kustomize.toolkit.fluxcd.io", "kustomizations"
         )

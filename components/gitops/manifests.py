@@ -13,13 +13,35 @@ from typing import Any
 
 import yaml
 
+from components.kit.flux_objects import RECONCILERS
 from components.kit.upstream_images import controller_image
+from secret_authority.contract.names import GIT_CA_SECRET, GIT_CREDENTIALS_SECRET, IDENTITY_SECRET
 
 CONTROLLERS = ("source-controller", "kustomize-controller")
 # The custom resources of the two controllers that this project uses. The others are not installed.
 _CRDS = {
     "source-controller": ("gitrepositories", "ocirepositories", "buckets", "helmrepositories", "helmcharts"),
     "kustomize-controller": ("kustomizations",),
+}
+# Resources of upstream's rules that a controller does not get. kustomize-controller asks whether an account exists.
+_TAKEN_AWAY = {
+    "source-controller": frozenset({"secrets", "serviceaccounts", "serviceaccounts/token"}),
+    "kustomize-controller": frozenset({"secrets", "serviceaccounts/token"}),
+}
+
+
+def _named(resource: str, verb: str, names: list[str]) -> dict[str, Any]:
+    return {"apiGroups": [""], "resources": [resource], "resourceNames": names, "verbs": [verb]}
+
+
+# What it gets instead, by name.
+_GIVEN = {
+    "source-controller": [_named("secrets", "get", [GIT_CA_SECRET, GIT_CREDENTIALS_SECRET])],
+    "kustomize-controller": [
+        _named("secrets", "get", [IDENTITY_SECRET]),
+        # It applies as the service account that a Kustomization names, and as no other.
+        _named("serviceaccounts", "impersonate", [f"reconcile-{name}" for name in RECONCILERS]),
+    ],
 }
 
 
@@ -35,13 +57,24 @@ def custom_resource_definitions(manifests: Path, controller: str) -> Iterator[di
 
 
 def controller_rules(manifests: Path, controller: str) -> list[dict[str, Any]]:
-    """Upstream's rules for a controller and for its leader election."""
+    """Upstream's rules for a controller and for its leader election, without its power over Secrets and tokens.
+
+    Upstream lets both controllers read every Secret of the namespace and make a token of every account in it: then a
+    fault in source-controller, which parses what strangers write, would give away the decryption identity. Here each
+    reads the Secrets that it needs, by name, and kustomize-controller becomes the two accounts of this program only.
+    """
     folder = manifests / controller / "rbac"
     rules: list[dict[str, Any]] = []
     for name in ("role.yaml", "leader_election_role.yaml"):
         for document in _documents(folder / name):
             rules += document["rules"]
-    return rules
+    narrow = [without for rule in rules if (without := _without(rule, _TAKEN_AWAY[controller]))]
+    return [*narrow, *_GIVEN[controller]]
+
+
+def _without(rule: dict[str, Any], taken: frozenset[str]) -> dict[str, Any] | None:
+    left = [resource for resource in rule["resources"] if resource not in taken]
+    return {**rule, "resources": left} if left else None
 
 
 def controller_deployment(manifests: Path, controller: str, namespace: str) -> dict[str, Any]:
@@ -61,6 +94,8 @@ def controller_deployment(manifests: Path, controller: str, namespace: str) -> d
     container["args"] = [*arguments, "--watch-all-namespaces=false"]
     if controller == "kustomize-controller":
         container["args"] += ["--no-cross-namespace-refs=true", "--no-remote-bases=true"]
+        # Without the right to watch Secrets. The interval of a Kustomization is what notices a change.
+        container["args"].append("--feature-gates=DisableConfigWatchers=true")
     return deployment
 
 

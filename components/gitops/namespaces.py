@@ -1,4 +1,7 @@
-"""The namespaces of the user's repository, applied by an account that can do nothing else."""
+"""The namespaces of the user's repository, applied by an account that can do nothing else.
+
+It creates and labels them and deletes none; components/gitops/guard.py says which ones it may not touch.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,9 @@ from collections.abc import Sequence
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kit.flux_objects import kustomization, reconciler, reporting
+from components.kit.flux_objects import NAMESPACES, kustomization, reconciler, reporting
 from components.settings.stack import Settings
 from secret_authority.contract.names import FLUX_NAMESPACE, MANAGED_BY
-
-NAMESPACES = "namespaces"
 
 
 def namespaces(
@@ -32,7 +33,7 @@ def namespaces(
             {
                 "apiGroups": [""],
                 "resources": ["namespaces"],
-                "verbs": ["get", "list", "watch", "create", "patch", "delete"],
+                "verbs": ["get", "list", "watch", "create", "patch"],
             }
         ],
         opts=here,
@@ -48,6 +49,7 @@ def namespaces(
         name,
         NAMESPACES,
         settings,
-        {"path": f"./{settings.namespaces_path}", "prune": True, "wait": True},
+        # Removed from Git, a namespace stays: with it would go every workload and volume in it.
+        {"path": f"./{settings.namespaces_path}", "prune": False, "wait": True},
         pulumi.ResourceOptions(parent=parent, depends_on=[*after, account, binding], hooks=reporting(report)),
     )

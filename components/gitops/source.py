@@ -11,7 +11,7 @@ import pulumi_kubernetes as k8s
 from components.kit.failure_reports import report_conditions
 from components.kit.flux_objects import INTERVAL, ready_metadata, reporting
 from components.settings.stack import Settings
-from secret_authority.contract.names import FLUX_NAMESPACE, MANAGED_BY, SOURCE
+from secret_authority.contract.names import FLUX_NAMESPACE, GIT_CA_SECRET, MANAGED_BY, SOURCE
 
 
 def git_source(
@@ -33,11 +33,11 @@ def git_source(
         # A Secret because Flux wants one; the certificate in it is public.
         certificate = k8s.core.v1.Secret(
             f"{name}-git-ca",
-            metadata={"name": "git-ca", "namespace": FLUX_NAMESPACE, "labels": MANAGED_BY},
+            metadata={"name": GIT_CA_SECRET, "namespace": FLUX_NAMESPACE, "labels": MANAGED_BY},
             string_data={"ca.crt": settings.repository_ca},
             opts=pulumi.ResourceOptions(parent=parent, depends_on=[namespace]),
         )
-        spec["secretRef"] = {"name": "git-ca"}
+        spec["secretRef"] = {"name": GIT_CA_SECRET}
         depends_on.append(certificate)
     report = report_conditions(settings, FLUX_NAMESPACE, "source.toolkit.fluxcd.io", "gitrepositories")
     return k8s.apiextensions.CustomResource(

@@ -15,6 +15,9 @@ from secret_authority.contract.names import (
 )
 
 INTERVAL = "1m"
+# The Kustomizations of this program; each is applied as an account of its own, reconcile-NAME.
+NAMESPACES, BOOTSTRAP_SECRETS = "namespaces", "bootstrap-secrets"
+RECONCILERS = (NAMESPACES, BOOTSTRAP_SECRETS)
 
 
 def reporting(hook: pulumi.ErrorHook) -> pulumi.ResourceHookBinding:

@@ -12,6 +12,7 @@ from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase, PhaseRefusedError, parse_phase
 from secret_authority.repository.layout import Layout
+from secret_authority.repository.namespaces import namespaces_folder
 
 ROOT_IDENTITY_VARIABLE = "SECRET_AUTHORITY_ROOT_IDENTITY"
 HOME = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ def read_settings() -> Settings:
         repository_url=url,
         repository_branch=config.get("repositoryBranch") or "main",
         repository_ca=ca,
-        namespaces_path=config.get("namespacesPath") or f"clusters/{cluster}/namespaces",
+        namespaces_path=config.get("namespacesPath") or namespaces_folder(cluster),
         kubeconfig=kubeconfig,
         context=config.get("context") or None,
         manifests=manifests,

@@ -40,6 +40,9 @@ IDENTITY_SECRET = "sops-age"
 IDENTITY_KEY = "age.agekey"
 # The GitRepository of the user's repository.
 SOURCE = "fleet"
+# Secrets beside it: the public certificate of the Git server, and the credentials for it.
+GIT_CA_SECRET = "git-ca"
+GIT_CREDENTIALS_SECRET = "git-credentials"
 
 # ConfigMaps in which the engines publish what they know; the audit trail is split over several.
 STATUS_PART = "status"
