@@ -14,15 +14,6 @@ import pytest
 
 from tests.support.recorded_inputs import HOME, RECORD, Record, fields, run, short
 
-<<<<<<< HEAD
-# Resources that an existing stack gets, and why.
-ADDED: dict[str, str] = {}
-# Resources whose inputs change, with the fields. Beside these only the engine's image changes, which is a setting.
-CHANGED: dict[str, set[str]] = {
-    # The engine acts only on entries of the catalogue that the program has checked, and gets their digests.
-    "secret-authority:vault:Engine$kubernetes:core/v1:ConfigMap::runtime-authority-engine-settings": {
-        "data.settings.json"
-=======
 # Resources that an existing stack gets, by the reason.
 ADDED: dict[str, set[str]] = {
     "Git changes no namespace of the platform, and no platform account mints tokens": {
@@ -41,6 +32,9 @@ ADDED: dict[str, set[str]] = {
 # Resources whose inputs change, with the fields, by the reason. Besides these only the engine's image changes, which is
 # a setting.
 CHANGED: dict[str, dict[str, set[str]]] = {
+    "the engine acts only on entries of the catalogue that the program has checked, by their digests": {
+        "ConfigMap runtime-authority-engine-settings": {"data.settings.json"},
+    },
     "Git deletes no namespace": {
         "ClusterRole gitops-reconcile-namespaces": {"rules"},
         "Kustomization gitops-namespaces": {"spec.prune"},
@@ -56,7 +50,6 @@ CHANGED: dict[str, dict[str, set[str]]] = {
             "spec.validations",
             "spec.matchConditions",
         },
->>>>>>> ed5403c (Git cannot take Vault away: Flux's accounts change no namespace of the platform, delete none, weaken no pod security; External Secrets and the engine of consumption change only what is theirs)
     },
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"
