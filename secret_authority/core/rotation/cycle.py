@@ -11,7 +11,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from secret_authority.core.digest import same_digest
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.rotation import record
@@ -34,6 +33,7 @@ from secret_authority.core.rotation.state_machine import (
     Record,
     Revoke,
     discarded,
+    same,
 )
 
 
@@ -151,7 +151,7 @@ class Cycle:
         if seen.newest.version <= document.base_version:
             return None  # versions began again: Vault was restored, or the path was deleted
         digest = self._store.digest_of(document.base_version + 1)
-        return None if digest is None else same_digest(digest, seen.pending_digest)
+        return None if digest is None else same(digest, seen.pending_digest)
 
     def _ask_of_retired(self, seen: Observation) -> Observation:
         document = seen.document

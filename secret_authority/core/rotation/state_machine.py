@@ -21,12 +21,12 @@ Two orders carry everything:
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from secret_authority.core.digest import same_digest
 from secret_authority.core.rotation.document import Document, Request, RequestKind, Start, State, Trigger
 from secret_authority.core.rotation.rotator import Accepts, Value
 
@@ -171,6 +171,11 @@ class Clean:
 Move: TypeAlias = Wait | Change | Answer | Prepare | Apply | Publish | Record | Revoke | Discard | Audit | Clean
 
 
+def same(a: str | None, b: str | None) -> bool:
+    """Whether two digests of one secret are known and equal."""
+    return a is not None and b is not None and hmac.compare_digest(a, b)
+
+
 def next_move(rules: Rules, seen: Observation) -> Move:
     """The one thing to do next, from what is seen alone."""
     asked = _asked(seen)
@@ -230,7 +235,7 @@ def _published(seen: Observation) -> Move:
     if not document.published:
         if newest.mark == document.base:
             return Publish()
-        if same_digest(newest.digest, seen.pending_digest):
+        if same(newest.digest, seen.pending_digest):
             at = (newest.written or seen.now).isoformat(timespec="milliseconds")
             return Change(replace(document, published=newest.mark, published_at=at), "published")
         if seen.overwritten is None:
