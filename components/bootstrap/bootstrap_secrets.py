@@ -35,6 +35,7 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import encode_claim
+from secret_authority.core.ledger.published_trail import MOST_PIECES, piece_name
 from secret_authority.core.phases import Phase
 from secret_authority.repository.intent import Intent
 from secret_authority.repository.intent_digest import intent_digest
@@ -194,6 +195,8 @@ class BootstrapSecrets(pulumi.ComponentResource):
                     "resourceNames": [BOOTSTRAP_EVIDENCE],
                     "verbs": ["update"],
                 },
+                # A Secret that was handed over is empty; the published audit trail says whether it was.
+                _reads("", "configmaps", [piece_name(number) for number in range(MOST_PIECES)]),
             ],
         }
         for namespace, names in self._targets.items():

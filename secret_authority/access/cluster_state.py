@@ -68,7 +68,8 @@ def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...] | None:
     maps = api.list_namespaced_config_map(
         ENGINE_NAMESPACE, label_selector=STATUS_SELECTOR, _request_timeout=TIMEOUT
     ).items
-    return read_pieces({found.metadata.name: found.data or {} for found in maps})
+    trail = read_pieces({found.metadata.name: found.data or {} for found in maps})
+    return None if trail is None else trail.events
 
 
 def _has_namespace(api: kubernetes.client.CoreV1Api) -> bool:

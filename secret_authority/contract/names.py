@@ -92,9 +92,11 @@ CONSUMER_PREFIX = "consumer-"
 CONSUMPTION_ROLE = f"{CONSUMER_PREFIX}system.consumption"
 ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
 
-# KV v2 mount of the engine: the digest key and the audit trail.
+# KV v2 mount of the engine: its keys, the notes of handovers, and the audit trail.
 AUTHORITY_MOUNT = "platform-authority"
 DIGEST_KEY_PATH = f"{AUTHORITY_MOUNT}/data/digest-key"
+# The seed of the key that signs the published audit trail.
+TRAIL_KEY_PATH = f"{AUTHORITY_MOUNT}/data/trail-key"
 EVENTS = "events"
 # Which handover each secret has, noted before its first step.
 HANDOVERS = "handovers"

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection
 
-from secret_authority.contract.names import AUTHORITY_MOUNT, CONSUMER_PREFIX, DIGEST_KEY_PATH, EVENTS, HANDOVERS
+from secret_authority.contract.names import (
+    AUTHORITY_MOUNT,
+    CONSUMER_PREFIX,
+    DIGEST_KEY_PATH,
+    EVENTS,
+    HANDOVERS,
+    TRAIL_KEY_PATH,
+)
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass
 
 # What every token may do with itself.
@@ -37,6 +44,7 @@ def engine_policy() -> str:
             # Create-only: a secret has one handover, whatever comes later.
             _rule(f"{AUTHORITY_MOUNT}/data/{HANDOVERS}/*", "create", "read"),
             _rule(DIGEST_KEY_PATH, "read"),
+            _rule(TRAIL_KEY_PATH, "read"),
             _rule("sys/mounts", "read"),
             _rule("sys/auth", "read"),
             _rule("sys/policies/acl", "list"),

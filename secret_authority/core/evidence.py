@@ -20,6 +20,7 @@ class Outcome(StrEnum):
 
     MATCHES = "matches"
     HANDED_OVER = "was handed over to Vault; its bootstrap Secret is consumed"
+    NOT_ON_RECORD = "the Secret is marked consumed, but the audit trail has no handover of it"
     NO_FILE = "no encrypted file in Git"
     NO_SECRET = "no Secret in the cluster"
     KEYS_DIFFER = "the Secret has other keys than the catalogue says"

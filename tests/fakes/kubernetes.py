@@ -101,4 +101,5 @@ class FakeConfigMaps(FakeApi):
 
     def trail(self) -> tuple[Event, ...] | None:
         names = (path.rpartition("/")[2] for path in self.objects)
-        return read_pieces({name: self.data(name) for name in names})
+        trail = read_pieces({name: self.data(name) for name in names})
+        return None if trail is None else trail.events

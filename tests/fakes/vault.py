@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from typing import Any
 
 from secret_authority.clients.vault import Vault
-from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS
+from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS, TRAIL_KEY_PATH
 from secret_authority.core.errors import LostRace
 from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.trail_signature import TrailSigner
 from secret_authority.engine.runtime_authority.seal import Stage
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
+
+SEED = b"s" * 32
+SIGNER = TrailSigner(SEED)
 
 
 class MemoryStore:
@@ -72,5 +77,7 @@ class TrailVault(Vault):
         return [found.id for found in self.events if f"{base}/{found.secret}/" == path]
 
     def read(self, path: str) -> dict[str, Any] | None:
+        if path == TRAIL_KEY_PATH:
+            return {"data": {"data": {"key": base64.b64encode(SEED).decode()}}}
         self.reads += 1
         return next({"data": {"data": e.fields()}} for e in self.events if path.endswith(f"{e.secret}/{e.id}"))

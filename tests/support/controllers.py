@@ -52,8 +52,14 @@ class TrailSite:
             vault_token_file=Path("/nonexistent"),
             ca_file=Path("/nonexistent"),
         )
-        self.engine = RuntimeAuthorityController(settings, self.cluster, "run-1", Status())
+        self.status = Status()
+        self.engine = RuntimeAuthorityController(settings, self.cluster, "run-1", self.status)
         self.publisher = publisher
+
+    def condition(self, name: str) -> tuple[object, object]:
+        """Status and message of a condition."""
+        found = self.status.as_dict()[name]
+        return found["status"], found["message"]
 
     def tell(self, *steps: Step) -> None:
         self.engine.publish_handover(GIT, Summary((Result("s-0", Done(RECORD), steps),)))

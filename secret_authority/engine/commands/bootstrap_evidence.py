@@ -11,9 +11,10 @@ from typing import Any
 
 from secret_authority.clients.kubernetes import Api, collection, named
 from secret_authority.contract.evidence_task import EvidenceTask
-from secret_authority.contract.names import BOOTSTRAP_EVIDENCE, FLUX_NAMESPACE
+from secret_authority.contract.names import BOOTSTRAP_EVIDENCE, ENGINE_NAMESPACE, FLUX_NAMESPACE
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence
+from secret_authority.core.ledger.published_trail import MOST_PIECES, piece_name
 from secret_authority.engine.common.await_evidence import wait
 from secret_authority.engine.common.termination import fail
 from secret_authority.engine.evidence.bootstrap import ClusterView, NotYetError, gather
@@ -61,7 +62,14 @@ class KubernetesView(ClusterView):
         if found is None:
             return None
         data = {key: base64.b64decode(value) for key, value in (found.get("data") or {}).items()}
-        return {"data": data, "labels": found["metadata"].get("labels") or {}}
+        metadata = found["metadata"]
+        return {"data": data, "labels": metadata.get("labels") or {}, "annotations": metadata.get("annotations") or {}}
+
+    def trail(self) -> Mapping[str, Mapping[str, str]]:
+        with _api_may_be_away():
+            names = map(piece_name, range(MOST_PIECES))
+            found = {name: self._api.get(named("configmaps", ENGINE_NAMESPACE, name)) for name in names}
+        return {name: held.get("data") or {} for name, held in found.items() if held is not None}
 
     def publish(self, namespace: str, name: str, evidence: Evidence) -> None:
         """Write the ConfigMap, new or over an old one: the Job may not read it. Raises `Unavailable`."""

@@ -1,4 +1,4 @@
-"""Who writes to the audit trail, and the key of its digests."""
+"""Who writes to the audit trail, and the keys of its digests and of its published copy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import base64
 from dataclasses import dataclass
 
 from secret_authority.clients.vault import Vault
-from secret_authority.contract.names import DIGEST_KEY_PATH
+from secret_authority.contract.names import DIGEST_KEY_PATH, TRAIL_KEY_PATH
+from secret_authority.core.ledger.trail_signature import TrailSigner
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,16 @@ class RunInfo:
 
 def digest_key(vault: Vault) -> bytes:
     """The cluster's digest key. Raises `LookupError` when Vault is not configured."""
-    found = vault.read(DIGEST_KEY_PATH)
+    return _key(vault, DIGEST_KEY_PATH)
+
+
+def trail_signer(vault: Vault) -> TrailSigner:
+    """What signs the published audit trail. Raises `LookupError` when Vault is not configured."""
+    return TrailSigner(_key(vault, TRAIL_KEY_PATH))
+
+
+def _key(vault: Vault, path: str) -> bytes:
+    found = vault.read(path)
     if found is None:
-        raise LookupError(f"Vault has no digest key at {DIGEST_KEY_PATH}: its first configuration is not done")
+        raise LookupError(f"Vault has no key at {path}: its first configuration is not done")
     return base64.b64decode(found["data"]["data"]["key"])

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from secret_authority.clients.kubernetes import Api, Object, create_or_patch, named
 from secret_authority.contract.names import HANDOVER_STATUS, STATUS_LABELS
 from secret_authority.core.ledger import published_trail
 from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.trail_signature import TrailSigner
 from secret_authority.engine.common.status import log
 
 # How long a lost or altered ConfigMap may stay so, in seconds.
 RESYNC_SECONDS = 30.0
+
+
+class UnknownTrailError(Exception):
+    """The published audit trail is not signed with this cluster's key, and claims what Vault does not know."""
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = tuple(events)
+        super().__init__(
+            f"the published audit trail is altered: {len(events)} of its events, such as {events[0].id} of "
+            f"{events[0].secret}, are neither signed nor in Vault. Fix: find out who writes ConfigMap "
+            f"{published_trail.NAME}, or which snapshot Vault was restored from; then delete its pieces"
+        )
 
 
 class Publisher:
@@ -29,17 +42,40 @@ class Publisher:
         # The names whose content has not gone out yet, and when the cluster was looked at last.
         self._dirty: set[str] = set()
         self._resynced_at: float | None = None
+        # What was published of the trail, by this engine or one before it. None until that was read.
+        self._trail: tuple[Event, ...] | None = None
 
     def status(self, data: Mapping[str, str]) -> None:
         """The conditions and the evidence of this engine."""
         self._tell({HANDOVER_STATUS: data})
 
-    def trail(self, events: Iterable[Event]) -> None:
-        """The audit trail, a copy for reading; the trail itself is in Vault."""
-        pieces = published_trail.pieces(events)
-        for name in [name for name in self._wanted if name != HANDOVER_STATUS and name not in pieces]:
-            del self._wanted[name]  # the trail has become shorter: Vault was restored
-        self._tell(pieces)
+    def trail(self, events: Iterable[Event], signer: TrailSigner) -> tuple[Event, ...]:
+        """The audit trail, a copy for reading; the trail itself is in Vault.
+
+        The copy never becomes shorter: what was published once stays in it. Returns the events that are published and
+        that `events` lacks. Raises `UnknownTrailError` when the copy in the cluster claims events that neither this
+        engine nor Vault knows; it is left as it is.
+        """
+        now = published_trail.published(events)
+        if self._trail is None:
+            self._trail = self._read_published(now, signer)
+        longest = published_trail.published((*self._trail, *now))
+        self._tell(published_trail.pieces(longest, signer))
+        self._trail = longest
+        return tuple(sorted(set(longest) - set(now)))
+
+    def _read_published(self, known: Iterable[Event], signer: TrailSigner) -> tuple[Event, ...]:
+        """What an engine before this one has published and signed."""
+        names = map(published_trail.piece_name, range(published_trail.MOST_PIECES))
+        objects = {name: self._api.get(named("configmaps", self._namespace, name)) for name in names}
+        found = {name: (held or {}).get("data") or {} for name, held in objects.items()}
+        whole = published_trail.read_pieces(found)
+        if whole is not None and whole.key == signer.public_key:
+            return whole.events
+        strange = sorted(set(published_trail.read_unsigned(found)) - set(known))
+        if strange:
+            raise UnknownTrailError(strange)
+        return ()
 
     def reconcile(self) -> None:
         """Compare what was told with what the cluster has, now and then, and put it right."""
@@ -72,7 +108,7 @@ class Publisher:
         self._dirty.discard(name)
 
     def _empty_left_overs(self) -> None:
-        """Pieces of a longer trail, or of nobody knows what. The engine holds no right to delete ConfigMaps."""
+        """Pieces of a longer trail, or of an unknown origin. The engine holds no right to delete ConfigMaps."""
         for name in map(published_trail.piece_name, range(published_trail.MOST_PIECES)):
             if name in self._wanted:
                 continue

@@ -1,4 +1,4 @@
-"""Evidence of layer 3: every bootstrap Secret holds what Git's ciphertext decrypts to.
+"""Evidence of the bootstrap phase: every bootstrap Secret holds what Git's ciphertext decrypts to.
 
 Runs in the cluster as a Job with an identity of its own. Values are compared in memory and leave in no
 form; what leaves is the outcome for each secret. RFC-SECOPS-0001 §5.
@@ -17,9 +17,11 @@ from typing import Any
 from secret_authority.clients.flux_artifact import Artifact, ArtifactError, fetch
 from secret_authority.clients.sops import SopsError, decrypt
 from secret_authority.contract.evidence_task import EvidenceTask
-from secret_authority.contract.names import CLASS_LABEL, CONSUMED, STATE_LABEL
+from secret_authority.contract.names import CLASS_LABEL, CONSUMED, HANDOVER_ID_ANNOTATION, STATE_LABEL
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass, parse_catalogue
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
+from secret_authority.core.ledger.audit_trail import gives_to_vault
+from secret_authority.core.ledger.published_trail import read_pieces
 from secret_authority.core.phases import Phase
 from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
 from secret_authority.repository.intent_digest import intent_digest
@@ -41,7 +43,11 @@ class ClusterView:
         raise NotImplementedError
 
     def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
-        """{"data": {key: bytes}, "labels": {...}} of a Secret; None when it does not exist."""
+        """{"data": {key: bytes}, "labels": {...}, "annotations": {...}}; None when there is no such Secret."""
+        raise NotImplementedError
+
+    def trail(self) -> Mapping[str, Mapping[str, str]]:
+        """The data of the ConfigMaps with the published audit trail, by name; those that exist."""
         raise NotImplementedError
 
 
@@ -58,7 +64,7 @@ def gather(
 ) -> Evidence:
     """Wait until Flux has applied the wanted intent, then compare each bootstrap Secret.
 
-    Secrets that are not there yet are looked for until the deadline. Raises `NotYetError` after
+    Secrets, and records of handovers, that are not there yet are awaited until the deadline. Raises `NotYetError` after
     `task.deadline_seconds` when the cluster's Git holds another intent.
     """
     end = clock() + task.deadline_seconds
@@ -68,9 +74,10 @@ def gather(
             try:
                 revision = _serve(task, view, Path(folder))
                 findings = compare(Path(folder), task, view, identity)
-                if not any(f.outcome is Outcome.NO_SECRET for f in findings) or clock() >= end:
+                awaited = [f.where for f in findings if f.outcome in (Outcome.NO_SECRET, Outcome.NOT_ON_RECORD)]
+                if not awaited or clock() >= end:
                     return Evidence(Phase.BOOTSTRAP, revision, datetime.now(UTC), findings)
-                reason = "waiting for " + ", ".join(f.where for f in findings if f.outcome is Outcome.NO_SECRET)
+                reason = "waiting for " + ", ".join(awaited)
             except (NotYetError, ArtifactError) as error:
                 reason = str(error)
                 if clock() >= end:
@@ -135,11 +142,18 @@ def _compare_one(
         return Outcome.NO_SECRET, place
     if found["labels"].get(CLASS_LABEL) != SecretClass.BOOTSTRAP:
         return Outcome.UNLABELLED, place
-    if found["labels"].get(STATE_LABEL) == CONSUMED:
-        # Vault is its authority. Layer 4 shows that; here it must only not stand in the way.
-        return Outcome.HANDED_OVER, place
     data: Mapping[str, bytes] = found["data"]
+    if found["labels"].get(STATE_LABEL) == CONSUMED and not data:
+        # Anybody who writes the manifest can set a label. Only a handover on record empties a Secret.
+        recorded = _is_on_record(secret.name, found["annotations"].get(HANDOVER_ID_ANNOTATION), view)
+        return (Outcome.HANDED_OVER if recorded else Outcome.NOT_ON_RECORD), place
     if set(data) != set(wanted) or not set(target.keys) <= set(data):
         return Outcome.KEYS_DIFFER, place
     same = [hmac.compare_digest(data[key], wanted[key]) for key in sorted(wanted)]
     return (Outcome.MATCHES, place) if all(same) else (Outcome.VALUE_DIFFERS, place)
+
+
+def _is_on_record(secret: str, handover: str | None, view: ClusterView) -> bool:
+    trail = read_pieces(view.trail())
+    events = trail.events if trail else ()
+    return any((e.secret, e.id) == (secret, handover) and gives_to_vault(e) for e in events)

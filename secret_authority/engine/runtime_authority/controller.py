@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError
@@ -22,10 +22,12 @@ from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.handover.state_machine import Done, Step
+from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Phase
+from secret_authority.engine.common.audit_events import trail_signer
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop
-from secret_authority.engine.common.publisher import Publisher
+from secret_authority.engine.common.publisher import Publisher, UnknownTrailError
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Handover, Summary, lines
 from secret_authority.engine.handover.git_state import GitState, GitStateReader
@@ -45,6 +47,7 @@ CONFIGURED = "VaultConfigured"
 GIT_READABLE = "GitReadable"
 HANDED_OVER = "HandedOver"
 TRAIL_READABLE = "AuditTrailReadable"
+TRAIL_WHOLE = "AuditTrailWhole"
 NO_DRIFT = "NothingUnmanaged"
 
 BUSY_SECONDS = 1.0
@@ -186,7 +189,7 @@ class RuntimeAuthorityController:
             self._events_known = -1  # until it is told
             trail = read_trail(self._vault)
             self._status.set(TRAIL_READABLE, not trail.malformed, "; ".join(trail.malformed))
-            self._publisher.trail(trail.events)
+            self._publish_trail(trail.events)
             self._events_known = known
         evidence = Evidence(
             Phase.RUNTIME_AUTHORITY,
@@ -195,6 +198,21 @@ class RuntimeAuthorityController:
             tuple(_finding(result.secret, isinstance(result.end, Done), str(result.end)) for result in summary.results),
         )
         self._published = {"handover": json.dumps(lines(summary.results)), "evidence": evidence.to_json()}
+
+    def _publish_trail(self, events: Iterable[Event]) -> None:
+        try:
+            missing = self._publisher.trail(events, trail_signer(self._vault))
+        except UnknownTrailError as error:
+            self._status.set(TRAIL_WHOLE, False, str(error))
+            return
+        message = ""
+        if missing:
+            message = (
+                f"Vault's audit trail lacks {len(missing)} events that were published before, such as {missing[0].id} "
+                f"of {missing[0].secret} at {missing[0].at}: Vault was restored from an older snapshot, or somebody "
+                "removed them. The published copy keeps them (docs/runbooks/handover.md)"
+            )
+        self._status.set(TRAIL_WHOLE, not missing, message)
 
 
 def _finding(secret: str, done: bool, text: str) -> EvidenceResult:

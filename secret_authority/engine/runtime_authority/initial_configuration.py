@@ -23,9 +23,11 @@ from secret_authority.contract.names import (
     CONFIGURATOR_ACCOUNT,
     DIGEST_KEY_PATH,
     ENGINE_ACCOUNT,
+    TRAIL_KEY_PATH,
 )
 from secret_authority.core.digest import KEY_BYTES
 from secret_authority.core.errors import LostRace
+from secret_authority.core.ledger.trail_signature import SEED_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -108,12 +110,13 @@ def _kubernetes_auth(root: Vault, wanted: FirstConfiguration) -> None:
 
 def _mount_authority(root: Vault) -> None:
     _enable(root, "sys/mounts", AUTHORITY_MOUNT, {"type": "kv", "options": {"version": "2"}})
-    key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
-    try:
-        # Made once: with another key every digest on record would be void.
-        root.write(DIGEST_KEY_PATH, {"options": {"cas": 0}, "data": {"key": key}})
-    except LostRace:
-        log.info("the digest key is there already")
+    # Made once: with another key every digest on record, and every signature, would be void.
+    for path, length in ((DIGEST_KEY_PATH, KEY_BYTES), (TRAIL_KEY_PATH, SEED_BYTES)):
+        key = base64.b64encode(secrets.token_bytes(length)).decode()
+        try:
+            root.write(path, {"options": {"cas": 0}, "data": {"key": key}})
+        except LostRace:
+            log.info("%s is there already", path)
 
 
 def generate_root(vault: Vault, shares: Sequence[str]) -> str:

@@ -51,6 +51,9 @@ CHANGED: dict[str, dict[str, set[str]]] = {
             "spec.matchConditions",
         },
     },
+    # The evidence believes no label: it reads the published audit trail.
+    "secret-authority:layer:BootstrapSecrets$kubernetes:rbac.authorization.k8s.io/v1:Role"
+    "::bootstrap-secret-authority-evidence": {"rules"},
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,14 @@ import pytest
 from secret_authority.clients.sops import decrypt
 from secret_authority.contract.evidence_task import EvidenceTask
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
+from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.ledger.published_trail import pieces
 from secret_authority.core.phases import Phase
+from secret_authority.engine.evidence import bootstrap
 from secret_authority.engine.evidence.bootstrap import ClusterView, NotYetError, compare, gather
 from secret_authority.repository.encrypted_secrets import secret_values
 from secret_authority.repository.intent_digest import intent_digest
+from tests.fakes.vault import SIGNER
 from tests.support.fleets import Fleet, new_fleet
 
 CATALOGUE = "secret-authority/dev/catalogue.yaml"
@@ -29,11 +35,13 @@ class Cluster(ClusterView):
     def __init__(self, fleet: Fleet) -> None:
         identity = fleet.identity().secret
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
+        self.published: Mapping[str, Mapping[str, str]] = {}
         for secret in fleet.read().encrypted:
             clear = decrypt(fleet.repository / secret.file, secret.file, [identity])
             self.secrets[secret.namespace, secret.name] = {
                 "data": secret_values(clear),
                 "labels": {"secret-authority.dev/class": "bootstrap"},
+                "annotations": {},
             }
 
     def source(self) -> dict[str, Any]:
@@ -44,6 +52,9 @@ class Cluster(ClusterView):
 
     def secret(self, namespace: str, name: str) -> Mapping[str, Any] | None:
         return self.secrets.get((namespace, name))
+
+    def trail(self) -> Mapping[str, Mapping[str, str]]:
+        return self.published
 
 
 @pytest.fixture
@@ -136,13 +147,76 @@ def test_the_gate_says_what_is_missing(outcome: Outcome, names: list[str], lacki
     assert evidence.lacking(names) == lacking
 
 
-def test_a_consumed_secret_does_not_stand_in_the_way(fleet: Fleet) -> None:
-    cluster = Cluster(fleet)
-    found = cluster.secrets["bootstrap-data", "orders-db"]
-    cluster.secrets["bootstrap-data", "orders-db"] = {
-        "data": {},
+HANDOVER = Event(
+    "2026-01-01T00:00:00+00:00", "orders-db", "authority git -> vault", "handover", "run-1", "done", "ho-1", "p", ""
+)
+
+
+def consumed(cluster: Cluster, data: dict[str, bytes], handover: str = "ho-1") -> None:
+    """The Secret carries the marks of a handover."""
+    found = cluster.secrets[ORDERS]
+    cluster.secrets[ORDERS] = {
+        "data": data,
         "labels": {**found["labels"], "secret-authority.dev/state": "consumed"},
+        "annotations": {"secret-authority.dev/handover-id": handover},
     }
+
+
+def test_a_secret_that_was_handed_over_needs_no_value(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    consumed(cluster, {})
+    cluster.published = pieces([HANDOVER], SIGNER)
     assert outcome(fleet, cluster) is Outcome.HANDED_OVER
     findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
     assert Evidence(Phase.BOOTSTRAP, "main@sha1:1", datetime.now(UTC), findings).holds
+
+
+@pytest.mark.parametrize(
+    "trail",
+    [
+        {},
+        pieces([], SIGNER),
+        pieces([replace(HANDOVER, id="ho-2")], SIGNER),
+        pieces([replace(HANDOVER, secret="mail")], SIGNER),
+        pieces([replace(HANDOVER, result="failed")], SIGNER),
+        {"audit-trail": {"events": HANDOVER.line(), "total": "1"}},
+    ],
+)
+def test_a_label_alone_is_no_handover(fleet: Fleet, trail: dict[str, dict[str, str]]) -> None:
+    cluster = Cluster(fleet)
+    consumed(cluster, {})
+    cluster.published = trail
+    assert outcome(fleet, cluster) is Outcome.NOT_ON_RECORD
+    findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
+    assert not Evidence(Phase.BOOTSTRAP, "main@sha1:1", datetime.now(UTC), findings).holds
+
+
+def test_a_labelled_secret_with_another_value_is_compared(fleet: Fleet) -> None:
+    """The label can be in Git's own manifest."""
+    cluster = Cluster(fleet)
+    data = cluster.secrets[ORDERS]["data"]
+    cluster.published = pieces([HANDOVER], SIGNER)
+    consumed(cluster, dict.fromkeys(data, b"not Git's value"))
+    assert outcome(fleet, cluster) is Outcome.VALUE_DIFFERS
+    consumed(cluster, {"anything": b"x"})
+    assert outcome(fleet, cluster) is Outcome.KEYS_DIFFER
+
+
+def test_a_record_that_is_not_published_yet_is_awaited(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    consumed(cluster, {})
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        cluster.published = pieces([HANDOVER], SIGNER)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "_serve", lambda _task, _view, folder: copied(fleet, folder))
+        evidence = gather(replace(task(fleet), deadline_seconds=60), cluster, fleet.identity().secret, say)
+    assert said == ["waiting for Secret bootstrap-data/orders-db"] and evidence.holds
+
+
+def copied(fleet: Fleet, folder: Path) -> str:
+    shutil.copytree(fleet.repository, folder, dirs_exist_ok=True)
+    return "main@sha1:1"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,14 +16,16 @@ from secret_authority.core.errors import Unavailable
 from secret_authority.core.ledger import published_trail
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME, piece_name
-from secret_authority.engine.common.publisher import Publisher
+from secret_authority.core.ledger.trail_signature import TrailSigner
+from secret_authority.engine.common.publisher import Publisher, UnknownTrailError
 from tests.fakes.kubernetes import FakeConfigMaps
+from tests.fakes.vault import SIGNER
 
 STATUS = {"conditions": "{}", "evidence": "e"}
 
 
 def events(count: int) -> list[Event]:
-    rest = ("change", "why", "run", "done", "id", "place", "digest")
+    rest = ("change", "why", "run", "done", "id", "place", "")
     return [Event(f"2026-01-01T00:00:{number:02}+00:00", f"s-{number}", *rest) for number in range(count)]
 
 
@@ -39,7 +43,7 @@ def cluster() -> Iterator[FakeConfigMaps]:
 def publisher(cluster: FakeConfigMaps) -> Publisher:
     made = Publisher(cluster, "ns", lambda: cluster.now)
     made.status(STATUS)
-    made.trail(events(5))
+    made.trail(events(5), SIGNER)
     made.reconcile()
     return made
 
@@ -56,7 +60,7 @@ def test_all_of_it_stands_in_the_cluster(cluster: FakeConfigMaps, publisher: Pub
 def test_a_lost_one_is_made_again(cluster: FakeConfigMaps, publisher: Publisher, name: str) -> None:
     cluster.lose(name)
     publisher.status(STATUS)
-    publisher.trail(events(5))  # told again, and nothing has changed
+    publisher.trail(events(5), SIGNER)  # told again, and nothing has changed
     cluster.later()
     publisher.reconcile()
     assert cluster.data(HANDOVER_STATUS) == STATUS and cluster.trail() == tuple(events(5))
@@ -97,7 +101,7 @@ def test_what_is_right_is_left_alone_and_looked_at_now_and_then(cluster: FakeCon
 def test_what_could_not_be_written_goes_out_as_soon_as_it_can(cluster: FakeConfigMaps, publisher: Publisher) -> None:
     cluster.away = True
     with pytest.raises(Unavailable):
-        publisher.trail(events(6))
+        publisher.trail(events(6), SIGNER)
     with pytest.raises(Unavailable):
         publisher.reconcile()
     cluster.away = False
@@ -106,15 +110,55 @@ def test_what_could_not_be_written_goes_out_as_soon_as_it_can(cluster: FakeConfi
     assert cluster.trail() == tuple(events(6))
 
 
-def test_pieces_of_a_longer_trail_are_emptied(cluster: FakeConfigMaps, publisher: Publisher) -> None:
-    """Vault was restored from an older snapshot; and somebody has made a piece by hand."""
+def test_a_piece_that_is_not_of_the_trail_is_emptied(cluster: FakeConfigMaps, publisher: Publisher) -> None:
     cluster.create("api/v1/namespaces/ns/configmaps", {"metadata": {"name": piece_name(7)}, "data": {"events": "{}"}})
-    publisher.trail(events(1))
-    assert cluster.trail() == tuple(events(1)), "a reader stops where the trail ends"
     cluster.later()
     publisher.reconcile()
-    assert cluster.data(NAME)["events"] == events(1)[0].line()
-    assert [cluster.data(piece_name(number)) for number in (1, 2, 7)] == [{"events": ""}] * 3
+    assert cluster.trail() == tuple(events(5)) and cluster.data(piece_name(7)) == {"events": ""}
+
+
+def engine_after(cluster: FakeConfigMaps) -> Publisher:
+    """The publisher of an engine that was started later."""
+    return Publisher(cluster, "ns", lambda: cluster.now)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_the_published_trail_never_becomes_shorter(
+    cluster: FakeConfigMaps, publisher: Publisher, restarted: bool
+) -> None:
+    """Vault was restored from an older snapshot, or somebody took events out of it."""
+    engine = engine_after(cluster) if restarted else publisher
+    kept = [*events(1), *events(6)[5:]]
+    assert engine.trail(kept, SIGNER) == tuple(events(5)[1:])
+    assert cluster.trail() == tuple(events(6))
+    assert engine.trail(events(6), SIGNER) == ()
+
+
+def test_a_trail_that_the_engine_did_not_sign_is_not_signed_by_it(
+    cluster: FakeConfigMaps, publisher: Publisher
+) -> None:
+    """An event that Vault does not know would otherwise get the engine's word."""
+    forged = published_trail.pieces(events(6), TrailSigner(b"x" * 32))
+    for name, content in forged.items():
+        cluster.merge(named("configmaps", "ns", name), {"data": content})
+    before = copy.deepcopy(cluster.objects)
+    engine = engine_after(cluster)
+    for _ in range(2):
+        with pytest.raises(UnknownTrailError, match="1 of its events, such as id of s-5, are neither signed"):
+            engine.trail(events(5), SIGNER)
+    engine.reconcile()
+    assert cluster.objects == before, "it is left as it is, for a person to see"
+    assert engine.trail(events(6), SIGNER) == (), "Vault knows all of them"
+    assert cluster.trail() == tuple(events(6))
+
+
+def test_the_copy_of_an_older_release_is_signed_when_vault_knows_it(cluster: FakeConfigMaps) -> None:
+    lines = "\n".join(replace(event, digest="hmac-sha256:00").line() for event in events(2))
+    body = {"metadata": {"name": NAME}, "data": {"events": lines, "total": "2"}}
+    cluster.create("api/v1/namespaces/ns/configmaps", body)
+    assert cluster.trail() is None
+    assert engine_after(cluster).trail(events(2), SIGNER) == ()
+    assert cluster.trail() == tuple(events(2)) and "hmac" not in str(cluster.objects)
 
 
 def test_an_engine_that_has_read_no_trail_yet_leaves_the_published_one(

@@ -9,11 +9,12 @@ from secret_authority.core.handover.state_machine import Step
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME
 from secret_authority.engine.common.publisher import RESYNC_SECONDS
+from secret_authority.engine.runtime_authority.controller import TRAIL_WHOLE
 from tests.support.controllers import TrailSite
 
 
 def event(secret: str, number: int) -> Event:
-    return Event(f"2026-01-01T00:00:{number:02}+00:00", secret, "c", "w", "r", "done", f"id-{number}", "p", "d")
+    return Event(f"2026-01-01T00:00:{number:02}+00:00", secret, "c", "w", "r", "done", f"id-{number}", "p", "")
 
 
 def test_a_look_without_news_does_not_read_the_trail_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +71,23 @@ def test_a_round_puts_a_lost_trail_back_although_vault_is_away(monkeypatch: pyte
     monkeypatch.setattr(place.engine, "reconcile_certificates", away)
     assert not place.engine.reconcile()
     assert place.cluster.trail() == (event("s-0", 0),)
+
+
+def test_a_trail_that_has_become_shorter_in_vault_is_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = TrailSite(monkeypatch, event("s-0", 0), event("s-1", 1))
+    place.tell()
+    assert place.condition(TRAIL_WHOLE) == (True, "")
+    place.vault.events.pop()
+    place.tell()
+    status, message = place.condition(TRAIL_WHOLE)
+    assert not status and "lacks 1 events that were published before, such as id-1 of s-1" in message
+    assert place.cluster.trail() == (event("s-0", 0), event("s-1", 1))
+
+
+def test_a_published_trail_that_is_altered_is_a_condition(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = TrailSite(monkeypatch, event("s-0", 0))
+    body = {"metadata": {"name": NAME}, "data": {"events": event("s-9", 9).line(), "total": "1"}}
+    place.cluster.create("api/v1/namespaces/ns/configmaps", body)
+    place.tell()
+    status, message = place.condition(TRAIL_WHOLE)
+    assert not status and "id-9 of s-9" in message and place.cluster.trail() is None
