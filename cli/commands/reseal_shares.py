@@ -10,35 +10,36 @@ import argparse
 import sys
 
 from cli.arguments import connection
-from secret_authority.access.cluster_state import read_cluster_state
-from secret_authority.clients.age import read_identity
+from cli.passphrase import root_identity
+from secret_authority.access.cluster_state import ClusterState, read_cluster_state
+from secret_authority.clients.age import Identity, open_sealed
 from secret_authority.clients.kubernetes import ApiRefusedError
 from secret_authority.contract.names import VAULT_NAMESPACE
-from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable
+from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
 from secret_authority.engine.runtime_authority.share_replacement import replace_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError, reseal_shares
-from secret_authority.repository.trust import read_trust
+from secret_authority.repository.intent_checks import check_genuine
+from secret_authority.repository.trust import RootOfTrust, read_trust
+from secret_authority.repository.trust_writer import open_cluster
 
 
 def run(options: argparse.Namespace) -> int:
     trust = read_trust(options.repository)
     wanted = trust.cluster(options.name).recipient
-    recipients = sorted(trust.wanted(options.name))
-    root = read_identity(options.root_identity)
+    root = root_identity(options)
+    opened = [open_sealed(file, str(file), root) for file in options.sealed]
+    identity = next((one for one in opened if one.recipient == wanted), None)
+    recipients = _admitted(trust, options.name, identity or open_cluster(options.repository, options.name, root))
+    # Whichever of them the shares are sealed to: a root holder, or the cluster's identity of now or before.
+    keys = "\n".join(one.secret for one in (root, *opened))
     there = connection(options)
     cluster = read_cluster_state(there)
     if not cluster.reachable:
         print(f"the cluster of {there.kubeconfig} does not answer; nothing was changed", file=sys.stderr)
         return 1
-    if cluster.recipient != wanted:
-        # Shares for an identity that is not in the cluster could not be opened there.
-        reason = f"the cluster holds the identity of {cluster.recipient or 'nobody'}, not of {wanted}"
-        fix = "plant it first: `secret-authority pulumi up` with the root holder; or correct checkout or context"
-        raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", reason, fix)])
+    refuse_another_cluster(cluster, wanted)
     try:
-        number = replace_shares(
-            there.api(), VAULT_NAMESPACE, lambda sealed: reseal_shares(sealed, root.secret, recipients)
-        )
+        number = replace_shares(there.api(), VAULT_NAMESPACE, lambda sealed: reseal_shares(sealed, keys, recipients))
     except SharesError as error:
         print(f"nothing was changed: {error}", file=sys.stderr)
         return 1
@@ -47,3 +48,23 @@ def run(options: argparse.Namespace) -> int:
         return 1
     print(f"{number} unseal shares sealed to cluster {options.name} and {len(trust.root)} root holder(s)")
     return 0
+
+
+def _admitted(trust: RootOfTrust, name: str, identity: Identity) -> tuple[str, ...]:
+    """The recipients, when a root holder admitted them. Raises `InvalidInputError`."""
+    raise_if_any(check_genuine(trust, name, identity))
+    admission = trust.cluster(name).admitted()
+    if admission is None or set(admission.recipients) != trust.wanted(name):
+        fix = f"run `secret-authority check --cluster {name}`, which says what is missing"
+        reason = "are not those that a root holder admitted"
+        raise InvalidInputError([Problem("root-of-trust.yaml", f"the recipients of {name}", reason, fix)])
+    return admission.recipients
+
+
+def refuse_another_cluster(cluster: ClusterState, wanted: str) -> None:
+    """Shares for an identity that is not in the cluster could not be opened there. Raises `InvalidInputError`."""
+    if cluster.recipient == wanted:
+        return
+    reason = f"the cluster holds the identity of {cluster.recipient or 'nobody'}, not of {wanted}"
+    fix = "plant it first: `secret-authority pulumi up` with the root holder; or correct checkout or context"
+    raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", reason, fix)])

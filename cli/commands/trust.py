@@ -1,87 +1,200 @@
-"""`root new`, `cluster ...`, `check`: set up trust, and see that Git fits it."""
+"""`root ...`, `cluster ...`, `check`: set up trust, and see that Git fits it."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
 from cli.arguments import add_kubeconfig, add_layout, layout
-from cli.commands import COMMANDS, reseal_shares
+from cli.commands import COMMANDS, export_shares, reseal_shares
 from cli.custody_checklist import custody_checklist
-from secret_authority.clients.age import Identity, read_identity, write_identity
+from cli.passphrase import add_passphrase_fd, add_root_identity, new_passphrase, root_identity
+from secret_authority.clients.age import Identity, is_recipient, open_sealed, seal, write_identity, write_private
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
-from secret_authority.repository.intent import check_readable, read_intent
+from secret_authority.repository.intent import Intent, check_readable, read_intent
 from secret_authority.repository.namespaces import check_namespaces, namespaces_folder
+from secret_authority.repository.round_trip import replace_all
 from secret_authority.repository.trust import read_trust
-from secret_authority.repository.trust_writer import add_cluster, add_root_recipient, open_cluster, reseal_cluster
+from secret_authority.repository.trust_writer import (
+    add_cluster,
+    add_root_recipient,
+    admit_cluster,
+    open_cluster,
+    reseal_cluster,
+    with_holder,
+)
+
+_OPENS = "identity file of a root holder; may be protected by a passphrase"
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    root = verbs.add_parser("root", help=COMMANDS["root"].help).add_subparsers(required=True, metavar="VERB")
-    new = root.add_parser("new", help="make a root identity; do this offline")
+    _register_root(verbs.add_parser("root", help=COMMANDS["root"].help))
+    _register_cluster(verbs.add_parser("cluster", help=COMMANDS["cluster"].help))
+    check = verbs.add_parser("check", help=COMMANDS["check"].help)
+    add_layout(check)
+    add_root_identity(check, required=False, help_text="also decrypt every file and check MACs and admission")
+    check.add_argument("--root-of-trust", metavar="DIGEST", help="refuse other recipients than those of this digest")
+    check.add_argument("-o", "--output", choices=["text", "json"], default="text")
+    check.set_defaults(run=_check)
+
+
+def _register_root(root: argparse.ArgumentParser) -> None:
+    verbs = root.add_subparsers(required=True, metavar="VERB")
+    new = verbs.add_parser("new", help="make a root identity; do this offline")
     new.add_argument("--out", type=Path, required=True, help="file to write, outside of any repository")
     new.add_argument("--holder", required=True, help="who keeps this identity")
     new.add_argument("--repository", type=Path, help="write the recipient into its root-of-trust.yaml")
+    new.add_argument("--passphrase", action="store_true", help="protect the file by a passphrase")
+    add_passphrase_fd(new)
     new.set_defaults(run=_root_new)
 
-    cluster = verbs.add_parser("cluster", help=COMMANDS["cluster"].help).add_subparsers(required=True, metavar="VERB")
-    made = cluster.add_parser("new", help="make a cluster's identity, sealed to the root recipients")
-    made.add_argument("name")
-    made.add_argument("--repository", type=Path, default=Path())
-    made.set_defaults(run=_cluster_new)
+    add = verbs.add_parser("add", help="name a new holder by their recipient; a present holder then admits them")
+    add.add_argument("--holder", required=True, help="who keeps the identity")
+    add.add_argument("--recipient", required=True, help="what `root new` printed for the holder")
+    add.add_argument("--repository", type=Path, default=Path(), help="a checkout (default: this folder)")
+    add.set_defaults(run=_root_add)
 
-    again = cluster.add_parser("reseal", help="seal a cluster's identity to the present root recipients")
-    again.add_argument("name")
-    again.add_argument("--repository", type=Path, default=Path())
-    again.add_argument("--root-identity", type=Path, required=True)
+    rewrap = verbs.add_parser("rewrap", help="offline: seal a cluster's identity to a one-time recipient")
+    rewrap.add_argument("--in", dest="sealed", type=Path, required=True, help="the cluster's identity.age")
+    rewrap.add_argument("--out", type=Path, required=True, help="file to write, for the machine that asked")
+    rewrap.add_argument("--to", required=True, metavar="RECIPIENT", help="what `cluster request` printed")
+    add_root_identity(rewrap, required=True, help_text=_OPENS)
+    rewrap.set_defaults(run=_root_rewrap)
+
+
+def _register_cluster(cluster: argparse.ArgumentParser) -> None:
+    verbs = cluster.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, text: str, *, root: bool = True) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text)
+        made.add_argument("name", help="the cluster, as in root-of-trust.yaml")
+        made.add_argument("--repository", type=Path, default=Path(), help="a checkout (default: this folder)")
+        if root:
+            add_root_identity(made, required=True, help_text=_OPENS)
+        return made
+
+    verb("new", "make a cluster's identity, sealed to the root recipients", root=False).set_defaults(run=_cluster_new)
+    again = verb("reseal", "seal a cluster's identity to new root holders as well, and admit them")
     again.set_defaults(run=_cluster_reseal)
+    admit = verb("admit", "admit the present root recipients, after a look at each")
+    admit.set_defaults(run=_cluster_admit)
+    for made in (again, admit):
+        made.add_argument(
+            "--admit",
+            action="append",
+            default=[],
+            metavar="RECIPIENT",
+            help="a recipient, as its holder gave it",
+        )
+    request = verbs.add_parser("request", help="make a one-time identity, to get a cluster's identity from a holder")
+    request.add_argument("--out", type=Path, required=True, help="file for the one-time identity; remove it afterwards")
+    request.set_defaults(run=_cluster_request)
 
-    shares = cluster.add_parser("reseal-shares", help="seal Vault's unseal shares to the present recipients")
-    shares.add_argument("name")
-    shares.add_argument("--repository", type=Path, default=Path())
-    shares.add_argument("--root-identity", type=Path, required=True)
+    shares = verb("reseal-shares", "seal Vault's unseal shares to the present recipients")
+    shares.add_argument(
+        "--sealed", type=Path, action="append", default=[], help="a cluster identity that `root rewrap` sealed"
+    )
     add_kubeconfig(shares)
     shares.set_defaults(run=reseal_shares.run)
-
-    check = verbs.add_parser("check", help=COMMANDS["check"].help)
-    add_layout(check)
-    check.add_argument("--root-identity", type=Path, help="also decrypt every file and check its MAC")
-    check.set_defaults(run=_check)
+    export = verb("export-shares", "write Vault's unseal shares, which are ciphertext, into the repository", root=False)
+    add_kubeconfig(export)
+    export.set_defaults(run=export_shares.run)
 
 
 def _root_new(options: argparse.Namespace) -> int:
     identity = Identity.generate()
-    write_identity(identity, options.out)
-    if options.repository:
-        add_root_recipient(options.repository, options.holder, identity.recipient)
+    # Everything that can be wrong is found before the identity is written.
+    files = with_holder(options.repository, options.holder, identity.recipient) if options.repository else {}
+    protected = options.passphrase or options.passphrase_fd is not None
+    write_identity(identity, options.out, new_passphrase(options.passphrase_fd) if protected else None)
+    try:
+        replace_all(files)
+    except InvalidInputError:
+        options.out.unlink()  # nobody knows its recipient yet
+        raise
     print(identity.recipient)
     print(custody_checklist(options.holder, str(options.out), identity.recipient))
     return 0
 
 
+def _root_add(options: argparse.Namespace) -> int:
+    add_root_recipient(options.repository, options.holder, options.recipient)
+    print(
+        f"{options.holder} is named. Now a present holder runs, for each cluster: secret-authority cluster reseal NAME "
+        f"--root-identity FILE --admit {options.recipient}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def _root_rewrap(options: argparse.Namespace) -> int:
+    if not is_recipient(options.to):
+        fix = "give the recipient that `secret-authority cluster request` printed"
+        raise InvalidInputError([Problem("the command line", "--to", "is not an age recipient (age1...)", fix)])
+    identity = open_sealed(options.sealed, str(options.sealed), root_identity(options))
+    write_private(seal(identity, [options.to]), options.out)
+    print(identity.recipient)
+    return 0
+
+
+def _cluster_request(options: argparse.Namespace) -> int:
+    identity = Identity.generate()
+    write_identity(identity, options.out)
+    print(identity.recipient)
+    return 0
+
+
 def _cluster_new(options: argparse.Namespace) -> int:
-    known = {cluster.name for cluster in read_trust(options.repository).clusters}
-    if options.name in known:
-        fix = "choose another name; to replace its identity see docs/runbooks/retire-a-recipient.md"
-        raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", f"has {options.name} already", fix)])
-    print(add_cluster(options.repository, options.name))
+    recipient = add_cluster(options.repository, options.name)
+    print(recipient)
+    _print_holders(options)
     return 0
 
 
 def _cluster_reseal(options: argparse.Namespace) -> int:
-    reseal_cluster(options.repository, options.name, read_identity(options.root_identity))
+    reseal_cluster(options.repository, options.name, root_identity(options), options.admit)
+    _print_holders(options)
     return 0
+
+
+def _cluster_admit(options: argparse.Namespace) -> int:
+    admit_cluster(options.repository, options.name, root_identity(options), options.admit)
+    _print_holders(options)
+    return 0
+
+
+def _print_holders(options: argparse.Namespace) -> None:
+    for recipient, holder in read_trust(options.repository).holders().items():
+        print(f"admitted to cluster {options.name}: {holder} {recipient}", file=sys.stderr)
 
 
 def _check(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
     raise_if_any(check_namespaces(options.repository, namespaces_folder(options.cluster)))
-    depth = "headers only; give --root-identity to check each MAC"
+    digest = intent.trust.digest(options.cluster)
+    if options.root_of_trust not in (None, digest):
+        fix = "find in Git's history who changed the recipients; if it was right, use the new digest"
+        raise InvalidInputError([Problem("root-of-trust.yaml", "", f"has the digest {digest}, not the given one", fix)])
     if options.root_identity:
-        root = read_identity(options.root_identity)
-        check_readable(intent, open_cluster(options.repository, options.cluster, root))
-        depth = "every file decrypted, every MAC fits"
-    born = len(intent.catalogue.of_class(SecretClass.BOOTSTRAP))
-    print(f"{len(intent.catalogue.secrets)} secrets, {born} of them in Git, {len(intent.encrypted)} files: {depth}")
+        root = root_identity(options)
+        check_readable(intent, open_cluster(options.repository, options.cluster, root), root)
+    _report(options, intent, digest)
     return 0
+
+
+def _report(options: argparse.Namespace, intent: Intent, digest: str) -> None:
+    born, opened = len(intent.catalogue.of_class(SecretClass.BOOTSTRAP)), bool(options.root_identity)
+    if options.output == "json":
+        counts = {"secrets": len(intent.catalogue.secrets), "inGit": born, "files": len(intent.encrypted)}
+        print(json.dumps({**counts, "decrypted": opened, "rootOfTrust": digest}, indent=2))
+        return
+    depth = (
+        "every file decrypted, every MAC fits, the recipients are admitted"
+        if opened
+        else "headers only; give --root-identity to check each MAC, and that a root holder admitted the recipients"
+    )
+    print(f"{len(intent.catalogue.secrets)} secrets, {born} of them in Git, {len(intent.encrypted)} files: {depth}")
+    print(f"root of trust {digest}")

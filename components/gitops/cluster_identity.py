@@ -22,8 +22,10 @@ from secret_authority.contract.names import (
     IDENTITY_SECRET,
     MANAGED_BY,
     RECIPIENT_ANNOTATION,
+    TRUST_RECORD,
 )
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.recipients import TrustRecord
 
 _TIMEOUT = (5.0, 30.0)  # seconds to connect, to read
 
@@ -48,6 +50,16 @@ def identity_record(
         },
         data={"recipient": recipient, "secret": IDENTITY_SECRET},
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)),
+    )
+
+
+def trust_record(name: str, record: TrustRecord, opts: pulumi.ResourceOptions) -> k8s.core.v1.ConfigMap:
+    """The recipients that a root holder admitted. A run without the root holder changes nothing here (RootOfTrust)."""
+    return k8s.core.v1.ConfigMap(
+        name,
+        metadata={"name": TRUST_RECORD, "namespace": ENGINE_NAMESPACE, "labels": MANAGED_BY},
+        data=record.as_data(),
+        opts=opts,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.gitops.cluster_identity import identity_record
+from components.gitops.cluster_identity import identity_record, trust_record
 from components.gitops.controllers import controller
 from components.gitops.guard import PlatformGuard, PlatformGuardArgs
 from components.gitops.manifests import CONTROLLERS
@@ -57,6 +57,10 @@ class GitOps(pulumi.ComponentResource):
             args.root.identity,
             args.recipient,
             pulumi.ResourceOptions(parent=self, depends_on=[flux, engine]),
+        )
+        # After the identity: a record says that what it names is there.
+        trust_record(
+            f"{name}-root-of-trust", args.root.record, pulumi.ResourceOptions(parent=self, depends_on=[identity])
         )
         guard = PlatformGuard(f"{name}-guard", PlatformGuardArgs(), pulumi.ResourceOptions(parent=self))
         before = [*network_policies(name, self, flux), *guard.bindings]

@@ -36,6 +36,7 @@ from secret_authority.contract.names import (
     pod_host,
 )
 from secret_authority.core.ledger.published_trail import MOST_PIECES, piece_name
+from secret_authority.core.recipients import Admission
 
 _AUDIT_CONFIGS = [piece_name(number) for number in range(MOST_PIECES)]
 
@@ -43,7 +44,7 @@ _AUDIT_CONFIGS = [piece_name(number) for number in range(MOST_PIECES)]
 @dataclass(frozen=True)
 class RuntimeAuthorityEngineArgs:
     """`targets`: names of bootstrap Secrets by namespace. `admitted`: the checked entries of the catalogue, as
-    `admitted_entries` gives them. `recipients`: whom the unseal shares are encrypted to.
+    `admitted_entries` gives them. `admission`: to whom the unseal shares are encrypted.
 
     `timeout_seconds`: how long Vault may take until every pod is in service.
     """
@@ -53,7 +54,7 @@ class RuntimeAuthorityEngineArgs:
     cluster: str
     catalogue: str
     bootstrap: Sequence[str]
-    recipients: Sequence[str]
+    admission: Admission
     targets: Mapping[str, Sequence[str]]
     admitted: Mapping[str, str]
     timeout_seconds: int
@@ -85,7 +86,7 @@ class RuntimeAuthorityEngine(pulumi.ComponentResource):
             certificate_names=tuple(certificate_names()),
             shares=args.vault.shares,
             threshold=args.vault.threshold,
-            recipients=tuple(args.recipients),
+            admission=args.admission,
             identities=Identities(
                 engine=(ENGINE_NAMESPACE, ENGINE_ACCOUNT),
                 configurator=(ENGINE_NAMESPACE, CONFIGURATOR_ACCOUNT),

@@ -131,7 +131,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
             cluster=intent.layout.cluster,
             catalogue=intent.layout.catalogue,
             bootstrap=intent.layout.bootstrap,
-            recipients=sorted(intent.trust.wanted(intent.layout.cluster)),
+            admission=intent.admission,
             targets={namespace: sorted(names) for namespace, names in sorted(targets.items())},
             admitted=admitted_entries(intent.catalogue),
             timeout_seconds=settings.ready_timeout_seconds,

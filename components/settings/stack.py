@@ -15,6 +15,10 @@ from secret_authority.repository.layout import Layout
 from secret_authority.repository.namespaces import namespaces_folder
 
 ROOT_IDENTITY_VARIABLE = "SECRET_AUTHORITY_ROOT_IDENTITY"
+# What the root identity opens, instead of the cluster's identity file in Git: the answer of `root rewrap`.
+SEALED_IDENTITY_VARIABLE = "SECRET_AUTHORITY_SEALED_IDENTITY"
+# The recipient of a new cluster identity that may take the place of the one in the cluster.
+NEW_IDENTITY_VARIABLE = "SECRET_AUTHORITY_NEW_IDENTITY"
 HOME = Path(__file__).resolve().parents[2]
 
 
@@ -39,6 +43,10 @@ class Settings:
     ready_timeout_seconds: int
     # The root holder's identity file, given for one run; None afterwards.
     root_identity: Path | None
+    sealed_identity: Path | None = None
+    new_identity: str | None = None
+    # Digest of the recipients that the stack accepts, None when it accepts those that the cluster has on record.
+    trust_digest: str | None = None
 
     @property
     def connection(self) -> ClusterConnection:
@@ -85,7 +93,7 @@ def read_settings() -> Settings:
     if phase >= Phase.BOOTSTRAP and not image:
         fix = "set it to the engine's image; `python3 -m toolchain.images engine-reference` prints this version's name"
         field("engineImage", "is needed from phase 2 on", fix)
-    root = os.environ.get(ROOT_IDENTITY_VARIABLE)
+    root, sealed = os.environ.get(ROOT_IDENTITY_VARIABLE), os.environ.get(SEALED_IDENTITY_VARIABLE)
     if problems:
         raise InvalidInputError(problems)
     return Settings(
@@ -102,4 +110,7 @@ def read_settings() -> Settings:
         engine_image=image,
         ready_timeout_seconds=config.get_int("readyTimeoutSeconds") or 300,
         root_identity=Path(root).expanduser() if root else None,
+        sealed_identity=Path(sealed).expanduser() if sealed else None,
+        new_identity=os.environ.get(NEW_IDENTITY_VARIABLE) or None,
+        trust_digest=config.get("rootOfTrust") or None,
     )

@@ -19,10 +19,12 @@ from secret_authority.contract.names import (
     PHASE_LABEL,
     RECIPIENT_ANNOTATION,
     STATUS_SELECTOR,
+    TRUST_RECORD,
 )
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import read_pieces
 from secret_authority.core.phases import Phase
+from secret_authority.core.recipients import TrustRecord
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class ClusterState:
     recipient: str | None = None
     # The audit trail, as the engine publishes it from Vault; None when there is none, or not the whole of it.
     events: tuple[Event, ...] | None = None
+    # The recipients that a root holder admitted, by the cluster's own record; None when it has none.
+    trust: TrustRecord | None = None
 
     @property
     def reached(self) -> Phase | None:
@@ -59,9 +63,19 @@ def read_cluster_state(connection: ClusterConnection) -> ClusterState:
             Phase(int(record.metadata.labels[PHASE_LABEL])): record.metadata.creation_timestamp for record in records
         }
         built, planted = bool(since) or _has_namespace(api), planted_recipient(api, FLUX_NAMESPACE)
-        return ClusterState(True, built, since, planted, _events(api))
+        return ClusterState(True, built, since, planted, _events(api), _trust(api))
     except NO_CLUSTER:
         return UNREACHABLE
+
+
+def _trust(api: kubernetes.client.CoreV1Api) -> TrustRecord | None:
+    try:
+        record = api.read_namespaced_config_map(TRUST_RECORD, ENGINE_NAMESPACE, _request_timeout=TIMEOUT)
+    except kubernetes.client.ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+    return TrustRecord.from_data(record.data or {})
 
 
 def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...] | None:

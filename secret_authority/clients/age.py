@@ -1,26 +1,28 @@
 """age identities: made offline, kept offline, opened for one run.
 
 age-encryption.org/v1 through pyrage, the bindings of the Rust implementation. An identity file has the
-form that `age-keygen` writes: comment lines and one AGE-SECRET-KEY-1... line.
+form that `age-keygen` writes: comment lines and one AGE-SECRET-KEY-1... line. It may be protected by a passphrase, as
+`age --passphrase` does it.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import stat
-import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyrage
+from pyrage import passphrase as age_passphrase
 from pyrage import x25519
 
+from secret_authority.clients.age_header import is_sealed, parse_header
 from secret_authority.core.errors import InvalidInputError, Problem
 
-_ARMOR_BEGIN, _ARMOR_END = b"-----BEGIN AGE ENCRYPTED FILE-----", b"-----END AGE ENCRYPTED FILE-----"
+# Gives the passphrase of a protected identity file, whose name it gets. Raises `InvalidInputError` when it cannot.
+Passphrase = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Identity:
         try:
             return cls(str(x25519.Identity.from_str(keys[0]).to_public()), keys[0])
         except pyrage.IdentityError:
-            raise InvalidInputError([Problem(file, "", "is no age identity file", fix)]) from None
+            raise InvalidInputError([Problem(file, "", "is not an age identity file", fix)]) from None
 
     def as_file(self) -> str:
         """The text of an identity file, as `age-keygen` writes it."""
@@ -55,35 +57,82 @@ class Identity:
         return f"# created: {now}\n# public key: {self.recipient}\n{self.secret}\n"
 
 
-def read_identity(path: Path) -> Identity:
-    """Read an identity from a file that only its owner can read. Raises `InvalidInputError`."""
+def read_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
+    """Read an identity from a file that only its owner can read, or from a pipe. Raises `InvalidInputError`.
+
+    `passphrase` is asked for a protected file; without it such a file is refused.
+    """
+    shown = str(path)
     try:
         mode = path.stat().st_mode
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is not text"
-        raise InvalidInputError([Problem(str(path), "", f"cannot be read: {reason}", "check the path")]) from None
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "is not a file name"
+        raise InvalidInputError([Problem(shown, "", f"cannot be read: {reason}", "check the path")]) from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InvalidInputError([Problem(str(path), "", "can be read by others than its owner", f"chmod 600 {path}")])
-    return Identity.parse(text, str(path))
+        raise InvalidInputError([Problem(shown, "", "can be read by others than its owner", f"chmod 600 {path}")])
+    if is_sealed(content):
+        content = _unprotect(content, shown, passphrase)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise InvalidInputError([Problem(shown, "", "cannot be read: is not text", "check the path")]) from None
+    return Identity.parse(text, shown)
 
 
-def write_identity(identity: Identity, path: Path) -> None:
-    """Write an identity file with mode 0600. Refuses an existing file and any place inside a Git work tree.
+def _unprotect(content: bytes, shown: str, passphrase: Passphrase | None) -> bytes:
+    header = parse_header(content)
+    if header is None:
+        raise InvalidInputError([Problem(shown, "", "is a damaged age file", "take another copy of the identity")])
+    if [stanza.kind for stanza in header.stanzas] != ["scrypt"]:
+        fix = f"open it with age and give the pipe: --root-identity <(age --decrypt --identity KEY {shown})"
+        raise InvalidInputError([Problem(shown, "", "is encrypted to a key and not with a passphrase", fix)])
+    if passphrase is None:
+        fix = "use `secret-authority pulumi`, which asks for the passphrase"
+        raise InvalidInputError(
+            [Problem(shown, "", "is protected by a passphrase, which cannot be asked for here", fix)]
+        )
+    try:
+        opened: bytes = age_passphrase.decrypt(content, passphrase(shown))
+    except pyrage.DecryptError:
+        raise InvalidInputError([Problem(shown, "", "does not open with this passphrase", "try again")]) from None
+    return opened
 
-    Raises `InvalidInputError`; nothing is written then.
+
+def write_identity(identity: Identity, path: Path, passphrase: str | None = None) -> None:
+    """Write an identity file with mode 0600, protected by `passphrase` if there is one.
+
+    Refuses an existing file and any place inside a Git work tree. Raises `InvalidInputError`; nothing is written then.
     """
+    content = identity.as_file().encode()
+    if passphrase is not None:
+        content = age_passphrase.encrypt(content, passphrase, armored=True)
+    write_private(content, path)
+
+
+def write_private(content: bytes, path: Path) -> None:
+    """Write a new file with mode 0600, outside of every Git work tree. Raises `InvalidInputError`."""
     if _inside_git(path):
         fix = "choose a place outside of every repository, best a removable disk of an offline machine"
-        raise InvalidInputError([Problem(str(path), "", "lies inside a Git work tree", fix)])
+        raise InvalidInputError([Problem(str(path), "", "is inside a Git work tree", fix)])
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "is not a file name"
         raise InvalidInputError(
-            [Problem(str(path), "", f"cannot be made: {error.strerror}", "choose a new file; none is overwritten")]
+            [Problem(str(path), "", f"cannot be created: {reason}", "choose a new file; none is overwritten")]
         ) from None
-    with os.fdopen(descriptor, "w") as file:
-        file.write(identity.as_file())
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def is_recipient(text: str) -> bool:
+    """Whether a text is an X25519 recipient, checksum included (BIP 173)."""
+    try:
+        x25519.Recipient.from_str(text)
+    except pyrage.RecipientError:
+        return False
+    return True
 
 
 def seal(identity: Identity, recipients: list[str]) -> bytes:
@@ -99,19 +148,13 @@ def seal(identity: Identity, recipients: list[str]) -> bytes:
 def count_recipients(path: Path) -> int | None:
     """To how many X25519 recipients a sealed file is encrypted; None when it is no readable age file.
 
-    The header is public, and names nobody: each stanza starts with "-> X25519" (age-encryption.org/v1, "Header";
-    armor: "ASCII armor"). Stanzas of other types, such as grease, are passed over.
+    The header is public, and names nobody. Stanzas of other types, such as grease, are passed over.
     """
     try:
-        content = path.read_bytes().strip()
-        if content.startswith(_ARMOR_BEGIN) and content.endswith(_ARMOR_END):
-            content = base64.b64decode(content[len(_ARMOR_BEGIN) : -len(_ARMOR_END)])
-    except (OSError, binascii.Error):
+        header = parse_header(path.read_bytes())
+    except OSError:
         return None
-    header, end, _ = content.partition(b"\n--- ")
-    if not end or not header.startswith(b"age-encryption.org/v1\n"):
-        return None
-    return sum(line.startswith(b"-> X25519 ") for line in header.splitlines())
+    return None if header is None else sum(stanza.kind == "X25519" for stanza in header.stanzas)
 
 
 def open_sealed(
@@ -140,13 +183,20 @@ def open_sealed(
                 )
             ]
         ) from None
-    return Identity.parse(text.decode(), shown)
+    return Identity.parse(text.decode(errors="replace"), shown)
+
+
+def open_data_key(sealed: str, identity: Identity) -> bytes | None:
+    """The data key of a SOPS file, from the stanza of this identity. None when the stanza does not open with it."""
+    try:
+        key: bytes = pyrage.decrypt(sealed.strip().encode(), [x25519.Identity.from_str(identity.secret)])
+    except pyrage.DecryptError:
+        return None
+    return key
 
 
 def _inside_git(path: Path) -> bool:
-    done = subprocess.run(
-        ["git", "-C", str(path.resolve().parent), "rev-parse", "--is-inside-work-tree"],
-        capture_output=True,
-        check=False,
+    """Whether a folder above is the top of a Git work tree. Git itself need not be installed on an offline machine."""
+    return any((parent / ".git").exists() for parent in path.absolute().parents) or any(
+        (parent / ".git").exists() for parent in path.resolve().parents
     )
-    return done.returncode == 0

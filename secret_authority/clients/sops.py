@@ -13,10 +13,11 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from secret_authority.clients.age_header import holds_data_key
 from secret_authority.core.errors import InvalidInputError, Problem
 
 _VALUE = re.compile(r"^ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:\w+\]$")
@@ -33,6 +34,8 @@ class SopsHeader:
     mac_only_encrypted: bool
     # Other kinds of keys that can open the file (pgp, kms, ...), by the name of their list.
     other_keys: tuple[str, ...]
+    # Recipient -> the data key, sealed to it.
+    data_keys: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 def parse_header(document: Mapping[str, Any], file: str) -> SopsHeader:
@@ -41,9 +44,9 @@ def parse_header(document: Mapping[str, Any], file: str) -> SopsHeader:
     problems: list[Problem] = []
     if not isinstance(block, Mapping):
         raise InvalidInputError([Problem(file, "sops", "is not a mapping", "encrypt the file again with sops")])
-    for field in ("mac", "lastmodified", "version"):
-        if not isinstance(block.get(field), str):
-            problems.append(Problem(file, f"sops.{field}", "is missing", "encrypt the file again with sops"))
+    for name in ("mac", "lastmodified", "version"):
+        if not isinstance(block.get(name), str):
+            problems.append(Problem(file, f"sops.{name}", "is missing", "encrypt the file again with sops"))
     mac = block.get("mac")
     if isinstance(mac, str) and not _VALUE.match(mac):
         problems.append(Problem(file, "sops.mac", "is not well formed", "restore it from Git or encrypt again"))
@@ -51,20 +54,20 @@ def parse_header(document: Mapping[str, Any], file: str) -> SopsHeader:
     entries = block.get("age") or []
     if groups:
         problems.append(Problem(file, "sops.key_groups", "is not supported", "use one flat list of age recipients"))
-    recipients: set[str] = set()
+    data_keys: dict[str, str] = {}
     for index, entry in enumerate(entries):
         recipient = entry.get("recipient") if isinstance(entry, Mapping) else None
         enc = entry.get("enc") if isinstance(entry, Mapping) else None
         if not isinstance(recipient, str) or not _RECIPIENT.match(recipient):
             problems.append(Problem(file, f"sops.age[{index}].recipient", "is no age recipient", "encrypt again"))
-        elif not isinstance(enc, str) or "BEGIN AGE ENCRYPTED FILE" not in enc:
+        elif not isinstance(enc, str) or not holds_data_key(enc):
             problems.append(Problem(file, f"sops.age[{index}].enc", "holds no data key", "run sops updatekeys"))
         else:
-            recipients.add(recipient)
+            data_keys[recipient] = enc
     if problems:
         raise InvalidInputError(problems)
     others = tuple(sorted(k for k in ("pgp", "kms", "gcp_kms", "azure_kv", "hc_vault") if block.get(k)))
-    return SopsHeader(frozenset(recipients), bool(block.get("mac_only_encrypted")), others)
+    return SopsHeader(frozenset(data_keys), bool(block.get("mac_only_encrypted")), others, data_keys)
 
 
 def is_encrypted(value: object) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from secret_authority.core.recipients import Admission
+
 
 @dataclass(frozen=True)
 class Identities:
@@ -42,7 +44,8 @@ class EngineSettings:
     certificate_names: tuple[str, ...]
     shares: int
     threshold: int
-    recipients: tuple[str, ...]
+    # To whom the unseal shares are encrypted, with the proof that a root holder admitted them.
+    admission: Admission
     identities: Identities
     git: GitPlaces
     admitted: Mapping[str, str]
@@ -61,7 +64,7 @@ class EngineSettings:
                 "certificateNames": self.certificate_names,
                 "shares": self.shares,
                 "threshold": self.threshold,
-                "recipients": self.recipients,
+                "admission": self.admission.as_dict(),
                 "serviceAccounts": {
                     "engine": self.identities.engine,
                     "configurator": self.identities.configurator,
@@ -95,7 +98,7 @@ class EngineSettings:
             certificate_names=tuple(data["certificateNames"]),
             shares=data["shares"],
             threshold=data["threshold"],
-            recipients=tuple(data["recipients"]),
+            admission=Admission.from_dict(data["admission"]),
             identities=Identities(
                 tuple(accounts["engine"]), tuple(accounts["configurator"]), tuple(accounts["auditor"])
             ),

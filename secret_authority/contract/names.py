@@ -38,6 +38,8 @@ ESO_API = "apis/external-secrets.io/v1"
 # The decryption identity; name and key follow Flux's convention for SOPS with age.
 IDENTITY_SECRET = "sops-age"
 IDENTITY_KEY = "age.agekey"
+# ConfigMap with the recipients that a root holder admitted, in the engine's namespace.
+TRUST_RECORD = "root-of-trust"
 # The GitRepository of the user's repository.
 SOURCE = "fleet"
 # Secrets beside it: the public certificate of the Git server, and the credentials for it.

@@ -19,14 +19,18 @@ from secret_authority.core.catalogue.schema import Catalogue, SecretClass, parse
 from secret_authority.core.claims.conflicts import Claim
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.ledger.ledger import GitFact
+from secret_authority.core.recipients import Admission
 from secret_authority.repository.claims import declared_claims
 from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
 from secret_authority.repository.flux_paths import check_place_of_catalogue
 from secret_authority.repository.intent_checks import (
+    check_admission,
     check_claims,
     check_encrypted,
     check_entries_and_files,
+    check_genuine,
     check_header,
+    check_own_stanzas,
     check_recipients,
     check_seal,
 )
@@ -55,6 +59,14 @@ class Intent:
     @property
     def identity_file(self) -> str:
         return self.trust.cluster(self.layout.cluster).identity
+
+    @property
+    def admission(self) -> Admission:
+        """The recipients that a root holder admitted; `read_intent` has seen that there is an admission."""
+        admission = self.trust.cluster(self.layout.cluster).admitted()
+        if admission is None:
+            raise ValueError(f"cluster {self.layout.cluster} has no admission")
+        return admission
 
     def file_of(self, secret: str) -> EncryptedSecret:
         """The encrypted file of a bootstrap secret of the catalogue."""
@@ -101,6 +113,7 @@ def read_intent(root: Path, layout: Layout) -> Intent:
         problems += check_recipients(secret, wanted, trust)
     problems += check_place_of_catalogue(root, layout)
     problems += check_seal(root, layout.cluster, trust)
+    problems += check_admission(root, layout.cluster, trust)
     problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
     raise_if_any(problems)
     intent = Intent(root, layout, trust, catalogue, tuple(encrypted))
@@ -108,11 +121,12 @@ def read_intent(root: Path, layout: Layout) -> Intent:
     return intent
 
 
-def check_readable(intent: Intent, identity: Identity) -> None:
-    """Decrypt every encrypted file with the cluster's identity and check its MAC.
+def check_readable(intent: Intent, identity: Identity, root: Identity | None = None) -> None:
+    """Decrypt every encrypted file with the cluster's identity and check its MAC; check the admission of recipients.
 
-    Raises `InvalidInputError` for an identity that is not the cluster's, and for each file that does not
-    open or was changed without sops.
+    With a `root` identity also its own stanza of each file. What other holders can open cannot be shown without
+    their identities. Raises `InvalidInputError` for an identity that is not the cluster's, for recipients that no
+    root holder admitted, and for each file that does not open or was changed without sops.
     """
     cluster = intent.trust.cluster(intent.layout.cluster)
     if identity.recipient != cluster.recipient:
@@ -126,8 +140,10 @@ def check_readable(intent: Intent, identity: Identity) -> None:
                 )
             ]
         )
+    raise_if_any(check_genuine(intent.trust, intent.layout.cluster, identity))
     files = {(intent.root / secret.file, secret.file) for secret in intent.encrypted}
-    raise_if_any(check_macs(sorted(files), [identity.secret]))
+    own = check_own_stanzas(intent.encrypted, identity, root) if root else ()
+    raise_if_any([*check_macs(sorted(files), [identity.secret]), *own])
 
 
 def _read_catalogue(root: Path, file: str) -> Catalogue:

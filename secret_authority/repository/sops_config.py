@@ -25,6 +25,10 @@ def check_creation_rules(root: Path, files: Iterable[str], wanted: frozenset[str
     if not isinstance(rules, list):
         yield Problem(FILE, "creation_rules", "is missing", "add a rule with encrypted_regex and age")
         return
+    unfit = list(_unfit(rules))
+    if unfit:
+        yield from unfit
+        return
     seen: set[int] = set()
     for file in files:
         for index, rule in enumerate(rules):
@@ -42,7 +46,25 @@ def check_creation_rules(root: Path, files: Iterable[str], wanted: frozenset[str
             yield Problem(FILE, "creation_rules", f"has no rule for {file}", "add a rule with a matching path_regex")
 
 
+def _unfit(rules: list[Any]) -> Iterator[Problem]:
+    """Rules that cannot be judged: sops refuses them as well, or applies none."""
+    for index, rule in enumerate(rules):
+        if not isinstance(rule, Mapping):
+            fix = "write path_regex, encrypted_regex and age, or remove the empty entry"
+            yield Problem(FILE, f"creation_rules[{index}]", "is not a mapping", fix)
+            continue
+        try:
+            re.compile(str(rule.get("path_regex", "")))
+        except re.error as error:
+            where = f"creation_rules[{index}].path_regex"
+            yield Problem(FILE, where, f"is not a regular expression: {error.msg}", "correct the expression")
+
+
 def _recipients(rule: Mapping[str, Any]) -> frozenset[str]:
     age = rule.get("age") or ""
+    groups = rule.get("key_groups")
+    if not age and isinstance(groups, list) and len(groups) == 1 and isinstance(groups[0], Mapping):
+        # One group is the same as the flat list: any of its keys opens the file.
+        age = groups[0].get("age") or ""
     listed = age if isinstance(age, list) else str(age).split(",")
     return frozenset(str(recipient).strip() for recipient in listed if str(recipient).strip())

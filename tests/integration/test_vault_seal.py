@@ -54,7 +54,7 @@ class Site:
     def engine(self, heartbeat: Callable[[], object] = lambda: None) -> Seal:
         recipients = (str(self.cluster.to_public()), str(self.root.to_public()))
         first = first_configuration(self.vaults[0])
-        settings = SealSettings(5, 3, recipients, first)
+        settings = SealSettings(5, 3, lambda _: recipients, first)
         pods = [vault.api for vault in self.vaults]
         return Seal(pods, self.store, settings, lambda: str(self.cluster), lambda _s: None, heartbeat)
 

@@ -12,6 +12,7 @@ from secret_authority.core.catalogue.schema import parse_catalogue
 from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Done, Record, Step
 from secret_authority.core.ledger.audit_trail import Event
+from secret_authority.core.recipients import Admission
 from secret_authority.engine.common.publisher import Publisher
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Summary
@@ -44,7 +45,7 @@ class TrailSite:
             certificate_names=("vault",),
             shares=1,
             threshold=1,
-            recipients=(),
+            admission=Admission("dev", "age1a", (), "", ""),
             identities=Identities(nobody, nobody, nobody),
             git=GitPlaces("flux-system", "fleet", "catalogue.yaml", ("bootstrap",)),
             admitted=admitted_entries(GIT.catalogue),

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from functools import partial
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault, VaultRefusedError, kubernetes_login
@@ -35,7 +36,7 @@ from secret_authority.engine.runtime_authority.drift import find_drift
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
 from secret_authority.engine.runtime_authority.seal import Seal, SealSettings
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
-from secret_authority.engine.runtime_authority.unseal_shares import SharesError
+from secret_authority.engine.runtime_authority.unseal_shares import SharesError, admitted_recipients
 from secret_authority.engine.tls.certificate_store import CertificateStore
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,8 @@ class RuntimeAuthorityController:
         identity: Callable[[], str] = settings.identity_file.read_text
         ca = str(settings.ca_file)
         first = FirstConfiguration(settings.identities)
-        seal = SealSettings(settings.shares, settings.threshold, settings.recipients, first)
+        recipients = partial(admitted_recipients, settings.admission)
+        seal = SealSettings(settings.shares, settings.threshold, recipients, first)
         store = ClusterSealStore(api, settings.vault_namespace, run_name, fingerprint(first))
         pods = [Vault(pod, ca) for pod in settings.pods]
         self._seal = Seal(pods, store, seal, identity, heartbeat=status.heartbeat)

@@ -88,8 +88,9 @@ class SealState:
 class SealSettings:
     shares: int
     threshold: int
-    # age recipients: the cluster identity and the root recipients.
-    recipients: tuple[str, ...]
+    # From the text of the cluster's identity file, the age recipients: the cluster and the admitted root recipients.
+    # Raises `SharesError` when nobody admitted them.
+    recipients: Callable[[str], tuple[str, ...]]
     first: FirstConfiguration
 
 
@@ -144,13 +145,14 @@ class Seal:
         return state(SealProblem.SEALED if stuck else None, unsealed)
 
     def _initialise(self, stage: Stage) -> None:
+        recipients = self._settings.recipients(self._identity())
         if stage is Stage.NOTHING:
             self._store.claim()
         settings = self._settings
         answer = self._pods[0].write(
             "sys/init", {"secret_shares": settings.shares, "secret_threshold": settings.threshold}
         )
-        sealed = seal_shares(answer["keys_base64"], settings.threshold, settings.recipients)
+        sealed = seal_shares(answer["keys_base64"], settings.threshold, recipients)
         self._root_token = str(answer["root_token"])
         del answer
         # Until this is done the shares exist in this process alone, so it does not give up while it lives.

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 import pyrage
 from pyrage import x25519
 
+from secret_authority.core.recipients import Admission
+
 
 class SharesError(Exception):
     """Shares cannot be read. The message holds no key and no share."""
@@ -41,6 +43,20 @@ class SealedShares:
         if not 1 <= threshold <= len(names):
             raise SharesError(f"{len(names)} shares are stored, but {threshold} are needed")
         return cls(tuple(fields[name] for name in names), threshold)
+
+
+def admitted_recipients(admission: Admission, identity: str) -> tuple[str, ...]:
+    """The recipients that a root holder admitted. `identity` is the text of the cluster's identity file.
+
+    Raises `SharesError` when the admission was not made with this identity: nothing may be sealed to them.
+    """
+    keys = [line.strip() for line in identity.splitlines() if line.strip() and not line.startswith("#")]
+    if not any(admission.holds(key) for key in keys):
+        raise SharesError(
+            "no root holder admitted the recipients of root-of-trust.yaml, so nothing is sealed to them; "
+            f"run `secret-authority cluster admit {admission.cluster} --root-identity FILE`, then `pulumi up`"
+        )
+    return admission.recipients
 
 
 def seal_shares(shares: Sequence[str], threshold: int, recipients: Sequence[str]) -> SealedShares:

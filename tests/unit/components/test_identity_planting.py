@@ -14,6 +14,7 @@ from components.gitops.gitops import GitOps, GitOpsArgs
 from secret_authority.clients.age import Identity
 from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE
 from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.recipients import TrustRecord
 from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import new_fleet
 
@@ -33,7 +34,8 @@ def hook(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[s
 
         @pulumi.runtime.test
         def build() -> pulumi.Output[Any]:
-            root = SimpleNamespace(identity=Identity.generate() if root_holder else None)
+            identity = Identity.generate() if root_holder else None
+            root = SimpleNamespace(identity=identity, record=TrustRecord("age1wanted", frozenset()))
             return GitOps("gitops", GitOpsArgs(settings(fleet), cast(Any, root), "age1wanted")).evidence
 
         build()

@@ -13,6 +13,7 @@ from components.kit.evidence_job import status_evidence
 from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.runtime_authority.vault_config import certificate_names, vault_config
 from components.settings.vault import VaultSettings
+from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.contract.vault_policies import reader_paths, reader_policy
 from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.claims.serialization import decode_claim
@@ -128,7 +129,9 @@ def test_the_engine_may_touch_the_catalogued_secrets_only(stack: Recorder, fleet
 
 def test_the_unseal_shares_go_to_the_cluster_and_every_root_holder(stack: Recorder, fleet: Fleet) -> None:
     text = stack.kind("ConfigMap")["runtime-engine-settings"]["data"]["settings.json"]
-    assert set(json.loads(text)["recipients"]) == fleet.read().trust.wanted("dev")
+    admission = EngineSettings.from_json(text).admission
+    assert set(admission.recipients) == fleet.read().trust.wanted("dev")
+    assert admission.holds(fleet.identity().secret)
 
 
 def test_a_data_mount_demands_check_and_set_and_is_never_deleted(stack: Recorder) -> None:

@@ -13,6 +13,7 @@ from secret_authority.contract.engine_settings import EngineSettings, GitPlaces,
 from secret_authority.contract.evidence_task import EvidenceTask
 from secret_authority.core.catalogue.schema import parse_catalogue
 from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.recipients import Admission
 
 CATALOGUE = parse_catalogue(
     {
@@ -43,7 +44,7 @@ ENGINE = EngineSettings(
     certificate_names=("vault", "*.vault"),
     shares=5,
     threshold=3,
-    recipients=("age1a", "age1b"),
+    admission=Admission("dev", "age1a", ("age1b", "age1c"), "sha256:1", "hmac-sha256:2"),
     identities=Identities(("a", "engine"), ("b", "configurator"), ("c", "auditor")),
     git=GitPlaces("flux-system", "fleet", "catalogue.yaml", ("one", "two")),
     identity_file=Path("/identity/key"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 import yaml
+from pyrage import x25519
 
 from examples.make_fleet import git, write_encrypted
 from secret_authority.clients.age import Identity
@@ -88,16 +91,22 @@ def test_a_missing_recipient(fleet: Fleet) -> None:
     only(fleet, ORDERS, "not readable by cluster dev", "sops updatekeys")
 
 
+def data_key_for(recipient: str) -> str:
+    """A data key as sops seals it, which only its recipient could tell from the real one."""
+    sealed: bytes = pyrage.encrypt(secrets.token_bytes(32), [x25519.Recipient.from_str(recipient)], armored=True)
+    return sealed.decode()
+
+
 def test_an_unknown_recipient(fleet: Fleet) -> None:
     stranger = Identity.generate().recipient
-    entry = {"recipient": stranger, "enc": "-----BEGIN AGE ENCRYPTED FILE-----\n"}
+    entry = {"recipient": stranger, "enc": data_key_for(stranger)}
     fleet.edit(ORDERS, lambda doc: doc["sops"]["age"].append(entry))
     only(fleet, ORDERS, stranger, "does not name")
 
 
 def test_a_retired_recipient(fleet: Fleet) -> None:
     old = Identity.generate().recipient
-    entry = {"recipient": old, "enc": "-----BEGIN AGE ENCRYPTED FILE-----\n"}
+    entry = {"recipient": old, "enc": data_key_for(old)}
     fleet.edit(ORDERS, lambda doc: doc["sops"]["age"].append(entry))
     retired = [{"recipient": old, "retired": "2026-01-31", "reason": "left"}]
     fleet.edit("root-of-trust.yaml", lambda doc: doc.update(retired=retired))

@@ -1,0 +1,42 @@
+"""`cluster export-shares`: the one copy of Vault's unseal shares is in the cluster that they unseal; Git gets another.
+
+The shares are age ciphertext to the cluster's identity and every root holder, who can open the cluster's identity
+anyway. Nothing is opened here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from cli.arguments import connection
+from cli.commands.reseal_shares import refuse_another_cluster
+from secret_authority.access.cluster_state import read_cluster_state
+from secret_authority.clients.kubernetes import ApiRefusedError, named
+from secret_authority.contract.names import UNSEAL_SHARES, VAULT_NAMESPACE
+from secret_authority.core.errors import Unavailable
+from secret_authority.engine.runtime_authority.seal_store import read_shares
+from secret_authority.engine.runtime_authority.unseal_shares import SharesError
+from secret_authority.repository.round_trip import replace_all
+from secret_authority.repository.share_export import export_file, exported_text
+from secret_authority.repository.trust import read_trust
+
+
+def run(options: argparse.Namespace) -> int:
+    trust = read_trust(options.repository)
+    wanted = trust.cluster(options.name).recipient
+    file = export_file(options.name)
+    there = connection(options)
+    cluster = read_cluster_state(there)
+    if not cluster.reachable:
+        print(f"the cluster of {there.kubeconfig} does not answer; nothing was written", file=sys.stderr)
+        return 1
+    refuse_another_cluster(cluster, wanted)
+    try:
+        shares = read_shares(there.api().get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
+    except (SharesError, Unavailable, ApiRefusedError) as error:
+        print(f"nothing was written: {error}", file=sys.stderr)
+        return 1
+    replace_all({options.repository / file: exported_text(options.name, shares.ciphertexts, shares.threshold)})
+    print(f"{file}: {len(shares.ciphertexts)} shares, {shares.threshold} of them open Vault. Commit it.")
+    return 0

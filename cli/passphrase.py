@@ -1,0 +1,76 @@
+"""The passphrase of a protected identity file: from the terminal or a file descriptor, never from an argument."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from secret_authority.clients.age import Identity, Passphrase, read_identity
+from secret_authority.core.errors import InvalidInputError, Problem
+
+_MOST_BYTES = 4096
+
+
+def add_root_identity(parser: argparse.ArgumentParser, *, required: bool, help_text: str) -> None:
+    """The options that say how a root identity is opened."""
+    parser.add_argument("--root-identity", type=Path, metavar="FILE", required=required, help=help_text)
+    add_passphrase_fd(parser)
+
+
+def add_passphrase_fd(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--passphrase-fd",
+        type=int,
+        metavar="N",
+        help="read the passphrase of a protected identity from this file descriptor (default: ask at the terminal)",
+    )
+
+
+def root_identity(options: argparse.Namespace) -> Identity:
+    """The identity of `--root-identity`. Raises `InvalidInputError`."""
+    return read_identity(options.root_identity, passphrase(options.passphrase_fd))
+
+
+def passphrase(descriptor: int | None) -> Passphrase:
+    """Where the passphrase comes from. The result raises `InvalidInputError` when it cannot be read."""
+    if descriptor is not None:
+        return lambda _: _from_descriptor(descriptor)
+    return lambda shown: _at_terminal(f"Passphrase of {shown}: ")
+
+
+def new_passphrase(descriptor: int | None, ask: Callable[[str], str] | None = None) -> str:
+    """A passphrase for a new file: twice at the terminal, once from a file descriptor. Raises `InvalidInputError`."""
+    if descriptor is not None:
+        chosen = _from_descriptor(descriptor)
+    else:
+        ask = ask or _at_terminal
+        chosen = ask("Passphrase: ")
+        if chosen != ask("The same again: "):
+            raise InvalidInputError([Problem("passphrase", "", "the two are different", "run the command again")])
+    if not chosen:
+        raise InvalidInputError([Problem("passphrase", "", "is empty", "use several random words")])
+    return chosen
+
+
+def _from_descriptor(descriptor: int) -> str:
+    try:
+        content = os.read(descriptor, _MOST_BYTES)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or "is not a file descriptor"
+        fix = "give one that is open for reading, such as --passphrase-fd 3 3<FILE"
+        raise InvalidInputError(
+            [Problem("the command line", "--passphrase-fd", f"cannot be read: {reason}", fix)]
+        ) from None
+    return content.decode(errors="replace").partition("\n")[0]
+
+
+def _at_terminal(prompt: str) -> str:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        fix = "run the command at a terminal, or give --passphrase-fd"
+        raise InvalidInputError([Problem("passphrase", "", "cannot be asked for: there is no terminal", fix)]) from None
+    return getpass.getpass(prompt)
