@@ -27,7 +27,7 @@ lint: tools
 	.venv/bin/mypy
 
 # CONTRIBUTING.md says what each of these runs.
-FAST := $(PYTEST) --durations=15 -m "not cluster and not drill and not nightly"
+FAST := $(PYTEST) -n auto --dist loadfile --durations=15 -m "not cluster and not drill and not nightly"
 LANES := .venv/bin/python -m tests.lanes --durations=15
 
 test-fast: tools ## what needs no node, about a minute
@@ -40,5 +40,5 @@ test: lint ## what a change has to pass, in part on two real nodes side by side
 # Three Vault servers that start at once must form one cluster, each of twenty times.
 test-all: export CLUSTER_FORMATION_ROUNDS ?= 20
 test-all: lint ## everything, also what is nightly
-	$(PYTEST) --durations=15 -m "not cluster and not drill"
+	$(PYTEST) -n auto --dist loadfile --durations=15 -m "not cluster and not drill"
 	$(LANES)

@@ -26,6 +26,8 @@ class Record:
     version: str
     origin: str  # "build" or "release"
     seconds: float
+    # What the build used of the processors; 0 where it is not known.
+    processor: float = 0.0
 
 
 def root() -> Path:
@@ -78,13 +80,9 @@ def record(program: Program) -> Record | None:
 
 
 def usual_seconds(program: Program) -> float:
-    """How long a build takes: the typical time, or longer where this machine took longer."""
-    built = [float(program.seconds)]
-    for file in (root() / program.name).glob("*/record.json"):
-        known = Record(**json.loads(file.read_text()))
-        if known.origin == "build":
-            built.append(known.seconds)
-    return max(built)
+    """Processor seconds of a build: as pinned, or more where this machine has used more."""
+    known = [Record(**json.loads(file.read_text())) for file in (root() / program.name).glob("*/record.json")]
+    return max(float(program.seconds), *(found.processor for found in known), 0.0)
 
 
 @contextmanager
@@ -104,9 +102,9 @@ def workspace(place: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix="tmp-", dir=place))
 
 
-def keep(program: Program, ready: Path, origin: str, seconds: float) -> Path:
+def keep(program: Program, ready: Path, origin: str, seconds: float, processor: float = 0.0) -> Path:
     """Move a finished folder to its place, at once and as a whole."""
-    known = Record(program.name, program.version, origin, round(seconds, 1))
+    known = Record(program.name, program.version, origin, round(seconds, 1), round(processor, 1))
     (ready / "record.json").write_text(json.dumps(asdict(known)) + "\n")
     ready.chmod(0o755)
     target = folder(program)

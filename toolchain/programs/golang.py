@@ -20,6 +20,9 @@ UPSTREAM = "upstream"  # folder of a lock, and of a build, for a module that is 
 SHOWN_LINES = 15  # of a failed build's log
 
 _running: set[subprocess.Popen[bytes]] = set()
+# Processor seconds of the builds of this process, by the folder of their log; see `used`.
+_ended: dict[Path, float] = {}
+_logs: dict[int, Path] = {}
 
 
 def environment() -> dict[str, str]:
@@ -39,12 +42,40 @@ def run(arguments: list[str], cwd: Path, log: Path) -> None:
         log.open("ab") as file,
         subprocess.Popen([go, *arguments], cwd=cwd, env=environment(), stdout=file, stderr=file) as process,
     ):
+        _logs[process.pid] = log
         _running.add(process)
-        code = process.wait()
-        _running.discard(process)
+        code = _ends(process, log)
     if code:
         end = "\n".join(log.read_text(errors="replace").splitlines()[-SHOWN_LINES:])
         raise ToolchainError(f"go {arguments[0]} failed; the whole log is {log}\n{end}")
+
+
+def _ends(process: subprocess.Popen[bytes], log: Path) -> int:
+    """Wait for a go command and add up what it and its compilers have used; gives its exit code."""
+    # Its numbers are gone once it is waited for, unless they are asked for with its end.
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    _ended[log] = _ended.get(log, 0.0) + usage.ru_utime + usage.ru_stime
+    _running.discard(process)
+    return process.returncode
+
+
+def used(log: Path) -> float:
+    """Processor seconds of the go commands with this log until now, those that run included.
+
+    A compiler counts when it has ended: until then it is nobody's finished child.
+    """
+    running = [process.pid for process in list(_running) if _logs.get(process.pid) == log]
+    return _ended.get(log, 0.0) + sum(map(_processor_seconds, running))
+
+
+def _processor_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0  # it has just ended, or this is no Linux
+    own_and_children = sum(int(number) for number in fields[11:15])
+    return own_and_children / os.sysconf("SC_CLK_TCK")
 
 
 def stop() -> None:

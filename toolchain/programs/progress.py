@@ -1,23 +1,42 @@
-"""Says what is being built, for how long, and what is left."""
+"""Says what is being built, for how long, and what is left: at the pace at which this machine really works."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping
 from typing import TextIO
+
+# How long the machine counts as a quiet one, in seconds, against what is measured of it since.
+PRIOR_SECONDS = 20.0
+# A build that has used more than its estimate still has this share of it to go.
+REST = 0.1
 
 
 class Progress:
-    """Lines on a terminal are rewritten; elsewhere one appears every `interval` seconds."""
+    """Lines on a terminal are rewritten; elsewhere one appears every `interval` seconds.
 
-    def __init__(self, estimates: dict[str, float], workers: int, out: TextIO = sys.stderr) -> None:
-        """estimates: seconds by program; workers: how many are built at a time."""
-        self._estimates = estimates
-        self._workers = workers
-        self._out = out
+    Estimates are processor seconds. Other work on the machine does not change them; it changes how many of them
+    pass in a second, and that is measured.
+    """
+
+    def __init__(
+        self,
+        estimates: Mapping[str, float],
+        workers: int,
+        out: TextIO = sys.stderr,
+        used: Callable[[], Mapping[str, float]] = dict,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """estimates: processor seconds by program; workers: how many are built at a time.
+
+        used: what each program has used until now, in processor seconds.
+        """
+        self._estimates, self._workers, self._out, self._used, self._clock = estimates, workers, out, used, clock
         self._terminal = out.isatty()
         self._interval = 1.0 if self._terminal else 30.0
+        self._start = clock()
         self._began: dict[str, float] = {}
         self._waiting = set(estimates)
         self._lock = threading.Lock()
@@ -36,32 +55,35 @@ class Progress:
         """A program is taken up."""
         with self._lock:
             self._waiting.discard(name)
-            self._began[name] = time.monotonic()
-            self._line(f"{name}: {doing}, usually {clock(self._estimates[name])}; {self._left()}")
+            self._began[name] = self._clock()
+            self._line(f"{name}: {doing}, {duration(self._estimates[name])} of one processor; {self._left()}")
 
     def done(self, name: str, result: str) -> None:
         """A program is ready, or failed."""
         with self._lock:
-            seconds = time.monotonic() - self._began.pop(name)
-            self._line(f"{name}: {result} after {clock(seconds)}; {self._left()}")
+            seconds = self._clock() - self._began.pop(name)
+            self._line(f"{name}: {result} after {duration(seconds)}; {self._left()}")
+
+    def seconds_left(self) -> float:
+        """How long the rest takes when the machine goes on as it has gone until now."""
+        used = self._used()
+        running = [max(self._estimates[n] - used.get(n, 0.0), self._estimates[n] * REST) for n in self._began]
+        rest = running + [self._estimates[name] for name in self._waiting]
+        elapsed = self._clock() - self._start
+        # Processor seconds that pass in a second, over all builds.
+        pace = (sum(used.values()) + PRIOR_SECONDS * self._workers) / (elapsed + PRIOR_SECONDS)
+        return max([sum(rest), *(seconds * self._workers for seconds in rest)], default=0.0) / pace
 
     def _left(self) -> str:
-        now = time.monotonic()
-        running = [max(0.0, self._estimates[name] - (now - began)) for name, began in self._began.items()]
-        waiting = [self._estimates[name] for name in self._waiting]
-        seconds = max([sum(running + waiting) / self._workers, *running, *waiting], default=0.0)
-        count = len(running) + len(waiting)
-        return f"{count} left, about {clock(seconds)}" if count else "nothing left"
+        count = len(self._began) + len(self._waiting)
+        return f"{count} left, about {duration(self.seconds_left())}" if count else "nothing left"
 
     def _tick(self) -> None:
         while not self._end.wait(self._interval):
             with self._lock:
                 if self._began:
-                    now = time.monotonic()
-                    running = ", ".join(
-                        f"{name} {clock(now - began)} of {clock(self._estimates[name])}"
-                        for name, began in self._began.items()
-                    )
+                    now = self._clock()
+                    running = ", ".join(f"{name} {duration(now - began)}" for name, began in self._began.items())
                     text = f"building {running}; {self._left()}"
                     self._out.write(f"\r\033[K{text[:118]}" if self._terminal else f"  {text}\n")
                     self._out.flush()
@@ -73,7 +95,7 @@ class Progress:
         self._out.flush()
 
 
-def clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Seconds as people read them."""
     whole = round(seconds)
     return f"{whole // 60} min {whole % 60:02} s" if whole >= 60 else f"{whole} s"

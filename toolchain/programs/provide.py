@@ -29,7 +29,11 @@ def provide(programs: list[Program], into: Path = BIN) -> None:
     missing.sort(key=lambda program: -estimates[program.name])
     workers = max(1, min(os.cpu_count() or 1, MOST_BUILDS))
     failed: list[str] = []
-    with Progress(estimates, workers) as progress, ThreadPoolExecutor(workers) as pool:
+
+    def used() -> dict[str, float]:
+        return {program.name: golang.used(_log(program)) for program in missing}
+
+    with Progress(estimates, workers, used=used) as progress, ThreadPoolExecutor(workers) as pool:
 
         def one(program: Program) -> None:
             progress.begin(program.name, "getting")
@@ -86,11 +90,16 @@ def _make(program: Program) -> str:
         try:
             ready, origin = release.fetch(program, work), "release"
             if ready is None:
-                ready, origin = golang.build(program, work, place / f"{cache.key(program)}.log"), "build"
-            cache.keep(program, ready, origin, time.monotonic() - began)
+                ready, origin = golang.build(program, work, _log(program)), "build"
+            cache.keep(program, ready, origin, time.monotonic() - began, golang.used(_log(program)))
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return {"release": "fetched", "build": "built"}[origin]
+
+
+def _log(program: Program) -> Path:
+    """Where the output of its build is."""
+    return cache.root() / program.name / f"{cache.key(program)}.log"
 
 
 def _link(program: Program, into: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from toolchain import venv
 from toolchain.errors import ToolchainError
 from toolchain.programs import cache, found, golang, links, pins, provide
-from toolchain.programs.progress import Progress, clock
+from toolchain.programs.progress import Progress, duration
 
 GO_CACHE = subprocess.run(["go", "env", "GOCACHE"], capture_output=True, text=True, check=True).stdout.strip()
 PAUSE = pins.load().program("pause")  # builds in a second and needs no module
@@ -195,9 +195,52 @@ def test_progress_says_what_runs_and_what_is_left() -> None:
         progress.begin("a", "getting")
         progress.done("a", "built")
     lines = out.getvalue().splitlines()
-    assert lines[0].startswith("a: getting, usually 1 min 40 s; 2 left, about 1 min 40 s")
+    assert lines[0].startswith("a: getting, 1 min 40 s of one processor; 2 left, about 1 min 40 s")
     assert lines[1] == "a: built after 0 s; 1 left, about 50 s"
-    assert clock(61) == "1 min 01 s"
+    assert duration(61) == "1 min 01 s"
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.2])
+def test_the_rest_is_estimated_at_the_pace_of_a_busy_machine(share: float) -> None:
+    """Whatever share of the processors the builds get, the estimate is right within a third after some minutes."""
+    estimates = {f"program {number}": 300.0 for number in range(8)}
+    now, used = 0.0, dict.fromkeys(estimates, 0.0)
+    progress = Progress(estimates, 2, io.StringIO(), lambda: used, lambda: now)
+    running, waiting = list(estimates)[:2], list(estimates)[2:]
+    for name in running:
+        progress.begin(name, "getting")
+    said: list[tuple[float, float]] = []
+    while running:
+        now += 10
+        for name in list(running):
+            used[name] += 10 * share
+            if used[name] >= 300:
+                running.remove(name)
+                progress.done(name, "built")
+                if waiting:
+                    running.append(waiting.pop(0))
+                    progress.begin(running[-1], "getting")
+        said.append((now, progress.seconds_left()))
+    assert now == pytest.approx(1200 / share, rel=0.05)
+    for at, left in said:
+        if 300 <= at <= now * 0.8:
+            assert left == pytest.approx(now - at, rel=1 / 3), f"after {at:.0f} of {now:.0f} s"
+
+
+def test_what_a_build_has_used_is_known_while_it_runs_and_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = tmp_path / "go"
+    go.write_text(f"#!/bin/sh\ntouch {tmp_path}/runs\nsh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done'\n")
+    go.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    log = tmp_path / "log"
+    assert golang.used(log) == 0.0
+    golang.run(["build"], tmp_path, log)
+    first = golang.used(log)
+    assert first > 0.1, "the children of the go command count"
+    golang.run(["build"], tmp_path, log)
+    assert golang.used(log) > first
 
 
 def test_virtual_environment_is_made_once(tmp_path: Path) -> None:
