@@ -9,12 +9,6 @@ from pathlib import Path
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
-from secret_authority.access.cluster_state import read_cluster_state
-from secret_authority.access.kubeconfig import ClusterConnection
-from secret_authority.access.vault_session import Session, reading
-from secret_authority.access.vault_tunnel import VaultSessionError, free_port
-from secret_authority.clients.vault import VaultRefusedError
-from secret_authority.clients.vault_trail import Trail, read_trail
 from secret_authority.contract.names import AUDITOR_ACCOUNT
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable, raise_if_any
@@ -39,8 +33,17 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _audit(options: argparse.Namespace) -> int:
+    # The clients take longer to load than everything else together.
+    from secret_authority.access.vault_session import Session, reading
+    from secret_authority.access.vault_tunnel import VaultSessionError, free_port
+    from secret_authority.clients.vault import VaultRefusedError
+    from secret_authority.clients.vault_trail import read_trail
+
     try:
-        trail = _read_trail(connection(options))
+        with tempfile.TemporaryDirectory() as folder:
+            session = Session(connection(options), Path(folder), free_port(), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT)
+            with reading(session) as vault:
+                trail = read_trail(vault)
     except VaultSessionError as error:
         print(f"Vault cannot be reached: {error}", file=sys.stderr)
         return 1
@@ -56,15 +59,9 @@ def _audit(options: argparse.Namespace) -> int:
     return 1 if trail.malformed else 0
 
 
-def _read_trail(there: ClusterConnection) -> Trail:
-    """The audit trail as the auditor identity reads it. Raises `VaultSessionError` and what `Vault.read` raises."""
-    with tempfile.TemporaryDirectory() as folder:
-        session = Session(there, Path(folder), free_port(), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT)
-        with reading(session) as vault:
-            return read_trail(vault)
-
-
 def _tombstone(options: argparse.Namespace) -> int:
+    from secret_authority.access.cluster_state import read_cluster_state
+
     intent = read_intent(options.repository, layout(options))
     cluster = read_cluster_state(connection(options))
     if not cluster.reachable:

@@ -8,7 +8,6 @@ import sys
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
-from secret_authority.access.cluster_state import read_cluster_state
 from secret_authority.contract.names import AUDIT_TRAIL, ENGINE_NAMESPACE
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.audit_trail import table as table_of_events
@@ -40,6 +39,9 @@ def _ledger(options: argparse.Namespace) -> int:
     facts = Facts(Phase.ROOT_OF_TRUST, git=intent.git_facts())
     events: tuple[Event, ...] = ()
     if not options.offline:
+        # The client of Kubernetes takes longer to load than everything else together.
+        from secret_authority.access.cluster_state import read_cluster_state
+
         cluster = read_cluster_state(connection(options))
         if not cluster.reachable:
             print(

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cli.arguments import add_kubeconfig, add_layout, layout
-from cli.commands import COMMANDS, export_shares, reseal_shares
+from cli.commands import COMMANDS
 from cli.custody_checklist import custody_checklist
 from cli.passphrase import add_passphrase_fd, add_root_identity, new_passphrase, root_identity
 from secret_authority.clients.age import Identity, is_recipient, open_sealed, seal, write_identity, write_private
@@ -98,10 +98,22 @@ def _register_cluster(cluster: argparse.ArgumentParser) -> None:
         "--sealed", type=Path, action="append", default=[], help="a cluster identity that `root rewrap` sealed"
     )
     add_kubeconfig(shares)
-    shares.set_defaults(run=reseal_shares.run)
+    shares.set_defaults(run=_reseal_shares)
     export = verb("export-shares", "write Vault's unseal shares, which are ciphertext, into the repository", root=False)
     add_kubeconfig(export)
-    export.set_defaults(run=export_shares.run)
+    export.set_defaults(run=_export_shares)
+
+
+def _reseal_shares(options: argparse.Namespace) -> int:
+    from cli.commands import reseal_shares  # loads the client of Kubernetes
+
+    return reseal_shares.run(options)
+
+
+def _export_shares(options: argparse.Namespace) -> int:
+    from cli.commands import export_shares  # loads the client of Kubernetes
+
+    return export_shares.run(options)
 
 
 def _root_new(options: argparse.Namespace) -> int:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from cli.commands import audit as handover_commands
-from cli.commands import ledger as ledger_commands
 from cli.main import main
+from secret_authority.access import cluster_state
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.ledger.audit_trail import Event
@@ -48,8 +47,7 @@ def run(
         assert cluster is not None, "the cluster must not be asked"
         return cluster
 
-    for module in (ledger_commands, handover_commands):
-        monkeypatch.setattr(module, "read_cluster_state", read)
+    monkeypatch.setattr(cluster_state, "read_cluster_state", read)
     return main([verb, "--repository", str(fleet.repository), "--cluster", "dev", *more])
 
 

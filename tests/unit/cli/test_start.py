@@ -1,0 +1,25 @@
+"""What a command loads before it knows what to do. benchmarks/bench_start.py measures the time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+# Clients of a cluster and the whole of Pulumi: each takes longer to load than a command that only reads may take.
+HEAVY = ("kubernetes", "pulumi", "requests", "pulumi_kubernetes", "cryptography.x509")
+
+
+@pytest.mark.parametrize("command", ["", "ledger", "check", "audit", "tombstone", "ledger-diff", "root", "cluster"])
+def test_help_loads_no_client(command: str) -> None:
+    given = [command, "--help"] if command else ["--help"]
+    program = (
+        "import sys, cli.main\n"
+        f"try:\n    cli.main.main({given})\nexcept SystemExit:\n    pass\n"
+        f"print('LOADED', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("LOADED []\n"), done.stdout[-200:]
