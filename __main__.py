@@ -18,6 +18,7 @@ from components.demo.fingerprint import DemoWorkload, DemoWorkloadArgs, fingerpr
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
 from components.kit.transformations import register_transformations
+from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.stack_phase import admitted_kubeconfig
 from components.preflight.vault_scale_down import refuse_fewer_replicas
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
@@ -43,6 +44,8 @@ def build() -> None:
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = read_cluster_state(settings.connection) if in_cluster else UNREACHABLE
     check_transition(cluster.reached, settings.phase)
+    if cluster.reachable:
+        refuse_foreign_objects(settings.connection, settings.phase, intent.trust, settings.layout.cluster)
     kubeconfig = admitted_kubeconfig(settings, cluster)
     config = read_consumption(settings, intent)
     vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)

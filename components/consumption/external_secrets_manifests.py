@@ -18,13 +18,14 @@ EXTERNAL_SECRETS_API = "external-secrets.io/v1"
 GROUP = "external-secrets.io"
 GENERATORS_GROUP = "generators.external-secrets.io"
 # What this project uses. GeneratorState is there because the controller watches it and ends without it.
-_CRDS = (f"{GROUP}_externalsecrets", f"{GROUP}_secretstores", f"{GENERATORS_GROUP}_generatorstates")
+_CRDS = ((GROUP, "externalsecrets"), (GROUP, "secretstores"), (GENERATORS_GROUP, "generatorstates"))
+EXTERNAL_SECRETS_CRDS = tuple(f"{plural}.{group}" for group, plural in _CRDS)
 
 
 def custom_resource_definitions(manifests: Path) -> list[dict[str, Any]]:
     """The CRDs of ExternalSecret, SecretStore and GeneratorState."""
     folder = manifests / "external-secrets-crds" / "bases"
-    return [_served(yaml.safe_load((folder / f"{name}.yaml").read_text())) for name in _CRDS]
+    return [_served(yaml.safe_load((folder / f"{group}_{plural}.yaml").read_text())) for group, plural in _CRDS]
 
 
 def _served(document: dict[str, Any]) -> dict[str, Any]:

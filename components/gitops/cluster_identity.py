@@ -5,12 +5,14 @@ RFC-SECOPS-0001 §5: bootstrap secrets are decrypted inside the cluster only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import kubernetes
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components.preflight.ownership import made_by_this_program, owner
 from components.settings.stack import ROOT_IDENTITY_VARIABLE, Settings
 from secret_authority.access.cluster_state import planted_recipient
 from secret_authority.access.kubeconfig import ClusterConnection
@@ -89,10 +91,30 @@ def is_planted(connection: ClusterConnection, namespaces: Iterable[str], recipie
     return all(planted_recipient(api, namespace) == recipient for namespace in namespaces)
 
 
-def plant(connection: ClusterConnection, namespace: str, identity: Identity) -> None:
-    """Write the identity into a namespace, whole, whatever stood there. Safe to repeat.
+IDENTITY_FIX = (
+    "if something still decrypts with it, use another cluster; if not, save a copy of it, delete it, and run again "
+    "with the root holder"
+)
 
-    Raises `kubernetes.client.ApiException`.
+
+def foreign_identity(metadata: Mapping[str, Any], recipients: Collection[str] | None = None) -> str:
+    """Why a Secret with a decryption identity is not this program's to replace; empty when it is.
+
+    `recipients`: those that this cluster has or had; None when only the maker of the Secret is judged.
+    """
+    recipient = (metadata.get("annotations") or {}).get(RECIPIENT_ANNOTATION)
+    if not made_by_this_program(metadata) or recipient is None:
+        return f"holds a decryption identity that belongs to {owner(metadata)}"
+    if recipients is not None and recipient not in recipients:
+        return f"holds the identity of {recipient}, which root-of-trust.yaml does not name for this cluster"
+    return ""
+
+
+def plant(connection: ClusterConnection, namespace: str, identity: Identity) -> None:
+    """Write the identity into a namespace, in place of an earlier one of this program. Safe to repeat.
+
+    Raises `kubernetes.client.ApiException`, and `InvalidInputError` for a Secret of this name that somebody else made:
+    a Flux that runs already would lose the key that it decrypts with.
     """
     api = connection.core_api()
     body = kubernetes.client.V1Secret(
@@ -110,4 +132,10 @@ def plant(connection: ClusterConnection, namespace: str, identity: Identity) -> 
     except kubernetes.client.ApiException as error:
         if error.status != 409:
             raise
+        found = api.read_namespaced_secret(IDENTITY_SECRET, namespace, _request_timeout=_TIMEOUT).metadata
+        if problem := foreign_identity(api.api_client.sanitize_for_serialization(found)):
+            shown = f"Secret {namespace}/{IDENTITY_SECRET}"
+            raise InvalidInputError([Problem("cluster", shown, problem, IDENTITY_FIX)]) from None
+        # Nothing but what was judged is replaced.
+        body.metadata.resource_version = found.resource_version
         api.replace_namespaced_secret(IDENTITY_SECRET, namespace, body, _request_timeout=_TIMEOUT)

@@ -23,6 +23,9 @@ _CRDS = {
     "source-controller": ("gitrepositories", "ocirepositories", "buckets", "helmrepositories", "helmcharts"),
     "kustomize-controller": ("kustomizations",),
 }
+FLUX_CRDS = tuple(
+    f"{plural}.{which.split('-')[0]}.toolkit.fluxcd.io" for which, plurals in _CRDS.items() for plural in plurals
+)
 # Resources of upstream's rules that a controller does not get. kustomize-controller asks whether an account exists.
 _TAKEN_AWAY = {
     "source-controller": frozenset({"secrets", "serviceaccounts", "serviceaccounts/token"}),

@@ -14,14 +14,13 @@ from typing import Any
 
 import kubernetes
 
+from components.preflight.ownership import owner as owner_of
 from secret_authority.access.kubeconfig import NO_CLUSTER, ClusterConnection
 from secret_authority.core.catalogue.schema import Catalogue
 from secret_authority.core.errors import Problem, raise_if_any
 
 _TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
 _METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-_FLUX = "kustomize.toolkit.fluxcd.io/name"
-_HELM = "meta.helm.sh/release-name"
 _ESO_KIND = "ExternalSecret"
 
 
@@ -34,22 +33,6 @@ def owned_by_external_secrets(metadata: Mapping[str, Any], name: str) -> bool:
         and str(owner.get("apiVersion", "")).startswith("external-secrets.io/")
         for owner in metadata.get("ownerReferences") or []
     )
-
-
-def foreign_owner(metadata: Mapping[str, Any]) -> str:
-    """Who made or writes a Secret, in words, from its labels, owners and field managers."""
-    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
-    owners = [f"{owner.get('kind')} {owner.get('name')}" for owner in metadata.get("ownerReferences") or []]
-    managers = sorted({entry.get("manager", "") for entry in metadata.get("managedFields") or []} - {""})
-    if _FLUX in labels:
-        return f"Flux (Kustomization {labels[_FLUX]})"
-    if _HELM in annotations:
-        return f"Helm (release {annotations[_HELM]})"
-    if owners:
-        return ", ".join(owners)
-    if any("pulumi" in manager for manager in managers):
-        return "Pulumi"
-    return f"field manager {', '.join(managers)}" if managers else "an unknown hand"
 
 
 def refuse_foreign_secrets(connection: ClusterConnection, catalogue: Catalogue, file: str) -> None:
@@ -71,7 +54,7 @@ def refuse_foreign_secrets(connection: ClusterConnection, catalogue: Catalogue, 
         Problem(
             file,
             f"secrets[{entry}].consumers",
-            f"Secret {namespace}/{name} exists and belongs to {foreign_owner(found[namespace, name])}; "
+            f"Secret {namespace}/{name} exists and belongs to {owner_of(found[namespace, name])}; "
             "External Secrets would adopt and overwrite it",
             "take the Secret out of what makes it, delete it, and run again; or give the consumer another name",
         )

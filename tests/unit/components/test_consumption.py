@@ -15,7 +15,8 @@ import pytest
 
 from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
 from components.consumption.external_secrets import controller_rules
-from components.preflight.foreign_secrets import foreign_owner, owned_by_external_secrets
+from components.preflight.foreign_secrets import owned_by_external_secrets
+from components.preflight.ownership import owner
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.access.kubeconfig import ClusterConnection
@@ -294,7 +295,7 @@ def test_the_owner_must_control_the_secret() -> None:
     assert owned_by_external_secrets({"ownerReferences": [OWNER]}, "orders-db")
     assert not owned_by_external_secrets({"ownerReferences": [{**OWNER, "controller": False}]}, "orders-db")
     assert not owned_by_external_secrets({"ownerReferences": [{**OWNER, "apiVersion": "v1"}]}, "orders-db")
-    assert foreign_owner({}) == "an unknown hand"
+    assert owner({}) == "an unknown hand"
 
 
 def config_problems(home: Path, files: Mapping[str, str], fleet: Fleet) -> str:
