@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -77,11 +78,19 @@ class LocalStack:
 
     def tools(self) -> None:
         """Every external program, the upstream manifests and the virtual environment."""
-        with self._timed("programs"):
+        with self._timed("programs, Python environment"), ThreadPoolExecutor() as pool:
+            # Builds take the processors; what is fetched meanwhile takes the network.
+            fetched = pool.submit(self._fetch)
             self.run_toolchain("build", capture=False)
-            self.run_toolchain("manifests", capture=False)
-        with self._timed("Python environment"):
-            self.run_toolchain("venv", capture=False)
+            fetched.result()
+
+    def _fetch(self) -> None:
+        self.run_toolchain("venv", capture=False)
+        self.run_toolchain("manifests", capture=False)
+        # For `cluster`, which says what is wrong if this cannot be done; other commands do without.
+        if shutil.which("buildah"):
+            with contextlib.suppress(SystemExit):
+                self.run_toolchain("images", "prepare", capture=False)
 
     def cluster(self) -> None:
         """The node with its images, the Git server and the published example repository."""

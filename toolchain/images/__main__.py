@@ -1,4 +1,4 @@
-"""`python3 -m toolchain.images import|list|engine|engine-reference|engine-context`."""
+"""`python3 -m toolchain.images import|list|prepare|engine|engine-reference|engine-context`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     for command, text in (
         ("import", "make images from the toolchain's binaries and import them into a node"),
         ("list", "the table of images"),
+        ("prepare", "make what the engine's image needs beside the project's code"),
         ("engine", "build the engine's image, import it into a node, print its name"),
         ("engine-reference", "print the name of the engine's image for the present tree"),
         ("engine-context", "lay out the build context of the engine's image and print its folder"),
@@ -42,6 +43,8 @@ def main() -> int:
             print(engine.reference())
         elif arguments.command == "engine-context":
             print(engine.make_context(Progress("images")))
+        elif arguments.command == "prepare":
+            engine.prepare(Progress("images"))
         else:
             node = layout.require(arguments.name)
             progress = Progress(f"images {node.name}")

@@ -6,6 +6,7 @@ unchanged tree is recognised without building.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from toolchain.images import python_base
@@ -29,6 +31,7 @@ PACKAGES = tuple(f"secret_authority/{name}" for name in ("core", "contract", "cl
 LOCK = CHECKOUT / "requirements-engine.lock"
 RECIPE = Path(__file__).with_name("engine_image") / "Containerfile"
 CACHE = CHECKOUT / ".tools/cache/images"
+CONTEXT = CACHE / "engine"
 PYTHON = "3.11"
 # Files of dependencies that only their own developers need.
 LEFT_OUT = ("*.pyi", "*.c", "*.h", "*.pyx", "tests", "test", "__pycache__", "kubernetes/aio")
@@ -69,10 +72,7 @@ def ensure(node: Node, progress: Progress) -> str:
         raise NodeError(f"node {node.name}: containerd does not answer; run `python3 -m toolchain.node up`")
     if name in present:
         return name
-    storage = Storage(CACHE / "buildah")
-    with (CACHE / "lock").open("w") as lock:
-        # One build context serves every node of the checkout.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _storage() as storage:
         if not storage.has(name):
             base = python_base.ensure(storage, progress)
             progress.say(f"building {name}")
@@ -86,12 +86,28 @@ def ensure(node: Node, progress: Progress) -> str:
     return name
 
 
+def prepare(progress: Progress) -> None:
+    """Make what does not change with the project's code, base image and dependencies, as far as that is not done."""
+    with _storage() as storage:
+        python_base.ensure(storage, progress)
+        make_site(CONTEXT / "site", progress)
+
+
+@contextlib.contextmanager
+def _storage() -> Iterator[Storage]:
+    """The images of the checkout. One build context serves every node, so one run at a time has it."""
+    storage = Storage(CACHE / "buildah")
+    CONTEXT.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield storage
+
+
 def make_context(progress: Progress) -> Path:
     """Lay out the build context and return its folder."""
-    context = CACHE / "engine"
-    context.mkdir(parents=True, exist_ok=True)
-    make_site(context / "site", progress)
-    code = context / "code"
+    CONTEXT.mkdir(parents=True, exist_ok=True)
+    make_site(CONTEXT / "site", progress)
+    code = CONTEXT / "code"
     shutil.rmtree(code, ignore_errors=True)
     for path in sources():
         target = code / path.relative_to(CHECKOUT)
@@ -101,7 +117,7 @@ def make_context(progress: Progress) -> Path:
         shutil.copyfile(archive.CERTIFICATES, code / "ca-certificates.crt")
     _compile(code)
     _fix_times_and_modes(code)
-    return context
+    return CONTEXT
 
 
 def make_site(site: Path, progress: Progress) -> None:
