@@ -76,19 +76,22 @@ class LocalStack:
             ours["SECRET_AUTHORITY_ROOT_IDENTITY"] = str(self.root_identity)
         return ours
 
-    def tools(self) -> None:
-        """Every external program, the upstream manifests and the virtual environment."""
+    def tools(self, *, images: bool = False) -> None:
+        """Every external program, the upstream manifests and the virtual environment.
+
+        With `images` also what the engine's image needs beside the project's code.
+        """
         with self._timed("programs, Python environment"), ThreadPoolExecutor() as pool:
             # Builds take the processors; what is fetched meanwhile takes the network.
-            fetched = pool.submit(self._fetch)
+            fetched = pool.submit(self._fetch, images)
             self.run_toolchain("build", capture=False)
             fetched.result()
 
-    def _fetch(self) -> None:
+    def _fetch(self, images: bool) -> None:
         self.run_toolchain("venv", capture=False)
         self.run_toolchain("manifests", capture=False)
-        # For `cluster`, which says what is wrong if this cannot be done; other commands do without.
-        if shutil.which("buildah"):
+        if images and shutil.which("buildah"):
+            # `cluster` says what is wrong if this cannot be done.
             with contextlib.suppress(SystemExit):
                 self.run_toolchain("images", "prepare", capture=False)
 
@@ -287,7 +290,7 @@ def main() -> int:
         parser.error(f"{options.command} takes no {' '.join(rest)}")
     stack = LocalStack(options.name)
     if options.command == "tools":
-        stack.tools()
+        stack.tools(images=True)
     elif options.command == "down":
         stack.down()
     elif options.command == "preview":
@@ -297,7 +300,7 @@ def main() -> int:
     elif options.command == "env":
         print("\n".join(f"export {key}={value}" for key, value in stack.environment().items()))
     else:
-        stack.tools()
+        stack.tools(images=True)
         stack.cluster()
         code = stack.up().returncode if options.command == "up" else 0
         print(f"\nWhere the time went:\n{stack.report()}\nkubeconfig: {stack.kubeconfig}")
