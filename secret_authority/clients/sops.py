@@ -11,8 +11,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,17 @@ from typing import Any
 from secret_authority.clients.age_header import holds_data_key
 from secret_authority.core.errors import InvalidInputError, Problem
 
-_VALUE = re.compile(r"^ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:\w+\]$")
-_RECIPIENT = re.compile(r"^age1[a-z0-9]+$")
+_VALUE = re.compile(
+    r"ENC\[AES256_GCM,data:(?P<data>[A-Za-z0-9+/=]*),iv:[A-Za-z0-9+/=]+,tag:[A-Za-z0-9+/=]+,type:(?P<type>\w+)\]"
+)
+_RECIPIENT = re.compile(r"age1[a-z0-9]+")
+# The keys of a `sops` block that say nothing of who can open the file (getsops/sops, stores.Metadata). Every other one
+# is named, so that a kind of key which a newer sops knows is never passed over.
+_SELECTORS = frozenset(
+    f"{which}_{what}" for which in ("encrypted", "unencrypted") for what in ("regex", "suffix", "comment_regex")
+)
+_KNOWN = frozenset({"age", "lastmodified", "mac", "version", "mac_only_encrypted", *_SELECTORS})
+_NO_THRESHOLD = (None, 0, 1)
 # Exit codes of sops (cmd/sops/codes).
 _MAC_MISMATCH, _MAC_NOT_FOUND, _NO_KEY = 51, 52, 128
 
@@ -48,31 +56,51 @@ def parse_header(document: Mapping[str, Any], file: str) -> SopsHeader:
         if not isinstance(block.get(name), str):
             problems.append(Problem(file, f"sops.{name}", "is missing", "encrypt the file again with sops"))
     mac = block.get("mac")
-    if isinstance(mac, str) and not _VALUE.match(mac):
+    if isinstance(mac, str) and not _VALUE.fullmatch(mac):
         problems.append(Problem(file, "sops.mac", "is not well formed", "restore it from Git or encrypt again"))
-    groups = block.get("key_groups")
-    entries = block.get("age") or []
-    if groups:
+    if block.get("key_groups"):
         problems.append(Problem(file, "sops.key_groups", "is not supported", "use one flat list of age recipients"))
+    if block.get("shamir_threshold") not in _NO_THRESHOLD:
+        fix = "use one flat list of age recipients"
+        problems.append(Problem(file, "sops.shamir_threshold", "is not supported", fix))
+    entries = block.get("age") or []
+    if not isinstance(entries, list):
+        problems.append(Problem(file, "sops.age", "is not a list", "encrypt the file again with sops"))
+        entries = []
     data_keys: dict[str, str] = {}
     for index, entry in enumerate(entries):
         recipient = entry.get("recipient") if isinstance(entry, Mapping) else None
         enc = entry.get("enc") if isinstance(entry, Mapping) else None
-        if not isinstance(recipient, str) or not _RECIPIENT.match(recipient):
-            problems.append(Problem(file, f"sops.age[{index}].recipient", "is no age recipient", "encrypt again"))
+        if not isinstance(recipient, str) or not _RECIPIENT.fullmatch(recipient):
+            problem = Problem(file, f"sops.age[{index}].recipient", "is not an age recipient", "encrypt again")
+            problems.append(problem)
         elif not isinstance(enc, str) or not holds_data_key(enc):
             problems.append(Problem(file, f"sops.age[{index}].enc", "holds no data key", "run sops updatekeys"))
         else:
             data_keys[recipient] = enc
     if problems:
         raise InvalidInputError(problems)
-    others = tuple(sorted(k for k in ("pgp", "kms", "gcp_kms", "azure_kv", "hc_vault") if block.get(k)))
+    asked = {"key_groups", "shamir_threshold"} | _KNOWN
+    others = tuple(sorted(str(key) for key, value in block.items() if key not in asked and value))
     return SopsHeader(frozenset(data_keys), bool(block.get("mac_only_encrypted")), others, data_keys)
 
 
-def is_encrypted(value: object) -> bool:
-    """Whether a value is SOPS ciphertext. An empty string stays as it is when sops encrypts."""
-    return isinstance(value, str) and (value == "" or bool(_VALUE.match(value)))
+def cipher_type(value: object) -> str | None:
+    """The type of the value inside of a SOPS ciphertext, such as `str` or `int`; None for what is no ciphertext.
+
+    An empty string stays as it is when sops encrypts.
+    """
+    if value == "":
+        return "str"
+    found = _VALUE.fullmatch(value) if isinstance(value, str) else None
+    return found["type"] if found else None
+
+
+def clear_length(value: str) -> int:
+    """The length in bytes of the value inside of a SOPS ciphertext: AES-GCM keeps it."""
+    found = _VALUE.fullmatch(value)
+    data = found["data"] if found else ""
+    return len(data) * 3 // 4 - data.count("=")
 
 
 class SopsError(Exception):
@@ -103,19 +131,30 @@ def sops_program() -> str:
 def decrypt(path: Path, shown: str, identities: Sequence[str]) -> dict[str, Any]:
     """Decrypt a YAML or JSON file and check its MAC. Returns the clear document; keep it in memory only.
 
+    Of a file with several documents that is the first one; the MAC is that of all. See `decrypt_text`.
+    """
+    return decrypt_text(path.read_bytes(), "json" if path.suffix == ".json" else "yaml", shown, identities)
+
+
+def decrypt_text(
+    content: bytes, kind: str, shown: str, identities: Sequence[str], ignore_mac: bool = False
+) -> dict[str, Any]:
+    """Decrypt the text of a file (`kind` yaml or json), for messages named `shown`.
+
     `identities` are age secret keys (AGE-SECRET-KEY-1...). They reach sops through an anonymous file, not
     through arguments, the environment or the disk; keys that lie about on the machine are not tried.
-    Raises `SopsError`.
+    `ignore_mac` is for one document of several under one MAC that was checked before. Raises `SopsError`.
     """
     key_file = os.memfd_create("identities")
     try:
         os.write(key_file, "\n".join(identities).encode())
         environment = {"HOME": "/nonexistent", "SOPS_AGE_KEY_FILE": f"/proc/self/fd/{key_file}"}
-        kind = "json" if path.suffix == ".json" else "yaml"
+        options = ["--input-type", kind, "--output-type", "json", *(["--ignore-mac"] if ignore_mac else [])]
         done = subprocess.run(
-            [sops_program(), "decrypt", "--input-type", kind, "--output-type", "json", str(path)],
+            [sops_program(), "decrypt", *options, "/dev/stdin"],
             env=environment,
             pass_fds=(key_file,),
+            input=content,
             capture_output=True,
             check=False,
         )
@@ -143,17 +182,3 @@ def decrypt(path: Path, shown: str, identities: Sequence[str]) -> dict[str, Any]
         f"cannot be decrypted (sops exit code {done.returncode}): its ciphertext is damaged",
         "restore the file from Git, or encrypt the value again",
     )
-
-
-def check_macs(files: Iterable[tuple[Path, str]], identities: Sequence[str]) -> list[Problem]:
-    """Decrypt each (path, shown name) only to see that it opens and that its MAC fits."""
-
-    def check(item: tuple[Path, str]) -> Problem | None:
-        try:
-            decrypt(*item, identities)
-        except SopsError as error:
-            return error.problem
-        return None
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        return [problem for problem in pool.map(check, files) if problem]
