@@ -83,7 +83,7 @@ def _tombstone(options: argparse.Namespace) -> int:
     stones = read_tombstones(intent)
     for name in wanted:
         file = intent.file_of(name)
-        digest = ciphertext_digest(intent.root, file.file, file.namespace, file.name)
+        digest = ciphertext_digest(intent.root, file)
         stones[name] = Tombstone(name, file.file, handovers[name].id, handovers[name].at, digest)
     if not wanted:
         raise InvalidInputError([Problem(intent.layout.catalogue, "", "no secret is handed over yet", "reach phase 3")])

@@ -11,13 +11,9 @@ import base64
 import binascii
 import hashlib
 import hmac
-<<<<<<< HEAD
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-=======
-from collections.abc import Collection, Iterable, Mapping
->>>>>>> 3674f81 (wip)
 
 KEY_BYTES = 32
 # The rule of a digest is its prefix. Records of older releases have the first one: one key for all secrets.
@@ -84,13 +80,9 @@ def _framed(part: bytes) -> bytes:
 def encode_values(values: Mapping[str, bytes], binary: Collection[str] = ()) -> tuple[dict[str, str], tuple[str, ...]]:
     """Values as JSON strings, and the names of those that were written in base64: the keys in `binary`.
 
-<<<<<<< HEAD
-    A value that is UTF-8 text is stored as it is, so that people and External Secrets read it directly.
-=======
     Every other value is UTF-8 text and is written as it is, so that people and External Secrets read it directly.
     The catalogue decides, never the value: what is decoded on delivery is known before any value is (ADR 13).
     Raises ValueError naming a key that is no text and is not in `binary`.
->>>>>>> 3674f81 (wip)
     """
     texts: dict[str, str] = {}
     encoded = tuple(sorted(set(binary) & set(values)))

@@ -26,6 +26,7 @@ class Outcome(StrEnum):
     KEYS_DIFFER = "the Secret has other keys than the catalogue says"
     VALUE_DIFFERS = "the Secret does not hold what Git's ciphertext decrypts to"
     UNREADABLE = "the cluster identity cannot decrypt the file, or its MAC does not fit"
+    NOT_APPLIED = "its file in Git is not one that Flux applies as it is"
     UNLABELLED = "the Secret does not carry the bootstrap labels"
     NOT_HANDED_OVER = "Vault has no authority over it yet"
     NOT_CONSUMED = "a consumer Secret does not hold Vault's newest version"

@@ -1,45 +1,345 @@
-"""The encrypted Secrets of a repository: what can be read of them without a key, and what they decrypt to."""
+"""The encrypted Secrets of a repository: what can be read of them without a key, and what they decrypt to.
+
+There is one reading, for `check`, the evidence, the handover and the policy pack: that of Flux, see `flux_folder`.
+"""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping
+import os
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from secret_authority.clients.sops import SopsHeader
-from secret_authority.repository.yaml_documents import read_documents, yaml_files
+from secret_authority.clients.sops import (
+    SopsError,
+    SopsHeader,
+    cipher_type,
+    clear_length,
+    decrypt_text,
+    parse_header,
+)
+from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
+from secret_authority.core.kubernetes_secrets import (
+    MAX_SECRET_BYTES,
+    OPAQUE,
+    decode_base64,
+    is_allowed_type,
+    is_data_key,
+    missing_keys,
+    type_problems,
+)
+from secret_authority.core.limits import impossible_values
+from secret_authority.repository.flux_folder import Manifest, read_folder
+from secret_authority.repository.yaml_documents import Document, read_sources
 
-
-def encrypted_files(folder: Path, bootstrap: tuple[str, ...]) -> dict[tuple[str, str], str]:
-    found: dict[tuple[str, str], str] = {}
-    for path in (path for part in bootstrap for path in yaml_files(folder / part)):
-        shown = str(path.relative_to(folder))
-        for document in read_documents(path, shown):
-            if isinstance(document, Mapping) and document.get("kind") == "Secret" and "sops" in document:
-                metadata = document["metadata"]
-                found[metadata["namespace"], metadata["name"]] = shown
-    return found
-
-
-def secret_values(manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    """The values of a decrypted Secret manifest; stringData wins over data, as in the API server."""
-    values = {key: base64.b64decode(value) for key, value in (manifest.get("data") or {}).items()}
-    values |= {key: str(value).encode() for key, value in (manifest.get("stringData") or {}).items()}
-    return values
+_FIELDS = frozenset({"apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable", "sops"})
+_METADATA = frozenset({"name", "namespace", "labels", "annotations", "creationTimestamp"})
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+# Annotations by which Flux or kustomize does not apply an object, or not as it is written.
+_STEERING = (
+    "kustomize.toolkit.fluxcd.io/reconcile",
+    "kustomize.toolkit.fluxcd.io/decrypt",
+    "kustomize.toolkit.fluxcd.io/ssa",
+    "config.kubernetes.io/",
+    "internal.config.kubernetes.io/",
+    "kustomize.config.k8s.io/",
+)
+_OWN = "secret-authority.dev/"
+_ENCRYPT_AGAIN = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
 
 
 @dataclass(frozen=True)
 class EncryptedSecret:
-    """A Secret manifest that sops encrypted: what can be read of it without a key."""
+    """A Secret manifest that sops encrypted: what can be read of it without a key.
+
+    `index` counts the documents of its file; namespace and name are those under which Flux applies it.
+    """
 
     file: str
     namespace: str
     name: str
     keys: frozenset[str]
     header: SopsHeader
+    index: int = 0
+    type: str = OPAQUE
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.namespace, self.name
+
+
+@dataclass(frozen=True)
+class EncryptedSecrets:
+    """What the bootstrap folders hold. While there are problems, a Secret that is not found may still be there."""
+
+    found: tuple[EncryptedSecret, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def read_encrypted(root: Path, folders: Iterable[str], fetched: bool = False) -> EncryptedSecrets:
+    """Every encrypted Secret of the folders, and every reason why Flux would not apply what is there as it is.
+
+    `fetched`: see `flux_folder.read_folder`. Two manifests of one Secret are both found; they are two claims.
+    """
+    secrets: list[EncryptedSecret] = []
+    problems: list[Problem] = []
+    for folder in folders:
+        reading = read_folder(root, folder, fetched)
+        problems += reading.problems
+        for manifest in reading.manifests:
+            try:
+                secrets.append(_read(manifest))
+            except InvalidInputError as error:
+                problems += error.problems
+    return EncryptedSecrets(tuple(secrets), tuple(problems))
+
+
+def _read(manifest: Manifest) -> EncryptedSecret:
+    """Raises `InvalidInputError` for what must not be there, or would not be applied as it is written."""
+    value, shown = manifest.value, manifest.file
+    kind = value.get("kind")
+    if kind != "Secret" or value.get("apiVersion") != "v1":
+        raise InvalidInputError([_not_a_secret(value, shown)])
+    if "sops" not in value:
+        fix = f"run `sops encrypt --in-place {shown}`, then give the secret a new value: Git keeps the old"
+        raise InvalidInputError([Problem(shown, "data", "is a Secret in the clear", fix)])
+    header = parse_header(value, shown)
+    problems = [*_shape(value, shown), *_names(manifest), *_values(value, shown)]
+    if problems:
+        raise InvalidInputError(problems)
+    keys = frozenset(secret_data(value))
+    secret_type = str(value.get("type") or OPAQUE)
+    return EncryptedSecret(
+        shown, str(manifest.namespace), str(manifest.name), keys, header, manifest.index, secret_type
+    )
+
+
+def _not_a_secret(value: Mapping[str, Any], shown: str) -> Problem:
+    kind = value.get("kind")
+    if isinstance(kind, str) and kind.endswith("List"):
+        fix = "write each Secret as a document of its own, separated by ---, and encrypt the file again"
+        return Problem(shown, "kind", f"is a {kind}, in which Flux does not decrypt", fix)
+    what = f"is {kind} {value.get('apiVersion')}" if isinstance(kind, str) else "names no kind"
+    fix = "move it to another folder: Flux may write nothing but Secrets (v1) here"
+    return Problem(shown, "kind", f"{what}, and not a Secret of v1", fix)
+
+
+def _shape(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
+    for name in sorted(str(name) for name in value if name not in _FIELDS):
+        yield Problem(shown, name, "is not a field of a Secret, so the API server refuses it", "remove it")
+    metadata = value.get("metadata")
+    if not isinstance(metadata, Mapping):
+        fix = "write metadata.name and metadata.namespace in the file, then run sops on it again"
+        yield Problem(shown, "metadata", "names no Secret and namespace", fix)
+        return
+    for name in sorted(str(name) for name in metadata if name not in _METADATA):
+        yield Problem(shown, f"metadata.{name}", "belongs to an object of a cluster", "remove it")
+    for group in ("labels", "annotations"):
+        entries = metadata.get(group) or {}
+        if not isinstance(entries, Mapping):
+            yield Problem(shown, f"metadata.{group}", "is not a mapping", "write one key and its text on each line")
+            continue
+        for key, text in entries.items():
+            where = f"metadata.{group}.{key}"
+            if not isinstance(key, str) or not isinstance(text, str):
+                yield Problem(shown, where, "is not a text", "put it in quotes")
+            elif key.startswith(_STEERING):
+                yield Problem(shown, where, "makes Flux apply something else than what is written here", "remove it")
+            elif key.startswith(_OWN) and (key, text) != (f"{_OWN}class", "bootstrap"):
+                yield Problem(shown, where, "is set by secret-authority alone", "remove it")
+    if "immutable" in value and not isinstance(value["immutable"], bool):
+        yield Problem(shown, "immutable", "is not true or false", "correct it, without quotes")
+    secret_type = value.get("type", OPAQUE)
+    if not isinstance(secret_type, str) or not is_allowed_type(secret_type):
+        fix = "use Opaque, kubernetes.io/tls, kubernetes.io/dockerconfigjson, basic-auth or ssh-auth"
+        yield Problem(shown, "type", "is not a type of a Secret that holds values only", fix)
+    elif missing := missing_keys(secret_type, secret_data(value)):
+        yield Problem(shown, "type", f"{secret_type} needs {', '.join(missing)}", "add it, or use type Opaque")
+
+
+def _names(manifest: Manifest) -> Iterator[Problem]:
+    shown, fix = manifest.file, "write metadata.name and metadata.namespace in the file, then run sops on it again"
+    if not isinstance(manifest.value.get("metadata"), Mapping):
+        return
+    for part, found, pattern, limit in (
+        ("name", manifest.name, _SUBDOMAIN, 253),
+        ("namespace", manifest.namespace, _LABEL, 63),
+    ):
+        if not isinstance(found, str) or not found:
+            yield Problem(shown, f"metadata.{part}", "names no Secret and namespace", fix)
+        elif not pattern.fullmatch(found) or len(found) > limit:
+            what = "is encrypted" if cipher_type(found) else "is not a name that Kubernetes takes"
+            yield Problem(shown, f"metadata.{part}", what, fix)
+
+
+def _values(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
+    """What can be said of the values without a key: the ciphertext tells their types and lengths."""
+    total = 0
+    for group in ("data", "stringData"):
+        entries = value.get(group) or {}
+        if not isinstance(entries, Mapping):
+            yield Problem(shown, group, "is not a mapping", "write one key and its text on each line, encrypt again")
+            continue
+        for key, text in entries.items():
+            where = f"{group}.{key}"
+            if not isinstance(key, str) or not is_data_key(key):
+                yield Problem(shown, where, "is not a key that a Secret may have", "put it in quotes, or rename it")
+                continue
+            if group == "data" and key in (value.get("stringData") or {}):
+                yield Problem(shown, where, "is in data and in stringData", "remove one of them")
+            kind = cipher_type(text)
+            if kind is None:
+                yield Problem(shown, f"data.{key}", "is in the clear in an encrypted file", _ENCRYPT_AGAIN)
+            elif kind != "str":
+                fix = "put the value in quotes before sops encrypts it, then give the secret a new value"
+                yield Problem(shown, where, f"is not a text: it was encrypted as {kind}", fix)
+            elif text:
+                total += clear_length(text) * 3 // 4 if group == "data" else clear_length(text)
+    if total > MAX_SECRET_BYTES + 3:
+        fix = "split the secret into several entries, or deliver the file in another way"
+        what = f"has values of more than {MAX_SECRET_BYTES} bytes together, which is what Kubernetes takes in a Secret"
+        yield Problem(shown, "data", what, fix)
 
 
 def secret_data(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {**(document.get("data") or {}), **(document.get("stringData") or {})}
+    """`data` and `stringData` of a manifest together; the second wins, as in the API server."""
+    parts = (document.get(name) for name in ("data", "stringData"))
+    return {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
+
+
+def secret_values(manifest: Mapping[str, Any], shown: str = "Secret") -> dict[str, bytes]:
+    """The values of a decrypted Secret manifest, as the API server reads them.
+
+    Raises `InvalidInputError` naming each key whose value it would refuse, never the value.
+    """
+    values: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for group in ("data", "stringData"):
+        for key, text in (manifest.get(group) or {}).items():
+            fix = "put the value in quotes before sops encrypts it, then give the secret a new value"
+            if not isinstance(text, str):
+                problems.append(Problem(shown, f"{group}.{key}", "is not a text", fix))
+                continue
+            found = text.encode() if group == "stringData" else decode_base64(text)
+            if found is None:
+                fix = "write it in base64, or move it to stringData, then give the secret a new value"
+                problems.append(Problem(shown, f"data.{key}", "is not base64, so the API server refuses it", fix))
+                continue
+            values[key] = found
+    if problems:
+        raise InvalidInputError(problems)
+    return values
+
+
+Opened = dict[str, bytes] | tuple[Problem, ...]
+
+
+def open_secrets(
+    root: Path, secrets: Collection[EncryptedSecret], identities: Sequence[str]
+) -> dict[EncryptedSecret, Opened]:
+    """What each Secret decrypts to, with its MAC checked, or why it cannot be used. Never raises for a file."""
+    by_file: dict[str, list[EncryptedSecret]] = defaultdict(list)
+    for secret in secrets:
+        by_file[secret.file].append(secret)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        opened = pool.map(lambda item: _open_file(root, item[0], item[1], identities), by_file.items())
+    return {secret: values for file in opened for secret, values in file.items()}
+
+
+def _open_file(
+    root: Path, file: str, secrets: Sequence[EncryptedSecret], identities: Sequence[str]
+) -> dict[EncryptedSecret, Opened]:
+    kind = "json" if file.endswith(".json") else "yaml"
+    try:
+        documents = read_sources(root / file, file)
+    except InvalidInputError as error:
+        return dict.fromkeys(secrets, error.problems)
+    # Documents that were encrypted in one go have one `sops` block, and one MAC over all of them.
+    blocks: dict[str, list[Document]] = defaultdict(list)
+    for document in documents:
+        blocks[_block(document)].append(document)
+    opened: dict[EncryptedSecret, Opened] = {}
+    checked: dict[str, dict[str, Any] | tuple[Problem, ...]] = {}
+    for secret in secrets:
+        document = documents[secret.index]
+        block = _block(document)
+        together = blocks[block]
+        try:
+            if block not in checked:
+                text = _joined(together) if len(together) < len(documents) else (root / file).read_bytes()
+                checked[block] = decrypt_text(text, kind, file, identities)
+            found = checked[block]
+            if not isinstance(found, tuple) and document is not together[0]:
+                found = decrypt_text(document.text.encode(), kind, file, identities, ignore_mac=True)
+        except SopsError as error:
+            found = checked[block] = (error.problem,)
+        opened[secret] = found if isinstance(found, tuple) else _clear(found, secret)
+    return opened
+
+
+def _block(document: Document) -> str:
+    return repr(document.value.get("sops")) if isinstance(document.value, Mapping) else ""
+
+
+def _joined(documents: Sequence[Document]) -> bytes:
+    return b"---\n".join(re.sub(r"^---.*\n", "", document.text).encode() for document in documents)
+
+
+def _clear(manifest: Mapping[str, Any], secret: EncryptedSecret) -> Opened:
+    try:
+        values = secret_values(manifest, secret.file)
+    except InvalidInputError as error:
+        return error.problems
+    problems = tuple(
+        Problem(secret.file, f"data.{key}", what, "correct the value, or use type Opaque")
+        for key, what in type_problems(secret.type, values)
+    )
+    return problems or values
+
+
+def undeliverable(secret: CatalogueSecret, values: Mapping[str, bytes], file: str) -> Iterator[Problem]:
+    """Values of a catalogue entry that can never reach Vault or a consumer."""
+    wanted = {key: value for key, value in values.items() if secret.bootstrap and key in secret.bootstrap.keys}
+    for key, what, fix in impossible_values(wanted, secret.binary):
+        yield Problem(file, f"data.{key}" if key else "data", what, fix)
+
+
+def values_of(
+    secret: CatalogueSecret, encrypted: EncryptedSecrets, opened: Mapping[EncryptedSecret, Opened]
+) -> tuple[dict[str, bytes] | None, Problem | None]:
+    """What Git holds of a bootstrap secret, or why that is not known; (None, None) when Git has no file of it."""
+    if secret.bootstrap is None:
+        raise ValueError(f"{secret.name} is not of class bootstrap")
+    place = secret.bootstrap.namespace, secret.bootstrap.secret
+    files = [found for found in encrypted.found if found.place == place]
+    if not files:
+        # What could not be read may be its file: unknown is not absent.
+        return None, next(iter(encrypted.problems), None)
+    if len(files) > 1:
+        listed = ", ".join(sorted({found.file for found in files}))
+        return None, Problem(listed, "metadata", f"{'/'.join(place)} is written more than once", "leave one of them")
+    values = opened[files[0]]
+    if isinstance(values, tuple):
+        return None, values[0]
+    problem = next(undeliverable(secret, values, files[0].file), None)
+    return (None, problem) if problem else (values, None)
+
+
+def open_all(root: Path, folders: Iterable[str], identities: Sequence[str]) -> dict[tuple[str, str], dict[str, bytes]]:
+    """The values of every encrypted Secret by namespace and name. Raises `InvalidInputError` for any that has none."""
+    encrypted = read_encrypted(root, folders)
+    problems = list(encrypted.problems)
+    values: dict[tuple[str, str], dict[str, bytes]] = {}
+    for secret, opened in open_secrets(root, encrypted.found, identities).items():
+        if isinstance(opened, tuple):
+            problems += opened
+        else:
+            values[secret.place] = opened
+    raise_if_any(problems)
+    return values

@@ -7,26 +7,29 @@ decrypts; `check_readable` asks sops to, when an identity is at hand.
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from secret_authority.clients.age import Identity
-from secret_authority.clients.sops import check_macs, parse_header
-from secret_authority.core.catalogue.schema import Catalogue, SecretClass, parse_catalogue
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.claims.conflicts import Claim
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.ledger.ledger import GitFact
 from secret_authority.core.recipients import Admission
+from secret_authority.repository.catalogue_file import read_catalogue
 from secret_authority.repository.claims import declared_claims
-from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
+from secret_authority.repository.encrypted_secrets import (
+    EncryptedSecret,
+    open_secrets,
+    read_encrypted,
+    undeliverable,
+)
 from secret_authority.repository.flux_paths import check_place_of_catalogue
 from secret_authority.repository.intent_checks import (
     check_admission,
     check_claims,
-    check_encrypted,
     check_entries_and_files,
     check_genuine,
     check_header,
@@ -38,7 +41,6 @@ from secret_authority.repository.layout import Layout
 from secret_authority.repository.sops_config import check_creation_rules
 from secret_authority.repository.trust import FILE as TRUST_FILE
 from secret_authority.repository.trust import RootOfTrust, read_trust
-from secret_authority.repository.yaml_documents import read_documents, yaml_files
 
 
 @dataclass(frozen=True)
@@ -93,40 +95,32 @@ def read_intent(root: Path, layout: Layout) -> Intent:
         raise InvalidInputError([Problem(str(root), "", "is no folder", "set repositoryPath to a checkout")])
     trust = read_trust(root)
     wanted = trust.wanted(layout.cluster)
-    catalogue = _read_catalogue(root, layout.catalogue)
-    problems: list[Problem] = []
-    encrypted: list[EncryptedSecret] = []
-    for folder in layout.bootstrap:
-        if not (root / folder).is_dir():
-            problems.append(Problem(folder, "", "is no folder of the repository", "correct bootstrapPaths"))
-            continue
-        for path in yaml_files(root / folder):
-            shown = str(path.relative_to(root))
-            try:
-                encrypted += _read_file(path, shown)
-            except InvalidInputError as error:
-                problems += error.problems
+    catalogue = read_catalogue(root, layout.catalogue)
+    reading = read_encrypted(root, layout.bootstrap)
+    encrypted, problems = reading.found, list(reading.problems)
     if not problems:
         # A file that could not be taken in would only be missed here again.
         problems += check_entries_and_files(catalogue, encrypted, layout.catalogue)
     for secret in encrypted:
+        problems += check_header(secret.header, secret.file)
         problems += check_recipients(secret, wanted, trust)
     problems += check_place_of_catalogue(root, layout)
     problems += check_seal(root, layout.cluster, trust)
     problems += check_admission(root, layout.cluster, trust)
     problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
     raise_if_any(problems)
-    intent = Intent(root, layout, trust, catalogue, tuple(encrypted))
+    intent = Intent(root, layout, trust, catalogue, encrypted)
     raise_if_any(check_claims(intent.claims, layout.catalogue))
     return intent
 
 
 def check_readable(intent: Intent, identity: Identity, root: Identity | None = None) -> None:
-    """Decrypt every encrypted file with the cluster's identity and check its MAC; check the admission of recipients.
+    """Decrypt every encrypted file with the cluster's identity, check its MAC and what it holds, and who was admitted.
 
     With a `root` identity also its own stanza of each file. What other holders can open cannot be shown without
     their identities. Raises `InvalidInputError` for an identity that is not the cluster's, for recipients that no
-    root holder admitted, and for each file that does not open or was changed without sops.
+    root holder admitted, for each file that does not open or was changed without sops, and for each value that the
+    API server, Vault or a consumer could never take.
     """
     cluster = intent.trust.cluster(intent.layout.cluster)
     if identity.recipient != cluster.recipient:
@@ -141,46 +135,16 @@ def check_readable(intent: Intent, identity: Identity, root: Identity | None = N
             ]
         )
     raise_if_any(check_genuine(intent.trust, intent.layout.cluster, identity))
-    files = {(intent.root / secret.file, secret.file) for secret in intent.encrypted}
-    own = check_own_stanzas(intent.encrypted, identity, root) if root else ()
-    raise_if_any([*check_macs(sorted(files), [identity.secret]), *own])
-
-
-def _read_catalogue(root: Path, file: str) -> Catalogue:
-    documents = read_documents(root / file, file)
-    if len(documents) != 1:
-        raise InvalidInputError(
-            [Problem(file, "", f"holds {len(documents)} documents", "write the catalogue as one document")]
-        )
-    return parse_catalogue(documents[0], file)
-
-
-def _read_file(path: Path, shown: str) -> list[EncryptedSecret]:
-    """The encrypted Secrets of a file. Raises `InvalidInputError` for what may not stand there."""
-    found: list[EncryptedSecret] = []
-    problems: list[Problem] = []
-    for document in read_documents(path, shown):
-        if not isinstance(document, Mapping):
-            continue
-        if "sops" not in document:
-            if document.get("kind") == "Secret" and (document.get("data") or document.get("stringData")):
-                fix = f"run `sops encrypt --in-place {shown}`, then give the secret a new value: Git keeps the old"
-                problems.append(Problem(shown, "data", "is a Secret in the clear", fix))
-            continue
-        header = parse_header(document, shown)
-        problems += check_header(header, shown)
-        if document.get("kind") == "Secret":
-            problems += list(check_encrypted(document, shown))
-            metadata = document.get("metadata")
-            names = metadata if isinstance(metadata, Mapping) else {}
-            namespace, name = names.get("namespace"), names.get("name")
-            if not isinstance(namespace, str) or not isinstance(name, str):
-                fix = "write metadata.name and metadata.namespace in the file, then run sops on it again"
-                problems.append(Problem(shown, "metadata", "names no Secret and namespace", fix))
-                continue
-            found.append(EncryptedSecret(shown, namespace, name, frozenset(secret_data(document)), header))
+    problems = list(check_own_stanzas(intent.encrypted, identity, root) if root else ())
+    entries = {
+        (entry.bootstrap.namespace, entry.bootstrap.secret): entry for entry in intent.catalogue if entry.bootstrap
+    }
+    for secret, values in open_secrets(intent.root, intent.encrypted, [identity.secret]).items():
+        if isinstance(values, tuple):
+            problems += values
+        elif entry := entries.get(secret.place):
+            problems += undeliverable(entry, values, secret.file)
     raise_if_any(problems)
-    return found
 
 
 def _added(root: Path, file: str) -> datetime | None:

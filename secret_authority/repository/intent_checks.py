@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from secret_authority.clients.age import Identity, count_recipients, open_data_key
-from secret_authority.clients.sops import SopsHeader, is_encrypted
+from secret_authority.clients.sops import SopsHeader
 from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.claims.conflicts import Claim, find_conflicts, find_reverse_flows
 from secret_authority.core.errors import Problem
 from secret_authority.core.recipients import file_digest
-from secret_authority.repository.encrypted_secrets import EncryptedSecret, secret_data
+from secret_authority.repository.encrypted_secrets import EncryptedSecret
 from secret_authority.repository.trust import FILE as TRUST_FILE
 from secret_authority.repository.trust import RootOfTrust
-
-
-def check_encrypted(document: Mapping[str, Any], shown: str) -> Iterator[Problem]:
-    for key, value in secret_data(document).items():
-        if not is_encrypted(value):
-            fix = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
-            yield Problem(shown, f"data.{key}", "is in the clear in an encrypted file", fix)
 
 
 def check_header(header: SopsHeader, shown: str) -> Iterator[Problem]:

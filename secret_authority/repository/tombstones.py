@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.encrypted_secrets import EncryptedSecret
 from secret_authority.repository.intent import Intent
 from secret_authority.repository.yaml_documents import read_documents
 
@@ -42,14 +43,15 @@ def tombstone_file(intent: Intent) -> Path:
     return intent.root / PurePosixPath(intent.layout.catalogue).parent / FILE
 
 
-def ciphertext_digest(root: Path, file: str, namespace: str, name: str) -> str:
+def ciphertext_digest(root: Path, secret: EncryptedSecret) -> str:
     """SHA-256 of the encrypted values. Adding or removing a recipient leaves them as they are."""
-    for document in read_documents(root / file, file):
-        metadata = document.get("metadata", {}) if isinstance(document, Mapping) else {}
-        if (metadata.get("namespace"), metadata.get("name")) == (namespace, name):
-            values = {field: document.get(field) for field in ("data", "stringData")}
-            return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    raise InvalidInputError([Problem(file, "", f"has no Secret {namespace}/{name}", "restore the file from Git")])
+    documents = read_documents(root / secret.file, secret.file)
+    document = documents[secret.index] if secret.index < len(documents) else None
+    if not isinstance(document, Mapping):
+        what = f"has no Secret {secret.namespace}/{secret.name}"
+        raise InvalidInputError([Problem(secret.file, "", what, "restore the file from Git")])
+    values = {field: document.get(field) for field in ("data", "stringData")}
+    return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_tombstones(intent: Intent) -> dict[str, Tombstone]:
@@ -84,7 +86,7 @@ def changed_after_handover(intent: Intent) -> list[Problem]:
         if tombstone.secret not in known:
             continue
         encrypted = intent.file_of(tombstone.secret)
-        now = ciphertext_digest(intent.root, encrypted.file, encrypted.namespace, encrypted.name)
+        now = ciphertext_digest(intent.root, encrypted)
         if now != tombstone.ciphertext:
             found.append(
                 Problem(

@@ -11,7 +11,7 @@ import re
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import yaml
 
@@ -34,7 +34,7 @@ _SIXTIES = re.compile(r"^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?$")
 class _Loader(_Base):  # type: ignore[misc, valid-type]
     """A safe loader that refuses a key that is there twice."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         if isinstance(node, yaml.MappingNode):
@@ -108,7 +108,7 @@ def load_documents(text: str, shown: str) -> list[Any]:
     the text, which may hold a secret.
     """
     try:
-        return list(yaml.load_all(text, Loader=_Loader))  # noqa: S506  a safe loader
+        return list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -145,12 +145,13 @@ def read_sources(path: Path, shown: str) -> list[Document]:
     lines = text.split("\n")
     starts: list[int] = []
     try:
-        for event in yaml.parse(text, Loader=_Base):
+        for event in cast(Iterator[Any], yaml.parse(text, Loader=_Base)):
             _refuse(event, shown)
             if isinstance(event, yaml.DocumentStartEvent):
-                starts.append(event.start_mark.line if event.explicit else 0)
-                if event.explicit and not re.fullmatch(r"---\s*(#.*)?", lines[event.start_mark.line]):
-                    where = f"line {event.start_mark.line + 1}"
+                line = cast(yaml.Mark, event.start_mark).line if event.explicit else 0
+                starts.append(line)
+                if event.explicit and not re.fullmatch(r"---\s*(#.*)?", lines[line]):
+                    where = f"line {line + 1}"
                     problem = Problem(shown, where, "has text behind ---", "begin the document on the next line")
                     raise InvalidInputError([problem])
     except RecursionError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ import yaml
 
 from examples.make_fleet import make_fleet
 from secret_authority.clients.age import Identity, open_sealed, read_identity
+from secret_authority.clients.sops import sops_program
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.repository.intent import Intent, check_readable, read_intent
 from secret_authority.repository.layout import Layout
@@ -52,6 +54,35 @@ class Fleet:
         document = yaml.safe_load(path.read_text())
         change(document)
         path.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def encrypt(self, file: str, text: str | bytes, *options: str, kind: str = "yaml") -> Path:
+        """Encrypt a text by the rules of .sops.yaml and write it to a file of the repository."""
+        content = text.encode() if isinstance(text, str) else text
+        types = ["--input-type", kind, "--output-type", kind]
+        done = subprocess.run(
+            [sops_program(), "encrypt", "--filename-override", file, *types, *options, "/dev/stdin"],
+            cwd=self.repository,
+            input=content,
+            capture_output=True,
+            check=True,
+        )
+        path = self.repository / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(done.stdout)
+        return path
+
+    def add_entry(self, name: str, *keys: str, namespace: str = "bootstrap-data", **fields: Any) -> None:
+        """An entry of class bootstrap over Secret `namespace`/`name`."""
+        entry = {
+            "name": name,
+            "class": "bootstrap",
+            "owner": "team",
+            "bootstrap": {"namespace": namespace, "secret": name, "keys": list(keys)},
+            "vault": {"datasource": name, "consumer": "team"},
+            "rotation": {"type": "static"},
+            **fields,
+        }
+        self.edit(f"secret-authority/{CLUSTER}/catalogue.yaml", lambda doc: doc["secrets"].append(entry))
 
     def problems(self) -> list[str]:
         """What the checks say; empty when all is well."""

@@ -19,10 +19,9 @@ import pytest
 import yaml
 
 from secret_authority.clients.age import Identity, open_sealed, read_identity
-from secret_authority.clients.sops import decrypt
 from secret_authority.contract.names import ENGINE_NAMESPACE, PHASE_LABEL
 from secret_authority.core.phases import Phase
-from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
+from secret_authority.repository.encrypted_secrets import open_all
 from secret_authority.repository.layout import Layout
 from secret_authority.repository.trust import read_trust
 from tests.support.cluster_objects import ClusterObjects, Key
@@ -240,8 +239,7 @@ class RecordedStack(LocalStack):
     def wanted_values(self) -> dict[tuple[str, str], dict[str, bytes]]:
         """What Git's ciphertext decrypts to, for each (namespace, Secret)."""
         root, _ = self.identities()
-        files = encrypted_files(self.fleet, (f"{self.home}/bootstrap",))
-        return {place: secret_values(decrypt(self.fleet / file, file, [root.secret])) for place, file in files.items()}
+        return open_all(self.fleet, (f"{self.home}/bootstrap",), [root.secret])
 
     def cluster_values(self) -> dict[tuple[str, str], dict[str, bytes]]:
         """What the bootstrap Secrets of the cluster hold; places without a Secret are left out."""

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from secret_authority.clients.flux_artifact import Artifact, ArtifactError, fetch
-from secret_authority.clients.sops import SopsError, decrypt
 from secret_authority.contract.evidence_task import EvidenceTask
 from secret_authority.contract.names import CLASS_LABEL, CONSUMED, HANDOVER_ID_ANNOTATION, STATE_LABEL
-from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass, parse_catalogue
+from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
+from secret_authority.core.errors import Problem
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.ledger.audit_trail import gives_to_vault
 from secret_authority.core.ledger.published_trail import read_pieces
 from secret_authority.core.phases import Phase
-from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
+from secret_authority.repository.catalogue_file import read_catalogue
+from secret_authority.repository.encrypted_secrets import open_secrets, read_encrypted, values_of
 from secret_authority.repository.intent_digest import intent_digest
-from secret_authority.repository.yaml_documents import read_documents
 
 
 class ClusterView:
@@ -106,37 +106,25 @@ def _serve(task: EvidenceTask, view: ClusterView, folder: Path) -> str:
 
 def compare(folder: Path, task: EvidenceTask, view: ClusterView, identity: str) -> tuple[EvidenceResult, ...]:
     """One finding for each bootstrap secret of the catalogue in `folder`."""
-    catalogue = _catalogue(folder / task.catalogue, task.catalogue)
-    files = encrypted_files(folder, task.bootstrap)
+    catalogue = read_catalogue(folder, task.catalogue)
+    encrypted = read_encrypted(folder, task.bootstrap, fetched=True)
+    opened = open_secrets(folder, encrypted.found, [identity])
     return tuple(
-        EvidenceResult(secret.name, *_compare_one(secret, files, folder, view, identity))
+        EvidenceResult(secret.name, *_compare_one(secret, *values_of(secret, encrypted, opened), view))
         for secret in catalogue.of_class(SecretClass.BOOTSTRAP)
     )
 
 
-def _catalogue(path: Path, shown: str) -> Catalogue:
-    (document,) = read_documents(path, shown)
-    return parse_catalogue(document, shown)
-
-
 def _compare_one(
-    secret: CatalogueSecret,
-    files: Mapping[tuple[str, str], str],
-    folder: Path,
-    view: ClusterView,
-    identity: str,
+    secret: CatalogueSecret, wanted: Mapping[str, bytes] | None, problem: Problem | None, view: ClusterView
 ) -> tuple[Outcome, str]:
     target = secret.bootstrap
-    if target is None:
-        raise ValueError(f"{secret.name} is not of class bootstrap")
+    assert target is not None  # noqa: S101  the class has one
     place = f"Secret {target.namespace}/{target.secret}"
-    file = files.get((target.namespace, target.secret))
-    if file is None:
+    if problem:
+        return (Outcome.UNREADABLE, problem.file) if problem.field == "sops" else (Outcome.NOT_APPLIED, str(problem))
+    if wanted is None:
         return Outcome.NO_FILE, place
-    try:
-        wanted = secret_values(decrypt(folder / file, file, [identity]))
-    except SopsError:
-        return Outcome.UNREADABLE, file
     found = view.secret(target.namespace, target.secret)
     if found is None:
         return Outcome.NO_SECRET, place

@@ -26,6 +26,7 @@ from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.digest import ValueDigest, decode_values, encode_values, value_digest
 from secret_authority.core.errors import LostRace
 from secret_authority.core.handover.state_machine import (
+    AUTHORITY,
     BASE64_KEYS,
     METADATA_VALUE_LIMIT,
     Begun,
@@ -40,6 +41,7 @@ from secret_authority.core.handover.state_machine import (
     handover_id,
 )
 from secret_authority.core.ledger.audit_trail import Event, gives_to_vault, handed_over
+from secret_authority.core.limits import impossible_values
 from secret_authority.engine.common.audit_events import RunInfo
 
 # kubectl stores a copy of the object there, values and all.
@@ -110,8 +112,12 @@ class ClusterAdapter:
         self._vault.write(self._note_path(plan), {"options": {"cas": 0}, "data": note})
 
     def write(self, plan: Plan) -> None:
-        self._base64_note()  # refuses what could not be recorded, before the first change
-        texts, _ = encode_values(self._values())
+        # What could not be recorded or delivered is refused before the first change.
+        self._base64_note()
+        values = self._values()
+        for key, what, fix in impossible_values(values, self._secret.binary):
+            raise ValueError(f"{self._target.namespace}/{self._target.secret} {key}".rstrip() + f" {what}; {fix}")
+        texts, _ = encode_values(values, self._secret.binary)
         self._vault.write(f"{self._place.mount}/data/{self._place.path}", {"options": {"cas": 0}, "data": texts})
 
     def record(self, plan: Plan, digest: str) -> None:
@@ -190,17 +196,16 @@ class ClusterAdapter:
     def _digest_of(self, texts: Mapping[str, Any] | None, metadata: Mapping[str, str]) -> ValueDigest | None:
         if texts is None:
             return None
-        # Before there is a record, what was encoded is known from the Secret that would be written.
+        # The note comes with the record. Before it, the catalogue says what this engine has encoded.
         noted = metadata.get(BASE64_KEYS)
-        encoded = noted.split(" ") if noted else encode_values(self._values())[1]
+        encoded = noted.split(" ") if noted else () if AUTHORITY in metadata else self._secret.binary
         try:
             return self._digest(decode_values(texts, encoded))
         except ValueError:
             return None
 
     def _base64_note(self) -> dict[str, str]:
-        _, encoded = encode_values(self._values())
-        note = " ".join(encoded)
+        note = " ".join(sorted(self._secret.binary))
         if len(note) > METADATA_VALUE_LIMIT:
             raise ValueError(f"{self._secret.name}: the names of its binary keys do not fit into Vault's metadata")
         return {BASE64_KEYS: note} if note else {}

@@ -12,14 +12,13 @@ from pathlib import Path
 
 from secret_authority.clients.flux_artifact import Artifact, ArtifactError, fetch
 from secret_authority.clients.kubernetes import Api
-from secret_authority.clients.sops import SopsError, decrypt
 from secret_authority.contract.engine_settings import GitPlaces
-from secret_authority.core.catalogue.schema import Catalogue, SecretClass, parse_catalogue
+from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.digest import value_digest
-from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
+from secret_authority.core.errors import Problem, Unavailable
 from secret_authority.core.handover.state_machine import InGit, Reason
-from secret_authority.repository.encrypted_secrets import encrypted_files, secret_values
-from secret_authority.repository.yaml_documents import read_documents
+from secret_authority.repository.catalogue_file import read_catalogue
+from secret_authority.repository.encrypted_secrets import open_secrets, read_encrypted, values_of
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class GitState:
     revision: str
     catalogue: Catalogue
     values: Mapping[str, InGit] = field(default_factory=dict)
-    # Why files cannot be decrypted, by secret.
+    # Why files cannot be decrypted, or are not ones that Flux applies as they are, by secret.
     unreadable: Mapping[str, Problem] = field(default_factory=dict)
     # Why the present revision could not be read: what is here is that of an earlier one. Empty when it was.
     away: str = ""
@@ -75,32 +74,28 @@ class GitStateReader:
         return self._last
 
     def _read(self, folder: Path, revision: str, key: bytes, identity: str) -> GitState:
-        documents = read_documents(folder / self.places.catalogue, self.places.catalogue)
-        if len(documents) != 1:
-            message = f"has {len(documents)} documents"
-            fix = "write the catalogue as one document"
-            raise InvalidInputError([Problem(self.places.catalogue, "", message, fix)])
-        catalogue = parse_catalogue(documents[0], self.places.catalogue)
-        files = encrypted_files(folder, self.places.bootstrap)
+        catalogue = read_catalogue(folder, self.places.catalogue)
+        encrypted = read_encrypted(folder, self.places.bootstrap, fetched=True)
         values: dict[str, InGit] = {}
         unreadable: dict[str, Problem] = {}
         identities = [line for line in identity.splitlines() if line and not line.startswith("#")]
+        opened = open_secrets(folder, encrypted.found, identities)
         for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
-            target = secret.bootstrap
-            file = files.get((target.namespace, target.secret)) if target else None
-            if target is None or file is None:
+            assert secret.bootstrap is not None  # noqa: S101  the class has one
+            found, problem = values_of(secret, encrypted, opened)
+            if problem:
+                unreadable[secret.name] = problem
+                values[secret.name] = InGit(unknown=Reason.UNREADABLE, detail=str(problem))
                 continue
-            try:
-                found = secret_values(decrypt(folder / file, file, identities))
-            except SopsError as error:
-                unreadable[secret.name] = error.problem
-                values[secret.name] = InGit(unknown=Reason.UNREADABLE, detail=str(error.problem))
+            if found is None:
                 continue
-            missing = sorted(set(target.keys) - set(found))
+            missing = sorted(set(secret.bootstrap.keys) - set(found))
             if missing:
+                place = secret.bootstrap.namespace, secret.bootstrap.secret
+                file = next(one.file for one in encrypted.found if one.place == place)
                 detail = f"{file}: {', '.join(missing)}"
                 values[secret.name] = InGit(unknown=Reason.KEYS_NOT_IN_GIT, detail=detail)
                 continue
-            wanted = {name: found[name] for name in target.keys}
+            wanted = {name: found[name] for name in secret.bootstrap.keys}
             values[secret.name] = InGit(value_digest(key, secret.name, str(secret.vault), wanted))
         return GitState(revision, catalogue, values, unreadable)

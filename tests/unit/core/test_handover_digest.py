@@ -23,8 +23,13 @@ VALUES = st.dictionaries(st.text(min_size=1, max_size=8), st.binary(max_size=40)
 
 @given(VALUES)
 def test_values_come_back_as_they_were(values: dict[str, bytes]) -> None:
-    texts, encoded = encode_values(values)
-    assert decode_values(texts, encoded) == values
+    texts, encoded = encode_values(values, values)
+    assert decode_values(texts, encoded) == values and set(encoded) == set(values)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), st.text(st.characters(exclude_categories=["Cs"])), max_size=4))
+def test_texts_are_written_as_they_are(texts: dict[str, str]) -> None:
+    assert encode_values({key: text.encode() for key, text in texts.items()}) == (texts, ())
 
 
 @given(VALUES, VALUES)
@@ -34,9 +39,12 @@ def test_equal_digests_mean_equal_values(a: dict[str, bytes], b: dict[str, bytes
     assert compare(one, other) is one.compare(other.current) is one.compare(other.one_key) is wanted
 
 
-def test_text_stays_readable_and_binary_is_said_to_be_base64() -> None:
-    texts, encoded = encode_values({"b": b"\xff\x00", "a": "grüße\n".encode()})
-    assert texts == {"a": "grüße\n", "b": "/wA="} and encoded == ("b",)
+def test_the_catalogue_says_what_is_base64_and_never_the_value() -> None:
+    values = {"b": b"\xff\x00", "a": "grüße\n".encode(), "c": b"text"}
+    texts, encoded = encode_values(values, ["b", "c"])
+    assert texts == {"a": "grüße\n", "b": "/wA=", "c": "dGV4dA=="} and encoded == ("b", "c")
+    with pytest.raises(ValueError, match="key b is not UTF-8 text"):
+        encode_values(values, ["c"])
 
 
 def test_parts_do_not_run_together() -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from secret_authority.clients.sops import decrypt
 from secret_authority.contract.evidence_task import EvidenceTask
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.ledger.audit_trail import Event
@@ -20,7 +19,7 @@ from secret_authority.core.ledger.published_trail import pieces
 from secret_authority.core.phases import Phase
 from secret_authority.engine.evidence import bootstrap
 from secret_authority.engine.evidence.bootstrap import ClusterView, NotYetError, compare, gather
-from secret_authority.repository.encrypted_secrets import secret_values
+from secret_authority.repository.encrypted_secrets import open_all
 from secret_authority.repository.intent_digest import intent_digest
 from tests.fakes.vault import SIGNER
 from tests.support.fleets import Fleet, new_fleet
@@ -36,13 +35,9 @@ class Cluster(ClusterView):
         identity = fleet.identity().secret
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
         self.published: Mapping[str, Mapping[str, str]] = {}
-        for secret in fleet.read().encrypted:
-            clear = decrypt(fleet.repository / secret.file, secret.file, [identity])
-            self.secrets[secret.namespace, secret.name] = {
-                "data": secret_values(clear),
-                "labels": {"secret-authority.dev/class": "bootstrap"},
-                "annotations": {},
-            }
+        for place, values in open_all(fleet.repository, FOLDERS, [identity]).items():
+            labels = {"secret-authority.dev/class": "bootstrap"}
+            self.secrets[place] = {"data": dict(values), "labels": labels, "annotations": {}}
 
     def source(self) -> dict[str, Any]:
         return {}
@@ -220,3 +215,14 @@ def test_a_record_that_is_not_published_yet_is_awaited(fleet: Fleet) -> None:
 def copied(fleet: Fleet, folder: Path) -> str:
     shutil.copytree(fleet.repository, folder, dirs_exist_ok=True)
     return "main@sha1:1"
+
+
+def test_a_file_that_flux_cannot_apply_is_no_evidence_and_concerns_its_own_secret(fleet: Fleet) -> None:
+    cluster = Cluster(fleet)
+    head = "apiVersion: v1\nkind: Secret\nmetadata: {name: orders-db, namespace: bootstrap-data}\n"
+    file = f"{FOLDERS[0]}/orders-db.yaml"
+    fleet.encrypt(file, head + "data: {username: S3cr3tPlainText, password: YQ==}\n")
+    assert outcome(fleet, cluster) is Outcome.NOT_APPLIED
+    findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
+    (failed,) = (finding for finding in findings if finding.outcome is not Outcome.MATCHES)
+    assert f"{file}: data.username: is not base64" in failed.where and "S3cr3t" not in str(failed)

@@ -13,6 +13,7 @@ from secret_authority.clients.flux_artifact import Artifact, ArtifactError
 from secret_authority.clients.kubernetes import Api
 from secret_authority.contract.engine_settings import GitPlaces
 from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.handover.state_machine import Reason
 from secret_authority.engine.handover import git_state
@@ -87,7 +88,9 @@ def test_a_file_that_is_gone_or_lacks_a_key_gives_no_digest(fleet: Fleet, monkey
     seen = Seen(fleet, monkeypatch)
     names = known(seen.look())
     catalogue = PLACES.catalogue
-    fleet.edit(catalogue, lambda doc: doc["secrets"][0]["bootstrap"].update(keys=["password", "none", "other"]))
+    fleet.edit(
+        catalogue, lambda doc: doc["secrets"][0]["bootstrap"].update(keys=["username", "password", "none", "other"])
+    )
     seen.source.revision = "main@sha1:2"
     found = seen.look().value_of("orders-db")
     assert (found.digest, found.unknown, found.detail) == (None, Reason.KEYS_NOT_IN_GIT, f"{FILE}: none, other")
@@ -121,4 +124,54 @@ def test_a_catalogue_that_is_not_one_document_is_named(
 ) -> None:
     (fleet.repository / PLACES.catalogue).write_text(text)
     with pytest.raises(InvalidInputError, match=r"secret-authority/dev/catalogue.yaml: has \d documents"):
+        Seen(fleet, monkeypatch).look()
+
+
+@pytest.mark.parametrize("value", ["S3cr3tPlainText", "1234", "yes"])
+def test_a_file_that_flux_cannot_apply_concerns_its_own_secret_only(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """Plain text or a number under `data` is a condition of that secret; every other one is read."""
+    seen = Seen(fleet, monkeypatch)
+    names = known(seen.look())
+    fleet.add_entry("bad", "password")
+    head = "apiVersion: v1\nkind: Secret\nmetadata: {name: bad, namespace: bootstrap-data}\n"
+    fleet.encrypt("clusters/dev/bootstrap/bad.yaml", head + f"data: {{password: {value}}}")
+    seen.source.revision = "main@sha1:2"
+    found = seen.look()
+    assert known(found) == names and set(found.unreadable) == {"bad"}
+    assert found.value_of("bad").unknown is Reason.UNREADABLE
+    assert "bootstrap/bad.yaml: data.password" in str(found.unreadable["bad"])
+    assert "S3cr3tPlainText" not in str(found.unreadable["bad"])
+
+
+def test_each_document_of_a_file_has_a_digest_of_its_own(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, wanted = [], {"one": "first", "two": "second", "three": "first"}
+    for name, value in wanted.items():
+        fleet.add_entry(name, "password")
+        head = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: bootstrap-data}}\n"
+        texts.append(f"{head}stringData: {{password: {value}}}\n")
+    fleet.encrypt("clusters/dev/bootstrap/many.yaml", "---\n".join(texts))
+    found = Seen(fleet, monkeypatch).look()
+    for name, value in wanted.items():
+        digest = value_digest(b"k" * 32, name, f"platform-data/{name}/team", {"password": value.encode()})
+        assert found.value_of(name).digest == digest
+
+
+def test_while_a_file_cannot_be_read_a_secret_without_a_file_is_unknown(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Seen(fleet, monkeypatch)
+    (fleet.repository / FILE).write_text("metadata: {name: x\nCANARY: [")
+    found = seen.look()
+    assert set(found.unreadable) == {"orders-db"} and len(known(found)) == 11
+    assert FILE in str(found.unreadable["orders-db"]) and "CANARY" not in str(found.unreadable)
+
+
+@pytest.mark.parametrize("text", ["- a\n", "a: [", "a: 1\na: 2\n"])
+def test_a_catalogue_that_is_no_catalogue_is_an_error_with_a_name(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    (fleet.repository / PLACES.catalogue).write_text(text)
+    with pytest.raises(InvalidInputError, match=PLACES.catalogue):
         Seen(fleet, monkeypatch).look()

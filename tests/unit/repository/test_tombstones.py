@@ -28,7 +28,7 @@ def fleet(tmp_path: Path) -> Fleet:
 
 def bury(intent: Intent) -> None:
     encrypted = intent.file_of("orders-db")
-    digest = ciphertext_digest(intent.root, encrypted.file, encrypted.namespace, encrypted.name)
+    digest = ciphertext_digest(intent.root, encrypted)
     write_tombstones(intent, {"orders-db": Tombstone("orders-db", FILE, "ho-1", "2026-01-01T00:00:00+00:00", digest)})
 
 

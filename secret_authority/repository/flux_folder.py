@@ -1,0 +1,229 @@
+"""A folder of encrypted Secrets, read as Flux will apply it: which documents, under which names and namespaces.
+
+What Flux leaves out, refuses or applies in a way that is not read here is a problem, so that every Secret that is
+found is one that Flux applies. Upstream: fluxcd/pkg/kustomize 1.35 `scanManifests`, fluxcd/pkg/sourceignore 0.18,
+kustomize 5.7 `kustomization.yaml`.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.yaml_documents import has_link, read_documents, read_sources
+
+KUSTOMIZATION_FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+APPLIED = (".yaml", ".yml")
+# sourceignore.ExcludeVCS, ExcludeExt, ExcludeCI, ExcludeExtra.
+_LEFT_OUT = [
+    ".git/",
+    ".gitignore",
+    ".gitmodules",
+    ".gitattributes",
+    "*.jpg",
+    "*.jpeg",
+    "*.gif",
+    "*.png",
+    "*.wmv",
+    "*.flv",
+    "*.tar.gz",
+    "*.zip",
+    ".github/",
+    ".circleci/",
+    ".travis.yml",
+    ".gitlab-ci.yml",
+    "appveyor.yml",
+    ".drone.yml",
+    "cloudbuild.yaml",
+    "codeship-services.yml",
+    "codeship-steps.yml",
+    "**/.goreleaser.yml",
+    "**/.sops.yaml",
+    "**/.flux.yaml",
+]
+_SOPS_CONFIG = (".sops.yaml", ".sops.yml")
+_FIELDS = frozenset({"apiVersion", "kind", "metadata", "resources", "namespace", "namePrefix", "nameSuffix"})
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One document of a file. `namespace` and `name` are those under which Flux applies it, None when it has none."""
+
+    path: Path
+    file: str
+    index: int
+    value: Mapping[str, Any]
+    namespace: object
+    name: object
+
+
+@dataclass
+class FolderReading:
+    """What a folder holds. Problems of one file leave the manifests of the others."""
+
+    manifests: list[Manifest] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Names:
+    namespace: str | None = None
+    prefix: str = ""
+    suffix: str = ""
+
+    def of(self, document: Mapping[str, Any]) -> tuple[object, object]:
+        metadata = document.get("metadata")
+        found = metadata if isinstance(metadata, Mapping) else {}
+        name = found.get("name")
+        return self.namespace or found.get("namespace"), (
+            f"{self.prefix}{name}{self.suffix}" if isinstance(name, str) else name
+        )
+
+
+def read_folder(root: Path, folder: str, fetched: bool = False) -> FolderReading:
+    """Read `folder` of the repository `root`.
+
+    `fetched`: `root` is what Flux's source has fetched, so that nothing in it was left out by an ignore file.
+    """
+    reader = _Reader(root, FolderReading())
+    home = root / folder
+    if not home.is_dir():
+        reader.add(folder, "", "is not a directory of the repository", "correct bootstrapPaths")
+    elif has_link(root, home):
+        reader.add(folder, "", "is reached through a symbolic link, which Flux leaves out", "use the real path")
+    else:
+        left_out = set() if fetched else _left_out(root, folder)
+        reader.read(home, left_out)
+    return reader.found
+
+
+class _Reader:
+    def __init__(self, root: Path, found: FolderReading) -> None:
+        self._root, self.found = root, found
+        self._reached: set[Path] = set()
+
+    def add(self, file: str, where: str, message: str, fix: str) -> None:
+        self.found.problems.append(Problem(file, where, message, fix))
+
+    def read(self, home: Path, left_out: set[str]) -> None:
+        self._directory(home, _Names(), home)
+        for path in sorted(home.rglob("*")):
+            shown = self._shown(path)
+            if path.is_symlink():
+                if path.suffix.lower() in (*APPLIED, ".json") or path.is_dir():
+                    self.add(shown, "", "is a symbolic link, which Flux leaves out", "put the file itself here")
+            elif path.name == ".git":
+                self.add(shown, "", "makes its folder a repository of its own, which Flux does not fetch", "remove it")
+            elif not path.is_file() or path.name in _SOPS_CONFIG or ".git" in path.relative_to(home).parts:
+                continue
+            elif path in self._reached:
+                if shown in left_out:
+                    self.add(shown, "", "is left out by Flux (.sourceignore, or a name that Flux ignores)", "rename it")
+            elif path.suffix in APPLIED:
+                fix = "add it to resources of kustomization.yaml, or move it out of the folder"
+                self.add(shown, "", "is not applied by Flux: no kustomization.yaml lists it", fix)
+            elif path.suffix.lower() in (*APPLIED, ".json"):
+                self.add(shown, "", "is not applied by Flux, which reads .yaml and .yml here", "rename it to .yaml")
+
+    def _directory(self, folder: Path, names: _Names, home: Path) -> None:
+        files = [folder / name for name in KUSTOMIZATION_FILES if (folder / name).is_file()]
+        if len(files) > 1:
+            self._reached.update(files)
+            self.add(self._shown(folder), "", "has more than one kustomization file", "leave one of them")
+        elif files:
+            self._kustomized(files[0], names, home)
+        else:
+            for path in sorted(folder.iterdir()):
+                if path.is_symlink() or path.name == ".git":
+                    continue
+                if path.is_dir():
+                    self._directory(path, names, home)
+                elif path.suffix in APPLIED and path.name not in _SOPS_CONFIG:
+                    self._file(path, names)
+
+    def _kustomized(self, file: Path, names: _Names, home: Path) -> None:
+        shown = self._shown(file)
+        self._reached.add(file)
+        try:
+            documents = read_documents(file, shown)
+        except InvalidInputError as error:
+            self.found.problems += error.problems
+            return
+        document = documents[0] if len(documents) == 1 else None
+        if not isinstance(document, Mapping):
+            self.add(shown, "", "is not one YAML mapping", "write one kustomization")
+            return
+        if (document.get("kind") or "Kustomization") != "Kustomization":
+            self.add(shown, "kind", "is not Kustomization", "correct it")
+        for key in sorted(str(key) for key, value in document.items() if value and key not in _FIELDS):
+            fix = "write Secrets as encrypted files, and list them in resources"
+            self.add(shown, key, "is not read here: what Flux would make of it is not known", fix)
+        resources = document.get("resources") or []
+        texts = {key: document.get(key) or "" for key in ("namespace", "namePrefix", "nameSuffix")}
+        if not isinstance(resources, list) or not all(isinstance(one, str) for one in [*resources, *texts.values()]):
+            self.add(shown, "", "has a value that is not a text", "put it in quotes")
+            return
+        inner = _Names(
+            names.namespace or texts["namespace"] or None,
+            names.prefix + texts["namePrefix"],
+            texts["nameSuffix"] + names.suffix,
+        )
+        for number, resource in enumerate(resources):
+            where = f"resources[{number}]"
+            target = file.parent / resource
+            inside = "://" not in resource and ".." not in Path(resource).parts and not Path(resource).is_absolute()
+            if not inside or not target.exists() or has_link(self._root, target):
+                fix = "name a file or a folder below this one"
+                self.add(shown, where, f"{resource} is no file of this folder", fix)
+            elif target in self._reached:
+                self.add(shown, where, f"{resource} is listed twice", "list it once")
+            elif target.is_file():
+                self._file(target, inner)
+            elif not any((target / name).is_file() for name in KUSTOMIZATION_FILES):
+                self.add(shown, where, f"{resource} has no kustomization.yaml", "add one, or list its files")
+            else:
+                self._directory(target, inner, home)
+
+    def _file(self, path: Path, names: _Names) -> None:
+        self._reached.add(path)
+        shown = self._shown(path)
+        try:
+            documents = read_sources(path, shown)
+        except InvalidInputError as error:
+            self.found.problems += error.problems
+            return
+        for index, document in enumerate(documents):
+            if not isinstance(document.value, Mapping):
+                self.add(shown, "", "holds a document that is no Kubernetes object", "remove it")
+                continue
+            namespace, name = names.of(document.value)
+            self.found.manifests.append(Manifest(path, shown, index, document.value, namespace, name))
+
+    def _shown(self, path: Path) -> str:
+        return str(path.relative_to(self._root))
+
+
+def _left_out(root: Path, folder: str) -> set[str]:
+    """The files below `folder` that Flux's source leaves out, by `.sourceignore` files and the names it ignores.
+
+    Asked of git, whose patterns these are, with an empty repository beside the files: all of them are untracked then.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    with tempfile.TemporaryDirectory() as empty:
+        git = ["git", f"--git-dir={empty}/git", f"--work-tree={root}"]
+        excluded = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
+        listing = ["ls-files", "-z", "--others", "--ignored", "--exclude-per-directory=.sourceignore", *excluded]
+        try:
+            subprocess.run([*git, "init", "-q"], env=environment, check=True, capture_output=True)
+            done = subprocess.run(
+                [*git, *listing, "--", folder], cwd=root, env=environment, check=True, capture_output=True
+            )
+        except FileNotFoundError:
+            raise InvalidInputError([Problem("git", "", "is not installed", "install git")]) from None
+    return {name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name}
