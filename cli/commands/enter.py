@@ -6,10 +6,9 @@ import argparse
 import getpass
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
@@ -18,9 +17,12 @@ from secret_authority.access.vault_tunnel import VaultSessionError, free_port
 from secret_authority.clients.vault import VaultRefusedError
 from secret_authority.contract.names import ENTRY_ACCOUNT, ENTRY_ROLE
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
+from secret_authority.core.digest import encode_values
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
+from secret_authority.core.limits import impossible_values
 from secret_authority.repository.config_values import read_config_values
 from secret_authority.repository.intent import Intent, read_intent
+from secret_authority.repository.yaml_documents import load_documents
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -41,9 +43,9 @@ def _enter(options: argparse.Namespace) -> int:
     if not keys:
         fix = "add a consumer with the keys that it reads"
         raise InvalidInputError([Problem(intent.layout.catalogue, f"secrets[{secret.name}]", "names no key", fix)])
-    values = read_values(keys, options.file, secret.name)
+    texts = read_values(keys, options.file, secret.name, secret.binary)
     try:
-        version = _write(options, secret, values)
+        version = _write(options, secret, texts)
     except VaultSessionError as error:
         print(f"Vault cannot be reached: {error}", file=sys.stderr)
         return 1
@@ -54,6 +56,7 @@ def _enter(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 1
     print(f"{secret.name}: version {version} written to {secret.vault}, keys {', '.join(keys)}")
+    _say_line_ends(secret, texts)
     return 0
 
 
@@ -76,44 +79,81 @@ def _may_be_entered(intent: Intent, name: str) -> CatalogueSecret:
     return secret
 
 
-def read_values(keys: list[str], file: Path | None, name: str) -> dict[str, str]:
-    """One value for each key: a secret of one key is the whole text, more keys are a YAML mapping.
+def read_values(keys: list[str], file: Path | None, name: str, binary: Collection[str] = ()) -> dict[str, str]:
+    """One value for each key, byte for byte: a secret of one key is the whole input, more keys are a YAML mapping.
 
-    Raises `InvalidInputError` naming the keys that are missing, unknown or empty, never a value.
+    Returns them as Vault stores them: the keys in `binary` in base64. Raises `InvalidInputError` naming the keys that
+    are missing, unknown, empty or undeliverable, never a value.
     """
-    if file is None and sys.stdin.isatty():
-        values: Mapping[str, str] = {key: getpass.getpass(f"{name} {key}: ") for key in keys}
-    else:
-        text, shown = (file.read_text(), str(file)) if file else (sys.stdin.read(), "standard input")
-        values = {keys[0]: text.removesuffix("\n")} if len(keys) == 1 else _mapping(text, shown)
     source = str(file) if file else "the input"
+    if file is None and sys.stdin.isatty():
+        values = {key: _ask(f"{name} {key}: ") for key in keys}
+    else:
+        content, shown = (_content(file), str(file)) if file else (_standard_input(), "standard input")
+        values = {keys[0]: content} if len(keys) == 1 else _mapping(content, shown)
     fix = f"give {', '.join(keys)}"
     raise_if_any(
         [
             *(Problem(source, key, "is missing", fix) for key in keys if key not in values),
             *(Problem(source, key, "is not a key that a consumer reads", fix) for key in values if key not in keys),
             *(Problem(source, key, "is empty", fix) for key, value in values.items() if not value),
+            *(Problem(source, key, what, how) for key, what, how in impossible_values(values, binary)),
         ]
     )
-    return dict(values)
+    return encode_values(values, binary)[0]
 
 
-def _mapping(text: str, shown: str) -> dict[str, str]:
-    """A YAML mapping of texts. The message of a syntax error gives the place and not the text, which is secret."""
-    fix = 'write one line for each key, such as `username: "text"`'
+def _ask(prompt: str) -> bytes:
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}" if mark else ""
-        raise InvalidInputError([Problem(shown, where, "is not valid YAML", fix)]) from None
+        return getpass.getpass(prompt).encode("utf-8", "surrogateescape")
+    except UnicodeError:
+        fix = "give it with --file or through standard input"
+        raise InvalidInputError([Problem("the input", "", "is not text of this terminal's encoding", fix)]) from None
+
+
+def _standard_input() -> bytes:
+    # Never as text: decoding changes line ends and what is not UTF-8.
+    stream: Any = getattr(sys.stdin, "buffer", sys.stdin)
+    found = stream.read()
+    return found if isinstance(found, bytes) else str(found).encode("utf-8", "surrogateescape")
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        problem = Problem(str(file), "", f"cannot be read: {error.strerror}", "check the path given with --file")
+        raise InvalidInputError([problem]) from None
+
+
+def _mapping(content: bytes, shown: str) -> dict[str, bytes]:
+    """A YAML mapping of texts, or of bytes with `!!binary`.
+
+    The message of a syntax error gives the place and not the text, which is secret.
+    """
+    fix = 'write one line for each key, such as `username: "text"`, or `keystore: !!binary BASE64`'
+    try:
+        documents = load_documents(content.decode(), shown, binary=True)
+    except UnicodeDecodeError:
+        raise InvalidInputError([Problem(shown, "", "is not UTF-8 text", fix)]) from None
+    found = documents[0] if len(documents) == 1 else None
     if not isinstance(found, dict):
         raise InvalidInputError([Problem(shown, "", "is not a mapping", fix)])
-    raise_if_any(Problem(shown, str(k), "is not a text", fix) for k, v in found.items() if not isinstance(v, str))
-    return {str(key): value for key, value in found.items()}
+    good = (str, bytes)
+    raise_if_any(Problem(shown, str(key), "is not a text", fix) for key in found if not isinstance(key, str))
+    raise_if_any(Problem(shown, key, "is not a text", fix) for key, v in found.items() if not isinstance(v, good))
+    return {key: value if isinstance(value, bytes) else value.encode() for key, value in found.items()}
 
 
-def _write(options: argparse.Namespace, secret: CatalogueSecret, values: Mapping[str, str]) -> int:
+def _say_line_ends(secret: CatalogueSecret, texts: Mapping[str, str]) -> None:
+    """`echo` adds a line end, which few passwords have: it is written like every other byte, and said."""
+    ended = sorted(key for key, text in texts.items() if text.endswith("\n") and text.count("\n") == 1)
+    if ended:
+        hint = "if it should not be, enter the value again with `printf %s` in place of `echo`, and --replace"
+        print(f"{secret.name}: the line end after {', '.join(ended)} is part of the value; {hint}", file=sys.stderr)
+
+
+def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[str, str]) -> int:
     """Write a version through a tunnel of this process, as the entry identity. Returns its number.
 
     Raises `VaultSessionError`, `LostRace` and what `Vault.write` raises.
@@ -127,7 +167,7 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, values: Mapping
             if current and not options.replace:
                 fix = "add --replace to write a new version; the old one stays readable in Vault until it is destroyed"
                 raise InvalidInputError([Problem(str(place), "", f"holds version {current} already", fix)])
-            body = {"options": {"cas": current}, "data": dict(values)}
+            body = {"options": {"cas": current}, "data": dict(texts)}
             try:
                 made = vault.write(f"{place.mount}/data/{place.path}", body)
             except Unavailable as error:

@@ -17,6 +17,8 @@ import requests
 from secret_authority.core.errors import LostRace, Unavailable
 
 TIMEOUT_SECONDS = 15
+# Answers with a status of 5xx that another try does not change: the value is larger than Vault or its storage takes.
+_NEVER = ("exceeds allowed length", "value being too large", "request body too large", "exceeds maximum")
 _CAS_MISMATCH = "check-and-set parameter did not match"
 
 
@@ -185,6 +187,8 @@ class Vault:
             return body if body.get("data") else None
         if answer.status_code == 400 and any(_CAS_MISMATCH in error for error in errors):
             raise LostRace(path)
+        if answer.status_code >= 500 and any(text in error for error in errors for text in _NEVER):
+            raise VaultRefusedError(method, path, answer.status_code, errors)
         if answer.status_code >= 500 or answer.status_code in (412, 429, 473):
             raise Unavailable(f"Vault answered {answer.status_code} to {method} {path}: {'; '.join(errors)}")
         raise VaultRefusedError(method, path, answer.status_code, errors)

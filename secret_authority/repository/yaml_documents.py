@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 import yaml
 
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.kubernetes_secrets import decode_base64
 
 SUFFIXES = (".yaml", ".yml", ".json")
 _Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -76,6 +77,20 @@ for _tag in ("int", "float"):
     _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_number)
 
 
+class _BinaryLoader(_Loader):
+    """Reads `!!binary` as well: for values that a person gives, never for files of a repository."""
+
+
+def _construct_bytes(loader: Any, node: Any) -> bytes:
+    found = decode_base64("".join(str(loader.construct_scalar(node)).split()))
+    if found is None:
+        raise ValueError("not base64")
+    return found
+
+
+_BinaryLoader.add_constructor("tag:yaml.org,2002:binary", _construct_bytes)
+
+
 @dataclass(frozen=True)
 class Document:
     """One document of a file. `text` is its source, without the line that separates it from others."""
@@ -101,14 +116,14 @@ def read_text(path: Path, shown: str) -> str:
         raise InvalidInputError([problem]) from None
 
 
-def load_documents(text: str, shown: str) -> list[Any]:
-    """Every document of a text, an empty one as None.
+def load_documents(text: str, shown: str, binary: bool = False) -> list[Any]:
+    """Every document of a text, an empty one as None. With `binary`, a value tagged `!!binary` is read as bytes.
 
     Raises `InvalidInputError` when it is not YAML or has a key twice. The message gives line and column but never
     the text, which may hold a secret.
     """
     try:
-        return list(yaml.load_all(text, Loader=_Loader))
+        return list(yaml.load_all(text, Loader=_BinaryLoader if binary else _Loader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""

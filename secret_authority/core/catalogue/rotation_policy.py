@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
 _DURATION = re.compile(r"(\d+)(h|m|s)")
+_LONGEST_SECONDS = 100 * 366 * 24 * 3600
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 
 
@@ -22,7 +23,10 @@ def parse_duration(text: object) -> timedelta:
         return text
     if not isinstance(text, str) or not text or _DURATION.sub("", text):
         raise ValueError(f"not a duration: {text!r}; write it like 720h, 90m or 1h30m")
-    return timedelta(seconds=sum(int(n) * _UNITS[unit] for n, unit in _DURATION.findall(text)))
+    seconds = sum(int(n) * _UNITS[unit] for n, unit in _DURATION.findall(text))
+    if not 0 < seconds < _LONGEST_SECONDS:
+        raise ValueError("a duration is longer than nothing and shorter than a hundred years")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(value: timedelta) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from secret_authority.core.catalogue.rotation_policy import RotationPolicy
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.kubernetes_secrets import OPAQUE, TYPES, is_allowed_type, missing_keys
 from secret_authority.core.platform_namespaces import is_reserved
 
 API_VERSION = "secret-authority.dev/v1"
@@ -22,8 +23,20 @@ CONFIG_MOUNT = "platform-config"
 
 # DNS-1123: the names that Kubernetes takes.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
-DataKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+SecretName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$", max_length=253),
+]
+# Neither "." nor what begins with "..".
+DataKey = Annotated[str, StringConstraints(pattern=r"^([-_a-zA-Z0-9]|\.[-_a-zA-Z0-9])[-._a-zA-Z0-9]*$", max_length=253)]
+# What a custom metadata of Vault's KV engine takes: values of at most 512 bytes, printable.
+METADATA_BYTES = 512
+# The end of a pattern above -> what a person may write; the first that fits.
+_NAMES = {
+    "(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$": "use lower-case letters, digits and -, single dots between, at most 253",
+    "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "use lower-case letters, digits and -, at most 63, no - at the ends",
+    "[-._a-zA-Z0-9]*$": "use letters, digits, -, _ and ., at most 253; not . alone, nor two dots at the beginning",
+}
 
 
 class SecretClass(StrEnum):
@@ -80,6 +93,24 @@ class Consumer(_Model):
     secret: SecretName
     # Key of the Kubernetes Secret -> key of the Vault secret.
     keys: Mapping[DataKey, DataKey] = Field(min_length=1)
+    # The type of the Secret, such as kubernetes.io/tls. Default: see `type_of`.
+    type: str | None = None
+
+    @model_validator(mode="after")
+    def _type_fits(self) -> Consumer:
+        if self.type is None:
+            return self
+        if not is_allowed_type(self.type):
+            raise ValueError(f"type is not one of {', '.join(TYPES)}, nor one of an application (example.com/kind)")
+        if missing := missing_keys(self.type, self.keys):
+            raise ValueError(f"type {self.type} needs the keys {', '.join(missing)}")
+        return self
+
+    def type_of(self, bootstrap: str = OPAQUE) -> str:
+        """The type of the Secret: the one named, else that of the bootstrap Secret if the keys are those it needs."""
+        if self.type:
+            return self.type
+        return OPAQUE if missing_keys(bootstrap, self.keys) else bootstrap
 
 
 class CatalogueSecret(_Model):
@@ -107,9 +138,11 @@ class CatalogueSecret(_Model):
             raise ValueError("class bootstrap needs a bootstrap target (namespace, secret, keys)")
         if not born_in_git and self.bootstrap is not None:
             raise ValueError(f"class {self.secret_class} has no bootstrap target: only class bootstrap is in Git")
-        unknown = sorted(set(self.binary) - set(self.bootstrap.keys if self.bootstrap else ()))
-        if unknown:
-            raise ValueError(f"binary names {', '.join(unknown)}: name keys of the bootstrap target only")
+        self._check_keys()
+        if not self.owner.isprintable() or len(self.owner.encode()) > METADATA_BYTES:
+            raise ValueError(
+                f"owner is not printable text of at most {METADATA_BYTES} bytes, as Vault's metadata needs"
+            )
         is_config = self.secret_class is SecretClass.CONFIG
         if is_config != (self.vault.mount == CONFIG_MOUNT):
             wanted = "instance (platform-config)" if is_config else "consumer (platform-data)"
@@ -117,6 +150,21 @@ class CatalogueSecret(_Model):
         if not is_config and self.rotation is None:
             raise ValueError("a secret needs a rotation policy; say type: static if it is never rotated")
         return self
+
+    def _check_keys(self) -> None:
+        """Keys that cannot exist, and names that do not fit into Vault's metadata."""
+        if self.bootstrap:
+            known, of = set(self.bootstrap.keys), "the bootstrap target"
+            if unknown := sorted(set(self.consumed_keys) - known):
+                raise ValueError(f"consumers read {', '.join(unknown)}, which is not a key of {of}")
+        else:
+            known, of = set(self.consumed_keys), "its consumers"
+        if self.binary and self.secret_class not in (SecretClass.BOOTSTRAP, SecretClass.EXTERNAL):
+            raise ValueError(f"class {self.secret_class} holds texts: remove binary")
+        if unknown := sorted(set(self.binary) - known):
+            raise ValueError(f"binary names {', '.join(unknown)}, which is not a key of {of}")
+        if len(" ".join(self.binary)) > METADATA_BYTES:
+            raise ValueError(f"the names of the binary keys together are longer than {METADATA_BYTES} bytes")
 
 
 class Catalogue(_Model):
@@ -168,9 +216,24 @@ def _problem(file: str, document: Mapping[str, Any], detail: Any) -> Problem:
         case "extra_forbidden":
             return Problem(file, field, "is not a field of the catalogue", "remove it or correct its name")
         case "value_error":
-            return Problem(file, field, "does not fit", str(detail["ctx"]["error"]))
+            return Problem(file, field, str(detail["ctx"]["error"]), "correct the entry, see docs/catalogue.md")
         case "string_pattern_mismatch":
-            return Problem(file, field, "is not a valid name", f"match {detail['ctx']['pattern']}")
+            pattern = str(detail["ctx"]["pattern"])
+            fix = next((text for end, text in _NAMES.items() if pattern.endswith(end)), "")
+            return Problem(file, field, "is not a valid name", fix or "see docs/catalogue.md")
+        case "string_type":
+            return Problem(file, field, "is not a text", "put it in quotes")
+        case "tuple_type" | "list_type":
+            return Problem(file, field, "is not a list", "write it as a list, such as [a, b]")
+        case "model_type" | "model_attributes_type" | "dict_type" | "mapping_type":
+            return Problem(file, field, "is not a mapping", "write it as a mapping, such as {a: b}")
+        case "too_short" | "string_too_short":
+            return Problem(file, field, "is empty", "name at least one")
+        case "string_too_long":
+            limit = detail["ctx"]["max_length"]
+            return Problem(file, field, f"is longer than {limit} characters", "shorten it")
+        case "bool_type" | "bool_parsing":
+            return Problem(file, field, "is not true or false", "write true or false")
         case "literal_error" | "enum":
             return Problem(file, field, "has an unknown value", f"use {detail['ctx']['expected']}")
     # pydantic's own sentence; it does not repeat the input.

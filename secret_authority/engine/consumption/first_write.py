@@ -93,9 +93,10 @@ class FirstWrites:
                 return State.GONE
             record = self._record(secret, digest)
             policy = secret.rotation.metadata() if secret.rotation else {}
+            note = {BASE64_KEYS: " ".join(sorted(secret.binary))} if secret.binary else {}
             missing = {
                 name: value
-                for name, value in {**policy, "owner": secret.owner, **record.metadata()}.items()
+                for name, value in {**policy, **note, "owner": secret.owner, **record.metadata()}.items()
                 if name not in custom
             }
             self._vault.patch(metadata_path, {"custom_metadata": missing})
@@ -115,7 +116,9 @@ class FirstWrites:
         texts: Mapping[str, Any] | None = (found or {}).get("data", {}).get("data")
         if texts is None:
             return None
-        encoded = custom.get(BASE64_KEYS, "").split()
+        # The note comes with the record; before it, `enter` has encoded what the catalogue names.
+        noted = custom.get(BASE64_KEYS)
+        encoded = noted.split() if noted else secret.binary
         return keyed_digest(self._key, decode_values(texts, encoded))
 
     def _record(self, secret: CatalogueSecret, digest: str) -> Record:

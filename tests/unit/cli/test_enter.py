@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,8 +59,9 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> FakeVault:
     return fake
 
 
-def enter(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *arguments: str, text: str = f"{VALUE}\n") -> int:
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+def enter(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, *arguments: str, given: bytes = VALUE.encode()) -> int:
+    # As with a real pipe: text over bytes, in an encoding that the bytes need not have.
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors="surrogateescape"))
     return main(["enter", "--repository", str(fleet.repository), "--cluster", "dev", *arguments])
 
 
@@ -159,4 +162,115 @@ def test_values_that_do_not_fit_are_told_by_key_and_never_shown(tmp_path: Path, 
     with pytest.raises(InvalidInputError) as caught:
         read_values(["password", "user"], file, "x")
     assert all(word in str(caught.value) for word in words), str(caught.value)
+    assert VALUE not in str(caught.value)
+
+
+@pytest.fixture
+def binary(fleet: Fleet, tmp_path: Path) -> Fleet:
+    """A fleet whose payment-api is a key store."""
+    copy = new_fleet(tmp_path)
+    file = "secret-authority/dev/catalogue.yaml"
+
+    def mark(document: Any) -> None:
+        entry = next(entry for entry in document["secrets"] if entry["name"] == "payment-api")
+        entry["binary"] = ["api-key"]
+
+    copy.edit(file, mark)
+    return copy
+
+
+KEY_FILE = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("by", ["file", "pipe"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        KEY_FILE,
+        b"line1\r\nline2\rx\r\n",
+        "gr\u00fc\u00dfe".encode(),
+        b"nul\x00nul",
+        b"\n",
+        b" x ",
+        "\u2028\ufeff".encode(),
+    ],
+)
+def test_texts_arrive_byte_for_byte_by_file_and_by_pipe(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: bytes, by: str
+) -> None:
+    file = tmp_path / "value"
+    file.write_bytes(value)
+    arguments = ["--file", str(file)] if by == "file" else []
+    assert enter(fleet, monkeypatch, "payment-api", *arguments, given=value) == 0
+    assert vault.asked[-1][2]["data"]["api-key"].encode() == value
+
+
+@pytest.mark.parametrize("by", ["file", "pipe"])
+def test_bytes_that_are_no_text_are_refused_or_travel_in_base64(
+    fleet: Fleet,
+    binary: Fleet,
+    vault: FakeVault,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    by: str,
+) -> None:
+    value = b"\xff\xfe\x00pw\xe9"
+    file = tmp_path / "value"
+    file.write_bytes(value)
+    arguments = ["--file", str(file)] if by == "file" else []
+    assert enter(fleet, monkeypatch, "payment-api", *arguments, given=value) == 2
+    assert "api-key: is not UTF-8 text. Fix: name api-key in `binary`" in capsys.readouterr().err
+    assert not vault.asked
+    assert enter(binary, monkeypatch, "payment-api", *arguments, given=value) == 0
+    assert base64.b64decode(vault.asked[-1][2]["data"]["api-key"], validate=True) == value
+
+
+def test_a_line_end_at_the_end_is_written_and_said(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enter(fleet, monkeypatch, "payment-api", given=f"{VALUE}\n".encode()) == 0
+    assert vault.asked[-1][2]["data"] == {"api-key": f"{VALUE}\n"}
+    said = capsys.readouterr()
+    assert "the line end after api-key is part of the value" in said.err and VALUE not in said.err
+    assert enter(fleet, monkeypatch, "payment-api", given=KEY_FILE) == 0
+    assert "line end" not in capsys.readouterr().err
+
+
+def test_a_typed_value_is_taken_as_it_is(fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("getpass.getpass", lambda _prompt: " gr\u00fc\u00dfe ")
+    assert main(["enter", "--repository", str(fleet.repository), "--cluster", "dev", "payment-api"]) == 0
+    assert vault.asked[-1][2]["data"] == {"api-key": " gr\u00fc\u00dfe "}
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_file_that_cannot_be_read_is_named(
+    fleet: Fleet,
+    vault: FakeVault,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    assert enter(fleet, monkeypatch, "payment-api", "--file", str(tmp_path / name)) == 2
+    assert "cannot be read" in capsys.readouterr().err and not vault.asked
+
+
+def test_more_than_vault_can_take_is_refused_before_vault_is_asked(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enter(fleet, monkeypatch, "payment-api", given=b"x" * 2_000_000) == 2
+    assert "Kubernetes takes 1048576" in capsys.readouterr().err and not vault.asked
+
+
+def test_several_keys_take_bytes_with_a_tag_and_no_key_twice(tmp_path: Path) -> None:
+    file = tmp_path / "values.yaml"
+    file.write_text("store: !!binary |\n  /wA=\npassword: b\n")
+    assert read_values(["password", "store"], file, "x", ["store"]) == {"password": "b", "store": "/wA="}
+    with pytest.raises(InvalidInputError, match="store: is not UTF-8 text"):
+        read_values(["password", "store"], file, "x")
+    file.write_text(f"password: b\nstore: a\nstore: {VALUE}\n")
+    with pytest.raises(InvalidInputError, match="a key is there twice") as caught:
+        read_values(["password", "store"], file, "x")
     assert VALUE not in str(caught.value)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from secret_authority.core.catalogue.schema import SecretClass, parse_catalogue
+from secret_authority.core.catalogue.schema import Consumer, SecretClass, parse_catalogue
 from secret_authority.core.errors import InvalidInputError
 from tests.support.documents import DOCUMENT
 
@@ -65,6 +65,23 @@ def test_the_example() -> None:
             "shorter than ttl",
         ),
         ({"consumers": [{"namespace": "a", "secret": "b", "keys": {}}]}, "secrets[orders-db].consumers[0].keys", ""),
+        (
+            {"consumers": [{"namespace": "a", "secret": "b", "keys": {"A": "passwrd"}}]},
+            "secrets[orders-db]",
+            "consumers read passwrd, which is not a key of the bootstrap target",
+        ),
+        ({"binary": ["passwrd"]}, "secrets[orders-db]", "binary names passwrd"),
+        ({"owner": "a\x00b"}, "secrets[orders-db]", "owner is not printable"),
+        ({"owner": 5}, "secrets[orders-db].owner", "is not a text. Fix: put it in quotes"),
+        ({"consumers": "x"}, "secrets[orders-db].consumers", "is not a list"),
+        ({"vault": "x"}, "secrets[orders-db].vault", "is not a mapping"),
+        ({"rotation": {"type": "time-based", "ttl": "0s"}}, "secrets[orders-db].rotation.ttl", "longer than nothing"),
+        ({"rotation": {"type": "time-based", "ttl": "9" * 40 + "h"}}, "secrets[orders-db].rotation.ttl", "shorter"),
+        (
+            {"bootstrap": {"namespace": "bootstrap-data", "secret": "a..b", "keys": ["username", "password"]}},
+            "secrets[orders-db].bootstrap.secret",
+            "is not a valid name. Fix: use lower-case letters, digits and -, single dots between",
+        ),
     ],
 )
 def test_a_mistake_in_a_secret(fields: dict[str, Any], field: str, says: str) -> None:
@@ -115,3 +132,55 @@ def test_every_mistake_is_told_at_once() -> None:
 @pytest.mark.parametrize("document", [None, [], "text", {}])
 def test_what_is_no_catalogue(document: object) -> None:
     assert problems(document)
+
+
+@pytest.mark.parametrize("key", [".", "..", "..a", "a b", "a/b", "", "x" * 254])
+def test_keys_that_a_secret_cannot_have(key: str) -> None:
+    keys = ["username", "password", key]
+    bootstrap = {"namespace": "bootstrap-data", "secret": "orders-db", "keys": keys}
+    (message,) = problems(changed(bootstrap=bootstrap))
+    assert message.startswith("catalogue.yaml: secrets[orders-db].bootstrap.keys[2]: ")
+
+
+@pytest.mark.parametrize("key", [".dockerconfigjson", "tls.crt", "a..b", "_", "-", "a.", ".-"])
+def test_keys_that_a_secret_may_have(key: str) -> None:
+    bootstrap = {"namespace": "bootstrap-data", "secret": "orders-db", "keys": ["username", "password", key]}
+    assert parse_catalogue(changed(bootstrap=bootstrap), "catalogue.yaml")
+
+
+def test_the_names_of_binary_keys_have_to_fit_into_the_metadata() -> None:
+    keys = [f"{number}-{'k' * 100}" for number in range(5)]
+    bootstrap = {"namespace": "bootstrap-data", "secret": "orders-db", "keys": keys}
+    assert parse_catalogue(changed(bootstrap=bootstrap, binary=keys[:4], consumers=None), "catalogue.yaml")
+    (message,) = problems(changed(bootstrap=bootstrap, binary=keys, consumers=None))
+    assert "the names of the binary keys together are longer than 512 bytes" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys", "says"),
+    [
+        ("kubernetes.io/tls", {"tls.crt": "username"}, "needs the keys tls.key"),
+        ("kubernetes.io/dockerconfigjson", {"config": "password"}, "needs the keys .dockerconfigjson"),
+        ("kubernetes.io/basic-auth", {"user": "username"}, "needs the keys password or username"),
+        ("kubernetes.io/ssh-auth", {"key": "password"}, "needs the keys ssh-privatekey"),
+        ("kubernetes.io/service-account-token", {"a": "password"}, "type is not one of"),
+        ("bootstrap.kubernetes.io/token", {"a": "password"}, "type is not one of"),
+        ("nonsense", {"a": "password"}, "type is not one of"),
+    ],
+)
+def test_a_type_that_the_consumer_cannot_have(kind: str, keys: dict[str, str], says: str) -> None:
+    consumer = {"namespace": "shop", "secret": "db", "keys": keys, "type": kind}
+    (message,) = problems(changed(consumers=[consumer]))
+    assert message.startswith("catalogue.yaml: secrets[orders-db].consumers[0]: ") and says in message
+
+
+def test_the_type_of_a_consumer_is_the_one_named_else_that_of_the_bootstrap_secret_if_its_keys_are_there() -> None:
+    def consumer(**fields: Any) -> Consumer:
+        return Consumer(namespace="shop", secret="db", **fields)
+
+    both = {"tls.crt": "a", "tls.key": "b"}
+    assert consumer(keys=both).type_of() == "Opaque"
+    assert consumer(keys=both).type_of("kubernetes.io/tls") == "kubernetes.io/tls"
+    assert consumer(keys=both, type="Opaque").type_of("kubernetes.io/tls") == "Opaque"
+    assert consumer(keys={"ca.crt": "a"}).type_of("kubernetes.io/tls") == "Opaque"
+    assert consumer(keys={"a": "a"}).type_of("example.com/kind") == "example.com/kind"
