@@ -136,6 +136,10 @@ def _mapping(content: bytes, shown: str) -> dict[str, bytes]:
         documents = load_documents(content.decode(), shown, binary=True)
     except UnicodeDecodeError:
         raise InvalidInputError([Problem(shown, "", "is not UTF-8 text", fix)]) from None
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            Problem(shown, problem.field.partition(",")[0], problem.message, fix) for problem in error.problems
+        ) from None
     found = documents[0] if len(documents) == 1 else None
     if not isinstance(found, dict):
         raise InvalidInputError([Problem(shown, "", "is not a mapping", fix)])

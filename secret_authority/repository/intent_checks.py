@@ -138,6 +138,11 @@ def check_entries_and_files(catalogue: Catalogue, encrypted: Sequence[EncryptedS
             yield Problem(file, field, f"no encrypted file holds Secret {place[0]}/{place[1]}", fix)
         elif missing := sorted(set(target.keys) - found.keys):
             yield Problem(file, f"{field}.keys", f"{found.file} has no {', '.join(missing)}", "correct one of them")
+        # A key that is in the file and not in the entry is reported with the file.
+        known = set(target.keys) | (found.keys if found else set())
+        if unknown := sorted(set(entry.consumed_keys) - known):
+            where, fix = f"secrets[{entry.name}].consumers", f"use one of {', '.join(target.keys)}"
+            yield Problem(file, where, f"read {', '.join(unknown)}, which is not a key of the secret", fix)
     for place, secret in files.items():
         if place not in entries:
             fix = f"add an entry of class bootstrap to {file}"

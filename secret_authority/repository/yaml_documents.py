@@ -32,20 +32,38 @@ _NAN = re.compile(r"^\.(?:nan|NaN|NAN)$")
 _SIXTIES = re.compile(r"^[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?$")
 
 
+def _refuse_key_twice(loader: Any, node: Any) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable):
+                if key in seen:
+                    raise yaml.constructor.ConstructorError(None, None, "a key is there twice", key_node.start_mark)
+                seen.add(key)
+
+
 class _Loader(_Base):  # type: ignore[misc, valid-type]
     """A safe loader that refuses a key that is there twice."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        if isinstance(node, yaml.MappingNode):
-            seen: set[Hashable] = set()
-            for key_node, _ in node.value:
-                key = self.construct_object(key_node, deep=True)
-                if isinstance(key, Hashable):
-                    if key in seen:
-                        raise yaml.constructor.ConstructorError(None, None, "a key is there twice", key_node.start_mark)
-                    seen.add(key)
+        _refuse_key_twice(self, node)
+        found: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
+        return found
+
+
+class _BinaryLoader(yaml.SafeLoader):
+    """Reads `!!binary` as well: for values that a person gives, never for files of a repository.
+
+    In Python, whose parser names the line of an error more exactly.
+    """
+
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        _refuse_key_twice(self, node)
         found: dict[Hashable, Any] = super().construct_mapping(node, deep=deep)
         return found
 
@@ -72,13 +90,11 @@ for _tag, _pattern, _first in (
     ("float", _SIXTIES, list("-+0123456789")),
     ("merge", re.compile(r"^<<$"), ["<"]),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
+    for _each in (_Loader, _BinaryLoader):
+        _each.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
 for _tag in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_number)
-
-
-class _BinaryLoader(_Loader):
-    """Reads `!!binary` as well: for values that a person gives, never for files of a repository."""
+    for _each in (_Loader, _BinaryLoader):
+        _each.add_constructor(f"tag:yaml.org,2002:{_tag}", _construct_number)
 
 
 def _construct_bytes(loader: Any, node: Any) -> bytes:

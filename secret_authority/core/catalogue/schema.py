@@ -152,11 +152,9 @@ class CatalogueSecret(_Model):
         return self
 
     def _check_keys(self) -> None:
-        """Keys that cannot exist, and names that do not fit into Vault's metadata."""
+        """Binary keys that cannot exist, and names that do not fit into Vault's metadata."""
         if self.bootstrap:
             known, of = set(self.bootstrap.keys), "the bootstrap target"
-            if unknown := sorted(set(self.consumed_keys) - known):
-                raise ValueError(f"consumers read {', '.join(unknown)}, which is not a key of {of}")
         else:
             known, of = set(self.consumed_keys), "its consumers"
         if self.binary and self.secret_class not in (SecretClass.BOOTSTRAP, SecretClass.EXTERNAL):

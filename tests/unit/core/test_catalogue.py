@@ -65,11 +65,6 @@ def test_the_example() -> None:
             "shorter than ttl",
         ),
         ({"consumers": [{"namespace": "a", "secret": "b", "keys": {}}]}, "secrets[orders-db].consumers[0].keys", ""),
-        (
-            {"consumers": [{"namespace": "a", "secret": "b", "keys": {"A": "passwrd"}}]},
-            "secrets[orders-db]",
-            "consumers read passwrd, which is not a key of the bootstrap target",
-        ),
         ({"binary": ["passwrd"]}, "secrets[orders-db]", "binary names passwrd"),
         ({"owner": "a\x00b"}, "secrets[orders-db]", "owner is not printable"),
         ({"owner": 5}, "secrets[orders-db].owner", "is not a text. Fix: put it in quotes"),

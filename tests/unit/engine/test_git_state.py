@@ -88,9 +88,7 @@ def test_a_file_that_is_gone_or_lacks_a_key_gives_no_digest(fleet: Fleet, monkey
     seen = Seen(fleet, monkeypatch)
     names = known(seen.look())
     catalogue = PLACES.catalogue
-    fleet.edit(
-        catalogue, lambda doc: doc["secrets"][0]["bootstrap"].update(keys=["username", "password", "none", "other"])
-    )
+    fleet.edit(catalogue, lambda doc: doc["secrets"][0]["bootstrap"].update(keys=["password", "none", "other"]))
     seen.source.revision = "main@sha1:2"
     found = seen.look().value_of("orders-db")
     assert (found.digest, found.unknown, found.detail) == (None, Reason.KEYS_NOT_IN_GIT, f"{FILE}: none, other")

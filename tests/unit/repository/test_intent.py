@@ -143,6 +143,12 @@ def test_keys_that_differ(fleet: Fleet) -> None:
     only(fleet, CATALOGUE, "has no port")
 
 
+def test_a_consumer_of_a_key_that_does_not_exist(fleet: Fleet) -> None:
+    consumer = {"namespace": "shop", "secret": "orders-db", "keys": {"DB_PASSWORD": "passwrd"}}
+    fleet.edit(CATALOGUE, lambda doc: doc["secrets"][0].update(consumers=[consumer]))
+    only(fleet, CATALOGUE, "secrets[orders-db].consumers: read passwrd", "use one of username, password")
+
+
 def test_two_files_over_one_secret(fleet: Fleet) -> None:
     shutil.copy(fleet.repository / ORDERS, fleet.bootstrap / "copy.yaml")
     only(fleet, "two authorities", "bootstrap/copy.yaml", "bootstrap/orders-db.yaml", "orders-db")
