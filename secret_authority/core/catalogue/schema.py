@@ -153,14 +153,13 @@ class CatalogueSecret(_Model):
 
     def _check_keys(self) -> None:
         """Binary keys that cannot exist, and names that do not fit into Vault's metadata."""
-        if self.bootstrap:
-            known, of = set(self.bootstrap.keys), "the bootstrap target"
+        if self.secret_class is SecretClass.EXTERNAL:
+            known, which = set(self.consumed_keys), "name keys that its consumers read"
         else:
-            known, of = set(self.consumed_keys), "its consumers"
-        if self.binary and self.secret_class not in (SecretClass.BOOTSTRAP, SecretClass.EXTERNAL):
-            raise ValueError(f"class {self.secret_class} holds texts: remove binary")
+            known = set(self.bootstrap.keys if self.bootstrap else ())
+            which = "name keys of the bootstrap target, or of consumers of class external"
         if unknown := sorted(set(self.binary) - known):
-            raise ValueError(f"binary names {', '.join(unknown)}, which is not a key of {of}")
+            raise ValueError(f"binary names {', '.join(unknown)}: {which}")
         if len(" ".join(self.binary)) > METADATA_BYTES:
             raise ValueError(f"the names of the binary keys together are longer than {METADATA_BYTES} bytes")
 
