@@ -60,7 +60,7 @@ class _BinaryLoader(yaml.SafeLoader):
     In Python, whose parser names the line of an error more exactly.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}  # type: ignore[misc]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         _refuse_key_twice(self, node)
