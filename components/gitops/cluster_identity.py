@@ -12,7 +12,7 @@ import kubernetes
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.preflight.ownership import made_by_this_program, owner
+from components.kit.ownership import made_by_this_program, owner
 from components.settings.stack import ROOT_IDENTITY_VARIABLE, Settings
 from secret_authority.access.cluster_state import planted_recipient
 from secret_authority.access.kubeconfig import ClusterConnection

@@ -19,7 +19,7 @@ from components.consumption.external_secrets_manifests import EXTERNAL_SECRETS_C
 from components.gitops import guard
 from components.gitops.cluster_identity import IDENTITY_FIX, foreign_identity
 from components.gitops.manifests import FLUX_CRDS
-from components.preflight.ownership import made_by_this_program, owner
+from components.kit.ownership import made_by_this_program, owner
 from secret_authority.access.kubeconfig import NO_CLUSTER, ClusterConnection
 from secret_authority.contract.names import (
     ENGINE_NAMESPACE,

@@ -14,7 +14,7 @@ from typing import Any
 
 import kubernetes
 
-from components.preflight.ownership import owner as owner_of
+from components.kit.ownership import owner as owner_of
 from secret_authority.access.kubeconfig import NO_CLUSTER, ClusterConnection
 from secret_authority.core.catalogue.schema import Catalogue
 from secret_authority.core.errors import Problem, raise_if_any

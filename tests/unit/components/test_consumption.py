@@ -15,8 +15,8 @@ import pytest
 
 from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
 from components.consumption.external_secrets import controller_rules
+from components.kit.ownership import owner
 from components.preflight.foreign_secrets import owned_by_external_secrets
-from components.preflight.ownership import owner
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.access.kubeconfig import ClusterConnection
