@@ -1,6 +1,6 @@
 """External Secrets creates and changes no Secret but its own: enforced at admission, beside the check before a run.
 
-That check is in components/preflight/foreign_secrets.py. External Secrets makes each Secret with itself as the
+That check is in components/consumption/foreign_secrets.py. External Secrets makes each Secret with itself as the
 controlling owner, so a change of one without that owner would be an adoption, and a new one without it a Secret that
 no ExternalSecret asked for, such as one that Kubernetes fills with the token of another account.
 """

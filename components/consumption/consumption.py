@@ -22,8 +22,8 @@ from components.consumption.engine import ConsumptionEngine, ConsumptionEngineAr
 from components.consumption.engine_roles import ConsumptionRoles, ConsumptionRolesArgs
 from components.consumption.external_secrets import ExternalSecrets, ExternalSecretsArgs
 from components.consumption.external_secrets_manifests import EXTERNAL_SECRETS_API
+from components.consumption.foreign_secrets import refuse_foreign_secrets
 from components.kit.evidence_output import consumption_line, published_evidence
-from components.preflight.foreign_secrets import refuse_foreign_secrets
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.settings.stack import Settings
 from secret_authority.contract.names import (

@@ -15,8 +15,8 @@ import pytest
 
 from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
 from components.consumption.external_secrets import controller_rules
+from components.consumption.foreign_secrets import owned_by_external_secrets
 from components.kit.ownership import owner
-from components.preflight.foreign_secrets import owned_by_external_secrets
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.access.kubeconfig import ClusterConnection
@@ -274,7 +274,7 @@ def test_a_secret_of_somebody_else_is_refused_with_its_owner_and_the_way_out(
     found = {"shop": [{"metadata": {"name": "orders-db", **metadata}}]}
     monkeypatch.setattr(ClusterConnection, "core_api", lambda _: None)
     monkeypatch.setattr(
-        "components.preflight.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
+        "components.consumption.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
     )
     chosen = settings(fleet, phase=list(type(settings(fleet).phase))[4])
     with pytest.raises(InvalidInputError, match=rf"Secret shop/orders-db exists and belongs to {words}.*delete it"):
@@ -285,7 +285,7 @@ def test_secrets_that_external_secrets_made_pass(fleet: Fleet, monkeypatch: pyte
     found = {"shop": [{"metadata": {"name": "orders-db", "ownerReferences": [OWNER]}}, {"metadata": {"name": "other"}}]}
     monkeypatch.setattr(ClusterConnection, "core_api", lambda _: None)
     monkeypatch.setattr(
-        "components.preflight.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
+        "components.consumption.foreign_secrets.secrets_of", lambda _, namespace: found.get(namespace, [])
     )
     chosen = settings(fleet, phase=list(type(settings(fleet).phase))[4])
     assert read_consumption(chosen, fleet.read()) == CONFIG
