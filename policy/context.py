@@ -8,10 +8,11 @@ from functools import cached_property
 
 from policy.claims import observed_claims
 from policy.claims.declared import unseen_claims
+from policy.inventory.coverage import Coverage
 from policy.inventory.index import ResourceIndex
 from policy.inventory.inventory import Inventory
-from policy.inventory.resource import Resource
-from policy.settings import Settings
+from policy.inventory.resource import Position, Resource
+from policy.settings import Profile, Settings
 from secret_authority.core.claims.conflicts import Claim, Conflict, find_conflicts
 from secret_authority.core.claims.locations import Location
 from secret_authority.core.errors import Problem
@@ -28,6 +29,7 @@ class RuleContext:
         elsewhere: Iterable[str] = (),
         unjudged: Iterable[str] = (),
         rule_ids: Collection[str] = (),
+        coverage: Coverage | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.index = ResourceIndex(resources)
@@ -38,8 +40,19 @@ class RuleContext:
         self.elsewhere = tuple(elsewhere)
         # What was read and could not be judged.
         self.unjudged = tuple(unjudged)
+        # How much of a Git tree was read; None for a stack or a state.
+        self.coverage = coverage
         # The rules that exist, so that a rule about settings can tell a wrong name.
         self.rule_ids = frozenset(rule_ids)
+
+    @cached_property
+    def profile(self) -> Profile:
+        """What counts: as the settings say, else all rules for a stack or a tree with a catalogue."""
+        if self.settings.profile is not None:
+            return self.settings.profile
+        stack = self.coverage is None
+        catalogued = bool(self.index.of("secret-authority.dev", "SecretCatalogue"))
+        return Profile.RFC if stack or catalogued else Profile.AUTHORITY
 
     @cached_property
     def observed(self) -> list[tuple[Claim, Resource]]:
@@ -60,6 +73,11 @@ class RuleContext:
     def claim_sources(self) -> Mapping[str, Resource]:
         """Subject of a claimant -> the resource through which it claims."""
         return {claim.claimant.subject: resource for claim, resource in self.observed}
+
+    @cached_property
+    def positions(self) -> Mapping[Position, int]:
+        """Where resources are -> their place in the order in which they were read."""
+        return {resource.where: number for number, resource in enumerate(self.index.resources)}
 
     @cached_property
     def observed_at(self) -> Mapping[Location, list[Claim]]:

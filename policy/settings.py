@@ -30,6 +30,13 @@ class Level(StrEnum):
     DISABLED = "disabled"
 
 
+class Profile(StrEnum):
+    """AUTHORITY: who decides a secret's value, and what is readable. RFC: all rules of RFC-SECOPS-0001."""
+
+    AUTHORITY = "authority"
+    RFC = "rfc"
+
+
 class Exemption(BaseModel):
     """A finding that is accepted for a time. `subject` is matched with * against the names in the finding."""
 
@@ -63,6 +70,12 @@ class Settings(BaseModel):
     handed_over: tuple[str, ...] = Field(default=(), alias="handedOver")
     # Git tree: cluster -> folders that Flux (or its bootstrap) applies, where the tree does not say it.
     entries: Mapping[str, tuple[str, ...]] = {}
+    # Git tree: folders and files that are not of a cluster, as globs.
+    exclude: tuple[Text, ...] = ()
+    # Which rules count: "authority" or "rfc"; by default "rfc" where there is a catalogue, else "authority".
+    profile: Profile | None = None
+    # Git tree: below this share of files about secrets that were read, in percent, the finding is mandatory.
+    minimum_coverage: float | None = Field(default=None, alias="minimumCoverage", ge=0, le=100)
     exceptions: tuple[Exemption, ...] = ()
     # Rule -> level, for the command line; CrossGuard has levels of its own.
     levels: Mapping[str, Level] = {}
@@ -94,3 +107,17 @@ def read_settings(path: Path) -> Settings:
     except yaml.YAMLError:
         raise InvalidInputError([Problem(str(path), "", "is not valid YAML", "correct the syntax")]) from None
     return parse_settings(document, str(path))
+
+
+def globbed(path: str, pattern: str) -> bool:
+    """Whether a path fits a pattern: * and ? stay in one folder, ** does not."""
+    parts, wanted = path.split("/"), pattern.strip("/").removeprefix("./").split("/")
+    return _fits(parts, wanted)
+
+
+def _fits(parts: list[str], wanted: list[str]) -> bool:
+    if not wanted:
+        return not parts
+    if wanted[0] == "**":
+        return any(_fits(parts[skip:], wanted[1:]) for skip in range(len(parts) + 1))
+    return bool(parts) and fnmatch.fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])

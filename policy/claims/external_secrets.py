@@ -6,6 +6,7 @@ Merge and CreateOrMerge write their keys into it; None writes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ from policy.inventory.secret_stores import ESO, Stores
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys, Location, Part, Unknown
 
+# A Go duration of nothing: 0, 0s, 0h0m0s.
+_ZERO = re.compile(r"(0+(\.0+)?(ns|us|ms|s|m|h)?)+")
 WHOLE_OBJECT = frozenset({"Owner", "Orphan"})
 
 
@@ -51,8 +54,21 @@ def _of_spec(
     location = type(location)(location.cluster, spread.namespace, location.name)
     if spread.doubt is not None:
         keys = Keys(frozenset(), spread.doubt)
+    seed = writes_once(spec)
     for source, system in _sources(stores, resource, spec, spread.namespace):
-        yield Claim(claimant(inventory, system, resource), location, keys, source=source), resource
+        yield Claim(claimant(inventory, system, resource), location, keys, source=source, create_only=seed), resource
+
+
+def writes_once(spec: Any) -> bool:
+    """Whether External Secrets writes the Secret when it makes it, and never again.
+
+    refreshPolicy CreatedOnce; or a refreshInterval of 0 without another policy, as before refreshPolicy existed.
+    """
+    policy = dig(spec, "refreshPolicy")
+    if policy is not None:
+        return bool(policy == "CreatedOnce")
+    interval = dig(spec, "refreshInterval")
+    return interval is not None and not isinstance(interval, Unknown) and _ZERO.fullmatch(str(interval)) is not None
 
 
 def target_keys(spec: Any, resource: Resource) -> Keys | None:

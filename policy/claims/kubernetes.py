@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from policy.claims.origin import claimant
 from policy.inventory.argocd_marks import vault_plugin_path
+from policy.inventory.bootstrap_secrets import is_encrypted, releases
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Origin, Resource, mapping, opaque
 from secret_authority.core.claims.conflicts import Claim, Claimant, System
@@ -42,14 +43,27 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
             plugin = claimant(inventory, System.ARGOCD_VAULT, resource)
             yield Claim(plugin, inventory.secret_location(resource), keys, source=source), resource
             continue
-        yield Claim(claimant_of(inventory, resource), inventory.secret_location(resource), keys), resource
+        # What Flux makes once and then leaves alone is a seed: another system may take it over.
+        seed = resource.origin is Origin.GIT and releases(resource)
+        writer = claimant_of(inventory, resource)
+        yield Claim(writer, inventory.secret_location(resource), keys, create_only=seed), resource
+
+
+def _as_git_brings_it(resource: Resource) -> str:
+    """How a Secret of a tree comes into the cluster, as far as the tree shows it."""
+    encrypted = "SOPS, " if is_encrypted(resource) else ""
+    applier = resource.applied_by.applier.partition(" ")[0]
+    if not applier:
+        return f"Git ({encrypted.rstrip(', ')})" if encrypted else "Git"
+    return f"Git ({encrypted}applied by {'Argo CD' if applier.startswith('Application') else 'Flux'})"
 
 
 def claimant_of(inventory: Inventory, resource: Resource) -> Claimant:
     """Who writes a plain object: Git by its file, Helm by its chart, Pulumi by its resource."""
     if resource.origin is Origin.GIT:
         applier = f" by {resource.applied_by.applier}" if resource.applied_by.applier else ""
-        return claimant(inventory, System.GIT, resource, f"{resource.where.file} ({resource.label}{applier})")
+        subject = f"{resource.where.file} ({resource.label}{applier})"
+        return claimant(inventory, System.GIT, resource, subject, _as_git_brings_it(resource))
     managed = resource.mark("labels", "app.kubernetes.io/managed-by")
     system = System.HELM if managed == "Helm" else System.PULUMI
     suffix = " (patch)" if resource.is_patch else ""

@@ -6,22 +6,27 @@ spec.destination. Secrets Store CSI v1: spec.secretObjects.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from policy.claims.origin import claimant
 from policy.inventory.inventory import Inventory
-from policy.inventory.resource import Resource, dig, items, part
+from policy.inventory.resource import Resource, dig, items, mapping, part
+from policy.inventory.writers import targets, writers_of
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys, Part, Unknown, VaultSecret
 
 VSO = "secrets.hashicorp.com"
 _VSO_KINDS = ("VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp")
+_REFLECTOR = "reflector.v1.k8s.emberstack.com"
 # Annotations by which a controller copies a Secret to other namespaces: key -> is its value a list of namespaces.
 MIRRORS = {
-    "reflector.v1.k8s.emberstack.com/reflection-auto-namespaces": True,
+    f"{_REFLECTOR}/reflection-auto-namespaces": True,
     "replicator.v1.mittwald.de/replicate-to": True,
     "kubed.appscode.com/sync": False,
 }
+# Annotations with which a Secret names the one that a controller copies into it.
+COPIES = (f"{_REFLECTOR}/reflects", "replicator.v1.mittwald.de/replicate-from")
 
 
 def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -29,6 +34,8 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     yield from _vault_operator(inventory)
     yield from _csi(inventory)
     yield from _mirrors(inventory)
+    yield from _writers(inventory)
+    yield from _reflected(inventory)
 
 
 def _sealed(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -80,17 +87,75 @@ def _csi(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
             )
 
 
+def mirror_marks(resource: Resource) -> dict[str, str]:
+    """The annotations on the Secret of a resource by which a controller copies it, with their values."""
+    own = mapping(resource.get("metadata", "annotations")) if resource.is_a("", "Secret") else {}
+    marks = {
+        **own,
+        **mapping(resource.get("spec", "target", "template", "metadata", "annotations")),
+        **mapping(resource.get("spec", "secretTemplate", "annotations")),
+    }
+    if str(marks.get(f"{_REFLECTOR}/reflection-auto-enabled", "true")).lower() == "false":
+        marks.pop(f"{_REFLECTOR}/reflection-auto-namespaces", None)
+    return {mark: str(marks[mark]) for mark in MIRRORS if marks.get(mark)}
+
+
 def _mirrors(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     """A mirror writes the whole copy; the copy has the name of the original."""
-    for resource in inventory.index.secrets:
-        for annotation, lists in MIRRORS.items():
-            value = resource.mark("annotations", annotation)
-            if not value:
-                continue
-            targets = [name.strip() for name in value.split(",")] if lists else inventory.namespaces_in_use
-            source = inventory.secret_location(resource)
+    index = inventory.index
+    makers = [
+        *index.secrets,
+        *index.of("external-secrets.io", "ExternalSecret"),
+        *index.of("cert-manager.io", "Certificate"),
+    ]
+    for resource in makers:
+        for annotation, value in mirror_marks(resource).items():
+            targets = _namespaces(value, inventory) if MIRRORS[annotation] else inventory.namespaces_in_use
+            name = None if resource.is_a("", "Secret") else _made_name(resource)
+            source = inventory.secret_location(resource, name)
+            mirror = claimant(inventory, System.MIRROR, resource)
             for target in targets:
-                if target == resource.namespace:
-                    continue
-                location = inventory.secret_location(resource, None, target)
-                yield Claim(claimant(inventory, System.MIRROR, resource), location, Keys.all(), source=source), resource
+                if target != resource.namespace:
+                    yield (
+                        Claim(mirror, inventory.secret_location(resource, name, target), Keys.all(), source=source),
+                        resource,
+                    )
+
+
+def _made_name(resource: Resource) -> Part:
+    given = resource.get("spec", "target", "name") or resource.get("spec", "secretName")
+    return part(given, f"the name of the Secret of {resource.label}") if given else resource.metadata_name
+
+
+def _namespaces(value: str, inventory: Inventory) -> Iterator[str]:
+    """Namespaces of a list; an entry that is a regular expression stands for the namespaces in use that fit it."""
+    for name in filter(None, (entry.strip() for entry in value.split(","))):
+        if re.fullmatch(r"[a-z0-9-]+", name):
+            yield name
+            continue
+        try:
+            yield from (n for n in inventory.namespaces_in_use if re.fullmatch(name, n))
+        except re.error:
+            continue
+
+
+def _reflected(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    """A Secret that names the one which a controller copies into it."""
+    for resource in inventory.index.secrets:
+        for mark in COPIES:
+            value = resource.mark("annotations", mark)
+            if value:
+                space, _, name = value.rpartition("/")
+                source = inventory.secret_location(resource, name, space or None)
+                writer = claimant(inventory, System.MIRROR, resource, f"the copy of Secret {value}")
+                yield Claim(writer, inventory.secret_location(resource), Keys.all(), source=source), resource
+
+
+def _writers(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    """What the controllers of the table in policy/inventory/writers.py write."""
+    for resource in inventory.index.kubernetes:
+        for writer in writers_of(resource):
+            keys = Keys(writer.keys) if writer.keys is not None else Keys.all()
+            by = claimant(inventory, System.OPERATOR, resource, shown=writer.project)
+            for name, namespace in targets(writer, resource):
+                yield Claim(by, inventory.secret_location(resource, name, namespace), keys), resource

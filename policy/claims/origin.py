@@ -11,9 +11,11 @@ from policy.inventory.resource import Origin, Resource
 from secret_authority.core.claims.conflicts import Claimant, System
 
 
-def claimant(inventory: Inventory, system: System, resource: Resource, subject: str | None = None) -> Claimant:
+def claimant(
+    inventory: Inventory, system: System, resource: Resource, subject: str | None = None, shown: str = ""
+) -> Claimant:
     """The claimant behind a resource; `subject` is its label when none is given."""
-    return Claimant(system, subject or resource.label, _origin(inventory, resource))
+    return Claimant(system, subject or resource.label, _origin(inventory, resource), shown)
 
 
 def _origin(inventory: Inventory, resource: Resource) -> str:

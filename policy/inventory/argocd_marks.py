@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 
 from policy.inventory.resource import Resource, walk
@@ -19,7 +21,15 @@ def vault_plugin_path(resource: Resource) -> tuple[str, str] | None:
         return split_path(annotated)
     for field in ("stringData", "data"):
         for _, value in walk(resource.get(field)):
-            found = _INLINE.search(value) if isinstance(value, str) else None
+            found = _INLINE.search(_decoded(value) if field == "data" else value) if isinstance(value, str) else None
             if found:
                 return split_path(found.group(1))
     return None
+
+
+def _decoded(text: str) -> str:
+    """The text behind base64, or the text itself where it is none (a ConfigMap, a mark that was not encoded)."""
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return text

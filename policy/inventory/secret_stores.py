@@ -1,21 +1,65 @@
 """Resolves the stores of External Secrets to a location: two store names on one mount are one location.
 
 External Secrets, SecretStore v1: spec.provider.vault.{server,path,version,namespace}; the mount may also be
-the first part of the remote key.
+the first part of the remote key. Of another provider everything counts but how one logs in: project, configuration,
+vault, region, service.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from policy.inventory.identity import Identities
 from policy.inventory.index import ResourceIndex
-from policy.inventory.resource import Resource, dig, mapping, part
-from secret_authority.core.claims.locations import KubernetesSecret, Location, Part, Unknown, VaultSecret
+from policy.inventory.resource import Hidden, Resource, dig, mapping, part
+from secret_authority.core.claims.locations import (
+    KubernetesSecret,
+    Location,
+    Part,
+    StoreSecret,
+    Unknown,
+    VaultSecret,
+)
 
 ESO = "external-secrets.io"
+# How messages call the providers of External Secrets.
+PROVIDERS: Mapping[str, str] = {
+    "vault": "Vault",
+    "aws": "AWS",
+    "azurekv": "Azure Key Vault",
+    "gcpsm": "Google Secret Manager",
+    "onepassword": "1Password",
+    "onepasswordSDK": "1Password",
+    "doppler": "Doppler",
+    "infisical": "Infisical",
+    "akeyless": "Akeyless",
+    "bitwardensecretsmanager": "Bitwarden",
+    "gitlab": "GitLab",
+    "github": "GitHub",
+    "ibm": "IBM Secrets Manager",
+    "oracle": "Oracle Vault",
+    "pulumi": "Pulumi ESC",
+    "scaleway": "Scaleway",
+    "conjur": "Conjur",
+    "kubernetes": "Kubernetes",
+    "fake": "a fake provider",
+    "webhook": "a webhook",
+}
+# Fields of a provider that say how one logs in, or trusts; they do not tell one store from another.
+_LOGIN = frozenset(
+    {"auth", "caBundle", "caProvider", "serviceAccountRef", "retrySettings", "retry", "additionalRoles", "timeout"}
+    | {"sessionTags", "transitiveTagKeys", "externalID", "cache", "integrationInfo", "tls", "authSecretRef"}
+)
+# Where these are left out, the credential decides which store is meant.
+_BY_LOGIN: Mapping[str, tuple[str, ...]] = {
+    "doppler": ("project", "config"),
+    "infisical": ("secretsScope",),
+    "onepassword": ("vaults",),
+    "gcpsm": ("projectID",),
+}
 
 
 @dataclass(frozen=True)
@@ -32,11 +76,12 @@ class Store:
         """The location of a remote key."""
         if self.kind == "kubernetes":
             return KubernetesSecret(self.cluster, self.namespace, key)
+        if self.kind not in ("vault", ""):
+            path = key if isinstance(key, Unknown) else key.strip("/")
+            return StoreSecret(PROVIDERS.get(self.kind, self.kind), self.server, path)
         if isinstance(key, Unknown):
-            return VaultSecret(self.server, self.mount if self.mount is not None else key, key)
+            return VaultSecret(self.server, self.mount if self.mount is not None else Unknown(key.field), key)
         mount, path = self.mount, key.strip("/")
-        if self.kind != "vault":
-            return VaultSecret(self.server, self.kind or "store", path)
         if mount is None:
             mount, path = split_path(path, mounts)
         elif isinstance(mount, str):
@@ -77,9 +122,9 @@ def vault_address(resource: Resource) -> Part:
 
 def known_mounts(index: ResourceIndex) -> frozenset[str]:
     """Paths of the mounts that the resources make or name."""
-    found = {r.get("path") for r in index.of_package("vault") if r.token == "vault:index/mount:Mount"}
-    found |= {s.get("spec", "provider", "vault", "path") for s in index.of(ESO, "SecretStore", "ClusterSecretStore")}
-    return frozenset(mount.strip("/") for mount in found if isinstance(mount, str))
+    mounts = [r.get("path") for r in index.of_package("vault") if r.token == "vault:index/mount:Mount"]
+    mounts += [s.get("spec", "provider", "vault", "path") for s in index.of(ESO, "SecretStore", "ClusterSecretStore")]
+    return frozenset(mount.strip("/") for mount in mounts if isinstance(mount, str))
 
 
 class Stores:
@@ -98,7 +143,7 @@ class Stores:
         providers = resource.get("spec", "provider")
         if isinstance(providers, Unknown):
             return Store("", providers)
-        kind = next(iter(mapping(providers)), "")
+        kind = str(next(iter(mapping(providers)), ""))
         spec = mapping(dig(providers, kind))
         if kind == "vault":
             address = part(spec.get("server"), f"spec.provider.vault.server of {resource.label}")
@@ -106,32 +151,58 @@ class Stores:
             if isinstance(tenant, Unknown):
                 server: Part = tenant
             else:
-                server = self._identities.server(address, cluster, tenant or "")
+                server = self._identities.server(address, cluster, tenant if isinstance(tenant, str) else "")
             path = spec.get("path")
-            return Store("vault", server, path if isinstance(path, Unknown) else path or None)
+            mount = None if path in (None, "") else part(path, f"spec.provider.vault.path of {resource.label}")
+            return Store("vault", server, mount)
         if kind == "kubernetes":
             remote = part(spec.get("remoteNamespace") or "default", f"remoteNamespace of {resource.label}")
             elsewhere = spec.get("authRef") or dig(spec, "server", "url")
             return Store("kubernetes", kind, namespace=remote, cluster=_other_cluster(cluster, elsewhere))
-        account = spec.get("region") or spec.get("projectID") or spec.get("vaultUrl") or ""
-        return Store(kind, f"{kind} {account}".strip() if isinstance(account, str) else account)
+        return Store(kind, _store_identity(kind, spec, resource))
 
     def resolve(self, reference: Any, resource: Resource, namespace: Part | None = None) -> Store:
         """The store that `reference` ({name, kind}) means, seen from a resource."""
         if isinstance(reference, Unknown):
             return Store("", reference)
-        kind = dig(reference, "kind") or "SecretStore"
+        given = dig(reference, "kind")
+        kind = given if isinstance(given, str) and given else "SecretStore"
         name = part(dig(reference, "name"), f"store name of {resource.label}")
         where = namespace if namespace is not None else resource.namespace
         space: Part = "" if kind == "ClusterSecretStore" else where
         cluster = self._identities.cluster(resource)
-        found = self._found.get((cluster, str(kind), space, name))
+        found = self._found.get((cluster, kind, space, name))
         if found is not None:
             return found
         shown = f"{space}/{name}" if isinstance(space, str) and space else str(name)
-        missing = Unknown(f"{kind} {shown}, which is not in sight")
+        told = isinstance(name, str) and isinstance(space, str) and isinstance(cluster, str)
+        # One name is one store, also where it is not in sight.
+        same = f"{cluster}: {kind} {shown}" if told else None
+        missing = Unknown(f"{kind} {shown}, which is not in sight", same=same)
         # An unseen store may have a mount of its own, or take it from the key.
         return Store("vault", missing, missing)
+
+
+def _store_identity(kind: str, spec: Mapping[str, Any], resource: Resource) -> Part:
+    """What tells a store of another provider from others: all of its fields but the login."""
+    fields = {str(key): value for key, value in spec.items() if key not in _LOGIN}
+    unknown = _unknown_in(fields)
+    if unknown is not None:
+        return unknown if isinstance(unknown, Unknown) else Unknown(f"spec.provider.{kind} of {resource.label}")
+    decisive = _BY_LOGIN.get(kind, ())
+    if kind == "aws" and isinstance(role := spec.get("role"), str) and role.startswith("arn:"):
+        # Two roles of one account see one store.
+        fields["role"] = role.split(":")[4] if role.count(":") > 4 else role
+    if not fields or (decisive and not all(spec.get(field) for field in decisive)):
+        fields["login"] = spec.get("auth")
+    return json.dumps(fields, sort_keys=True, default=str)
+
+
+def _unknown_in(value: Any) -> Unknown | Hidden | None:
+    if isinstance(value, Unknown | Hidden):
+        return value
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return next((found for each in inner if (found := _unknown_in(each)) is not None), None)
 
 
 def _other_cluster(cluster: Part, elsewhere: Any) -> Part:

@@ -37,6 +37,8 @@ class Violation:
     message: str
     where: Position
     names: tuple[str, ...]
+    # The level of this one violation, where it is not that of its rule.
+    level: Level | None = None
 
 
 Check = Callable[[RuleContext], Iterable[Violation]]

@@ -26,7 +26,12 @@ _REFERENCE = re.compile(
 _NAMES_A_SECRET = re.compile(r"^(?!client)\w*secret$", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 # Values that stand for something else: template text, variables, references, switches.
-_PLACEHOLDER = re.compile(r"^\s*$|\{\{|\$\{|^<.*>$|^(true|false|none|null|-)$", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"^\s*$|\{\{|\$\{|^\$[A-Za-z_(]|^/[\w./-]+$|^<.*>$|^(true|false|none|null|-|dummy|changeme|placeholder)$",
+    re.IGNORECASE,
+)
+# Sections of values that name Secrets and their keys.
+_NAMES_KEYS = re.compile(r"^(existing|external)?secret(key|name|ref)s?$|^existing", re.IGNORECASE)
 # Texts that are read as YAML: files by their names, and Argo CD's values.
 _YAML_FILE = re.compile(r"\.(ya?ml|json)$", re.IGNORECASE)
 _ARGO_VALUES = "spec.source.helm.values"
@@ -64,7 +69,7 @@ def _literals(resource: Resource) -> Iterator[tuple[str, str, str]]:
     for field, value in carriers(resource):
         for path, leaf in walk(value):
             keys = [step for step in path if isinstance(step, str)]
-            if keys and isinstance(leaf, str):
+            if keys and isinstance(leaf, str) and not any(_NAMES_KEYS.match(key) for key in keys[:-1]):
                 yield ".".join([field, *map(str, path)]), keys[-1], leaf
 
 

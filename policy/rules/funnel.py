@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from policy.claims.operators import MIRRORS
+from policy.claims.external_secrets import writes_once
+from policy.claims.operators import mirror_marks
 from policy.context import RuleContext
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.resource import Position, Resource, dig, items, mapping
 from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import pods_of
 from policy.rules.base import Rule, Scope, Severity, Violation, about
-from policy.settings import Level
-from secret_authority.core.claims.conflicts import find_reverse_flows
+from policy.settings import Level, Profile
+from secret_authority.core.claims.conflicts import Claim, System, find_reverse_flows
 
 # External Secrets providers that write to a code host, and Pulumi resources that do.
 _CODE_HOST_PROVIDERS = frozenset({"github", "gitlab"})
 _CODE_HOST_TOKENS = ("ActionsSecret", "ActionsOrganizationSecret", "ActionsEnvironmentSecret", "DependabotSecret")
 _CODE_HOST_VARIABLES = ("ProjectVariable", "GroupVariable", "InstanceVariable")
-# A generator that asks Vault brings Vault's value.
-_VAULT_GENERATORS = frozenset({"VaultDynamicSecret"})
+# Generators that make a value themselves. Others ask a system for a token that expires: pushed, it would be stale.
+_MINTING_GENERATORS = frozenset({"Password", "UUID", "SSHKey", "Fake"})
 
 
 def upward_flow(context: RuleContext) -> Iterator[Violation]:
     for flow in find_reverse_flows(context.claims):
+        if _is_born_in_the_cluster(flow.through) or flow.through.create_only:
+            continue
+        if flow.claim.create_only and context.profile is Profile.AUTHORITY:
+            # It writes once, where nothing is: the value of Git starts the one of the store.
+            continue
         subject = flow.claim.claimant.subject
         source = context.claim_sources.get(subject)
         names: tuple[str, ...] = (subject, flow.through.claimant.subject, str(flow.claim.location))
@@ -33,13 +39,25 @@ def upward_flow(context: RuleContext) -> Iterator[Violation]:
         yield Violation(str(flow), source.where if source else Position(), names)
 
 
+def _is_born_in_the_cluster(claim: Claim) -> bool:
+    """Whether a claim is of a controller that makes the value itself: pushing that is a backup, or the way to Vault."""
+    return claim.claimant.system in (System.OPERATOR, System.GENERATOR)
+
+
 def push_spec(resource: Resource) -> Any:
     return resource.get("spec", "pushSecretSpec") if resource.kind == "ClusterPushSecret" else resource.get("spec")
 
 
 def push_overwrites(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.of(ESO, "PushSecret", "ClusterPushSecret"):
-        if dig(push_spec(resource), "updatePolicy") != "IfNotExists":
+        exported = any(
+            other.claimant.system is System.OPERATOR
+            for claim in context.claims_of(resource)
+            if claim.source is not None
+            for other in context.observed_at.get(claim.source, ())
+        )
+        # What an operator renews, such as a certificate, has to be pushed again: a create-only push would freeze it.
+        if dig(push_spec(resource), "updatePolicy") != "IfNotExists" and not exported:
             yield about(
                 resource,
                 "can overwrite the value in Vault, also a rotated one, because updatePolicy is not IfNotExists. Set "
@@ -67,17 +85,34 @@ def kubernetes_store(context: RuleContext) -> Iterator[Violation]:
                 )
 
 
+def _minting_kind(context: RuleContext, reference: Any) -> str | None:
+    """The kind of a generator that makes a value of its own; None for one that asks another system for a token."""
+    kind = dig(reference, "kind")
+    if kind == "ClusterGenerator":
+        for generator in context.index.of("generators.external-secrets.io", "ClusterGenerator"):
+            if generator.metadata_name == dig(reference, "name"):
+                kind = generator.get("spec", "kind")
+    return kind if isinstance(kind, str) and kind in _MINTING_GENERATORS else None
+
+
+def _is_pushed(context: RuleContext, resource: Resource) -> bool:
+    """Whether what a resource writes is pushed to a store."""
+    targets = {claim.location for claim in context.claims_of(resource)}
+    return any(claim.source in targets for claim, _ in context.observed if claim.claimant.system is System.PUSH_SECRET)
+
+
 def generator_bypasses_vault(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
         path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
         for entry in items(resource.get("spec", *path, "dataFrom")):
-            kind = dig(entry, "sourceRef", "generatorRef", "kind")
-            if kind is not None and kind not in _VAULT_GENERATORS:
-                yield about(
-                    resource,
-                    "a generator makes the value in Kubernetes, past Vault, and makes another one at each refresh. "
-                    "Push it create-only to Vault (PushSecret with generatorRef), and read it back",
-                )
+            if _minting_kind(context, dig(entry, "sourceRef", "generatorRef")) is None or _is_pushed(context, resource):
+                continue
+            again = "" if writes_once(resource.get("spec", *path)) else ", and makes another one at each refresh"
+            yield about(
+                resource,
+                f"a generator makes the value in Kubernetes, past Vault{again}. Push it create-only to Vault "
+                "(PushSecret with generatorRef), and read it back",
+            )
 
 
 def secret_to_code_host(context: RuleContext) -> Iterator[Violation]:
@@ -124,18 +159,15 @@ def _writes_git(resource: Resource) -> bool:
 
 
 def mirrored_secret(context: RuleContext) -> Iterator[Violation]:
-    for resource in [*context.index.secrets, *context.index.of(ESO, "ExternalSecret")]:
-        marks = {
-            **mapping(resource.get("metadata", "annotations")),
-            **mapping(resource.get("spec", "target", "template", "metadata", "annotations")),
-        }
-        for mark in MIRRORS:
-            if marks.get(mark):
-                yield about(
-                    resource,
-                    f"{mark} has a controller copy this Secret to other namespaces, which makes Kubernetes an "
-                    "authority. Give each consumer an ExternalSecret of its own",
-                )
+    index = context.index
+    makers = [*index.secrets, *index.of(ESO, "ExternalSecret"), *index.of("cert-manager.io", "Certificate")]
+    for resource in makers:
+        for mark in mirror_marks(resource):
+            yield about(
+                resource,
+                f"{mark} has a controller copy this Secret to other namespaces, which makes Kubernetes an "
+                "authority. Give each consumer an ExternalSecret of its own",
+            )
 
 
 def rejected_mechanism(context: RuleContext) -> Iterator[Violation]:
@@ -231,7 +263,7 @@ RULES = (
         Level.MANDATORY,
         Scope.RESOURCE,
         mirrored_secret,
-        lambda resource: resource.kind in ("Secret", "ExternalSecret"),
+        lambda resource: resource.kind in ("Secret", "ExternalSecret", "Certificate"),
     ),
     Rule(
         "rejected-mechanism",

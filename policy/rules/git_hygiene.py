@@ -10,52 +10,48 @@ from typing import Any
 from policy.context import RuleContext
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted
-from policy.inventory.resource import Origin, Position, Resource, items, mapping, walk
+from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about
-from policy.rules.single_authority import PUBLIC_KEYS
-from policy.settings import Level
+from policy.rules.go_regex import search
+from policy.rules.secret_values import is_secret, stands_for_another, texts
+from policy.settings import Level, Profile
 
 _ENVIRONMENT = re.compile(
     r"^(env[-/])?(dev|development|test|testing|qa|uat|stage|staging|preprod|pre-prod|prod|production|live)$"
 )
-# What stands for a value that something else fills in: a variable, template text, a reference to a store.
-_REFERENCE = re.compile(r"^\s*(\$\{\w+|\{\{|op://|ref\+|vault:|secretref\+|<[\w.:/#-]+>\s*$)")
+# How many files the finding about coverage names.
+_LISTED = 8
 
 
 def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
             continue
-        clear = [key for key, value in _values(resource) if not _REFERENCE.match(value)]
-        if not PUBLIC_KEYS.issuperset(clear):
+        clear = {key for key, text in texts(resource) if is_secret(key, text)}
+        if clear:
             yield about(
                 resource,
-                f"stands in the clear in Git ({', '.join(sorted(clear))}). Encrypt it with sops, and give it a new "
-                "value: Git's history keeps the old one",
+                f"is in the clear in Git ({', '.join(sorted(clear))}). Encrypt it with sops, and give it a new "
+                "value: Git's history still has the old one",
             )
 
 
 def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.secrets:
-        if resource.origin is not Origin.GIT or not is_encrypted(resource):
-            continue
-        clear = [
-            key for key, value in _values(resource) if not value.startswith("ENC[") and not key.startswith("sops_")
-        ]
         # A generator puts the bytes of an encrypted file into base64; then the block is inside.
-        if clear and resource.get("sops") is not None:
+        if resource.origin is not Origin.GIT or resource.get("sops") is None:
+            continue
+        clear = {
+            key
+            for key, text in texts(resource)
+            if not text.startswith("ENC[") and not key.startswith("sops_") and not stands_for_another(text)
+        }
+        if clear:
             yield about(
                 resource,
                 f"has a sops block, but {', '.join(sorted(clear))} is not encrypted. Set encrypted_regex to "
                 "^(data|stringData)$ in .sops.yaml, encrypt again, and give it a new value",
             )
-
-
-def _values(resource: Resource) -> Iterator[tuple[str, str]]:
-    for field in ("data", "stringData"):
-        for path, value in walk(resource.get(field)):
-            if path and isinstance(value, str) and value:
-                yield str(path[0]), value
 
 
 def encrypted_not_decrypted(context: RuleContext) -> Iterator[Violation]:
@@ -102,7 +98,35 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
 
 def unread_manifest(context: RuleContext) -> Iterator[Violation]:
     for problem in context.problems:
-        yield Violation(str(problem), Position(file=problem.file), (problem.file,))
+        line = re.search(r"line (\d+)", problem.field)
+        yield Violation(
+            str(problem), Position(file=problem.file, line=int(line[1]) if line else 1), (problem.file, problem.field)
+        )
+
+
+def coverage(context: RuleContext) -> Iterator[Violation]:
+    """One finding for all that was not read of a tree."""
+    found = context.coverage
+    if found is None or not found.missing:
+        return
+    minimum = minimum_of(context)
+    listed = [*found.unread, *found.unexpanded, *found.remote]
+    shown = "; ".join(listed[:_LISTED]) + (f"; and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
+    message = (
+        f"{found.percent:g} % of what is about secrets was read ({len(found.read)} of {found.total}; at least "
+        f"{minimum:g} % is asked for). Not read: {shown}. Name where a cluster starts under `entries` of the settings, "
+        "or what is not of a cluster under `exclude`; `policy check --explain PATH` says why a file was not read"
+    )
+    level = Level.MANDATORY if found.percent < minimum else Level.ADVISORY
+    yield Violation(message, Position(file=next(iter(found.unread), "")), ("coverage", *listed), level)
+
+
+def minimum_of(context: RuleContext) -> float:
+    """The share of files about secrets, in percent, below which the finding is mandatory."""
+    given = context.settings.minimum_coverage
+    if given is not None:
+        return given
+    return 100.0 if context.profile is Profile.RFC else 90.0
 
 
 def sops_rules(context: RuleContext) -> Iterator[Violation]:
@@ -110,7 +134,11 @@ def sops_rules(context: RuleContext) -> Iterator[Violation]:
 
     Only rules by which a Secret of the tree is encrypted are judged: others are for files of other tools.
     """
-    files = {resource.where.file for resource in context.index.secrets if resource.origin is Origin.GIT}
+    files = {
+        resource.where.file
+        for resource in context.index.secrets
+        if resource.origin is Origin.GIT and is_encrypted(resource)
+    }
     for resource in context.index.of("secret-authority.dev", "SopsConfig"):
         rules = [mapping(rule) for rule in items(resource.get("creation_rules"))]
         used = {_first_match(rules, file) for file in files}
@@ -118,27 +146,23 @@ def sops_rules(context: RuleContext) -> Iterator[Violation]:
             pattern = rule.get("encrypted_regex")
             if not isinstance(pattern, str) or index not in used:
                 continue
-            missed = [field for field in ("data", "stringData") if not _matches(pattern, field)]
-            hidden = [field for field in ("metadata", "kind") if _matches(pattern, field)]
+            where = f".sops.yaml: creation_rules[{index}].encrypted_regex"
+            if search(pattern, "") is None:
+                what = f"{where} is not an expression that sops can read. Correct it"
+                yield Violation(what, resource.where, (resource.where.file,))
+                continue
+            missed = [field for field in ("data", "stringData") if not search(pattern, field)]
+            hidden = [field for field in ("metadata", "kind") if search(pattern, field)]
             if missed or hidden:
                 what = f"leaves {', '.join(missed)} in the clear" if missed else f"hides {', '.join(hidden)}"
                 yield Violation(
-                    f".sops.yaml: creation_rules[{index}].encrypted_regex {what}. Set it to ^(data|stringData)$",
-                    resource.where,
-                    (resource.where.file,),
+                    f"{where} {what}. Set it to ^(data|stringData)$", resource.where, (resource.where.file,)
                 )
 
 
 def _first_match(rules: list[Mapping[str, Any]], file: str) -> int | None:
     """The rule by which sops would encrypt a file: the first whose path_regex is found in the path."""
-    return next((i for i, rule in enumerate(rules) if _matches(str(rule.get("path_regex") or ""), file)), None)
-
-
-def _matches(pattern: str, text: str) -> bool:
-    try:
-        return bool(re.search(pattern, text))
-    except re.error:
-        return False
+    return next((i for i, rule in enumerate(rules) if search(str(rule.get("path_regex") or ""), file)), None)
 
 
 RULES = (
@@ -207,5 +231,16 @@ RULES = (
         Level.MANDATORY,
         Scope.STACK,
         unread_manifest,
+    ),
+    Rule(
+        "coverage",
+        "What is about secrets is read",
+        "A verdict over half of a tree says nothing about the other half.",
+        "Name where each cluster starts under entries, exclude what is not of a cluster, or install helm.",
+        "§3.3",
+        Severity.HIGH,
+        Level.ADVISORY,
+        Scope.STACK,
+        coverage,
     ),
 )

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from policy.context import RuleContext
-from policy.inventory.resource import Resource
+from policy.inventory.coverage import Coverage
+from policy.inventory.resource import Position, Resource
 from policy.rules import (
     config_values,
     declared,
@@ -18,7 +19,7 @@ from policy.rules import (
     vault_hygiene,
 )
 from policy.rules.base import Finding, Rule, Scope, Severity, Violation
-from policy.settings import Level, Settings
+from policy.settings import Level, Profile, Settings
 from secret_authority.core.errors import Problem
 
 THEMES: Final = {
@@ -32,6 +33,25 @@ THEMES: Final = {
 }
 RULES: Final[tuple[Rule, ...]] = tuple(rule for rules in THEMES.values() for rule in rules)
 BY_ID: Final = {rule.id: rule for rule in RULES}
+# The rules of the profile "authority": who decides a value, what is readable in Git, and what could not be seen.
+AUTHORITY: Final = frozenset(
+    {
+        "single-authority",
+        "undecided-authority",
+        "catalogued-key-in-config",
+        "upward-flow",
+        "catalogue-valid",
+        "plaintext-secret",
+        "half-encrypted-secret",
+        "sops-rules",
+        "encrypted-not-decrypted",
+        "unread-manifest",
+        "coverage",
+        "vault-injection",
+        "root-token",
+        "expired-exception",
+    }
+)
 _ORDER = {severity: rank for rank, severity in enumerate(reversed(Severity))}
 
 
@@ -41,9 +61,10 @@ def new_context(
     problems: Iterable[Problem] = (),
     elsewhere: Iterable[str] = (),
     unjudged: Iterable[str] = (),
+    coverage: Coverage | None = None,
 ) -> RuleContext:
     """What the rules judge, with the names of all rules."""
-    return RuleContext(resources, settings, problems, elsewhere, unjudged, BY_ID)
+    return RuleContext(resources, settings, problems, elsewhere, unjudged, BY_ID, coverage)
 
 
 def violations(rule: Rule, context: RuleContext) -> Iterator[Violation]:
@@ -61,15 +82,40 @@ def violations(rule: Rule, context: RuleContext) -> Iterator[Violation]:
         yield violation
 
 
+def counts(rule: Rule, context: RuleContext) -> bool:
+    """Whether a rule is of the profile, or named in the levels of the settings."""
+    listed = context.settings.levels.get(rule.id)
+    if listed is not None:
+        return listed is not Level.DISABLED
+    return rule.level is not Level.DISABLED and (context.profile is Profile.RFC or rule.id in AUTHORITY)
+
+
 def check(context: RuleContext, rules: Iterable[Rule] = RULES) -> list[Finding]:
-    """Run rules. The worst comes first."""
-    found = [
-        Finding(rule, violation, level)
-        for rule in rules
-        if (level := context.settings.levels.get(rule.id, rule.level)) is not Level.DISABLED
-        for violation in violations(rule, context)
-    ]
-    return sorted(found, key=lambda f: (f.level is not Level.MANDATORY, _ORDER[f.rule.severity], f.rule.id, f.message))
+    """Run the rules of the profile. The worst comes first. A rule that cannot judge something says so in a finding."""
+    found: list[Finding] = []
+    for rule in rules:
+        if not counts(rule, context):
+            continue
+        try:
+            judged = list(violations(rule, context))
+        except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
+            message = f"rule {rule.id} cannot judge what is there ({type(error).__name__}): a field has a wrong type"
+            found.append(Finding(BY_ID["unread-manifest"], Violation(message, Position(), (rule.id,)), Level.MANDATORY))
+            continue
+        for violation in judged:
+            level = context.settings.levels.get(rule.id) or violation.level or rule.level
+            found.append(Finding(rule, violation, level))
+    return sorted(
+        found,
+        key=lambda f: (
+            f.level is not Level.MANDATORY,
+            _ORDER[f.rule.severity],
+            f.rule.id,
+            f.where.file,
+            f.where.line,
+            f.message,
+        ),
+    )
 
 
-__all__ = ["BY_ID", "RULES", "THEMES", "Scope", "check", "new_context", "violations"]
+__all__ = ["AUTHORITY", "BY_ID", "RULES", "THEMES", "Scope", "check", "counts", "new_context", "violations"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import kv_location
 from policy.context import RuleContext
 from policy.inventory.resource import Origin, Position, Resource
 from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.rules.secret_values import PUBLIC_KEYS
 from policy.settings import Level
-from secret_authority.core.claims.conflicts import Conflict
+from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict
+from secret_authority.core.claims.locations import KubernetesSecret, Location
 
+# How many claimants, or fields, a message names.
+_SHOWN = 6
 # Pulumi packages whose resources make a value and keep it in the state.
 _MINTING = frozenset({"random", "tls", "pkcs12"})
 # Of these, what is made to be secret; an id or a pet name among the values of a chart is not.
@@ -21,31 +25,84 @@ _SECRET_DATA = frozenset({"data", "stringData"})
 _VAULT_DATA = frozenset({"dataJson", "dataJsonWo"})
 _CHART_VALUES = frozenset({"values"})
 _CHARTS = frozenset({"kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart"})
-# Keys that hold public parts only.
-PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
 
 
-def _report(conflict: Conflict, context: RuleContext) -> Violation:
-    subjects = (conflict.first.claimant.subject, conflict.second.claimant.subject)
+def _is_takeover(conflict: Conflict) -> bool:
+    """One writes only where nothing is, the other keeps writing: the second decides, whoever came first.
+
+    That holds for a Secret of the cluster. A create-only push decides what Vault has for good.
+    """
+    once = (conflict.first.create_only, conflict.second.create_only)
+    return isinstance(conflict.first.location, KubernetesSecret) and once in ((True, False), (False, True))
+
+
+def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:
+    """Conflicts that share a claim over one location, so that each location is one finding."""
+    by_claim: dict[tuple[Location, Claimant], list[Conflict]] = {}
+    for conflict in conflicts:
+        ends = [(claim.location, claim.claimant) for claim in (conflict.first, conflict.second)]
+        groups = [by_claim[end] for end in ends if end in by_claim]
+        merged = groups[0] if groups else []
+        if len(groups) > 1 and groups[0] is not groups[1]:
+            merged += groups[1]
+            for other in groups[1]:
+                for claim in (other.first, other.second):
+                    by_claim[claim.location, claim.claimant] = merged
+        merged.append(conflict)
+        for end in ends:
+            by_claim[end] = merged
+    seen: set[int] = set()
+    for group in by_claim.values():
+        if id(group) not in seen:
+            seen.add(id(group))
+            yield group
+
+
+def _violation(group: list[Conflict], context: RuleContext) -> Violation:
+    claims = list(dict.fromkeys(claim for conflict in group for claim in (conflict.first, conflict.second)))
+    subjects = list(dict.fromkeys(claim.claimant.subject for claim in claims))
     sources = [context.claim_sources[subject] for subject in subjects if subject in context.claim_sources]
-    # Shown at the claimant that lies later in the context: the one that was added to what was there.
-    where = sources[-1].where if sources else Position()
-    names = [str(conflict.first.location), str(conflict.second.location), *subjects]
-    names += [claim.secret for claim in (conflict.first, conflict.second) if claim.secret]
-    names += [source.label for source in sources]
-    return Violation(str(conflict), where, tuple(names))
+    # Shown at the claimant that comes last: the one that was added to what was there.
+    order = context.positions
+    where = max((source.where for source in sources), key=lambda p: order.get(p, -1), default=Position())
+    names = [*dict.fromkeys(str(claim.location) for claim in claims), *subjects]
+    names += dict.fromkeys(claim.secret for claim in claims if claim.secret)
+    names += dict.fromkeys(source.label for source in sources)
+    return Violation(_message(group, claims), where, tuple(names))
+
+
+def _message(group: list[Conflict], claims: list[Claim]) -> str:
+    if len(group) == 1:
+        return str(group[0])
+    named = list(dict.fromkeys(str(claim.claimant) for claim in claims))
+    if len(named) < len({claim.claimant for claim in claims}):
+        # Some have one name: they are told apart by where they were found.
+        named = sorted({f"{claim.claimant} in {claim.claimant.origin}" for claim in claims})
+    shown = ", ".join(named[:_SHOWN]) + (f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else "")
+    secrets = sorted({claim.secret for claim in claims if claim.secret})
+    secret = f" (secret {', '.join(secrets)})" if secrets else ""
+    locations = sorted({str(claim.location) for claim in claims})
+    where = " and ".join(locations[:2]) if len(locations) < 3 else f"{locations[0]} and {len(locations) - 1} more"
+    if all(conflict.certain for conflict in group):
+        keys = sorted({str(conflict.keys) for conflict in group})
+        return (
+            f"{len(named)} authorities over {where}, {', '.join(keys)}{secret}: {shown}. "
+            "Keep one of them and remove the claims of the others"
+        )
+    fields = ", ".join(sorted({part.field for conflict in group for part in conflict.unknown})[:_SHOWN])
+    return f"cannot rule out several authorities over {where}{secret}: {shown}. Make known: {fields or 'their keys'}"
 
 
 def single_authority(context: RuleContext) -> Iterator[Violation]:
-    for conflict in context.conflicts:
-        if conflict.certain:
-            yield _report(conflict, context)
+    certain = [conflict for conflict in context.conflicts if conflict.certain and not _is_takeover(conflict)]
+    for group in _grouped(certain):
+        yield _violation(group, context)
 
 
 def undecided_authority(context: RuleContext) -> Iterator[Violation]:
-    for conflict in context.conflicts:
-        if not conflict.certain:
-            yield _report(conflict, context)
+    open_ones = [conflict for conflict in context.conflicts if not conflict.certain and not _is_takeover(conflict)]
+    for group in _grouped(open_ones):
+        yield _violation(group, context)
 
 
 def pulumi_minted_value(context: RuleContext) -> Iterator[Violation]:

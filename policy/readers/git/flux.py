@@ -5,36 +5,43 @@ Flux, Kustomization v1: path, targetNamespace, patches, components, commonMetada
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from policy.inventory.resource import dig, items, mapping
+from policy.inventory.resource import dig, items, mapping, part
+from policy.readers.git.envsubst import BadSubstitutionError, substitute
 from policy.readers.git.kustomize import Change
 from policy.readers.git.manifests import Document
-from policy.readers.git.reach import holds
-from secret_authority.core.claims.locations import Unknown
+from secret_authority.core.claims.locations import Part, Unknown
 
 FLUX = "kustomize.toolkit.fluxcd.io"
-_VARIABLE = re.compile(r"\$\{(\w+)(?:(:?[-=])([^}]*))?\}")
 _SUBSTITUTE = f"{FLUX}/substitute"
 RECONCILE = f"{FLUX}/reconcile"
 
 
 @dataclass(frozen=True)
 class FluxKustomization:
-    """A Flux Kustomization, as far as it changes what is applied."""
+    """A Flux Kustomization, as far as it changes what is applied. `path` is unknown where a variable is."""
 
-    label: str
-    path: str
+    namespace: Part
+    name: Part
+    path: Part
     decrypts: bool
     change: Change
-    variables: Mapping[str, Any] | None
-    source: tuple[str, str]
+    # spec.postBuild: values of its own, and (kind, name) of ConfigMaps and Secrets; None without it.
+    substitute: Mapping[str, Any] | None
+    substitute_from: tuple[tuple[str, Part], ...]
+    source: tuple[str, Part, Part]
     # The cluster of spec.kubeConfig, None for the cluster of Flux itself.
     remote: str | None = None
+
+    @property
+    def label(self) -> str:
+        return f"Kustomization {self.namespace}/{self.name}"
 
 
 def is_flux(document: Document) -> bool:
@@ -42,47 +49,54 @@ def is_flux(document: Document) -> bool:
     return isinstance(api, str) and api.startswith(f"{FLUX}/") and document.content.get("kind") == "Kustomization"
 
 
-def applies_itself(document: Document) -> bool:
-    """As `flux bootstrap` writes it: a path of this tree in which the file itself lies."""
-    spec = mapping(document.content.get("spec"))
-    here = dig(spec, "sourceRef", "kind") == "GitRepository" and bool(spec.get("path"))
-    return here and holds(path_of(document), document.file)
-
-
-def path_of(document: Document) -> str:
-    return normal_path(str(dig(document.content, "spec", "path") or "."))
-
-
 def normal_path(path: str) -> str:
+    """A path of the tree without a leading ./ or /."""
     return os.path.normpath(path.lstrip("/") or ".")
 
 
 def read_flux(document: Document) -> FluxKustomization:
+    """What a Kustomization says."""
     spec = mapping(document.content.get("spec"))
     metadata = mapping(document.content.get("metadata"))
     target = spec.get("targetNamespace")
     post = spec.get("postBuild")
-    variables = {str(k): v for k, v in mapping(dig(post, "substitute")).items()} if post is not None else None
+    namespace = part(metadata.get("namespace") or "flux-system", "metadata.namespace of a Kustomization")
+    given = spec.get("path")
+    path = given if isinstance(given, Unknown) else normal_path(given if isinstance(given, str) else ".")
+    reference = mapping(spec.get("sourceRef"))
     return FluxKustomization(
-        f"Kustomization {metadata.get('namespace', 'flux-system')}/{metadata.get('name')}",
-        path_of(document),
+        namespace,
+        part(metadata.get("name"), f"metadata.name of a Kustomization in {document.file}"),
+        path,
         dig(spec, "decryption", "provider") == "sops",
         Change(
             namespace=target if isinstance(target, str) else None,
-            prefix=str(spec.get("namePrefix") or ""),
-            suffix=str(spec.get("nameSuffix") or ""),
+            prefix=_text(spec.get("namePrefix")),
+            suffix=_text(spec.get("nameSuffix")),
             patches=tuple(items(spec.get("patches"))),
-            components=tuple(str(c) for c in items(spec.get("components"))),
+            components=tuple(c for c in items(spec.get("components")) if isinstance(c, str)),
             labels=mapping(dig(spec, "commonMetadata", "labels")),
             annotations=mapping(dig(spec, "commonMetadata", "annotations")),
         ),
-        variables,
-        (str(dig(spec, "sourceRef", "kind")), str(dig(spec, "sourceRef", "name"))),
-        _remote(spec, str(metadata.get("namespace", "flux-system"))),
+        {str(k): v for k, v in mapping(dig(post, "substitute")).items()} if isinstance(post, Mapping) else None,
+        tuple(
+            (str(dig(e, "kind")), part(dig(e, "name"), "postBuild.substituteFrom[].name"))
+            for e in items(dig(post, "substituteFrom"))
+        ),
+        (
+            str(reference.get("kind") or "GitRepository"),
+            part(reference.get("name"), "spec.sourceRef.name"),
+            part(reference.get("namespace") or namespace, "spec.sourceRef.namespace"),
+        ),
+        _remote(spec, namespace),
     )
 
 
-def _remote(spec: Mapping[str, Any], namespace: str) -> str | None:
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _remote(spec: Mapping[str, Any], namespace: Part) -> str | None:
     """The cluster that spec.kubeConfig names by a Secret or a ConfigMap."""
     for reference in ("secretRef", "configMapRef"):
         name = dig(spec, "kubeConfig", reference, "name")
@@ -91,31 +105,101 @@ def _remote(spec: Mapping[str, Any], namespace: str) -> str | None:
     return None
 
 
-def substituted(document: Document, flux: FluxKustomization | None) -> Document:
+# (kind, namespace, name) -> what it gives as variables: a text, or None where the value cannot be read.
+Values = Mapping[tuple[str, str, str], Mapping[str, str | None]]
+
+
+def values_of(document: Document) -> Mapping[str, str | None]:
+    """The variables that a ConfigMap or a Secret gives; None for a value that cannot be read."""
+    found: dict[str, str | None] = {}
+    for field in ("data", "stringData"):
+        for key, value in mapping(document.content.get(field)).items():
+            text = value if isinstance(value, str) and not value.startswith("ENC[") else None
+            if text is not None and field == "data" and document.content.get("kind") == "Secret":
+                text = _decoded(text)
+            found[str(key)] = text
+    return found
+
+
+def _decoded(text: str) -> str | None:
+    try:
+        return base64.b64decode(text, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+
+
+class Variables:
+    """The variables of one Kustomization in one cluster: later sources win over earlier ones, its own over both."""
+
+    def __init__(self, flux: FluxKustomization, cluster: str, values: Values) -> None:
+        self._flux = flux
+        self._cluster = cluster
+        self._own = flux.substitute or {}
+        self._sources: list[tuple[str, Mapping[str, str | None] | None]] = []
+        for kind, name in flux.substitute_from:
+            found = values.get((kind, str(flux.namespace), name)) if isinstance(name, str) else None
+            self._sources.append((f"{kind} {flux.namespace}/{name}", found))
+        # Flux leaves objects as they are where it has no variable at all.
+        self.used = bool(self._own) or bool(self._sources)
+
+    @property
+    def missing(self) -> bool:
+        """Whether a source is not in sight (yet)."""
+        return any(found is None for _, found in self._sources)
+
+    def lookup(self, name: str, has_default: bool = False) -> Part:
+        """The value of a variable; empty where nothing defines it, unknown where that cannot be seen.
+
+        A text with a default says what it means where nothing in sight defines the variable.
+        """
+        if name in self._own:
+            value = self._own[name]
+            if isinstance(value, Unknown):
+                return value
+            return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        for source, found in reversed(self._sources):
+            if found is None:
+                if has_default:
+                    continue
+                return self._unknown(name, f"{source}, which is not in sight", source)
+            if name in found:
+                text = found[name]
+                return text if text is not None else self._unknown(name, f"{source}, where it is encrypted", source)
+        return ""
+
+    def _unknown(self, name: str, where: str, source: str) -> Unknown:
+        return Unknown(f"variable {name} of {where}", shape="*", same=f"{self._cluster}: {source}: {name}")
+
+
+def substituted(document: Document, flux: FluxKustomization | None, variables: Variables | None) -> Document:
     """postBuild substitution; a variable that the tree does not hold is unknown."""
-    if flux is None or flux.variables is None:
+    if flux is None or variables is None or not variables.used:
         return document
-    marks = {
-        **mapping(dig(document.content, "metadata", "annotations")),
-        **mapping(dig(document.content, "metadata", "labels")),
-    }
+    metadata = mapping(document.content.get("metadata"))
+    marks = {**mapping(metadata.get("annotations")), **mapping(metadata.get("labels"))}
     if str(marks.get(_SUBSTITUTE, "")).lower() == "disabled":
         return document
-    variables = flux.variables
+    return replace(document, content=_filled(document.content, flux, variables))
 
-    def fill(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: fill(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [fill(inner) for inner in value]
-        if not isinstance(value, str) or "${" not in value:
+
+def _filled(value: Any, flux: FluxKustomization, variables: Variables) -> Any:
+    if isinstance(value, str):
+        if "${" not in value:
             return value
-        missing = [m[1] for m in _VARIABLE.finditer(value) if m[1] not in variables and m[2] is None]
-        if missing:
-            return Unknown(f"variable {missing[0]} of {flux.label}")
-        return _VARIABLE.sub(lambda m: str(variables.get(m[1], m[3] or "")), value)
+        try:
+            return substitute(value, variables.lookup)
+        except BadSubstitutionError:
+            return Unknown(f"a substitution that Flux cannot parse, in what {flux.label} applies")
+    if isinstance(value, Mapping):
+        return {_key(key, flux, variables): _filled(inner, flux, variables) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, flux, variables) for inner in value]
+    return value
 
-    return Document(document.file, document.line, fill(document.content))
+
+def _key(key: Any, flux: FluxKustomization, variables: Variables) -> Any:
+    found = _filled(key, flux, variables) if isinstance(key, str) else key
+    return key if isinstance(found, Unknown) else found
 
 
 def is_disabled(document: Document) -> bool:

@@ -1,36 +1,61 @@
 """Which folder of this tree a Flux Kustomization applies: directly, through an artifact made of the tree, or none.
 
 Flux: spec.sourceRef of a Kustomization is a GitRepository, OCIRepository, Bucket or ExternalArtifact. An
-ArtifactGenerator (source.extensions.fluxcd.io) copies folders of a GitRepository into an ExternalArtifact.
+ArtifactGenerator (source.extensions.fluxcd.io) copies folders of a GitRepository into an ExternalArtifact. A
+FluxInstance of the Flux operator makes the source that its `sync` names.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from policy.inventory.resource import dig, items
-from policy.readers.git.flux import FluxKustomization
+from policy.readers.git.checkout import repository_of
+from policy.readers.git.flux import FluxKustomization, is_flux, read_flux
 from policy.readers.git.manifests import Document
+from secret_authority.core.claims.locations import Unknown
+
+_SOURCES = ("GitRepository", "OCIRepository", "Bucket")
 
 
 class Sources:
-    """The sources of one cluster. `own` is the GitRepository by which the tree itself is applied, if it is known."""
+    """The sources of a tree. `remotes` are the repositories of the checkout; without them names decide.
 
-    def __init__(self, documents: Iterable[Document], own: str | None) -> None:
+    `sync` are the (kind, name) of sources by which the tree is known to be applied.
+    """
+
+    def __init__(
+        self,
+        documents: Iterable[Document],
+        remotes: frozenset[str],
+        sync: Iterable[tuple[str, str]],
+        has_folder: Callable[[str], bool],
+    ) -> None:
         listed = list(documents)
-        named = Counter(
-            str(dig(d.content, "spec", "sourceRef", "name"))
-            for d in listed
-            if d.content.get("kind") == "Kustomization"
-            and dig(d.content, "spec", "sourceRef", "kind") == "GitRepository"
-        )
-        self._own = own or next((name for name, _ in named.most_common(1)), "")
-        # A GitRepository that the tree defines under another name leads to another repository.
-        self._foreign = {
-            str(dig(d.content, "metadata", "name")) for d in listed if d.content.get("kind") == "GitRepository"
-        } - {self._own}
+        defined: dict[tuple[str, str], set[str]] = {}
+        for document in listed:
+            kind, name = str(document.content.get("kind")), dig(document.content, "metadata", "name")
+            if kind in _SOURCES and isinstance(name, str):
+                defined.setdefault((kind, name), set()).add(str(dig(document.content, "spec", "url")))
+        same = {key for key, urls in defined.items() if key[0] == "GitRepository" and _repositories(urls) & remotes}
+        used: Counter[tuple[str, str]] = Counter()
+        for document in listed:
+            if is_flux(document):
+                flux = read_flux(document)
+                kind, name, _ = flux.source
+                if isinstance(flux.path, str) and flux.path != "." and has_folder(flux.path) and isinstance(name, str):
+                    used[kind, name] += 1
+        known = set(sync)
+        if same:
+            known = same | {key for key in known if key not in defined or key[0] != "GitRepository"}
+        elif not known and used:
+            most = max(used.values())
+            known = {min(key for key, count in used.items() if count == most)}
+        # What another repository or artifact is known to be behind: defined here, and not by what the tree is applied.
+        self._foreign = set(defined) - known
+        self._known = known
         self._copies: dict[str, list[tuple[str, str]]] = {}
         for document in listed:
             if document.content.get("kind") == "ArtifactGenerator":
@@ -38,21 +63,28 @@ class Sources:
 
     def folder(self, flux: FluxKustomization) -> str | None:
         """The folder of the tree, None when the Kustomization applies something else."""
-        kind, name = flux.source
-        if kind == "GitRepository":
-            return None if name in self._foreign else flux.path
-        for source, target in self._copies.get(name, []) if kind == "ExternalArtifact" else ():
-            inside = os.path.relpath(flux.path, target)
-            if not inside.startswith(".."):
-                return os.path.normpath(f"{source}/{inside}")
-        return None
+        kind, name, _ = flux.source
+        path = flux.path
+        if isinstance(path, Unknown) or isinstance(name, Unknown):
+            return None
+        if kind == "ExternalArtifact":
+            for source, target in self._copies.get(name, []):
+                inside = os.path.relpath(path, target)
+                if not inside.startswith(".."):
+                    return os.path.normpath(f"{source}/{inside}")
+            return None
+        if (kind, name) in self._foreign:
+            return None
+        # A GitRepository that the tree does not define is the one that brought it; an artifact has to be known.
+        return path if kind == "GitRepository" or (kind, name) in self._known else None
 
     def _read(self, document: Document) -> None:
         sources = items(dig(document.content, "spec", "sources"))
         own = {
             f"@{dig(source, 'alias')}/"
             for source in sources
-            if dig(source, "kind") == "GitRepository" and dig(source, "name") not in self._foreign
+            if dig(source, "kind") == "GitRepository"
+            and ("GitRepository", str(dig(source, "name"))) not in self._foreign
         }
         for artifact in items(dig(document.content, "spec", "artifacts")):
             for copy in items(dig(artifact, "copy")):
@@ -62,3 +94,7 @@ class Sources:
                     folder = origin.removeprefix(alias).split("*")[0].rstrip("/") or "."
                     into = os.path.normpath(target.removeprefix("@artifact/") or ".")
                     self._copies.setdefault(str(dig(artifact, "name")), []).append((folder, into))
+
+
+def _repositories(urls: Iterable[str]) -> frozenset[str]:
+    return frozenset(found for url in urls if (found := repository_of(url)))

@@ -1,34 +1,55 @@
-"""Renders a folder as Flux would: with kustomize where a kustomization asks for it, else file by file.
+"""Renders a folder as Flux would: with what its kustomization says, else file by file.
 
-`kubectl kustomize` does the rendering, because names and references that it rewrites must be the real ones. Its
-time grows with the square of the number of objects, so folders whose kustomization only lists resources and
-sets a namespace are read directly. Nothing is fetched: a remote base is reported.
+What kustomizations of GitOps trees use is done here, in linear time and with the line of each object: resources,
+components, patches, generators, namespace, labels, name prefixes. `kubectl kustomize` is asked only for the rest
+(replacements, vars, plugins). Nothing is fetched: what is remote is noted, and the rest of the build stays.
 """
 
 from __future__ import annotations
 
+import bisect
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from policy.inventory.resource import dig, items, mapping
-from policy.readers.git.manifests import SUFFIXES, Document, parse, read_file
+from policy.readers.git.generators import generated
+from policy.readers.git.manifests import SUFFIXES, Document, Files, list_files, parse, read_text
+from policy.readers.git.patches import Patch, apply_all
 from secret_authority.core.errors import Problem
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 ORIGIN = "config.kubernetes.io/origin"
-_SIMPLE = frozenset({"apiVersion", "kind", "metadata", "resources", "bases", "namespace"})
+# Fields that ask for kustomize itself: they compute names and values from others.
+_NEEDS_KUSTOMIZE = frozenset({"replacements", "vars", "transformers", "generators"})
 CLUSTER_SCOPED = frozenset(
-    {"Namespace", "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "PersistentVolume", "StorageClass"}
+    {
+        "Namespace",
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "CustomResourceDefinition",
+        "PersistentVolume",
+        "StorageClass",
+        "IngressClass",
+        "PriorityClass",
+        "ValidatingWebhookConfiguration",
+        "MutatingWebhookConfiguration",
+        "APIService",
+    }
 )
-_TIMEOUT = 120  # seconds
+# Kinds whose names kustomize leaves as they are.
+_UNPREFIXED = frozenset({"Namespace", "CustomResourceDefinition", "APIService"})
+_TIMEOUT = 60  # seconds
+# What a manifest has: an apiVersion, or at least a kind of its own.
+_MANIFEST = re.compile(r"apiVersion|^kind:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -43,118 +64,136 @@ class Change:
     labels: Mapping[str, Any] = field(default_factory=dict)
     annotations: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def needs_kustomize(self) -> bool:
-        return bool(self.prefix or self.suffix or self.patches or self.components)
+
+@dataclass(frozen=True)
+class Build:
+    """What a folder gives, and what was read for it. `remote` is what it takes in and the tree does not hold."""
+
+    documents: tuple[Document, ...] = ()
+    files: frozenset[str] = frozenset()
+    folders: frozenset[str] = frozenset()
+    remote: frozenset[str] = frozenset()
+
+
+class _Accumulator:
+    """A build in the making."""
+
+    def __init__(self) -> None:
+        self.documents: list[Document] = []
+        self.files: set[str] = set()
+        self.folders: set[str] = set()
+        self.remote: set[str] = set()
+
+    def take(self, build: Build) -> None:
+        self.documents += build.documents
+        self.files |= build.files
+        self.folders |= build.folders
+        self.remote |= build.remote
+
+    def done(self) -> Build:
+        return Build(tuple(self.documents), frozenset(self.files), frozenset(self.folders), frozenset(self.remote))
 
 
 class Renderer:
-    """Renders folders of one tree. `files` are its YAML files; each is parsed once."""
+    """Renders folders of one tree. Each file is parsed once, each folder is built once."""
 
-    def __init__(self, root: Path, files: Iterable[str]) -> None:
+    def __init__(self, root: Path, files: Files | None = None) -> None:
         self.root = root.resolve()
-        self.files = list(files)
+        listed = files or list_files(self.root)
+        self.files = list(listed.manifests)
+        self.charts = listed.charts
         self.known = frozenset(self.files)
         self.problems: list[Problem] = []
         # Files that cannot be parsed; they matter to the clusters that get them.
         self.broken: dict[str, list[Problem]] = {}
         self._parsed: dict[str, list[Document]] = {}
-        self._folders = {str(Path(f).parent) for f in self.files} | {"."}
-        self._kustomized = {str(Path(f).parent) for f in self.files if Path(f).name in NAMES} | {
-            folder for folder in self._folders if (self.root / folder / "Kustomization").is_file()
-        }
+        # Files that were not parsed, as they do not look like manifests.
+        self._skipped: set[str] = set()
+        self._builds: dict[str, Build] = {}
+        self._kustomizations = {
+            (os.path.dirname(f) or "."): f  # noqa: PTH120
+            for f in self.files
+            if os.path.basename(f) in NAMES  # noqa: PTH119
+        } | {folder: f"{folder}/Kustomization".removeprefix("./") for folder in listed.bare_kustomizations}
+        self._kustomization_files = frozenset(self._kustomizations.values())
+        self._by_folder: dict[str, list[str]] = {}
+        for file in self.files:
+            self._by_folder.setdefault(os.path.dirname(file) or ".", []).append(file)  # noqa: PTH120
+        self.folders = frozenset(parent for folder in self._by_folder for parent in _parents(folder))
 
     def documents(self, file: str) -> list[Document]:
-        """The documents of a file; what is wrong with it is kept in `broken`."""
-        if file not in self._parsed:
-            documents, problems = read_file(self.root, file)
-            self._parsed[file] = documents
+        """The documents of a file; what is wrong with it is in `broken`.
+
+        A file without the text of a manifest is not parsed before something applies it.
+        """
+        found = self._parsed.get(file)
+        if found is None:
+            text, problems = read_text(self.root, file)
             if problems:
                 self.broken[file] = problems
-        return self._parsed[file]
+            if problems or not (_MANIFEST.search(text) or file in self._kustomization_files):
+                self._skipped.add(file)
+                found = []
+            else:
+                found = self._parse(file, text)
+            self._parsed[file] = found
+        return found
+
+    def _parse(self, file: str, text: str) -> list[Document]:
+        found, problems = parse(text, file)
+        if problems:
+            self.broken[file] = problems
+        return found
+
+    def applied(self, file: str) -> list[Document]:
+        """The manifests of a file that something applies; then it is an error when it cannot be parsed."""
+        found = self.documents(file)
+        if file in self._skipped:
+            self._skipped.discard(file)
+            if file not in self.broken:
+                self._parse(file, read_text(self.root, file)[0])
+        return [document for document in found if document.is_manifest]
 
     def is_kustomized(self, folder: str) -> bool:
-        return folder in self._kustomized
+        return folder in self._kustomizations
 
     def is_component(self, folder: str) -> bool:
         """A kustomize Component does nothing by itself; others take it in."""
         return self.kustomization(folder).get("kind") == "Component"
 
-    def kustomized(self) -> set[str]:
-        return set(self._kustomized)
+    def is_folder(self, path: str) -> bool:
+        """Whether a path of the tree is a folder with anything in it that is read here."""
+        return path == "." or path in self.folders or (self.root / path).is_dir()
 
-    def referenced(self) -> tuple[set[str], set[str]]:
-        """Folders and files that some kustomization of the tree takes in."""
-        folders: set[str] = set()
-        files: set[str] = set()
-        for folder in self._kustomized:
+    def kustomized(self) -> list[str]:
+        """Folders with a kustomization, sorted."""
+        return sorted(self._kustomizations)
+
+    def below(self, folder: str) -> list[str]:
+        """Files in a folder and below it."""
+        if folder == ".":
+            return self.files
+        # "0" is the character after "/".
+        return self.files[bisect.bisect_left(self.files, f"{folder}/") : bisect.bisect_left(self.files, f"{folder}0")]
+
+    def directly_in(self, folder: str) -> list[str]:
+        return self._by_folder.get(folder, [])
+
+    def taken_in(self) -> set[str]:
+        """Folders and files that some kustomization of the tree takes in as resources or components."""
+        found: set[str] = set()
+        for folder in self._kustomizations:
             for entry in self.entries(folder):
                 target = self.inside(folder, entry)
-                if target is None:
-                    continue
-                (folders if (self.root / target).is_dir() else files).add(target)
-        return folders, files
-
-    def render(self, folder: str, change: Change | None = None) -> list[Document]:
-        """What the API server would get from a folder."""
-        change = change or Change()
-        try:
-            if change.needs_kustomize:
-                raise _NotSimple
-            found = self._simple(folder)
-        except _NotSimple:
-            found = self._with_kustomize(folder, change)
-        return [_changed(document, change) for document in found]
-
-    def _simple(self, folder: str) -> list[Document]:
-        if folder not in self._kustomized:
-            return self._plain(folder)
-        content = self.kustomization(folder)
-        if set(content) - _SIMPLE or any(_is_remote(entry) for entry in self.entries(folder)):
-            raise _NotSimple
-        found: list[Document] = []
-        for entry in self.entries(folder):
-            target = self.inside(folder, entry)
-            if target is None or not (self.root / target).exists():
-                self._problem(folder, f"resources: {entry}", "does not exist", "correct the path")
-            elif (self.root / target).is_dir():
-                if target not in self._kustomized:
-                    self._problem(folder, f"resources: {entry}", "holds no kustomization.yaml", "add one")
-                    continue
-                found += self._simple(target)
-            else:
-                found += [document for document in self.documents(target) if document.is_manifest]
-        namespace = content.get("namespace")
-        change = Change(namespace=namespace if isinstance(namespace, str) else None)
-        return [_changed(document, change) for document in found]
-
-    def _plain(self, folder: str) -> list[Document]:
-        """A folder without a kustomization: Flux takes all manifests below it; kustomized subfolders as a whole."""
-        found: list[Document] = []
-        prefix = "" if folder == "." else f"{folder}/"
-        done: set[str] = set()
-        for file in self.files:
-            if not file.startswith(prefix):
-                continue
-            parent = self.top(file, folder)
-            if parent is None:
-                found += [document for document in self.documents(file) if document.is_manifest]
-            elif parent not in done and not self.is_component(parent):
-                done.add(parent)
-                try:
-                    found += self._simple(parent)
-                except _NotSimple:
-                    found += self._with_kustomize(parent, Change())
+                if target is not None and target != folder:
+                    found.add(target)
         return found
 
     def kustomization(self, folder: str) -> Mapping[str, Any]:
         """The content of a folder's kustomization, empty when it has none."""
-        for name in NAMES:
-            file = name if folder == "." else f"{folder}/{name}"
-            if (self.root / file).is_file():
-                documents = self.documents(file)
-                return documents[0].content if documents else {}
-        return {}
+        file = self._kustomizations.get(folder)
+        documents = self.documents(file) if file else []
+        return documents[0].content if documents else {}
 
     def entries(self, folder: str) -> list[str]:
         """What a folder's kustomization takes in, as it is written there."""
@@ -164,127 +203,379 @@ class Renderer:
 
     def inside(self, folder: str, entry: str) -> str | None:
         """The entry relative to the root; None when it leads out of the tree or is remote."""
-        if _is_remote(entry):
+        if is_remote(entry):
             return None
         target = os.path.normpath(os.path.join(folder, entry))  # noqa: PTH118  (lexical, as kustomize does)
         return None if target.startswith("..") else target
 
-    def _problem(self, folder: str, where: str, message: str, fix: str) -> None:
-        file = next((f"{folder}/{n}" for n in NAMES if (self.root / folder / n).is_file()), folder)
-        self.problems.append(Problem(file.removeprefix("./"), where, message, fix))
+    def render(self, folder: str, change: Change | None = None) -> Build:
+        """What the API server would get from a folder."""
+        base = self._build(folder, frozenset())
+        if change is None or change == Change():
+            return base
+        found = _Accumulator()
+        found.take(base)
+        for component in change.components:
+            target = self.inside(folder, component)
+            if target is None or not self.is_folder(target):
+                if is_remote(component):
+                    found.remote.add(component)
+                else:
+                    self._problem(folder, f"components: {component}", "does not exist", "correct the path")
+            else:
+                self._component(target, found, frozenset({folder}))
+        found.documents = apply_all(found.documents, _patches(change.patches, lambda _: None), _with_content)
+        found.documents = _transformed(found.documents, change)
+        return found.done()
 
-    def _with_kustomize(self, folder: str, change: Change) -> list[Document]:
-        parts = [folder] if self.is_kustomized(folder) else self._below(folder)
-        buildable = [part for part in parts if self._can_build(part)]
-        if not buildable:
-            return []
+    # -- one folder ---------------------------------------------------------------------------------------
+
+    def _build(self, folder: str, above: frozenset[str]) -> Build:
+        if folder in self._builds:
+            return self._builds[folder]
+        found = _Accumulator()
+        if folder in above:
+            self._problem(folder, "resources", "takes itself in", "remove the entry")
+            return found.done()
+        if folder not in self._kustomizations:
+            self._plain(folder, found, above)
+        elif set(self.kustomization(folder)) & _NEEDS_KUSTOMIZE and (built := self._with_kustomize(folder)) is not None:
+            found.take(built)
+        else:
+            self._kustomization(folder, found, above)
+        self._builds[folder] = found.done()
+        return self._builds[folder]
+
+    def _plain(self, folder: str, found: _Accumulator, above: frozenset[str]) -> None:
+        """A folder without a kustomization: Flux takes all manifests below it; kustomized subfolders as a whole."""
+        found.folders.add(folder)
+        done: set[str] = set()
+        for file in self.below(folder):
+            parent = self.top(file, folder)
+            if parent is None:
+                found.files.add(file)
+                found.documents += self.applied(file)
+            elif parent not in done and not self.is_component(parent):
+                done.add(parent)
+                found.take(self._build(parent, above | {folder}))
+
+    def _kustomization(self, folder: str, found: _Accumulator, above: frozenset[str]) -> None:
+        """Adds what the kustomization of a folder takes in and makes, and changes all that is there by then."""
+        content = self.kustomization(folder)
+        found.folders.add(folder)
+        found.files.add(self._kustomizations[folder])
+        if content.get("helmCharts") or content.get("helmChartInflationGenerator"):
+            charts = [*items(content.get("helmCharts")), *items(content.get("helmChartInflationGenerator"))]
+            found.remote |= {f"chart {dig(chart, 'name') or dig(chart, 'chartName')}" for chart in charts}
+        for entry in [*items(content.get("resources")), *items(content.get("bases"))]:
+            if isinstance(entry, str):
+                self._resource(folder, entry, found, above)
+        self._generate(folder, content, found)
+        for entry in items(content.get("components")):
+            target = self.inside(folder, entry) if isinstance(entry, str) else None
+            if target is not None and target in self._kustomizations:
+                self._component(target, found, above | {folder})
+            elif isinstance(entry, str) and is_remote(entry):
+                found.remote.add(entry)
+            else:
+                self._problem(folder, f"components: {entry}", "does not exist", "correct the path")
+        patches = _patches(
+            [
+                *({"patch": p} for p in items(content.get("patchesStrategicMerge"))),
+                *items(content.get("patchesJson6902")),
+                *items(content.get("patches")),
+            ],
+            lambda path: self._patch_file(folder, path, found),
+        )
+        found.documents = apply_all(found.documents, patches, _with_content)
+        found.documents = _transformed(found.documents, _change_of(content))
+
+    def _resource(self, folder: str, entry: str, found: _Accumulator, above: frozenset[str]) -> None:
+        if is_remote(entry):
+            found.remote.add(entry)
+            return
+        target = self.inside(folder, entry)
+        if target is not None and target in self._kustomizations:
+            found.take(self._build(target, above | {folder}))
+        elif target is None or not (self.root / target).exists():
+            self._problem(folder, f"resources: {entry}", "does not exist", "correct the path")
+        elif (self.root / target).is_dir():
+            self._problem(folder, f"resources: {entry}", "holds no kustomization.yaml", "add one")
+        else:
+            found.files.add(target)
+            found.documents += self.applied(target)
+
+    def _component(self, folder: str, found: _Accumulator, above: frozenset[str]) -> None:
+        if folder in above:
+            self._problem(folder, "components", "takes itself in", "remove the entry")
+        elif folder in self._kustomizations:
+            self._kustomization(folder, found, above)
+        else:
+            self._plain(folder, found, above)
+
+    def _generate(self, folder: str, content: Mapping[str, Any], found: _Accumulator) -> None:
+        names: dict[str, str] = {}
+        for behavior, base, made in generated(content, lambda path: self._bytes(folder, path)):
+            name = str(dig(made, "metadata", "name"))
+            if made["kind"] == "Secret" and name != base:
+                names[base] = name
+            file = self._kustomizations[folder]
+            document = Document(file, self._line_of(file, base), made)
+            if behavior not in ("merge", "replace"):
+                found.documents.append(document)
+                continue
+            for index, other in enumerate(found.documents):
+                if _same_object(other.content, made):
+                    before = mapping(other.content.get("data")) if behavior == "merge" else {}
+                    merged = {**other.content, "data": {**before, **mapping(made.get("data"))}}
+                    found.documents[index] = replace(other, content=merged)
+        if names:
+            found.documents = [
+                _with_content(d, _rewritten(d.content, names)) if "spec" in d.content else d for d in found.documents
+            ]
+
+    def _bytes(self, folder: str, path: str) -> bytes | None:
+        target = self.inside(folder, path)
+        try:
+            content = (self.root / target).read_bytes() if target is not None else None
+        except (OSError, ValueError):
+            content = None
+        if content is None:
+            self._problem(folder, path, "does not exist", "correct the path")
+        return content
+
+    def _line_of(self, file: str, name: str) -> int:
+        text, _ = read_text(self.root, file)
+        for number, line in enumerate(text.splitlines(), 1):
+            if "name:" in line and name in re.split(r"[\s'\",{}]+", line.partition("name:")[2]):
+                return number
+        return 1
+
+    def _patch_file(self, folder: str, path: str, found: _Accumulator) -> str | None:
+        target = self.inside(folder, path)
+        if target is None:
+            return None
+        text, problems = read_text(self.root, target)
+        if problems:
+            self._problem(folder, f"patches: {path}", "does not exist", "correct the path")
+            return None
+        found.files.add(target)
+        return text
+
+    def _problem(self, folder: str, where: str, message: str, fix: str) -> None:
+        problem = Problem(self._kustomizations.get(folder, folder), where, message, fix)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def top(self, file: str, folder: str) -> str | None:
+        """The uppermost kustomized folder between a folder and a file below it."""
+        return next(
+            (parent for parent in _parents(file) if parent in self._kustomizations and _below(parent, folder)), None
+        )
+
+    # -- kustomize itself ---------------------------------------------------------------------------------
+
+    def _with_kustomize(self, folder: str) -> Build | None:
+        """What `kubectl kustomize` makes of a folder; None when it fails, then it is read as far as it can be."""
+        closure = _Accumulator()
+        self._closure(folder, closure)
         program = shutil.which("kubectl") or shutil.which("kustomize")
         if program is None:
             self._problem(folder, "", "needs kustomize to be rendered", "install kubectl")
-            return []
+            return None
         with tempfile.TemporaryDirectory() as scratch:
             here = Path(scratch).resolve()
-            into = os.path.relpath(self.root / folder, here)
-            wrapper: dict[str, Any] = {
-                "buildMetadata": ["originAnnotations"],
-                "resources": [os.path.relpath(self.root / part, here) for part in buildable],
-                "namePrefix": change.prefix,
-                "nameSuffix": change.suffix,
-                "patches": list(change.patches),
-                "components": [f"{into}/{component}" for component in change.components],
-            }
-            (here / "kustomization.yaml").write_text(yaml.safe_dump({k: v for k, v in wrapper.items() if v}))
+            base = self._without_remote(here / "tree", closure) if closure.remote else self.root
+            into = os.path.relpath(base / folder, here)
+            wrapper: dict[str, Any] = {"buildMetadata": ["originAnnotations"], "resources": [into]}
+            (here / "kustomization.yaml").write_text(yaml.safe_dump(wrapper))
             verb = ["kustomize"] if program.endswith("kubectl") else ["build"]
             command = [program, *verb, str(here), "--load-restrictor", "LoadRestrictionsNone"]
             try:
                 done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=_TIMEOUT)
             except subprocess.TimeoutExpired:
                 self._problem(folder, "", f"takes kustomize more than {_TIMEOUT} seconds", "split the folder")
-                return []
+                return None
             if done.returncode:
                 # kustomize may quote the manifest, which may be a secret: its words are not repeated.
                 self._problem(folder, "", "cannot be built", f"run `kubectl kustomize {folder}` to see why")
-                return []
+                return None
             documents, _ = parse(done.stdout, folder)
-            return [self._with_origin(document, here) for document in documents if document.is_manifest]
+            closure.documents = [self._with_origin(d, here, base) for d in documents if d.is_manifest]
+            return closure.done()
 
-    def _below(self, folder: str) -> list[str]:
-        """What Flux would list for a folder without a kustomization: kustomized subfolders, and other manifests."""
-        prefix = "" if folder == "." else f"{folder}/"
-        found: dict[str, None] = {}
-        for file in self.files:
-            if not file.startswith(prefix):
-                continue
-            top = self.top(file, folder)
-            if top is not None:
-                if not self.is_component(top):
-                    found[top] = None
-            elif any(document.is_manifest for document in self.documents(file)):
-                found[file] = None
-        return list(found)
-
-    def top(self, file: str, folder: str) -> str | None:
-        """The uppermost kustomized folder between a folder and a file below it."""
-        for parent in reversed(Path(file).parents):
-            if str(parent) in self._kustomized and _below(str(parent), folder):
-                return str(parent)
-        return None
-
-    def _can_build(self, folder: str, seen: frozenset[str] = frozenset()) -> bool:
-        """Whether a build needs nothing from outside of the tree."""
-        if folder in seen or folder not in self._kustomized:
-            return True
+    def _closure(self, folder: str, found: _Accumulator) -> None:
+        """The folders, files and remote entries that a build takes in."""
+        if folder in found.folders or folder not in self._kustomizations:
+            return
+        found.folders.add(folder)
+        found.files.add(self._kustomizations[folder])
         content = self.kustomization(folder)
         if content.get("helmCharts") or content.get("helmChartInflationGenerator"):
-            self._problem(folder, "helmCharts", "is rendered by helm, which is not run here", "vendor the manifests")
-            return False
+            found.remote.add(f"charts of {folder}")
         for entry in self.entries(folder):
-            if _is_remote(entry):
-                self._problem(folder, f"resources: {entry}", "is remote and is not fetched", "vendor it into the tree")
-                return False
             target = self.inside(folder, entry)
-            if target and (self.root / target).is_dir() and not self._can_build(target, seen | {folder}):
-                return False
-        return True
+            if is_remote(entry):
+                found.remote.add(entry)
+            elif target in self._kustomizations:
+                self._closure(str(target), found)
+            elif target in self.known:
+                found.files.add(str(target))
 
-    def _with_origin(self, document: Document, here: Path) -> Document:
+    def _without_remote(self, into: Path, closure: _Accumulator) -> Path:
+        """A copy of the folders of a build, by links, whose kustomizations leave out what is remote."""
+        for folder in sorted(closure.folders):
+            (into / folder).mkdir(parents=True, exist_ok=True)
+            for entry in (self.root / folder).iterdir():
+                link = into / folder / entry.name
+                if not link.exists() and entry.name not in NAMES and entry.is_file():
+                    link.symlink_to(entry)
+            content = {**self.kustomization(folder)}
+            for name in ("resources", "bases", "components"):
+                if items(content.get(name)):
+                    content[name] = [e for e in items(content[name]) if not (isinstance(e, str) and is_remote(e))]
+            for name in ("helmCharts", "helmChartInflationGenerator", "helmGlobals"):
+                content.pop(name, None)
+            (into / folder / "kustomization.yaml").write_text(yaml.safe_dump(content))
+        return into
+
+    def _with_origin(self, document: Document, here: Path, base: Path) -> Document:
         """The document with the file that it came from, and without kustomize's mark."""
         content = dict(document.content)
         metadata = dict(mapping(content.get("metadata")))
         annotations = dict(mapping(metadata.get("annotations")))
-        origin = yaml.safe_load(annotations.pop(ORIGIN, "") or "{}")
+        origin = dig(parse(str(annotations.pop(ORIGIN, "")), "origin")[0], 0)
         metadata["annotations"] = annotations
         content["metadata"] = metadata
-        path = dig(origin, "path") or dig(origin, "configuredIn")
+        found = mapping(getattr(origin, "content", None))
+        path = found.get("path") or found.get("configuredIn")
         if not isinstance(path, str):
             return Document(document.file, 1, content)
-        file = os.path.relpath(os.path.normpath(here / path), self.root)
+        file = os.path.relpath(os.path.normpath(here / path), base)
         return Document(file, self._line(file, content), content)
 
     def _line(self, file: str, content: Mapping[str, Any]) -> int:
+        """The line of the object of a file that a rendered one was: of its name, else of the longest name in it."""
         name = str(dig(content, "metadata", "name") or "")
-        for candidate in self.documents(file) if file.endswith(SUFFIXES) and (self.root / file).is_file() else ():
-            own = str(dig(candidate.content, "metadata", "name") or "")
-            if candidate.content.get("kind") == content.get("kind") and own and own in name:
-                return candidate.line
-        return 1
+        known = self.documents(file) if file.endswith(SUFFIXES) and file in self.known else []
+        same = [d for d in known if d.content.get("kind") == content.get("kind")]
+        names = {str(dig(d.content, "metadata", "name") or ""): d.line for d in reversed(same)}
+        if name in names:
+            return names[name]
+        inside = max((own for own in names if own and own in name), key=len, default=None)
+        return names[inside] if inside else 1
 
 
-class _NotSimple(Exception):
-    """The folder needs kustomize."""
+def patched(document: Document, patches: Iterable[Any]) -> Document:
+    """A document after patches as Flux and kustomize write them inline."""
+    found = apply_all([document], _patches(patches, lambda _: None), _with_content)
+    return found[0] if found else document
 
 
-def _below(folder: str, parent: str) -> bool:
-    return parent == "." or folder == parent or folder.startswith(f"{parent}/")
+def _change_of(content: Mapping[str, Any]) -> Change:
+    """What a kustomization does to all of its objects."""
+    labels = {**mapping(content.get("commonLabels"))}
+    for entry in items(content.get("labels")):
+        labels.update(mapping(dig(entry, "pairs")))
+    namespace = content.get("namespace")
+    return Change(
+        namespace=namespace if isinstance(namespace, str) else None,
+        prefix=_string(content.get("namePrefix")),
+        suffix=_string(content.get("nameSuffix")),
+        labels=labels,
+        annotations=mapping(content.get("commonAnnotations")),
+    )
 
 
-def _is_remote(entry: str) -> bool:
-    return "://" in entry or entry.startswith(("git@", "github.com/", "gitlab.com/")) or "?ref=" in entry
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _patches(given: Iterable[Any], read: Any) -> list[Patch]:
+    """Patches with their content; `read` gives the text of a patch file."""
+    found: list[Patch] = []
+    for entry in given:
+        target = dig(entry, "target")
+        inline, path = dig(entry, "patch"), dig(entry, "path")
+        text = inline if isinstance(inline, str) else None
+        if text is not None and "\n" not in text and text.endswith(SUFFIXES):
+            # patchesStrategicMerge lists files, or patches as they are.
+            text, path = None, text
+        if text is None and isinstance(path, str):
+            text = read(path)
+        if text is None:
+            continue
+        try:
+            contents = list(yaml.load_all(text, Loader=_CLOADER))
+        except (yaml.YAMLError, RecursionError):
+            continue
+        found += [Patch(c, target if isinstance(target, Mapping) else None) for c in contents if c]
+    return [patch for patch in found if patch.target is not None or isinstance(patch.content, Mapping)]
+
+
+_CLOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _with_content(document: Document, content: Mapping[str, Any]) -> Document:
+    return replace(document, content=content)
+
+
+def _same_object(one: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    own, other = str(dig(one, "metadata", "name")), str(dig(made, "metadata", "name"))
+    return one.get("kind") == made.get("kind") and (own == other or own == other.rpartition("-")[0])
+
+
+def _transformed(documents: Iterable[Document], change: Change) -> list[Document]:
+    found = list(documents)
+    if change.prefix or change.suffix:
+        found = _renamed(found, change.prefix, change.suffix)
+    if not (change.namespace or change.labels or change.annotations):
+        return found
+    return [_changed(document, change) for document in found]
+
+
+def _renamed(documents: list[Document], prefix: str, suffix: str) -> list[Document]:
+    """Objects with their new names, and references to Secrets with them."""
+    names: dict[str, str] = {}
+    found: list[Document] = []
+    for document in documents:
+        name = dig(document.content, "metadata", "name")
+        kind = document.content.get("kind")
+        if not isinstance(name, str) or kind in _UNPREFIXED:
+            found.append(document)
+            continue
+        if kind == "Secret":
+            names[name] = f"{prefix}{name}{suffix}"
+        metadata = {**mapping(document.content.get("metadata")), "name": f"{prefix}{name}{suffix}"}
+        found.append(replace(document, content={**document.content, "metadata": metadata}))
+    if not names:
+        return found
+    return [
+        replace(document, content=_rewritten(document.content, names)) if "spec" in document.content else document
+        for document in found
+    ]
+
+
+def _rewritten(value: Any, names: Mapping[str, str]) -> Any:
+    """Fields of pods that name a Secret, with the new name."""
+    if isinstance(value, list):
+        return [_rewritten(inner, names) for inner in value]
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        if key in ("secretKeyRef", "secretRef") and isinstance(inner, Mapping):
+            found[key] = {**inner, "name": names.get(str(inner.get("name")), inner.get("name"))}
+        elif key == "secretName" and isinstance(inner, str):
+            found[key] = names.get(inner, inner)
+        elif key == "imagePullSecrets":
+            found[key] = [{**mapping(e), "name": names.get(str(dig(e, "name")), dig(e, "name"))} for e in items(inner)]
+        else:
+            found[key] = _rewritten(inner, names)
+    return found
 
 
 def _changed(document: Document, change: Change) -> Document:
-    if not (change.namespace or change.labels or change.annotations):
-        return document
     content = dict(document.content)
     metadata = dict(mapping(content.get("metadata")))
     if change.namespace and content.get("kind") not in CLUSTER_SCOPED:
@@ -293,4 +584,19 @@ def _changed(document: Document, change: Change) -> Document:
         if more:
             metadata[name] = {**mapping(metadata.get(name)), **more}
     content["metadata"] = metadata
-    return Document(document.file, document.line, content)
+    return replace(document, content=content)
+
+
+def _parents(path: str) -> list[str]:
+    """The folders above a path, and the path itself, uppermost first, without the root where it is below one."""
+    parts = path.split("/")
+    return [".", *("/".join(parts[: end + 1]) for end in range(len(parts)))]
+
+
+def _below(folder: str, parent: str) -> bool:
+    return parent == "." or folder == parent or folder.startswith(f"{parent}/")
+
+
+def is_remote(entry: str) -> bool:
+    """Whether kustomize would fetch an entry."""
+    return "://" in entry or entry.startswith(("git@", "github.com/", "gitlab.com/")) or "?ref=" in entry

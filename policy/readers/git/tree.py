@@ -1,42 +1,56 @@
-"""Reads a Git tree as clusters would see it: Flux repositories, Kustomize overlays, plain YAML.
+"""Reads a Git tree as its clusters would see it: Flux, Argo CD, kustomize, local charts, plain YAML.
 
-A cluster starts at its entry folder; from there Flux Kustomizations and Argo CD Applications lead to further folders.
-Entries are, in this order: what the settings say; Flux Kustomizations that apply their own folder (flux bootstrap);
-folders below clusters/; overlays; else the whole tree is one cluster.
+A cluster starts at its entries (see entries.py); from there each object that applies more of the tree leads on. What
+cannot be followed is in the coverage, never passed over in silence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig
-from policy.readers.git import argocd
+from policy.inventory.coverage import Coverage, Entry
+from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping, walk
+from policy.readers.git import argocd, charts, resource_sets
+from policy.readers.git.argocd import label
+from policy.readers.git.checkout import remotes
+from policy.readers.git.entries import (
+    ONE_CLUSTER,
+    Appliers,
+    ClusterEntry,
+    find_entries,
+    instance_path,
+    instance_source,
+    is_not_applied,
+)
 from policy.readers.git.flux import (
     FLUX,
     RECONCILE,
     FluxKustomization,
-    applies_itself,
+    Variables,
     is_disabled,
     is_flux,
     normal_path,
-    path_of,
     read_flux,
     substituted,
+    values_of,
 )
 from policy.readers.git.flux_sources import Sources
-from policy.readers.git.kustomize import NAMES, Renderer
-from policy.readers.git.manifests import Document, read_file, yaml_files
-from policy.readers.git.reach import Reach, holds, unreached
+from policy.readers.git.kustomize import NAMES, Build, Renderer, patched
+from policy.readers.git.manifests import Document, Files, list_files, parse, read_text
+from policy.readers.git.secret_kinds import about_secrets, in_template
 from policy.readers.lists import expand_lists, token_of
-from policy.settings import Settings
+from policy.settings import Settings, globbed
+from secret_authority.core.claims.locations import Unknown
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.layout import HOME
 
-ONE_CLUSTER = "this cluster"
-_OVERLAYS = frozenset({"overlays", "environments", "envs"})
 _DECRYPT = f"{FLUX}/decrypt"
+# Longer chains of Kustomizations than this are a ring.
+_MAX_STEPS = 20_000
 
 
 @dataclass
@@ -45,42 +59,592 @@ class Tree:
 
     resources: list[Resource] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
-    clusters: tuple[str, ...] = ()
     # Kustomizations and Applications whose source is another one than this tree.
     elsewhere: list[str] = field(default_factory=list)
-    # What lies in the tree and was not judged: templates, and files that no cluster gets.
+    # What is in the tree and was not judged: templates, and files that no cluster gets.
     unjudged: list[str] = field(default_factory=list)
+    coverage: Coverage = field(default_factory=Coverage)
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        return self.coverage.clusters
 
 
 def read_tree(root: Path, settings: Settings | None = None) -> Tree:
-    """Read a tree. Raises `InvalidInputError` when it is no folder or an entry of the settings does not exist."""
+    """Read a tree. Raises `InvalidInputError` when it is not a directory or an entry of the settings does not exist."""
     settings = settings or Settings()
     if not root.is_dir():
-        raise InvalidInputError([Problem(str(root), "", "is no folder", "give a checkout of the repository")])
-    renderer = Renderer(root, yaml_files(root))
-    entries = _entries(renderer, settings)
-    tree = Tree(clusters=tuple(sorted(entries)))
-    reached: list[Reach] = []
-    for cluster, folders in sorted(entries.items()):
-        tree.resources += expand_lists(_cluster(renderer, cluster, folders, tree, reached))
-        tree.resources += list(_catalogues(renderer, cluster, folders, len(entries)))
-    tree.resources += list(_sops_config(root, renderer))
-    _hidden_identity(renderer)
-    _broken(renderer, tree, reached, [folder for folders in entries.values() for folder in folders])
-    problems, omitted = unreached(renderer, reached)
-    tree.problems = list(dict.fromkeys([*renderer.problems, *problems]))
-    tree.unjudged = list(dict.fromkeys([*tree.unjudged, *omitted]))
-    return tree
+        raise InvalidInputError([Problem(str(root), "", "is not a directory", "give a checkout of the repository")])
+    listed = list_files(root)
+    excluded = [
+        file for file in listed.manifests if any(globbed(file, p) or _inside(file, p) for p in settings.exclude)
+    ]
+    renderer = Renderer(root, _without(listed, settings))
+    return _Reader(root, renderer, settings, excluded).read()
 
 
-def _broken(renderer: Renderer, tree: Tree, reached: list[Reach], entries: list[str]) -> None:
-    """A file that is no YAML is a problem where a cluster gets it or it is a catalogue, else it is told."""
-    for file, problems in renderer.broken.items():
-        applied = any(file in reach.files for reach in reached) or any(holds(entry, file) for entry in entries)
-        if applied or _says_catalogue(renderer.root / file):
-            renderer.problems += problems
+def _without(listed: Files, settings: Settings) -> Files:
+    if not settings.exclude:
+        return listed
+
+    def kept(path: str) -> bool:
+        return not any(globbed(path, pattern) or _inside(path, pattern) for pattern in settings.exclude)
+
+    return Files(
+        tuple(file for file in listed.manifests if kept(file)),
+        {folder: files for folder, files in listed.charts.items() if kept(f"{folder}/Chart.yaml")},
+        frozenset(folder for folder in listed.bare_kustomizations if kept(f"{folder}/Kustomization")),
+    )
+
+
+def _inside(file: str, pattern: str) -> bool:
+    """Whether a file is below a folder that a pattern names."""
+    parts = file.split("/")
+    return any(globbed("/".join(parts[:end]), pattern) for end in range(1, len(parts)))
+
+
+class _Reader:
+    """Reads one tree."""
+
+    def __init__(self, root: Path, renderer: Renderer, settings: Settings, excluded: list[str]) -> None:
+        self._root = root
+        self.renderer = renderer
+        self._settings = settings
+        self._excluded = excluded
+        known = remotes(root)
+        documents = [d for file in renderer.files for d in renderer.documents(file)]
+        sync = [source for d in documents if (source := instance_source(d))]
+        sync += _syncs(documents)
+        self.sources = Sources(documents, known, sync, renderer.is_folder)
+        applications = [s for d in documents if argocd.is_application(d) for s in argocd.sources_of(d)]
+        self.own = argocd.own_repository(applications, renderer, known)
+        self.appliers = Appliers(renderer, self.sources, self.own)
+        self.tree = Tree()
+        self.reached: dict[str, list[str]] = {}
+        self.remote: dict[str, None] = {}
+        self.unexpanded: dict[str, None] = {}
+        # Charts that were rendered, and folders that were built.
+        self.rendered: set[str] = set()
+        self.built: dict[str, set[str]] = {}
+
+    def read(self) -> Tree:
+        clusters, left_out = find_entries(self.renderer, self._settings, self.appliers)
+        tree = self.tree
+        for cluster in clusters:
+            tree.resources += expand_lists(_Cluster(self, cluster).read())
+            tree.resources += self._catalogues(cluster, len(clusters))
+        tree.resources += self._sops_config()
+        entries = tuple(sorted({entry for cluster in clusters for entry in cluster.entries}))
+        tree.coverage = self._coverage(entries, left_out)
+        self._judge_broken()
+        self._hidden_identity()
+        tree.problems = list(dict.fromkeys(self.renderer.problems))
+        tree.unjudged = list(dict.fromkeys(tree.unjudged))
+        tree.elsewhere = list(dict.fromkeys(tree.elsewhere))
+        return tree
+
+    def note(self, build: Build, by: str) -> None:
+        """Notes who gets the files of a build, and what it does not hold."""
+        for file in build.files:
+            who = self.reached.setdefault(file, [])
+            if by not in who:
+                who.append(by)
+        for folder in build.folders:
+            self.built.setdefault(folder, set()).add(by)
+        for entry in sorted(build.remote):
+            folder = min(build.folders, default=".")
+            self.remote[f"{_shortened(entry)} (taken in below {folder})"] = None
+
+    def _coverage(self, entries: tuple[Entry, ...], left_out_appliers: Mapping[str, str]) -> Coverage:
+        renderer = self.renderer
+        inputs = self._inputs()
+        read: list[str] = []
+        unread: dict[str, str] = {}
+        left_out: dict[str, str] = {}
+        skipped = list(self._excluded)
+        behind = self._behind_left_out(left_out_appliers)
+        whole = not any(entry.why.startswith(("nothing else", "it applies", "the settings")) for entry in entries)
+        for file in renderer.files:
+            if file in inputs and file not in self.reached:
+                continue
+            kind = next((found for d in renderer.documents(file) if (found := about_secrets(d.content))), None)
+            if kind is None:
+                continue
+            if file in self.reached:
+                read.append(file)
+            elif (by := behind.get(file) or self._left_out(file)) is not None:
+                left_out[file] = by
+            elif whole and is_not_applied(file):
+                skipped.append(file)
+            else:
+                unread[file] = f"holds {kind}, and no entry of a cluster leads to it"
+        for chart, files in renderer.charts.items():
+            for file in files:
+                found = in_template(read_text(self._root, file)[0])
+                if found is None:
+                    continue
+                if file in self.reached or chart in self.rendered:
+                    read.append(file)
+                elif whole and is_not_applied(file):
+                    skipped.append(file)
+                else:
+                    unread[file] = f"is a template for {found} of the chart {chart}, which was not rendered"
+        return Coverage(
+            entries,
+            tuple(read),
+            unread,
+            left_out,
+            tuple(skipped),
+            tuple(self.remote),
+            tuple(self.unexpanded),
+            {file: tuple(who) for file, who in sorted(self.reached.items())},
+        )
+
+    def _inputs(self) -> set[str]:
+        """What a patch or a generator reads is not a manifest of its own."""
+        found: set[str] = set()
+        for folder in self.renderer.kustomized():
+            content = self.renderer.kustomization(folder)
+            rest = {key: value for key, value in content.items() if key not in ("resources", "bases", "components")}
+            # A generator writes key=file.
+            texts = {t.rpartition("=")[2] for _, t in walk(rest) if isinstance(t, str) and "\n" not in t}
+            targets = {self.renderer.inside(folder, text) for text in texts}
+            found |= {target for target in targets if target in self.renderer.known}
+        return found
+
+    def _behind_left_out(self, left_out: Mapping[str, str]) -> dict[str, str]:
+        """Files that only appliers would bring which are left out themselves."""
+        found = dict(left_out)
+        for applier in self.appliers.all:
+            if (by := left_out.get(applier.document.file)) is not None and applier.document.file not in self.reached:
+                for file in applier.files:
+                    if file not in self.reached:
+                        found.setdefault(
+                            file, f"{applier.label} applies it, and {by.replace(' it', f' {applier.document.file}')}"
+                        )
+        return found
+
+    def _left_out(self, file: str) -> str | None:
+        parents = ["/".join(file.split("/")[:end]) for end in range(file.count("/"), 0, -1)]
+        component = next((f for f in parents if self.renderer.is_kustomized(f)), None)
+        if component is not None and self.renderer.is_component(component) and component not in self.built:
+            return f"no kustomization takes in the component {component}"
+        return self.appliers.left_out_by(file, self.built)
+
+    def _judge_broken(self) -> None:
+        """A file that is not valid YAML is a problem where a cluster gets it or it is a catalogue, else it is named."""
+        for file, problems in sorted(self.renderer.broken.items()):
+            if file in self.reached or _says_catalogue(self._root / file):
+                self.renderer.problems += problems
+            else:
+                self.tree.unjudged += [f"{file} {each.message}; no entry of a cluster leads to it" for each in problems]
+
+    def _catalogues(self, cluster: ClusterEntry, clusters: int) -> Iterator[Resource]:
+        """The catalogue of a cluster is in its folder or below secret-authority/CLUSTER; with one cluster, anywhere."""
+        for file in self.renderer.files:
+            for document in self.renderer.documents(file):
+                if document.content.get("kind") != "SecretCatalogue":
+                    continue
+                starts = [*cluster.folders, *(r.path for r in cluster.roots if r.path is not None)]
+                near = any(_holds(folder, file) for folder in starts) or file.startswith(f"{HOME}/{cluster.name}/")
+                shared = not file.startswith(("clusters/", f"{HOME}/"))
+                if near or clusters == 1 or shared:
+                    self.reached.setdefault(file, [])
+                    yield resource_of(document, cluster.name, None)
+
+    def _sops_config(self) -> Iterator[Resource]:
+        if not (self._root / ".sops.yaml").is_file():
+            return
+        text, problems = read_text(self._root, ".sops.yaml")
+        documents, more = parse(text, ".sops.yaml")
+        self.renderer.problems += [*problems, *more]
+        for document in documents:
+            content = {**document.content, "apiVersion": "secret-authority.dev/v1", "kind": "SopsConfig"}
+            yield resource_of(Document(document.file, document.line, content), ONE_CLUSTER, None)
+
+    def _hidden_identity(self) -> None:
+        """A manifest whose kind or name is ciphertext cannot be judged."""
+        for file in self.renderer.files:
+            for document in self.renderer.documents(file):
+                if "sops" not in document.content:
+                    continue
+                for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
+                    value = dig(document.content, *path)
+                    if isinstance(value, str) and value.startswith("ENC["):
+                        problem = "is encrypted, so nobody can see which secret this is"
+                        fix = "encrypt with encrypted_regex ^(data|stringData)$"
+                        self.renderer.problems.append(Problem(document.file, ".".join(path), problem, fix))
+                        break
+
+
+class _Cluster:
+    """Follows all that one cluster gets, each applier once."""
+
+    def __init__(self, reader: _Reader, entry: ClusterEntry) -> None:
+        self._reader = reader
+        self._renderer = reader.renderer
+        self._tree = reader.tree
+        self._entry = entry
+        self._name = entry.name
+        # (label, path, cluster that it is for) of what was followed.
+        self._done: set[tuple[str, str, str]] = set()
+        self._work: list[tuple[FluxKustomization, str, str]] = []
+        # Kustomizations that wait for a ConfigMap or Secret with their variables.
+        self._waiting: list[tuple[FluxKustomization, str, str]] = []
+        # Applications come last: what Flux applies already is not applied once more.
+        self._applications: list[tuple[Document, argocd.Source, str]] = []
+        self._values: dict[tuple[str, str, str], Mapping[str, str | None]] = {}
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+        # Documents of charts, with the namespace of their release.
+        self._made: list[tuple[Document, str]] = []
+
+    def read(self) -> Iterator[Resource]:
+        started: set[tuple[str, int]] = set()
+        for root in self._entry.roots:
+            started.add((root.document.file, root.document.line))
+            yield from self._take([root.document], None, self._name)
+            self._note(Build(files=frozenset({root.document.file})), f"{root.label}, where {self._name} starts")
+        for file in self._entry.files:
+            documents = [d for d in self._renderer.documents(file) if d.is_manifest and (file, d.line) not in started]
+            if os.path.basename(file) in NAMES:  # noqa: PTH119
+                continue
+            self._note(Build(files=frozenset({file})), f"beside what {self._name} starts with")
+            yield from self._take(documents, None, self._name)
+        for folder in self._entry.folders:
+            yield from self._take(self._loose(folder), None, self._name)
+        steps = 0
+        while self._work or self._waiting or self._applications:
+            steps += 1
+            if steps > _MAX_STEPS:
+                self._reader.unexpanded[f"the rest of {self._name}: its Kustomizations lead to ever more"] = None
+                return
+            if self._work or self._waiting:
+                yield from self._flux(*self._next())
+            else:
+                yield from self._argocd(*self._applications.pop(0))
+
+    def _next(self) -> tuple[FluxKustomization, str, str]:
+        """A Kustomization whose variables are known; else, when nothing else is left, one that waits for them."""
+        while self._work:
+            flux, folder, target = self._work.pop(0)
+            if Variables(flux, target, self._values).missing:
+                self._waiting.append((flux, folder, target))
+                continue
+            return flux, folder, target
+        ready = next((w for w in self._waiting if not Variables(w[0], w[2], self._values).missing), self._waiting[0])
+        self._waiting.remove(ready)
+        return ready
+
+    def _flux(self, flux: FluxKustomization, folder: str, target: str) -> Iterator[Resource]:
+        build = self._renderer.render(folder, flux.change)
+        for document in build.documents:
+            # A Kustomization that applies itself may be patched by what it applies; then that is what counts.
+            if is_flux(document) and (patched := read_flux(document)).label == flux.label and patched.path == flux.path:
+                if patched != flux:
+                    flux = patched
+                    build = self._renderer.render(folder, flux.change)
+                break
+        self._note(build, f"{flux.label} of {target}")
+        variables = Variables(flux, target, self._values)
+        documents = [substituted(document, flux, variables) for document in build.documents]
+        yield from self._take(documents, flux, target)
+
+    def _argocd(self, document: Document, source: argocd.Source, target: str) -> Iterator[Resource]:
+        if source.path in self._folders or any(file in self._files for file in source.files(self._renderer)):
+            return
+        build = source.build(self._renderer)
+        self._reader.note(build, f"{source.label} of {target}")
+        yield from self._take(build.documents, None, target, argo=document)
+
+    def _note(self, build: Build, by: str) -> None:
+        self._files |= build.files
+        self._folders |= build.folders
+        self._reader.note(build, by)
+
+    def _take(
+        self,
+        documents: Iterable[Document],
+        flux: FluxKustomization | None,
+        target: str,
+        argo: Document | None = None,
+    ) -> Iterator[Resource]:
+        """The resources of documents; what applies more is put to work."""
+        for document in documents:
+            if _is_own_format(document):
+                continue
+            self._remember(document)
+            self._lead_on(document, flux, target)
+            if flux and is_disabled(document):
+                skipped = f"{RECONCILE} is disabled, {flux.label} skips it"
+                self._tree.unjudged.append(f"{label(document)} of {target}: {skipped}")
+                continue
+            yield resource_of(document, target, flux, argo)
+            yield from self._carried(document, target, flux)
+
+    def _remember(self, document: Document) -> None:
+        kind = document.content.get("kind")
+        if kind in ("ConfigMap", "Secret") and document.content.get("apiVersion") == "v1":
+            metadata = mapping(document.content.get("metadata"))
+            name, space = metadata.get("name"), metadata.get("namespace") or "flux-system"
+            if isinstance(name, str) and isinstance(space, str):
+                self._values.setdefault((str(kind), space, name), values_of(document))
+
+    def _lead_on(self, document: Document, flux: FluxKustomization | None, target: str) -> None:
+        if is_flux(document):
+            self._follow(read_flux(document), document, flux, target)
+        elif (path := instance_path(document)) is not None:
+            self._instance(document, path, target)
+        elif argocd.is_application(document):
+            self._application(document)
+        elif argocd.is_application_set(document):
+            made, reasons = argocd.expand(document, self._renderer, self._reader.own)
+            self._unexpanded(document, reasons)
+            for application in made:
+                self._application(application)
+
+    def _follow(
+        self, inner: FluxKustomization, document: Document, flux: FluxKustomization | None, target: str
+    ) -> None:
+        if flux and flux.remote and inner.remote is None:
+            # Flux of the remote cluster applies it there.
+            inner = replace(inner, remote=flux.remote)
+        key = (inner.label, str(inner.path), target)
+        if key in self._done:
+            return
+        self._done.add(key)
+        if isinstance(inner.path, Unknown):
+            self._unexpanded(document, [f"its path is not known ({inner.path.field})"])
+            return
+        path = self._reader.sources.folder(inner)
+        if path is None:
+            kind, name, _ = inner.source
+            self._tree.elsewhere.append(f"{inner.label} of {self._name}: {inner.path} of {kind} {name}")
+        elif self._renderer.is_folder(path):
+            self._work.append((inner, path, inner.remote or target))
         else:
-            tree.unjudged += [f"{file} {each.message}, but no entry of a cluster leads to it" for each in problems]
+            problem = f"{path} is not a directory of the tree"
+            self._renderer.problems.append(Problem(document.file, "spec.path", problem, "correct the path"))
+
+    def _instance(self, document: Document, path: str, target: str) -> None:
+        """The Kustomization that a FluxInstance makes for its sync."""
+        source = instance_source(document)
+        if not self._renderer.is_folder(path) or source is None:
+            self._tree.elsewhere.append(f"{label(document)} of {self._name}: {path} of {' '.join(source or ())}")
+            return
+        spec = mapping(document.content.get("spec"))
+        patches = items(dig(spec, "kustomize", "patches") or dig(spec, "values", "instance", "kustomize", "patches"))
+        made = {
+            "apiVersion": f"{FLUX}/v1",
+            "kind": "Kustomization",
+            "metadata": {"name": source[1], "namespace": "flux-system"},
+            "spec": {"path": path, "sourceRef": {"kind": source[0], "name": source[1]}},
+        }
+        for patch in patches:
+            # Patches of a FluxInstance are for all that it makes, its own Kustomization among them.
+            made = dict(patched(Document(document.file, document.line, made), [patch]).content)
+        inner = read_flux(Document(document.file, document.line, made))
+        if (inner.label, path, target) not in self._done:
+            self._done.add((inner.label, path, target))
+            self._work.append((inner, path, target))
+
+    def _application(self, document: Document) -> None:
+        key = (label(document), "", self._name)
+        if key in self._done:
+            return
+        self._done.add(key)
+        for source in argocd.sources_of(document):
+            target = source.cluster or self._name
+            if source.chart is not None:
+                continue
+            if source.path in self._renderer.charts and self._reader.appliers.is_here(source):
+                self._applications_chart(document, source)
+            elif self._reader.appliers.is_here(source):
+                self._applications.append((document, source, target))
+            elif source.path != ".":
+                self._tree.elsewhere.append(f"{source.label} of {self._name}: {source.path} of another repository")
+
+    def _applications_chart(self, document: Document, source: argocd.Source) -> None:
+        values = source.helm.get("valuesObject")
+        if values is None and isinstance(source.helm.get("values"), str):
+            values = next((d.content for d in parse(source.helm["values"], document.file)[0]), {})
+        files = [f"{source.path}/{f}" for f in items(source.helm.get("valueFiles")) if isinstance(f, str)]
+        name = str(source.helm.get("releaseName") or dig(document.content, "metadata", "name"))
+        self._chart(document, source.path, name, source.namespace or "default", values or {}, files)
+
+    def _chart(
+        self, document: Document, chart: str, name: str, namespace: str, values: Any, files: Iterable[str]
+    ) -> None:
+        made = charts.render_chart(self._renderer, chart, name, namespace, values, files)
+        if made is None:
+            # Templates about secrets are in the coverage, file by file.
+            self._tree.unjudged.append(f"{label(document)} of {self._name}: the chart {chart} is not rendered")
+            return
+        self._reader.rendered.add(chart)
+        self._made.extend((d, namespace) for d in made)
+
+    def _carried(self, document: Document, target: str, flux: FluxKustomization | None) -> Iterator[Resource]:
+        """The objects that an object of the tree makes: of a local chart, of values, of a ResourceSet."""
+        found: list[Document] = []
+        content = document.content
+        if resource_sets.is_resource_set(document):
+            found, reasons = resource_sets.expand(document)
+            self._unexpanded(document, reasons)
+        elif content.get("kind") == "HelmRelease":
+            namespace = dig(content, "spec", "targetNamespace") or dig(content, "metadata", "namespace") or "default"
+            chart = charts.local_chart(document)
+            values = dig(content, "spec", "values")
+            if chart is not None and normal_path(chart) in self._renderer.charts:
+                name = str(dig(content, "spec", "releaseName") or dig(content, "metadata", "name"))
+                files = charts.values_files(document)
+                self._chart(document, normal_path(chart), name, str(namespace), values or {}, files)
+            found = self._of_values(document, values, namespace)
+        elif argocd.is_application(document):
+            namespace = dig(content, "spec", "destination", "namespace") or "default"
+            for source in argocd.sources_of(document):
+                if source.chart is not None:
+                    values = source.helm.get("valuesObject")
+                    if isinstance(source.helm.get("values"), str):
+                        values = [values, *(d.content for d in parse(source.helm["values"], document.file)[0])]
+                    found += self._of_values(document, values, namespace)
+        while self._made:
+            made, namespace = self._made.pop(0)
+            found.append(_placed(made, namespace))
+        yield from self._take(found, flux, target)
+
+    def _of_values(self, document: Document, values: Any, namespace: Any) -> list[Document]:
+        """Manifests about secrets, or that apply more, in the values of a chart."""
+        found: list[Document] = []
+        for manifest in charts.carried_manifests(values):
+            made = Document(document.file, document.line, manifest)
+            if about_secrets(manifest) is None:
+                continue
+            if not isinstance(dig(manifest, "metadata", "name"), str | Unknown):
+                self._unexpanded(document, [f"the chart names a {manifest.get('kind')} of its values"])
+                continue
+            if "{{" in repr(dig(manifest, "metadata")):
+                self._unexpanded(document, [f"a {manifest.get('kind')} of its values is a template"])
+                continue
+            found.append(_placed(made, namespace))
+        return found
+
+    def _unexpanded(self, document: Document, reasons: Iterable[str]) -> None:
+        for reason in reasons:
+            said = f"{label(document)} of {self._name}: {reason}"
+            self._reader.unexpanded[said] = None
+            self._tree.unjudged.append(said)
+
+    def _loose(self, folder: str) -> list[Document]:
+        """A folder that is an entry, without what others apply or take in."""
+        renderer = self._renderer
+        if renderer.is_kustomized(folder) and folder != ".":
+            build = renderer.render(folder)
+            self._note(build, f"{folder}, where {self._name} starts")
+            return list(build.documents)
+        elsewhere = {
+            applier.path
+            for applier in self._reader.appliers.all
+            if applier.path is not None and applier.path != folder and _holds(folder, applier.document.file)
+            if _holds(folder, f"{applier.path}/x")
+        }
+        elsewhere |= {
+            f
+            for a in self._reader.appliers.all
+            if a.path is None and _holds(folder, a.document.file)
+            for f in a.folders
+        } - {folder}
+        taken = renderer.taken_in()
+        whole = folder == "." and not self._entry.roots and not self._settings_name(folder)
+        documents: list[Document] = []
+        files: set[str] = set()
+        folders: set[str] = {folder}
+        tops: set[str] = set()
+        for file in renderer.below(folder):
+            if any(_holds(path, file) for path in elsewhere) or (whole and is_not_applied(file)):
+                continue
+            top = renderer.top(file, folder) if not (folder == "." and renderer.is_kustomized(".")) else None
+            if top is not None and top != ".":
+                tops |= {t for t in _kustomized_above(renderer, file, folder) if t not in taken}
+                continue
+            if file in taken or os.path.basename(file) in NAMES:  # noqa: PTH119
+                continue
+            files.add(file)
+            documents += [d for d in renderer.documents(file) if d.is_manifest]
+        remote: set[str] = set()
+        for top in sorted(tops):
+            if renderer.is_component(top):
+                continue
+            inner = renderer.render(top)
+            documents += inner.documents
+            files |= inner.files
+            folders |= inner.folders
+            remote |= inner.remote
+        build = Build((), frozenset(files), frozenset(folders), frozenset(remote))
+        self._note(build, f"{folder}, where {self._name} starts")
+        return documents
+
+    def _settings_name(self, folder: str) -> bool:
+        return any(entry.start == folder and entry.why.startswith("the settings") for entry in self._entry.entries)
+
+
+def _kustomized_above(renderer: Renderer, file: str, folder: str) -> list[str]:
+    """Every kustomized folder between a folder and a file."""
+    parts = file.split("/")[:-1]
+    parents = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return [p for p in parents if renderer.is_kustomized(p) and _holds(folder, f"{p}/x") and p != folder]
+
+
+def _placed(document: Document, namespace: Any) -> Document:
+    metadata = mapping(document.content.get("metadata"))
+    if metadata.get("namespace") or not isinstance(namespace, str | Unknown):
+        return document
+    return replace(document, content={**document.content, "metadata": {**metadata, "namespace": namespace}})
+
+
+def _syncs(documents: list[Document]) -> list[tuple[str, str]]:
+    """(kind, name) of the sources of Kustomizations that apply their own folder, as `flux bootstrap` makes them."""
+    found: set[tuple[str, str]] = set()
+    for document in documents:
+        if not is_flux(document):
+            continue
+        flux = read_flux(document)
+        kind, name, _ = flux.source
+        own = isinstance(flux.path, str) and _holds(flux.path, document.file) and isinstance(name, str)
+        # A folder that applies itself is the tree's own when its source is named as Flux names it, or made beside it.
+        sync = name == "flux-system" or any(
+            d.file == document.file and d.content.get("kind") == kind and dig(d.content, "metadata", "name") == name
+            for d in documents
+        )
+        if own and sync and flux.name == name:
+            found.add((kind, str(name)))
+    return sorted(found)
+
+
+def resource_of(
+    document: Document, cluster: str, flux: FluxKustomization | None, argo: Document | None = None
+) -> Resource:
+    """A document as a resource of a cluster."""
+    content = document.content
+    name = dig(content, "metadata", "name")
+    decrypts = flux.decrypts if flux else None
+    if str(dig(content, "metadata", "annotations", _DECRYPT) or "").lower() == "disabled":
+        decrypts = False
+    applier = flux.label if flux else label(argo) if argo else ""
+    return Resource(
+        token_of(content),
+        name if isinstance(name, str) else document.file,
+        Position(file=document.file, line=document.line),
+        Origin.GIT,
+        lambda: content,
+        cluster=cluster,
+        applied_by=AppliedBy(applier, decrypts),
+    )
+
+
+def _is_own_format(document: Document) -> bool:
+    """Files for tools: kustomize's own, and the catalogue, which is read apart."""
+    api = str(document.content.get("apiVersion"))
+    return api.startswith("kustomize.config.k8s.io/") or document.content.get("kind") == "SecretCatalogue"
 
 
 def _says_catalogue(file: Path) -> bool:
@@ -90,224 +654,12 @@ def _says_catalogue(file: Path) -> bool:
         return False
 
 
-def _documents(renderer: Renderer) -> Iterator[Document]:
-    for file in renderer.files:
-        yield from renderer.documents(file)
+def _shortened(entry: str) -> str:
+    """A remote entry without what could be a credential in its URL."""
+    scheme, found, rest = entry.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2] if '@' in rest.partition('/')[0] else rest}" if found else entry
 
 
-def _entries(renderer: Renderer, settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Cluster -> the folders from which it starts."""
-    if settings.entries:
-        found = {name: tuple(normal_path(path) for path in paths) for name, paths in settings.entries.items()}
-        missing = [(n, p) for n, paths in found.items() for p in paths if not (renderer.root / p).is_dir()]
-        if missing:
-            raise InvalidInputError(
-                Problem("settings", f"entries.{n}", f"{p} is no folder", "correct it") for n, p in missing
-            )
-        return found
-    kustomizations = [d for d in _documents(renderer) if is_flux(d)]
-    own = {path_of(d) for d in kustomizations if applies_itself(d)}
-    if own:
-        return {_short(path): (path,) for path in own}
-    folders = {str(Path(file).parent) for file in renderer.files}
-    clusters = {
-        "/".join(Path(f).parts[:2]) for f in folders if Path(f).parts[:1] == ("clusters",) and len(Path(f).parts) > 1
-    }
-    if clusters:
-        return {_short(path): (path,) for path in clusters}
-    overlays = {f for f in renderer.kustomized() if Path(f).parent.name in _OVERLAYS}
-    if overlays and not kustomizations:
-        groups: dict[str, list[str]] = {}
-        for folder in sorted(overlays):
-            groups.setdefault(_short(folder), []).append(folder)
-        return {name: tuple(paths) for name, paths in groups.items()}
-    return {ONE_CLUSTER: (".",)}
-
-
-def _cluster(
-    renderer: Renderer, cluster: str, folders: Iterable[str], tree: Tree, reached: list[Reach]
-) -> Iterator[Resource]:
-    """All that one cluster gets, each Flux Kustomization and each Application followed once.
-
-    What leads out of the tree, and what is made of templates, is noted in `tree`; what the cluster gets in `reached`.
-    """
-    work: list[tuple[str, FluxKustomization | None]] = []
-    for folder in folders:
-        own = next((d for d in _documents(renderer) if is_flux(d) and path_of(d) == folder and applies_itself(d)), None)
-        work.append((folder, read_flux(own) if own else None))
-    sources = Sources(_documents(renderer), next((flux.source[1] for _, flux in work if flux), None))
-    # What was followed, and the cluster that it lies in: a folder may lead two remote clusters to one label.
-    done: set[tuple[str, str]] = {(flux.label, cluster) for _, flux in work if flux}
-    applied: set[str] = set()
-    # Applications come last: what Flux applies already is not applied once more.
-    applications: list[argocd.Source] = []
-    reach, by_argocd = Reach(renderer), Reach(renderer)
-    reached += [reach, by_argocd]
-    while work or applications:
-        flux, target = None, cluster
-        if work:
-            folder, flux = work.pop(0)
-            if flux is None:
-                documents = _loose(renderer, folder, applied, reach)
-            else:
-                reach.build(folder, flux.change)
-                flux, documents = _as_applied(renderer, folder, flux, renderer.render(folder, flux.change))
-                target = flux.remote or cluster
-        else:
-            application = applications.pop(0)
-            if application.reached(renderer, reach):
-                continue
-            target = application.cluster or cluster
-            documents = application.documents(renderer, by_argocd)
-        for given in documents:
-            if _is_own_format(given):
-                continue
-            document = substituted(given, flux)
-            if is_flux(document):
-                inner = read_flux(document)
-                if flux and flux.remote and inner.remote is None:
-                    # Flux of the remote cluster applies it there.
-                    inner = replace(inner, remote=flux.remote)
-                if (inner.label, target) in done:
-                    path = None
-                elif (path := sources.folder(inner)) is None:
-                    tree.elsewhere.append(f"{inner.label} of {cluster}: {inner.path} of {' '.join(inner.source)}")
-                done.add((inner.label, target))
-                if path is not None and (renderer.root / path).is_dir():
-                    work.append((path, inner))
-                    applied.add(path)
-                elif path is not None:
-                    problem = f"{path} is no folder of the tree"
-                    renderer.problems.append(Problem(document.file, "spec.path", problem, "correct the path"))
-            elif argocd.is_application(document) and (argocd.label(document), target) not in done:
-                done.add((argocd.label(document), target))
-                applications += _sources(renderer, document, cluster, tree)
-            elif (template := _template(renderer, document)) is not None:
-                tree.unjudged.append(f"{argocd.label(document)} of {cluster}: {template}")
-            if flux and is_disabled(document):
-                skipped = f"{RECONCILE} is disabled, {flux.label} skips it"
-                tree.unjudged.append(f"{argocd.label(document)} of {target}: {skipped}")
-                continue
-            yield _resource(document, target, flux)
-
-
-def _sources(renderer: Renderer, document: Document, cluster: str, tree: Tree) -> Iterator[argocd.Source]:
-    """The folders of this tree that an Application applies. The whole tree (.) may as well be another repository's."""
-    for source in argocd.sources_of(document):
-        if source.is_chart(renderer.root):
-            tree.unjudged.append(f"{source.label} of {cluster}: the chart {source.path} is not rendered")
-        elif source.path != "." and (renderer.root / source.path).is_dir():
-            yield source
-        elif source.path != ".":
-            tree.elsewhere.append(f"{source.label} of {cluster}: {source.path} of another repository")
-
-
-def _template(renderer: Renderer, document: Document) -> str | None:
-    """What keeps from seeing the objects that an object of the tree makes, None when nothing does."""
-    content = document.content
-    group = str(content.get("apiVersion")).partition("/")[0]
-    if argocd.is_application_set(document) or (group, content.get("kind")) == ("fluxcd.controlplane.io", "ResourceSet"):
-        return "its templates are not expanded"
-    chart = dig(content, "spec", "chart", "spec", "chart")
-    in_git = dig(content, "spec", "chart", "spec", "sourceRef", "kind") == "GitRepository"
-    if content.get("kind") == "HelmRelease" and in_git and isinstance(chart, str):
-        folder = normal_path(chart)
-        return f"the chart {folder} is not rendered" if (renderer.root / folder / "Chart.yaml").is_file() else None
-    return None
-
-
-def _as_applied(
-    renderer: Renderer, folder: str, flux: FluxKustomization, documents: list[Document]
-) -> tuple[FluxKustomization, list[Document]]:
-    """A Kustomization that applies itself may be patched by what it applies; then that is what counts."""
-    for document in documents:
-        if is_flux(document) and (patched := read_flux(document)).label == flux.label and patched != flux:
-            return patched, renderer.render(folder, patched.change)
-    return flux, documents
-
-
-def _loose(renderer: Renderer, folder: str, applied: set[str], reach: Reach) -> list[Document]:
-    """A folder that no Flux Kustomization is known to apply, without what others apply or take in."""
-    if renderer.is_kustomized(folder) and folder != ".":
-        reach.build(folder)
-        return renderer.render(folder)
-    kustomizations = [read_flux(d) for d in _documents(renderer) if is_flux(d) and holds(folder, d.file)]
-    elsewhere = {k.path for k in kustomizations if k.path != folder and holds(folder, f"{k.path}/x")} | applied
-    bases, files = renderer.referenced()
-    found: list[Document] = []
-    for top in sorted(renderer.kustomized()):
-        inside = holds(folder, f"{top}/x") and top not in bases and not renderer.is_component(top)
-        if inside and not any(holds(path, f"{top}/x") for path in elsewhere):
-            reach.build(top)
-            found += renderer.render(top)
-    for file in renderer.files:
-        skipped = file in files or not holds(folder, file) or Path(file).name in NAMES
-        if skipped or any(holds(path, file) for path in elsewhere):
-            continue
-        if any(holds(top, file) for top in renderer.kustomized() if top != "."):
-            continue
-        reach.files.add(file)
-        found += [d for d in renderer.documents(file) if d.is_manifest]
-    return found
-
-
-def _resource(document: Document, cluster: str, flux: FluxKustomization | None) -> Resource:
-    content = document.content
-    name = dig(content, "metadata", "name")
-    decrypts = flux.decrypts if flux else None
-    if str(dig(content, "metadata", "annotations", _DECRYPT) or "").lower() == "disabled":
-        decrypts = False
-    return Resource(
-        token_of(content),
-        name if isinstance(name, str) else document.file,
-        Position(file=document.file, line=document.line),
-        Origin.GIT,
-        lambda: content,
-        cluster=cluster,
-        applied_by=AppliedBy(flux.label if flux else "", decrypts),
-    )
-
-
-def _catalogues(renderer: Renderer, cluster: str, folders: Iterable[str], clusters: int) -> Iterator[Resource]:
-    """The catalogue of a cluster is in its own folders; with one cluster, or at the top, anywhere."""
-    for document in _documents(renderer):
-        if document.content.get("kind") != "SecretCatalogue":
-            continue
-        near = any(holds(folder, document.file) for folder in (*folders, f"{HOME}/{cluster}"))
-        shared = not document.file.startswith(("clusters/", f"{HOME}/"))
-        if near or clusters == 1 or shared:
-            yield _resource(document, cluster, None)
-
-
-def _sops_config(root: Path, renderer: Renderer) -> Iterator[Resource]:
-    if not (root / ".sops.yaml").is_file():
-        return
-    documents, problems = read_file(root, ".sops.yaml")
-    renderer.problems += problems
-    for document in documents:
-        content = {**document.content, "apiVersion": "secret-authority.dev/v1", "kind": "SopsConfig"}
-        yield _resource(Document(document.file, document.line, content), ONE_CLUSTER, None)
-
-
-def _hidden_identity(renderer: Renderer) -> None:
-    """A manifest whose kind or name is ciphertext cannot be judged."""
-    for document in _documents(renderer):
-        if "sops" not in document.content:
-            continue
-        for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
-            value = dig(document.content, *path)
-            if isinstance(value, str) and value.startswith("ENC["):
-                problem = "is encrypted, so nobody can see which secret this is"
-                fix = "encrypt with encrypted_regex ^(data|stringData)$"
-                renderer.problems.append(Problem(document.file, ".".join(path), problem, fix))
-                break
-
-
-def _is_own_format(document: Document) -> bool:
-    """Files for tools: kustomize's own, and the catalogue, which is read apart."""
-    api = str(document.content.get("apiVersion"))
-    return api.startswith("kustomize.config.k8s.io/") or document.content.get("kind") == "SecretCatalogue"
-
-
-def _short(path: str) -> str:
-    return ONE_CLUSTER if path == "." else Path(path).name
+def _holds(folder: str, file: str) -> bool:
+    """Whether a file is in a folder or below it."""
+    return folder == "." or file.startswith(f"{folder}/")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import combinations, combinations_with_replacement, product
 from typing import TypeAlias
@@ -45,21 +45,24 @@ class System(StrEnum):
     HELM = "Helm"
     GENERATOR = "External Secrets generator"
     MIRROR = "a controller that mirrors Secrets"
+    OPERATOR = "an operator"
 
 
 @dataclass(frozen=True, order=True)
 class Claimant:
     """Who claims: a system, and the object or file through which it does.
 
-    `origin` says where that object was found, when its name alone does not tell it from another one.
+    `origin` says where that object was found, when its name alone does not tell it from another one. `shown` is how
+    this one of several systems of the kind is called, where that is known better than by `system`.
     """
 
     system: System
     subject: str
     origin: str = ""
+    shown: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.subject} [{self.system}]"
+        return f"{self.subject} [{self.shown or self.system}]"
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,32 @@ from typing import TypeAlias
 
 @dataclass(frozen=True)
 class Unknown:
-    """A part of an identity that cannot be known yet. `field` says which field to make known."""
+    """A part of an identity that cannot be known yet. `field` says which field to make known.
+
+    `shape` is what is known of the text, with * for each part that is not: "*-tls" is never "db". Two parts with the
+    same `same` have the same text, whatever it is.
+    """
 
     field: str
+    shape: str | None = None
+    same: str | None = None
+
+    def may_be(self, text: str) -> bool:
+        """Whether the part can turn out to be this text."""
+        if self.shape is None:
+            return True
+        pieces = self.shape.split("*")
+        if len(pieces) == 1:
+            return text == self.shape
+        if len(text) < sum(map(len, pieces)) or not (text.startswith(pieces[0]) and text.endswith(pieces[-1])):
+            return False
+        at, end = len(pieces[0]), len(text) - len(pieces[-1])
+        for piece in pieces[1:-1]:
+            at = text.find(piece, at, end)
+            if at < 0:
+                return False
+            at += len(piece)
+        return True
 
     def __str__(self) -> str:
         return f"<unknown {self.field}>"
@@ -62,7 +85,22 @@ class VaultSecret:
         return f"Vault {self.mount}/{self.path}"
 
 
-Location: TypeAlias = KubernetesSecret | VaultSecret
+@dataclass(frozen=True)
+class StoreSecret:
+    """A secret of another store than Vault. `store` is what tells one account, project or vault from another."""
+
+    provider: Part
+    store: Part
+    path: Part
+
+    def parts(self) -> tuple[Part, ...]:
+        return (self.provider, self.store, self.path)
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.path}"
+
+
+Location: TypeAlias = KubernetesSecret | VaultSecret | StoreSecret
 
 
 @dataclass(frozen=True)
@@ -91,16 +129,32 @@ class Keys:
 
 
 def overlap_locations(a: Location, b: Location) -> Overlap:
-    """NO when a known part differs, YES when all parts are known and equal, else PERHAPS."""
+    """NO when a part differs for certain, YES when all parts are equal for certain, else PERHAPS."""
     if type(a) is not type(b):
         return Overlap.NO
     answer = Overlap.YES
     for left, right in zip(a.parts(), b.parts(), strict=True):
-        if isinstance(left, Unknown) or isinstance(right, Unknown):
-            answer = Overlap.PERHAPS
+        if isinstance(left, Unknown) and isinstance(right, Unknown):
+            if left.same is None or left.same != right.same:
+                answer = Overlap.PERHAPS if _may_meet(left, right) else Overlap.NO
+        elif isinstance(left, Unknown):
+            answer = Overlap.PERHAPS if left.may_be(str(right)) else Overlap.NO
+        elif isinstance(right, Unknown):
+            answer = Overlap.PERHAPS if right.may_be(left) else Overlap.NO
         elif left != right:
             return Overlap.NO
+        if answer is Overlap.NO:
+            return Overlap.NO
     return answer
+
+
+def _may_meet(left: Unknown, right: Unknown) -> bool:
+    """Whether two unknown parts can turn out to be one text: their known ends must fit."""
+    if left.shape is None or right.shape is None:
+        return True
+    one, other = left.shape.split("*"), right.shape.split("*")
+    heads = one[0].startswith(other[0]) or other[0].startswith(one[0])
+    return heads and (one[-1].endswith(other[-1]) or other[-1].endswith(one[-1]))
 
 
 def overlap_keys(a: Keys, b: Keys) -> tuple[Overlap, Keys]:

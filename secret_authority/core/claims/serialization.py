@@ -6,11 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from secret_authority.core.claims.conflicts import Claim, Claimant, System
-from secret_authority.core.claims.locations import Keys, KubernetesSecret, Location, Part, Unknown, VaultSecret
+from secret_authority.core.claims.locations import (
+    Keys,
+    KubernetesSecret,
+    Location,
+    Part,
+    StoreSecret,
+    Unknown,
+    VaultSecret,
+)
 
-_KINDS: dict[str, type[KubernetesSecret] | type[VaultSecret]] = {
+_KINDS: dict[str, type[KubernetesSecret] | type[VaultSecret] | type[StoreSecret]] = {
     "kubernetes": KubernetesSecret,
     "vault": VaultSecret,
+    "store": StoreSecret,
 }
 
 

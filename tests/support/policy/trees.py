@@ -25,6 +25,7 @@ TREE_RULES = frozenset(
         "sops-rules",
         "encrypted-not-decrypted",
         "unread-manifest",
+        "coverage",
     }
 )
 
@@ -55,12 +56,17 @@ def parse_repository(text: str, name: str) -> Repository:
     unknown = set(expect) - set(BY_ID)
     if unknown:
         raise ValueError(f"{name} expects rules that do not exist: {unknown}")
-    return Repository(name, header["about"], expect, parse_settings(header.get("settings"), name), files)
+    return Repository(
+        name, header["about"], expect, parse_settings({"profile": "rfc", **(header.get("settings") or {})}, name), files
+    )
 
 
 def findings_of(root: Path, settings: Settings) -> list[tuple[str, str]]:
     tree = read_tree(root, settings)
-    return [(f.rule.id, f.message) for f in check(new_context(tree.resources, settings, tree.problems))]
+    return [
+        (f.rule.id, f.message)
+        for f in check(new_context(tree.resources, settings, tree.problems, coverage=tree.coverage))
+    ]
 
 
 CORPUS = Path(__file__).parents[2] / "unit" / "policy" / "corpus"

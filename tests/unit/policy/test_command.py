@@ -61,12 +61,12 @@ TEMPLATES = """
 apiVersion: fluxcd.controlplane.io/v1
 kind: ResourceSet
 metadata: {name: apps, namespace: flux-system}
-spec: {resources: []}
+spec: {inputsFrom: [{kind: ResourceSetInputProvider, name: far}], resources: [{apiVersion: v1, kind: Secret}]}
 ---
 apiVersion: argoproj.io/v1alpha1
 kind: ApplicationSet
 metadata: {name: apps, namespace: argocd}
-spec: {}
+spec: {generators: [{scmProvider: {github: {organization: example}}}], template: {spec: {source: {path: apps}}}}
 ---
 apiVersion: argoproj.io/v1alpha1
 kind: Application
@@ -96,27 +96,31 @@ spec: {chart: {spec: {chart: redis, sourceRef: {kind: HelmRepository, name: char
 
 def test_what_is_not_looked_into_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = parse_repository("about: templates\n" + TEMPLATES, "templates").write(tmp_path)
-    assert main(["policy", "check", str(root), "--format", "json"]) == 0
+    assert main(["policy", "check", str(root), "--format", "json"]) == 4
     document = json.loads(capsys.readouterr().out)
-    assert document["notJudged"] == [
-        "ResourceSet flux-system/apps of prod: its templates are not expanded",
-        "ApplicationSet argocd/apps of prod: its templates are not expanded",
+    assert sorted(document["notJudged"]) == [
         "Application argocd/blog of prod: the chart charts/shop is not rendered",
+        "ApplicationSet argocd/apps of prod: its scmProvider generator is not expanded",
         "HelmRelease shop/shop of prod: the chart charts/shop is not rendered",
-        "ansible/config.yaml is not valid YAML, but no entry of a cluster leads to it",
+        "ResourceSet flux-system/apps of prod: its inputs come from objects that are not in the tree",
     ]
+    assert len(document["coverage"]["notExpanded"]) == 2
+    (finding,) = document["findings"]
+    assert (finding["rule"], finding["level"]) == ("coverage", "mandatory")
+    assert "ApplicationSet argocd/apps" in finding["message"]
     assert document["notInThisTree"] == ["Application argocd/far of prod: deploy of another repository"]
-    assert main(["policy", "check", str(root)]) == 0
+    assert "word@" not in json.dumps(document)
+    assert main(["policy", "check", str(root)]) == 4
     assert "not judged: ResourceSet flux-system/apps of prod" in capsys.readouterr().out
 
 
 def test_what_a_kustomization_leaves_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = REPOSITORIES["outside-the-overlays-clean"].write(tmp_path)
     assert main(["policy", "check", str(root), "--format", "json"]) == 0
-    told = json.loads(capsys.readouterr().out)["notJudged"]
-    assert "the kustomization of overlays/prod does not list overlays/prod/disabled.yaml" in told
-    assert "no kustomization takes in the component components/unused, which holds components/unused/es.yaml" in told
-    assert not [line for line in told if "patches/" in line or "README" in line]
+    left_out = {e["file"]: e["why"] for e in json.loads(capsys.readouterr().out)["coverage"]["leftOut"]}
+    assert left_out["overlays/prod/disabled.yaml"] == "the kustomization of overlays/prod does not list it"
+    assert left_out["components/unused/es.yaml"] == "no kustomization takes in the component components/unused"
+    assert not [file for file in left_out if "patches/" in file or "README" in file]
 
 
 def test_what_flux_skips_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,7 +167,7 @@ def test_a_state_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["policy", "check", "/no/such/folder"], "is no folder"),
+        (["policy", "check", "/no/such/folder"], "is not a directory"),
         (["policy", "check", "--state", "/no/such/file"], "cannot be read"),
         (["policy", "check", ".", "--config", "/no/such/file"], "cannot be read"),
         (["policy", "check", ".", "--phase", "7"], "phase must be one of"),

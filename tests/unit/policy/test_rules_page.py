@@ -10,7 +10,7 @@ import yaml
 
 from policy.rules.base import Rule, Scope
 from policy.rules.registry import RULES, THEMES
-from policy.settings import Settings, parse_settings
+from policy.settings import parse_settings
 from tests.support.policy.trees import findings_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "policy" / "rules.md"
@@ -46,7 +46,8 @@ def test_a_section_says_what_the_rule_says(rule: Rule) -> None:
 
 def _check(example: str, into: Path) -> set[str]:
     lines = _SETTINGS.findall(example)
-    settings = parse_settings(yaml.safe_load("\n".join(lines)), "example") if lines else Settings()
+    given = yaml.safe_load("\n".join(lines)) if lines else {}
+    settings = parse_settings({"profile": "rfc", **given}, "example")
     pieces = _FILE.split(example)
     files = dict(zip(pieces[1::2], pieces[2::2], strict=True)) or {"all.yaml": example}
     for name, text in files.items():

@@ -1,0 +1,52 @@
+"""How much of a Git tree was read: where clusters start and why, and which files about secrets no cluster gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, order=True)
+class Entry:
+    """Where a cluster starts: a folder or an object of the tree, and why."""
+
+    cluster: str
+    start: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What was read of a tree. Files are those about secrets; paths are relative to the root of the tree."""
+
+    entries: tuple[Entry, ...] = ()
+    read: tuple[str, ...] = ()
+    # File -> why no cluster gets it, as far as the tree shows.
+    unread: Mapping[str, str] = field(default_factory=dict)
+    # File -> what leaves it out on purpose: a kustomization that lists its neighbours.
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    # Files that the settings exclude, or that are examples and tests where nothing says what is applied.
+    excluded: tuple[str, ...] = ()
+    # What the tree takes in and does not hold, and what makes objects in a way that is not followed.
+    remote: tuple[str, ...] = ()
+    unexpanded: tuple[str, ...] = ()
+    # Any file -> who applies it.
+    reached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        return tuple(sorted({entry.cluster for entry in self.entries}))
+
+    @property
+    def missing(self) -> int:
+        """How many files and makers of objects were not read."""
+        return len(self.unread) + len(self.remote) + len(self.unexpanded)
+
+    @property
+    def total(self) -> int:
+        return len(self.read) + self.missing
+
+    @property
+    def percent(self) -> float:
+        """Share of what is about secrets that was read, rounded down to a tenth; 100 where there is nothing."""
+        return 100.0 if not self.missing else int(1000 * len(self.read) / self.total) / 10

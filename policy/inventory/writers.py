@@ -1,0 +1,240 @@
+"""Who writes Kubernetes Secrets, beside External Secrets, Flux and Vault's own operator: one line for each kind.
+
+Each line is from the project's own API reference. A new writer is a new line in `WRITERS`; the claims, the files that
+count as being about secrets, and the table of docs/policy/writers.md all follow from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from policy.inventory.resource import Resource, dig, items, mapping, part
+from secret_authority.core.claims.locations import Part, Unknown
+
+_PLACE = re.compile(r"\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A kind whose controller writes Secrets.
+
+    `names` are texts with {paths} into the object ("{metadata.name}-app"); a path that ends in [] or passes through one
+    stands for each entry of a list, and {keys:path} for each key of a mapping. Of `names` separated by "|" the first
+    that is set counts. `namespace` is a path to the namespace, where it is not that of the object. `when` is a path
+    that has to be true. `keys` are what is written, None for the whole object.
+    """
+
+    group: str
+    kind: str
+    project: str
+    names: tuple[str, ...]
+    namespace: str = ""
+    when: str = ""
+    unless: str = ""
+    keys: frozenset[str] | None = None
+    # Where the controller reads: the value then has another origin than this object.
+    store: str = ""
+
+
+_TLS = frozenset({"tls.crt", "tls.key", "ca.crt"})
+
+WRITERS: Final = (
+    Writer("cert-manager.io", "Certificate", "cert-manager", ("{spec.secretName}",), keys=_TLS),
+    Writer(
+        "cert-manager.io",
+        "Issuer",
+        "cert-manager",
+        ("{spec.acme.privateKeySecretRef.name}",),
+        keys=frozenset({"tls.key"}),
+    ),
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-app",),
+        unless="spec.bootstrap.initdb.secret.name|spec.bootstrap.recovery.secret.name|spec.replica.enabled",
+    ),
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-superuser",),
+        when="spec.enableSuperuserAccess",
+        unless="spec.superuserSecret.name",
+    ),
+    Writer(
+        "acid.zalan.do",
+        "postgresql",
+        "Zalando Postgres operator",
+        ("{keys:spec.users}.{metadata.name}.credentials.postgresql.acid.zalan.do",),
+    ),
+    Writer(
+        "postgres-operator.crunchydata.com",
+        "PostgresCluster",
+        "Crunchy Postgres operator",
+        ("{metadata.name}-pguser-{spec.users[].name|metadata.name}",),
+    ),
+    Writer(
+        "k8s.mariadb.com",
+        "MariaDB",
+        "MariaDB operator",
+        ("{spec.rootPasswordSecretKeyRef.name}",),
+        when="spec.rootPasswordSecretKeyRef.generate",
+    ),
+    Writer("rabbitmq.com", "RabbitmqCluster", "RabbitMQ operator", ("{metadata.name}-default-user",)),
+    Writer("elasticsearch.k8s.elastic.co", "Elasticsearch", "Elastic operator", ("{metadata.name}-es-elastic-user",)),
+    Writer("kafka.strimzi.io", "KafkaUser", "Strimzi", ("{metadata.name}",)),
+    Writer(
+        "kafka.strimzi.io",
+        "Kafka",
+        "Strimzi",
+        ("{metadata.name}-cluster-ca-cert", "{metadata.name}-clients-ca-cert"),
+    ),
+    Writer("objectbucket.io", "ObjectBucketClaim", "Rook", ("{metadata.name}",)),
+    Writer(
+        "ceph.rook.io",
+        "CephObjectStoreUser",
+        "Rook",
+        ("rook-ceph-object-user-{spec.store}-{metadata.name}",),
+    ),
+    Writer("k8s.keycloak.org", "Keycloak", "Keycloak operator", ("{metadata.name}-initial-admin",)),
+    Writer(
+        "secrets.infisical.com",
+        "InfisicalSecret",
+        "Infisical",
+        ("{spec.managedSecretReference.secretName}",),
+        namespace="spec.managedSecretReference.secretNamespace",
+        store="Infisical",
+    ),
+    Writer(
+        "secrets.infisical.com",
+        "InfisicalSecret",
+        "Infisical",
+        ("{spec.managedKubeSecretReferences[].secretName}",),
+        namespace="spec.managedKubeSecretReferences[].secretNamespace",
+        store="Infisical",
+    ),
+    Writer(
+        "secrets.infisical.com",
+        "InfisicalDynamicSecret",
+        "Infisical",
+        ("{spec.managedSecretReference.secretName}",),
+        namespace="spec.managedSecretReference.secretNamespace",
+        store="Infisical",
+    ),
+    Writer("onepassword.com", "OnePasswordItem", "1Password operator", ("{metadata.name}",), store="1Password"),
+    Writer("isindir.github.com", "SopsSecret", "SOPS Secrets operator", ("{spec.secretTemplates[].name}",)),
+    Writer(
+        "secrets.doppler.com",
+        "DopplerSecret",
+        "Doppler",
+        ("{spec.managedSecret.name}",),
+        namespace="spec.managedSecret.namespace",
+        store="Doppler",
+    ),
+    Writer("k8s.bitwarden.com", "BitwardenSecret", "Bitwarden", ("{spec.secretName}",), store="Bitwarden"),
+    Writer("passbolt.tagesspiegel.de", "PassboltSecret", "Passbolt operator", ("{metadata.name}",), store="Passbolt"),
+    Writer("ricoberger.de", "VaultSecret", "Vault Secrets Operator (ricoberger)", ("{metadata.name}",), store="Vault"),
+    Writer(
+        "redhatcop.redhat.io",
+        "VaultSecret",
+        "Vault Config Operator",
+        ("{spec.output.name}",),
+        store="Vault",
+    ),
+    Writer("spv.no", "AzureKeyVaultSecret", "akv2k8s", ("{spec.output.secret.name}",), store="Azure Key Vault"),
+    Writer("secretgenerator.mittwald.de", "StringSecret", "Kubernetes Secret Generator", ("{metadata.name}",)),
+    Writer("secretgenerator.mittwald.de", "BasicAuth", "Kubernetes Secret Generator", ("{metadata.name}",)),
+    Writer("secretgenerator.mittwald.de", "SSHKeyPair", "Kubernetes Secret Generator", ("{metadata.name}",)),
+    Writer("secretgen.k14s.io", "Password", "secretgen-controller", ("{metadata.name}",)),
+    Writer("secretgen.k14s.io", "RSAKey", "secretgen-controller", ("{metadata.name}",)),
+    Writer("secretgen.k14s.io", "SSHKey", "secretgen-controller", ("{metadata.name}",)),
+    Writer("secretgen.k14s.io", "Certificate", "secretgen-controller", ("{metadata.name}",)),
+    Writer("secretgen.carvel.dev", "SecretImport", "secretgen-controller", ("{metadata.name}",)),
+    Writer("secretgen.carvel.dev", "SecretTemplate", "secretgen-controller", ("{metadata.name}",)),
+    # Any managed resource or claim of Crossplane.
+    Writer(
+        "*",
+        "*",
+        "Crossplane",
+        ("{spec.writeConnectionSecretToRef.name}",),
+        namespace="spec.writeConnectionSecretToRef.namespace",
+    ),
+)
+
+BY_KIND: Final[Mapping[tuple[str, str], tuple[Writer, ...]]] = {
+    key: tuple(w for w in WRITERS if (w.group, w.kind) == key) for key in {(w.group, w.kind) for w in WRITERS}
+}
+
+
+def writers_of(resource: Resource) -> Iterator[Writer]:
+    """The lines of the table that fit a resource."""
+    yield from BY_KIND.get((resource.group, resource.kind), ())
+    if resource.get("spec", "writeConnectionSecretToRef"):
+        yield from BY_KIND["*", "*"]
+
+
+def targets(writer: Writer, resource: Resource) -> Iterator[tuple[Part, Part | None]]:
+    """(name, namespace) of each Secret that is made for an object; the namespace is None for the object's own."""
+    content = resource.props
+    if writer.when and not _truth(content, writer.when):
+        return
+    if writer.unless and _truth(content, writer.unless):
+        return
+    spaces = list(_values(content, writer.namespace)) if writer.namespace else []
+    for text in writer.names:
+        for number, name in enumerate(_texts(text, content, resource)):
+            space = spaces[number] if number < len(spaces) else None
+            yield name, (part(space, f"{writer.namespace} of {resource.label}") if space else None)
+
+
+def _truth(content: Any, paths: str) -> bool:
+    return any(bool(dig(content, *path.split("."))) for path in paths.split("|"))
+
+
+def _texts(text: str, content: Any, resource: Resource) -> Iterator[Part]:
+    """The text with its places filled in, for each value of the one that has several."""
+    found: list[Part] = [""]
+    at = 0
+    for place in _PLACE.finditer(text):
+        literal = text[at : place.start()]
+        values: list[Any] = []
+        for path in place[1].split("|"):
+            values = [value for value in _values(content, path) if value not in (None, "")]
+            if values:
+                break
+        found = [_joined(_joined(one, literal), _known(v, place[1], resource)) for one in found for v in values]
+        at = place.end()
+    rest = text[at:]
+    yield from (_joined(one, rest) for one in found)
+
+
+def _known(value: Any, path: str, resource: Resource) -> Part:
+    return part(value, f"{path.removeprefix('keys:')} of {resource.label}")
+
+
+def _joined(left: Part, right: Part) -> Part:
+    if isinstance(left, str) and isinstance(right, str):
+        return left + right
+    unknown = left if isinstance(left, Unknown) else right
+    shapes = [p if isinstance(p, str) else p.shape or "*" for p in (left, right)]
+    same = [p if isinstance(p, str) else p.same for p in (left, right)]
+    told = "".join(str(s) for s in same) if None not in same else None
+    return Unknown(unknown.field if isinstance(unknown, Unknown) else "", shape="".join(shapes), same=told)
+
+
+def _values(content: Any, path: str) -> Iterator[Any]:
+    """The values at a path; [] after a step stands for each entry of its list."""
+    if path.startswith("keys:"):
+        yield from mapping(dig(content, *path.removeprefix("keys:").split(".")))
+        return
+    first, found, rest = path.partition("[]")
+    value = dig(content, *first.strip(".").split(".")) if first.strip(".") else content
+    if not found:
+        yield value
+        return
+    for entry in items(value):
+        yield from _values(entry, rest.strip(".")) if rest.strip(".") else (entry,)

@@ -1,0 +1,453 @@
+"""Where the clusters of a tree start.
+
+What applies something is a Flux Kustomization, a FluxInstance, a ResourceSet, or an Argo CD Application or
+ApplicationSet. A root is one that nothing else of the tree applies; every root belongs to a cluster, which is known by
+its whole path. Where nothing in the tree applies anything, folders below clusters/, then overlays, then the whole tree
+stand in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from policy.inventory.coverage import Entry
+from policy.inventory.resource import dig, mapping
+from policy.readers.git import argocd, resource_sets
+from policy.readers.git.argocd import label
+from policy.readers.git.checkout import repository_of
+from policy.readers.git.flux import is_flux, normal_path, read_flux
+from policy.readers.git.flux_sources import Sources
+from policy.readers.git.kustomize import Renderer
+from policy.readers.git.manifests import Document
+from policy.settings import Settings, globbed
+from secret_authority.core.errors import InvalidInputError, Problem
+
+ONE_CLUSTER = "this cluster"
+OVERLAYS = frozenset({"overlays", "environments", "envs"})
+# Names of folders that say what is inside, not which cluster it is for.
+_GENERIC = frozenset(
+    {"flux", "flux-system", "fluxcd", "argocd", "argo-cd", "argo", "config", "bootstrap", "cluster", "sync", "vars"}
+    | {"apps", "applications", "applicationsets", "repositories", "sources", "gitops", "core", "infrastructure"}
+)
+_GENERATORS = ("configMapGenerator", "secretGenerator", "generators", "helmCharts")
+# Where nothing says what is applied, these folders hold what is not.
+NOT_APPLIED = frozenset(
+    {"test", "tests", "testdata", "fixtures", "e2e", "docs", "doc", "examples", "example", "samples", "hack", "design"}
+)
+
+
+@dataclass(frozen=True)
+class Applier:
+    """Something in a file that applies files of the tree."""
+
+    document: Document
+    label: str
+    # The folder that it starts from, None when it has none in the tree.
+    path: str | None
+    files: frozenset[str]
+    folders: frozenset[str]
+
+    @property
+    def applies_itself(self) -> bool:
+        return self.document.file in self.files
+
+
+@dataclass
+class ClusterEntry:
+    """One cluster: folders that are read as a whole, folders of which the files are read, and roots."""
+
+    name: str
+    folders: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    roots: list[Applier] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+
+    def add(self, start: str, why: str) -> None:
+        self.entries.append(Entry(self.name, start, why))
+
+
+class Appliers:
+    """All appliers of a tree, and which of them are roots."""
+
+    def __init__(self, renderer: Renderer, sources: Sources, own: frozenset[str]) -> None:
+        self._renderer = renderer
+        self._sources = sources
+        self._own = own
+        self.all: list[Applier] = []
+        for file in renderer.files:
+            for document in renderer.documents(file):
+                self.all += self._read(document)
+
+    def _read(self, document: Document) -> list[Applier]:
+        if is_flux(document):
+            flux = read_flux(document)
+            path = self._sources.folder(flux)
+            return [self._applier(document, label(document), path, flux.change.components)]
+        if (path := instance_path(document)) is not None:
+            return [self._applier(document, label(document), path, ())]
+        if argocd.is_application(document):
+            return self._application(document, document)
+        if argocd.is_application_set(document):
+            made, _ = argocd.expand(document, self._renderer, self._own)
+            found = [a for application in made for a in self._application(application, document)]
+            files = frozenset().union(*(a.files for a in found))
+            folders = frozenset().union(*(a.folders for a in found))
+            return [Applier(document, label(document), None, files, folders)]
+        if resource_sets.is_resource_set(document):
+            inner = [a for d in resource_sets.expand(document)[0] if is_flux(d) for a in self._read(d)]
+            files = frozenset().union(*(a.files for a in inner))
+            folders = frozenset().union(*(a.folders for a in inner))
+            return [Applier(document, label(document), None, files, folders)]
+        return []
+
+    def _applier(self, document: Document, name: str, path: str | None, components: Iterable[str]) -> Applier:
+        if path is None or not self._renderer.is_folder(path):
+            return Applier(document, name, None, frozenset(), frozenset())
+        build = self._renderer.render(path)
+        files, folders = set(build.files), set(build.folders)
+        for component in components:
+            inside = self._renderer.inside(path, component)
+            if inside is not None and self._renderer.is_kustomized(inside):
+                more = self._renderer.render(inside)
+                files |= more.files
+                folders |= more.folders
+        return Applier(document, name, path, frozenset(files), frozenset(folders))
+
+    def _application(self, application: Document, document: Document) -> list[Applier]:
+        files: set[str] = set()
+        folders: set[str] = set()
+        for source in argocd.sources_of(application):
+            if self.is_here(source):
+                build = source.build(self._renderer)
+                files |= build.files
+                folders |= build.folders | {source.path}
+        return [Applier(document, label(application), None, frozenset(files), frozenset(folders))]
+
+    def is_here(self, source: argocd.Source) -> bool:
+        """Whether a source of an Application is a folder of this tree."""
+        if source.chart is not None or source.path == "." or not self._renderer.is_folder(source.path):
+            return False
+        repository = repository_of(source.url)
+        return repository is None or not self._own or repository in self._own
+
+    def roots(self) -> tuple[list[Applier], dict[str, str]]:
+        """The roots, and file -> what leaves it out for each applier that a kustomization does not list."""
+        by_file: dict[str, list[Applier]] = defaultdict(list)
+        for applier in self.all:
+            for file in applier.files:
+                by_file[file].append(applier)
+        open_ones = [
+            a for a in self.all if not any(other.document.file != a.document.file for other in by_file[a.document.file])
+        ]
+        built: dict[str, set[str]] = defaultdict(set)
+        for applier in self.all:
+            for folder in applier.folders:
+                built[folder].add(applier.document.file)
+        roots: list[Applier] = []
+        left_out: dict[str, str] = {}
+        for applier in open_ones:
+            by = None if applier.applies_itself else self.left_out_by(applier.document.file, built)
+            if by is None:
+                roots.append(applier)
+            else:
+                left_out[applier.document.file] = by
+        # Appliers that apply each other in a ring have no root; the one that applies itself, else the first, is it.
+        seen = self._reachable(roots, by_file)
+        skipped = set(left_out)
+        while rest := [a for a in self.all if id(a) not in seen and a.document.file not in skipped]:
+            inside = [a for a in rest if not self._only_left_out(a, by_file, skipped)]
+            if not inside:
+                break
+            first = min(
+                inside,
+                key=lambda a: (not a.applies_itself, a.document.file.count("/"), a.document.file, a.document.line),
+            )
+            roots.append(first)
+            seen |= self._reachable([first], by_file)
+        return roots, left_out
+
+    def _only_left_out(self, applier: Applier, by_file: Mapping[str, list[Applier]], skipped: set[str]) -> bool:
+        """Whether all that applies an applier is itself left out, directly or through others."""
+        stack, passed = [applier], {id(applier)}
+        while stack:
+            above = [a for a in by_file[stack.pop().document.file] if id(a) not in passed]
+            for other in above:
+                passed.add(id(other))
+                if other.document.file in skipped:
+                    return True
+                stack.append(other)
+        return False
+
+    def _reachable(self, roots: Iterable[Applier], by_file: Mapping[str, list[Applier]]) -> set[int]:
+        in_file: dict[str, list[Applier]] = defaultdict(list)
+        for applier in self.all:
+            in_file[applier.document.file].append(applier)
+        seen: set[int] = set()
+        stack = list(roots)
+        while stack:
+            applier = stack.pop()
+            if id(applier) in seen:
+                continue
+            seen.add(id(applier))
+            for file in applier.files:
+                stack += in_file.get(file, ())
+        return seen
+
+    def left_out_by(self, file: str, built: Mapping[str, set[str]]) -> str | None:
+        """The kustomization above a file that lists its neighbours and not the file, in words, or None."""
+        parts = file.split("/")[:-1]
+        for end in range(len(parts), -1, -1):
+            folder = "/".join(parts[:end]) or "."
+            if not self._renderer.is_kustomized(folder) or not built.get(folder, set()) - {file}:
+                continue
+            entries = [e for e in (self._renderer.inside(folder, e) for e in self._renderer.entries(folder)) if e]
+            depth = 0 if folder == "." else end
+            direct = len(parts) == depth
+            content = self._renderer.kustomization(folder)
+            says = any(content.get(f) for f in ("resources", "bases", "components", *_GENERATORS))
+            governs = any(e.count("/") + 1 > depth + 1 or self._renderer.is_kustomized(e) for e in entries)
+            if (direct and says) or governs:
+                return f"the kustomization of {folder} does not list it"
+        return None
+
+
+def instance_path(document: Document) -> str | None:
+    """The folder from which a FluxInstance, or the chart that makes one, syncs this tree; None for other objects."""
+    content = document.content
+    kind = content.get("kind")
+    if kind == "FluxInstance":
+        sync = mapping(dig(content, "spec", "sync"))
+    elif kind == "HelmRelease":
+        sync = mapping(dig(content, "spec", "values", "instance", "sync"))
+    else:
+        return None
+    path = sync.get("path")
+    return normal_path(path) if isinstance(path, str) and sync.get("kind") else None
+
+
+def instance_source(document: Document) -> tuple[str, str] | None:
+    """(kind, name) of the source that a FluxInstance makes."""
+    if instance_path(document) is None:
+        return None
+    spec = mapping(document.content.get("spec"))
+    sync = mapping(spec.get("sync") or dig(spec, "values", "instance", "sync"))
+    return str(sync.get("kind")), str(sync.get("name") or "flux-system")
+
+
+def find_entries(
+    renderer: Renderer, settings: Settings, appliers: Appliers
+) -> tuple[list[ClusterEntry], dict[str, str]]:
+    """The clusters, sorted by name, and the files of appliers that are left out."""
+    if settings.entries:
+        return _given(renderer, settings), {}
+    roots, left_out = appliers.roots()
+    clusters = _clusters(renderer, [root for root in roots if root.files or root.folders or root.document.file])
+    clusters += _below_clusters(renderer, clusters, appliers)
+    if not clusters or not any(root.files for root in roots):
+        clusters = [c for c in clusters if any(r.files for r in c.roots) or c.folders] or _without_appliers(renderer)
+    return sorted(clusters, key=lambda cluster: cluster.name), left_out
+
+
+def _given(renderer: Renderer, settings: Settings) -> list[ClusterEntry]:
+    """What the settings say; a glob stands for every folder, or file, that fits."""
+    found: list[ClusterEntry] = []
+    missing: list[Problem] = []
+    for name, patterns in sorted(settings.entries.items()):
+        cluster = ClusterEntry(name)
+        for pattern in patterns:
+            path = normal_path(pattern)
+            if any(mark in path for mark in "*?["):
+                folders = [f for f in sorted(renderer.folders) if globbed(f, path)]
+                files = [f for f in renderer.files if globbed(f, path)]
+            else:
+                folders = [path] if (renderer.root / path).is_dir() else []
+                files = [path] if path in renderer.known else []
+            if not folders and not files:
+                missing.append(Problem("settings", f"entries.{name}", f"{pattern} is not a directory", "correct it"))
+            cluster.folders += folders
+            cluster.files += files
+            for start in [*folders, *files]:
+                cluster.add(start, "the settings name it")
+        found.append(cluster)
+    if missing:
+        raise InvalidInputError(missing)
+    return found
+
+
+def _clusters(renderer: Renderer, roots: list[Applier]) -> list[ClusterEntry]:
+    """One entry for each group of roots that belong to one cluster."""
+    by_key: dict[str, list[Applier]] = defaultdict(list)
+    for root in roots:
+        by_key[_key(root)].append(root)
+    groups = group(by_key, _separate(by_key))
+    names = unique_names([keys[0] for keys in groups])
+    found: list[ClusterEntry] = []
+    for keys, name in zip(groups, names, strict=True):
+        cluster = ClusterEntry(name)
+        for key in keys:
+            for root in sorted(by_key[key], key=lambda r: (r.document.file, r.document.line)):
+                cluster.roots.append(root)
+                self_applied = root.applies_itself or instance_path(root.document) is not None
+                why = "it applies its own folder" if root.applies_itself else "nothing else in the tree applies it"
+                cluster.add(f"{root.label} ({root.document.file})", why)
+                folder = os.path.dirname(root.document.file) or "."  # noqa: PTH120
+                if not self_applied and folder != "." and folder not in cluster.folders:
+                    cluster.files += [f for f in renderer.directly_in(folder) if f not in cluster.files]
+            own = [r for r in by_key[key] if r.applies_itself or instance_path(r.document) is not None]
+            if _is_cluster_folder(key) and not own:
+                cluster.folders.append(key)
+        found.append(cluster)
+    return found
+
+
+def _is_cluster_folder(key: str) -> bool:
+    parts = key.split("/")
+    return len(parts) > 1 and parts[-2] == "clusters"
+
+
+def _key(root: Applier) -> str:
+    """The folder that stands for the cluster of a root."""
+    started = root.path if root.path is not None and (root.applies_itself or instance_path(root.document)) else None
+    folder = started or os.path.dirname(root.document.file)  # noqa: PTH120
+    parts = [part for part in folder.split("/") if part not in ("", ".")]
+    if "clusters" in parts[:-1]:
+        return "/".join(parts[: parts.index("clusters") + 2])
+    while parts and parts[-1] in _GENERIC:
+        parts.pop()
+    return "/".join(parts) or "."
+
+
+def _separate(by_key: Mapping[str, list[Applier]]) -> Callable[[str, str], bool]:
+    """Whether two folders stand for two clusters: side by side below clusters/, with the same names, or built alike."""
+    labels = {key: {root.label for root in roots} for key, roots in by_key.items()}
+    inside = {
+        key: {os.path.relpath(root.document.file, key) for root in roots if is_flux(root.document)}
+        for key, roots in by_key.items()
+    }
+
+    def answer(one: str, other: str) -> bool:
+        if _is_cluster_folder(one) and _is_cluster_folder(other):
+            return True
+        return bool(labels[one] & labels[other]) or bool(inside[one] & inside[other])
+
+    return answer
+
+
+def group(keys: Iterable[str], separate: Callable[[str, str], bool]) -> list[list[str]]:
+    """Keys in groups of which no two members are separate. One that fits into several groups is a group of its own."""
+    listed = sorted(keys)
+    apart = {key: any(key != other and separate(key, other) for other in listed) for key in listed}
+    found: list[list[str]] = []
+    for key in sorted(listed, key=lambda k: (not apart[k], k)):
+        fitting = [members for members in found if not any(separate(key, member) for member in members)]
+        if apart[key]:
+            fitting = []
+        if len(fitting) == 1:
+            fitting[0].append(key)
+        else:
+            found.append([key])
+    return found
+
+
+def unique_names(keys: list[str]) -> list[str]:
+    """The last part of each key, or the whole key where two would have one name."""
+    short = [ONE_CLUSTER if key == "." else os.path.basename(key) for key in keys]  # noqa: PTH119
+    return [name if short.count(name) == 1 else key for name, key in zip(short, keys, strict=True)]
+
+
+def _below_clusters(renderer: Renderer, known: list[ClusterEntry], appliers: Appliers) -> list[ClusterEntry]:
+    """Folders below clusters/ with manifests that nothing in the tree applies."""
+    applied = {file for applier in appliers.all for file in applier.files}
+    used = {entry.start for cluster in known for entry in cluster.entries} | {f for c in known for f in c.folders}
+    names = {cluster.name for cluster in known}
+    found: list[ClusterEntry] = []
+    folders = {
+        "/".join(file.split("/")[:2]) for file in renderer.files if file.startswith("clusters/") and file.count("/") > 1
+    }
+    for folder in sorted(folders - used):
+        inside = renderer.below(folder)
+        mine = any(root.document.file in inside for cluster in known for root in cluster.roots)
+        if mine or any(file in applied for file in inside):
+            continue
+        if not any(document.is_manifest for file in inside for document in renderer.documents(file)):
+            continue
+        short = os.path.basename(folder)  # noqa: PTH119
+        cluster = ClusterEntry(folder if short in names else short, [folder])
+        cluster.add(folder, "it is a folder below clusters/")
+        found.append(cluster)
+    return found
+
+
+def _without_appliers(renderer: Renderer) -> list[ClusterEntry]:
+    """Where nothing applies anything: overlays, each an environment; else folders that can be one cluster."""
+    overlays = [f for f in renderer.kustomized() if os.path.basename(os.path.dirname(f)) in OVERLAYS]  # noqa: PTH119, PTH120
+    if overlays:
+        by_name: dict[str, list[str]] = defaultdict(list)
+        for folder in overlays:
+            by_name[os.path.basename(folder)].append(folder)  # noqa: PTH119
+        found = []
+        for name, folders in sorted(by_name.items()):
+            cluster = ClusterEntry(name, folders)
+            for folder in folders:
+                cluster.add(folder, "it is an overlay")
+            found.append(cluster)
+        return found
+    return _whole(renderer)
+
+
+def _whole(renderer: Renderer) -> list[ClusterEntry]:
+    """Folders that define the same objects are alternatives, so clusters of their own; the rest is one cluster."""
+    objects: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+    for file in renderer.files:
+        if is_not_applied(file):
+            continue
+        folder = os.path.dirname(file) or "."  # noqa: PTH120
+        top = renderer.top(file, ".")
+        for document in renderer.documents(file):
+            if document.is_manifest:
+                objects[top or folder].add(_identity(document))
+        if file in renderer.broken:
+            objects.setdefault(top or folder, set())
+    if not objects:
+        return []
+    owners: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for folder, found in objects.items():
+        for identity in found:
+            owners[identity].add(folder)
+    rivals: dict[str, set[str]] = defaultdict(set)
+    for folders in owners.values():
+        for folder in folders if len(folders) > 1 else ():
+            rivals[folder] |= folders - {folder}
+    why = "nothing in the tree says what is applied where"
+    together = ClusterEntry(ONE_CLUSTER)
+    if not rivals:
+        together.folders = ["."]
+        together.add(".", why)
+        return [together]
+    clusters = []
+    for folder in sorted(objects):
+        cluster = ClusterEntry(folder) if folder in rivals else together
+        if renderer.is_kustomized(folder):
+            cluster.folders.append(folder)
+        else:
+            cluster.files += [f for f in renderer.directly_in(folder) if renderer.top(f, ".") is None]
+        if cluster is not together:
+            cluster.add(folder, "it defines objects that another folder defines too")
+            clusters.append(cluster)
+    if together.folders or together.files:
+        together.add(".", why)
+        clusters.append(together)
+    return clusters
+
+
+def _identity(document: Document) -> tuple[str, str, str]:
+    metadata = mapping(document.content.get("metadata"))
+    return str(document.content.get("kind")), str(metadata.get("namespace")), str(metadata.get("name"))
+
+
+def is_not_applied(file: str) -> bool:
+    """Whether a file is in a folder for tests, examples or documents."""
+    return bool(NOT_APPLIED & set(file.split("/")[:-1]))

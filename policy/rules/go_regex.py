@@ -1,0 +1,16 @@
+"""Go's regular expressions, as SOPS reads those of .sops.yaml: RE2, which is what Go implements."""
+
+from __future__ import annotations
+
+import re2
+
+_OPTIONS = re2.Options()
+_OPTIONS.log_errors = False
+
+
+def search(pattern: str, text: str) -> bool | None:
+    """Whether the pattern is found in the text; None when it is not an expression of RE2."""
+    try:
+        return re2.compile(pattern, _OPTIONS).search(text) is not None
+    except re2.error:
+        return None

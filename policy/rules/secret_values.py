@@ -1,0 +1,92 @@
+"""Whether a text in a Secret is a secret, as far as a reader of Git could tell: not a reference, nor plain data.
+
+When in doubt it is one: a Secret in the clear is shown unless all of it is evidently something else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+
+from policy.inventory.resource import Resource, walk
+
+# Keys that hold public parts only.
+PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
+# Keys that say where or what something is.
+_PLAIN = re.compile(
+    r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
+    r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
+    r"|account|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode)$",
+    re.IGNORECASE,
+)
+_SECRET = re.compile(
+    r"pass|pwd|secret|token|api[-_.]?key|private|credential|webhook|auth|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
+    re.IGNORECASE,
+)
+# What stands for a value that something else fills in: a variable, template text, a reference to a store.
+_REFERENCE = re.compile(
+    r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|<<|op://|ref\+|vault:|secretref\+|awssm:|gcp:|env:|%\w+%\s*$|<[^<>\n]+>\s*$)"
+)
+_AVP = re.compile(r"<path:[^>]+>|^<[\w .-]+>$")
+_PLACEHOLDER = re.compile(
+    r"^[\W_]*(place-?_?holder|change[-_ ]?(me|it|this)?|replace[-_ ]?(me|this|with\w*)?|todo|fixme|tbd|dummy|fake|none"
+    r"|null|n/?a|example|sample|test|redacted|x{3,}|\*{3,}|your[-_ ].*|my[-_ ](secret|password|token).*|insert[-_ ].*"
+    r"|unused|empty"
+    r"|override[-_ ]?me|set[-_ ]?me|fill[-_ ]?(me|in).*|to[-_ ]be[-_ ].*|not[-_ ](used|set|needed))[\W_]*$",
+    re.IGNORECASE,
+)
+_LITERAL = re.compile(r"^(true|false|yes|no|on|off|-?\d{1,5}(\.\d+)?)$", re.IGNORECASE)
+_PUBLIC_PEM = re.compile(r"-----BEGIN (CERTIFICATE|PUBLIC KEY|TRUSTED CERTIFICATE)-----")
+_PRIVATE_PEM = re.compile(r"PRIVATE KEY-----|BEGIN AGE|AGE-SECRET-KEY-")
+_USER_INFO = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
+_ASSIGNED = re.compile(
+    r"(pass(word|wd)?|secret|token|api[-_]?key|private[-_]?key|credentials?)[\"']?\s*[:=]\s*[\"']?(?!\s*$)\S",
+    re.IGNORECASE,
+)
+
+
+def texts(resource: Resource) -> Iterator[tuple[str, str]]:
+    """(key, text) of each value of a Secret that is not empty; base64 is taken apart."""
+    for field in ("data", "stringData"):
+        for path, value in walk(resource.get(field)):
+            if not path or not isinstance(value, str) or not value:
+                continue
+            yield str(path[0]), (_decoded(value) if field == "data" else value)
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return value
+
+
+def stands_for_another(text: str) -> bool:
+    """Whether a text is a reference or a placeholder, which something else replaces."""
+    return bool(_REFERENCE.match(text) or _AVP.search(text) or _PLACEHOLDER.match(text.strip()))
+
+
+def is_secret(key: str, text: str) -> bool:
+    """Whether a value is a secret itself, or could be."""
+    if key in PUBLIC_KEYS or not text.strip() or stands_for_another(text):
+        return False
+    if _PRIVATE_PEM.search(text) or _USER_INFO.search(text):
+        return True
+    if _PUBLIC_PEM.search(text):
+        return False
+    if "\n" in text.strip():
+        # A file: it holds a secret where something in it is called one, and given a value.
+        return any(_assigns(line) for line in text.splitlines())
+    if _SECRET.search(key):
+        return not _LITERAL.match(text.strip()) or len(text.strip()) > 3
+    return not (_PLAIN.search(key) or _LITERAL.match(text.strip()) or _URL.match(text.strip()))
+
+
+def _assigns(line: str) -> bool:
+    found = _ASSIGNED.search(line)
+    if found is None or line.lstrip().startswith(("#", "//", ";")):
+        return False
+    return not stands_for_another(line[found.end() - 1 :].strip(" \"',"))
