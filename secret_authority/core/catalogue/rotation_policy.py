@@ -7,10 +7,11 @@ values of 1 to 512 bytes); durations are written as Go durations ("720h", "15m")
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 _DURATION = re.compile(r"(\d+)(h|m|s)")
 _LONGEST_SECONDS = 100 * 366 * 24 * 3600
@@ -64,6 +65,24 @@ class RotationPolicy(BaseModel):
         if self.max_overlap and self.ttl and self.max_overlap >= self.ttl:
             raise ValueError("max_overlap must be shorter than ttl")
         return self
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> RotationPolicy | None:
+        """What `metadata` wrote, None when there is no policy. Raises ValueError when it is invalid."""
+        if "rotation_type" not in metadata:
+            return None
+        fields: dict[str, object] = {name: metadata[name] for name in cls.model_fields if name in metadata}
+        fields["type"] = metadata["rotation_type"]
+        if "revoke_old" in fields:
+            fields["revoke_old"] = metadata["revoke_old"] == "true"
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            # Names of fields only: their texts come from whoever may write metadata.
+            wrong = ", ".join(
+                sorted({str(detail["loc"][0]) if detail["loc"] else "policy" for detail in error.errors()})
+            )
+            raise ValueError(f"the rotation policy in the metadata is invalid: {wrong}") from None
 
     def metadata(self) -> dict[str, str]:
         """The policy as KV v2 custom metadata: short keys, string values, no empty ones."""

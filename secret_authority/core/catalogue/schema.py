@@ -93,6 +93,8 @@ class Consumer(_Model):
     secret: SecretName
     # Key of the Kubernetes Secret -> key of the Vault secret.
     keys: Mapping[DataKey, DataKey] = Field(min_length=1)
+    # How pods get a new value: they are restarted, they read the mounted file again, or neither (the default).
+    reload: Literal["restart", "file", "none"] | None = None
     # The type of the Secret, such as kubernetes.io/tls. Default: see `type_of`.
     type: str | None = None
 
@@ -113,6 +115,18 @@ class Consumer(_Model):
         return OPAQUE if missing_keys(bootstrap, self.keys) else bootstrap
 
 
+class RotatorSettings(BaseModel):
+    """Which rotator makes new values, and its own settings; each rotator checks those itself."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    kind: Name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"kind": self.kind, **(self.model_extra or {})}
+
+
 class CatalogueSecret(_Model):
     """One secret. Its name is its identity in the ledger and in every message."""
 
@@ -125,6 +139,7 @@ class CatalogueSecret(_Model):
     # Keys whose values are bytes and no text: Vault holds them in base64, consumers get the bytes.
     binary: tuple[DataKey, ...] = ()
     rotation: RotationPolicy | None = None
+    rotator: RotatorSettings | None = None
 
     @property
     def consumed_keys(self) -> list[str]:
@@ -149,6 +164,8 @@ class CatalogueSecret(_Model):
             raise ValueError(f"class {self.secret_class} needs a vault path with {wanted}")
         if not is_config and self.rotation is None:
             raise ValueError("a secret needs a rotation policy; say type: static if it is never rotated")
+        if is_config and self.rotator is not None:
+            raise ValueError("class config has no rotator: it is not secret")
         return self
 
     def _check_keys(self) -> None:

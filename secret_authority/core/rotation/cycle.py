@@ -94,7 +94,7 @@ class Cycle:
         self,
         store: RotationStore,
         rotator: Rotator,
-        delivery: Callable[[Newest], Delivery | None],
+        delivery: Callable[[Newest, Document], Delivery | None],
         run: str,
         revoke_old: bool = True,
     ) -> None:
@@ -132,11 +132,11 @@ class Cycle:
             seen = replace(seen, recorded=all(found.get(key) == value for key, value in wanted.items()))
         match document.state:
             case State.IDLE if self.start is not None:
-                return replace(seen, ready=self._rotator.ready(), delivery=self._delivery(newest))
+                return replace(seen, ready=self._rotator.ready(), delivery=self._delivery(newest, document))
             case State.PREPARED if document.pending is not None and newest.mark == document.base:
                 return replace(seen, accepts_pending=self._rotator.accepts(document.pending))
             case State.PUBLISHED if document.published:
-                return replace(seen, delivery=self._delivery(newest))
+                return replace(seen, delivery=self._delivery(newest, document))
             case State.PUBLISHED if newest.mark != document.base:
                 return replace(seen, overwritten=self._overwritten(seen))
             case State.RETIRING:
@@ -155,7 +155,7 @@ class Cycle:
 
     def _ask_of_retired(self, seen: Observation) -> Observation:
         document = seen.document
-        seen = replace(seen, audited=self._store.audited(document.id), delivery=self._delivery(seen.newest))
+        seen = replace(seen, audited=self._store.audited(document.id), delivery=self._delivery(seen.newest, document))
         if document.retires is None or not self._revoke_old:
             return seen
         in_use = self._rotator.in_use(document.retires)
@@ -231,6 +231,8 @@ class Cycle:
             base_version=seen.newest.version,
             publications=plan.publications,
             retires=plan.retires,
+            synced=seen.document.synced,
+            synced_at=seen.document.synced_at,
         )
 
 

@@ -58,6 +58,9 @@ class Document:
     published: str = ""
     published_at: str = ""
     delivered_at: str = ""
+    # The mark of the version that all consumer Secrets were seen with, and since when: pods that start later have it.
+    synced: str = ""
+    synced_at: str = ""
     # The request that permits to revoke without evidence of delivery, and who was cut off.
     cut_off: str = ""
     cut: tuple[str, ...] = ()
@@ -151,7 +154,7 @@ class Document:
 
 _TEXTS = [
     *("id", "trigger", "why", "run", "begun_at", "request", "base", "published", "published_at", "delivered_at"),
-    *("cut_off", "ending", "next_try", "error", "result", "ended_at"),
+    *("synced", "synced_at", "cut_off", "ending", "next_try", "error", "result", "ended_at"),
 ]
 _NUMBERS = ["generation", "base_version", "step", "failures"]
 _FLAGS = ["discarded", "parked"]

@@ -60,9 +60,13 @@ class Newest:
 
 @dataclass(frozen=True)
 class Delivery:
-    """Which consumers are not proved to have the newest version, each in words. Empty: all have it."""
+    """Which consumers are not proved to have the newest version, each in words. Empty: all have it.
+
+    `synced`: whether every consumer Secret has it, whatever the pods have.
+    """
 
     missing: tuple[str, ...] = ()
+    synced: bool = True
 
     @property
     def complete(self) -> bool:
@@ -210,6 +214,8 @@ def _idle(rules: Rules, seen: Observation) -> Move:
     if seen.ready:
         return Wait(seen.ready)
     if rules.settled_first and not seen.start.cut_off:
+        if _newly_synced(seen):
+            return _note_synced(seen)
         missing = _missing(seen)
         if missing:
             return Wait(f"every consumer has to have the present value first: {missing}")
@@ -245,6 +251,8 @@ def _published(seen: Observation) -> Move:
         return _conflicting(seen, "another writer changed the secret after the new value was published")
     if not seen.recorded:
         return Record()
+    if _newly_synced(seen):
+        return _note_synced(seen)
     missing = _missing(seen)
     if missing and not document.cut_off:
         return Wait(f"not delivered: {missing}")
@@ -345,6 +353,16 @@ def _conflicting(seen: Observation, why: str, published: bool | None = None) -> 
     lost = published is False and document.step == 0
     held_from = None if lost else (State.PUBLISHED if document.committed else None)
     return Change(replace(document, state=State.CONFLICT, held_from=held_from, ending=f"conflict: {why}"), "conflict")
+
+
+def _newly_synced(seen: Observation) -> bool:
+    return seen.delivery is not None and seen.delivery.synced and seen.document.synced != seen.newest.mark
+
+
+def _note_synced(seen: Observation) -> Move:
+    """From this instant on, a pod that starts reads the newest version. Durable, so that an engine may be restarted."""
+    at = seen.now.isoformat(timespec="milliseconds")
+    return Change(replace(seen.document, synced=seen.newest.mark, synced_at=at), "synced")
 
 
 def _missing(seen: Observation) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from secret_authority.core.catalogue.schema import CatalogueSecret
@@ -248,10 +248,10 @@ class OneUser(TwoUsers):
         self.world.passwords[user] = fence.in_force.fields["password"]
 
 
-def delivery_of(world: World) -> Callable[[Newest], Delivery | None]:
-    def delivery(newest: Newest) -> Delivery:
+def delivery_of(world: World) -> Callable[[Newest, Document], Delivery | None]:
+    def delivery(newest: Newest, document: Document) -> Delivery:
         late = [f"pod {n}" for n, version in enumerate(world.consumers) if version != newest.version]
-        return Delivery(tuple(late))
+        return Delivery(tuple(late), synced=True)
 
     return delivery
 
@@ -264,6 +264,3 @@ def engine(
 ) -> Cycle:
     """The cycle of one engine's process."""
     return Cycle(Store(world, point), rotator(world, point, fenced), delivery_of(world), "run-1")
-
-
-DRAIN_SECONDS = timedelta(seconds=60)

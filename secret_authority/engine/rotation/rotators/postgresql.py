@@ -1,0 +1,288 @@
+"""`postgresql`: the login of an application at a PostgreSQL server, 15 to 18.
+
+    rotator:
+      kind: postgresql
+      host: orders-db.data.svc
+      database: orders
+      users: [orders_a, orders_b]   # they take turns; one name alone needs accept_window: true
+      admin: orders-db-admin        # a secret of the catalogue with the keys username and password
+
+Two users that take turns are the normal case: the new login works before anybody has it, and the old one until
+everybody has the new one. With one user a new password ends the old one, so consumers are refused from then until they
+have it; no protocol removes that window, which is the time of a delivery.
+
+Each change is one transaction under an advisory lock. It reads the generation in the user's comment and changes nothing
+when that is newer: an engine that was paused for two generations finds that out from the database itself. Passwords
+reach the server as SCRAM verifiers that are made here, so no statement log can show one.
+
+Upstream: postgresql.org/docs, "ALTER ROLE", "Password Authentication"; RFC 5803 for the verifier.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import re
+import secrets
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+from pg8000.exceptions import DatabaseError, InterfaceError
+from pg8000.native import Connection, identifier, literal
+
+from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.core.rotation.rotator import (
+    Accepts,
+    Fence,
+    FencedError,
+    Overlap,
+    Plan,
+    Publication,
+    TargetRefusedError,
+    Value,
+)
+from secret_authority.engine.rotation.rotators.settings import (
+    Logins,
+    binary_problems,
+    field,
+    text_problems,
+    unknown_fields,
+)
+
+TIMEOUT_SECONDS = 10
+_FIELDS = {"kind", "host", "port", "database", "users", "admin", "tls", "accept_window"}
+_COMMENT = re.compile(r"^secret-authority gen=(\d+) id=(\S+)$")
+_INVALID_PASSWORD = "28P01"
+# Connection, operator intervention, resources, serialisation, "tuple concurrently updated": another try may succeed.
+_PASSING = ("08", "53", "57", "40", "55", "XX")
+
+
+def scram_verifier(password: str, salt: bytes | None = None, iterations: int = 4096) -> str:
+    """What PostgreSQL stores for a password of ASCII characters (RFC 5803)."""
+    password.encode("ascii")  # others would have to be normalised first (RFC 4013)
+    salt = secrets.token_bytes(16) if salt is None else salt
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, iterations)
+    client = hmac.digest(salted, b"Client Key", "sha256")
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    stored = hashlib.sha256(client).digest()
+    encoded = [base64.b64encode(part).decode() for part in (salt, stored, server)]
+    return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
+
+
+class _Server:
+    """Connections to one server, as the administrator or as an application. Errors never quote a statement."""
+
+    def __init__(self, settings: Mapping[str, Any], logins: Logins) -> None:
+        self.host, self.port = str(settings["host"]), int(settings.get("port", 5432))
+        self._database, self._tls = str(settings["database"]), settings.get("tls", True)
+        self._admin, self._logins = str(settings["admin"]), logins
+
+    def as_user(self, username: str, password: str, ca: str | None) -> Connection:
+        """Raises `DatabaseError` when the server says no, `Unavailable` when it says nothing."""
+        try:
+            return Connection(
+                username,
+                host=self.host,
+                port=self.port,
+                database=self._database,
+                password=password,
+                timeout=TIMEOUT_SECONDS,
+                ssl_context=self._context(ca),
+                application_name="secret-authority",
+            )
+        except (InterfaceError, OSError) as error:
+            raise Unavailable(f"{self.host}:{self.port} cannot be reached: {type(error).__name__}") from None
+
+    def _context(self, ca: str | None) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cadata=ca) if self._tls else None
+
+    def ca(self) -> str | None:
+        """The CA certificates to trust: key ca.crt of the administrator's login, else those of the system."""
+        return self._logins(self._admin).get("ca.crt") if self._tls else None
+
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[Connection]:
+        login = self._logins(self._admin)
+        connection: Connection | None = None
+        try:
+            connection = self.as_user(login["username"], login["password"], self.ca())
+            yield connection
+        except DatabaseError as error:
+            raise self._refusal(error) from None
+        except (InterfaceError, OSError) as error:
+            raise Unavailable(f"{self.host}:{self.port} cannot be reached: {type(error).__name__}") from None
+        except KeyError as error:
+            raise TargetRefusedError(f"secret {self._admin} has no key {error.args[0]}") from None
+        finally:
+            if connection is not None:
+                with contextlib.suppress(Exception):
+                    connection.close()
+
+    def _refusal(self, error: DatabaseError) -> Exception:
+        code = error_code(error)
+        if code.startswith(_PASSING):
+            return Unavailable(f"{self.host}:{self.port} answered with error {code}")
+        hint = {_INVALID_PASSWORD: f"it refuses the login of {self._admin}", "42501": f"{self._admin} lacks rights"}
+        return TargetRefusedError(f"{self.host}:{self.port}: {hint.get(code, f'error {code}')}")
+
+
+def error_code(error: DatabaseError) -> str:
+    """The SQLSTATE of an answer."""
+    found = error.args[0] if error.args else None
+    return str(found.get("C", "XX000")) if isinstance(found, dict) else "XX000"
+
+
+class PostgresqlRotator:
+    """`users` are two that take turns, or one."""
+
+    kind: ClassVar[str] = "postgresql"
+    overlap: ClassVar[Overlap] = Overlap.TWO_SLOTS
+    window: ClassVar[bool] = False
+
+    def __init__(self, server: _Server, users: list[str]) -> None:
+        self._server, self._users = server, users
+
+    @classmethod
+    def build(cls, secret: CatalogueSecret, settings: Mapping[str, Any], logins: Logins) -> PostgresqlRotator:
+        users = [str(user) for user in settings["users"]]
+        return (cls if len(users) > 1 else OneUserRotator)(_Server(settings, logins), users)
+
+    @classmethod
+    def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
+        found = [
+            *unknown_fields(secret, settings, _FIELDS, file),
+            *text_problems(secret, settings, ("host", "database", "admin"), file),
+            *binary_problems(secret, file),
+        ]
+        for name, kind, words in (("port", int, "a number"), ("tls", bool, "true or false")):
+            if name in settings and not (isinstance(settings[name], kind) and type(settings[name]) is kind):
+                found.append(Problem(file, field(secret, f"rotator.{name}"), f"is not {words}", f"write {words}"))
+        return [*found, *cls._check_users(secret, settings, file)]
+
+    @staticmethod
+    def _check_users(secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> Iterator[Problem]:
+        users = settings.get("users")
+        where = field(secret, "rotator.users")
+        names = users if isinstance(users, list) and all(isinstance(user, str) and user for user in users) else []
+        if len(names) not in (1, 2) or len(set(names)) != len(names):
+            yield Problem(file, where, "does not name users", "name two that take turns, such as [orders_a, orders_b]")
+        elif any(len(name.encode()) > 63 for name in names):
+            yield Problem(file, where, "has a name of more than 63 bytes", "use shorter names")
+        if len(names) != 1:
+            return
+        if settings.get("accept_window") is not True:
+            message = "names one user: consumers are refused from a new password until they have it"
+            yield Problem(file, where, message, "name two users, or accept that with accept_window: true")
+        if secret.rotation is not None and secret.rotation.max_overlap:
+            message = "promises an overlap that one user cannot have"
+            yield Problem(file, field(secret, "rotation.max_overlap"), message, "name two users, or drop it")
+
+    @property
+    def target(self) -> str:
+        return f"postgresql {self._server.host}:{self._server.port}"
+
+    def ready(self) -> str:
+        with self._server.admin() as admin:
+            found = admin.run("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)", names=self._users)
+        missing = sorted(set(self._users) - {name for (name,) in found or []})
+        return f"{self.target} has no role {', '.join(missing)}; see docs/rotation.md" if missing else ""
+
+    def plan(self, current: Value, fence: Fence) -> Plan:
+        used = current.fields.get("username")
+        user = next(name for name in self._users if name != used or len(self._users) == 1)
+        fields = {**current.fields, "username": user, "password": secrets.token_urlsafe(32)}
+        return Plan((Publication(Value(fields)),), retires=current)
+
+    def apply(self, value: Value, fence: Fence) -> None:
+        user = value.fields["username"]
+        if user == fence.in_force.fields.get("username") and value != fence.in_force:
+            raise FencedError(f"{user} is what consumers use now")
+        self._change(user, fence, scram_verifier(value.fields["password"]))
+
+    def accepts(self, value: Value) -> Accepts:
+        """Log in as the application does. Only "wrong password" is a no: other answers say nothing about the value."""
+        try:
+            connection = self._server.as_user(value.fields["username"], value.fields["password"], self._server.ca())
+        except DatabaseError as error:
+            return Accepts.NO if error_code(error) == _INVALID_PASSWORD else Accepts.UNKNOWN
+        except (Unavailable, TargetRefusedError):
+            return Accepts.UNKNOWN
+        with contextlib.suppress(Exception):
+            connection.close()
+        return Accepts.YES
+
+    def in_use(self, value: Value) -> int | None:
+        try:
+            with self._server.admin() as admin:
+                query = "SELECT count(*) FROM pg_stat_activity WHERE usename = :name"
+                found = admin.run(query, name=value.fields["username"])
+        except (Unavailable, TargetRefusedError):
+            return None
+        return int(found[0][0]) if found else None
+
+    def revoke(self, value: Value, fence: Fence) -> None:
+        user = value.fields["username"]
+        if user == fence.in_force.fields.get("username"):
+            raise FencedError(f"{user} is what consumers use now")
+        self._change(user, fence, None)
+
+    def discard(self, value: Value, fence: Fence) -> None:
+        self.revoke(value, fence)
+
+    def generation(self) -> int | None:
+        with self._server.admin() as admin:
+            query = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = ANY(:names)"
+            comments = [comment for (comment,) in admin.run(query, names=self._users) or []]
+        return max((_generation(comment)[0] for comment in comments), default=0)
+
+    def _change(self, user: str, fence: Fence, verifier: str | None) -> None:
+        """Set or take a password, and note the generation, in one transaction."""
+        with self._server.admin() as admin:
+            admin.run("BEGIN")
+            admin.run("SET LOCAL statement_timeout = '10s'")
+            admin.run("SELECT pg_advisory_xact_lock(hashtext(:name))", name=f"secret-authority:{user}")
+            query = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = :name"
+            found = admin.run(query, name=user)
+            if not found:
+                raise TargetRefusedError(f"{self.target} has no role {user}; see docs/rotation.md")
+            generation, identity = _generation(found[0][0])
+            newer = generation > fence.generation
+            if newer or (generation == fence.generation and identity != fence.id):
+                raise FencedError(f"{user} is at generation {generation}")
+            password = "NULL" if verifier is None else literal(verifier)
+            login = "" if verifier is None else "LOGIN "
+            admin.run(f"ALTER ROLE {identifier(user)} {login}PASSWORD {password}")
+            comment = f"secret-authority gen={fence.generation} id={fence.id}"
+            admin.run(f"COMMENT ON ROLE {identifier(user)} IS {literal(comment)}")
+            admin.run("COMMIT")
+
+
+class OneUserRotator(PostgresqlRotator):
+    """One user: `apply` ends the old password, and `discard` brings it back."""
+
+    overlap: ClassVar[Overlap] = Overlap.NONE
+    window: ClassVar[bool] = True
+
+    def apply(self, value: Value, fence: Fence) -> None:
+        self._change(value.fields["username"], fence, scram_verifier(value.fields["password"]))
+
+    def in_use(self, value: Value) -> int | None:
+        return None  # sessions of the old and of the new password look alike
+
+    def revoke(self, value: Value, fence: Fence) -> None:
+        """Nothing is left to revoke once the new password is set; if the old one works, that did not happen."""
+        if self.accepts(fence.in_force) is not Accepts.YES:
+            self._change(value.fields["username"], fence, scram_verifier(fence.in_force.fields["password"]))
+
+    def discard(self, value: Value, fence: Fence) -> None:
+        self._change(value.fields["username"], fence, scram_verifier(fence.in_force.fields["password"]))
+
+
+def _generation(comment: str | None) -> tuple[int, str]:
+    """Generation and rotation id of a user's comment; 0 when it is not ours."""
+    found = _COMMENT.match(comment or "")
+    return (int(found[1]), found[2]) if found else (0, "")

@@ -1,0 +1,360 @@
+"""Every rotator keeps the same promises; PostgreSQL's against real servers, of every version that is there."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from pg8000.native import Connection
+
+from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.rotation.rotator import (
+    Accepts,
+    Fence,
+    FencedError,
+    Overlap,
+    Plan,
+    Rotator,
+    TargetRefusedError,
+    Value,
+)
+from secret_authority.engine.rotation.rotators import registry
+from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
+from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
+
+FIRST = {"username": "orders_a", "password": "first-password", "host": "db"}
+
+
+def entry(rotator: dict[str, object], keys: list[str], **rotation: str) -> CatalogueSecret:
+    return CatalogueSecret.model_validate(
+        {
+            "name": "orders-db",
+            "class": "internal",
+            "owner": "team-orders",
+            "vault": {"datasource": "postgres", "consumer": "orders"},
+            "consumers": [{"namespace": "shop", "secret": "orders-db", "keys": {key: key for key in keys}}],
+            "rotation": {"type": "time-based", "ttl": "720h", **rotation},
+            "rotator": rotator,
+        }
+    )
+
+
+def at_server(server: PostgresServer, users: list[str], **more: object) -> Rotator:
+    settings = {"kind": "postgresql", "host": "127.0.0.1", "port": server.port, "database": "orders", "tls": False}
+    secret = entry({**settings, "users": users, "admin": "admin", **more}, ["username", "password"])
+    return registry.build(secret, lambda _name: ADMIN)
+
+
+VERSIONS = sorted(installations())
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Callable[[str], PostgresServer]]:
+    """Servers by version, each started when it is first asked for."""
+    made: dict[str, PostgresServer] = {}
+    with contextlib.ExitStack() as stack:
+
+        def start(version: str) -> PostgresServer:
+            if version not in made:
+                made[version] = stack.enter_context(postgres_server(installations()[version]))
+            return made[version]
+
+        yield start
+
+
+def as_at_first(server: PostgresServer) -> PostgresServer:
+    with contextlib.closing(server.superuser()) as admin:
+        for user, password in (("orders_a", "'first-password'"), ("orders_b", "NULL")):
+            admin.run(f"ALTER ROLE {user} LOGIN PASSWORD {password}")
+            admin.run(f"COMMENT ON ROLE {user} IS NULL")
+        admin.run("ALTER ROLE rotator CREATEROLE")
+    return server
+
+
+@pytest.fixture(params=VERSIONS)
+def fresh(request: pytest.FixtureRequest, started: Callable[[str], PostgresServer]) -> PostgresServer:
+    """A server with its users as they were at first."""
+    return as_at_first(started(request.param))
+
+
+def fence(generation: int, in_force: Value, identity: str = "") -> Fence:
+    return Fence("orders-db", generation, identity or f"ro-{generation}", in_force)
+
+
+@dataclass
+class Case:
+    rotator: Rotator
+    current: Value
+
+    def plan(self, generation: int = 1) -> tuple[Plan, Fence]:
+        fenced = fence(generation, self.current)
+        return self.rotator.plan(self.current, fenced), fenced
+
+
+CASES = ["generated", "key-set", *(f"{users} {version}" for users in ("two-users", "one-user") for version in VERSIONS)]
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, started: Callable[[str], PostgresServer]) -> Case:
+    if request.param == "generated":
+        return Case(registry.build(entry({"kind": "generated"}, ["key"]), lambda _: {}), Value({"key": "old"}))
+    if request.param == "key-set":
+        keys = {"current": "key", "next": "key-next", "previous": "key-previous"}
+        secret = entry({"kind": "key-set", "keys": keys}, list(keys.values()), max_overlap="1h")
+        return Case(registry.build(secret, lambda _: {}), Value({"key": "old", "key-next": "x", "key-previous": "y"}))
+    kind, version = request.param.split()
+    users = ["orders_a", "orders_b"] if kind == "two-users" else ["orders_a"]
+    return Case(at_server(as_at_first(started(version)), users), Value(FIRST))
+
+
+# The conformance suite: what every rotator promises.
+
+
+def test_a_plan_changes_nothing_and_is_different_each_time(case: Case) -> None:
+    before = case.rotator.accepts(case.current)
+    plan, _ = case.plan()
+    other, _ = case.plan()
+    assert plan.publications[0].value != other.publications[0].value
+    assert case.rotator.accepts(case.current) is before is Accepts.YES
+    for publication in plan.publications:
+        assert set(publication.value.fields) == set(case.current.fields), "a key came or went"
+
+
+def test_apply_may_be_repeated_and_then_the_value_is_accepted(case: Case) -> None:
+    plan, fenced = case.plan()
+    for publication in plan.publications:
+        for _ in range(2):
+            case.rotator.apply(publication.value, fenced)
+        assert case.rotator.accepts(publication.value) is Accepts.YES
+    old = case.rotator.accepts(case.current)
+    assert old is (Accepts.NO if case.rotator.overlap is Overlap.NONE else Accepts.YES)
+
+
+def test_what_is_retired_is_refused_after_revoke_and_the_new_one_is_not(case: Case) -> None:
+    plan, fenced = case.plan()
+    new = plan.publications[-1].value
+    case.rotator.apply(new, fenced)
+    if plan.retires is None:
+        return
+    for _ in range(2):
+        case.rotator.revoke(plan.retires, fence(1, new))
+    assert case.rotator.accepts(plan.retires) is Accepts.NO
+    assert case.rotator.accepts(new) is Accepts.YES
+
+
+def test_discard_leaves_the_value_that_is_in_force(case: Case) -> None:
+    plan, fenced = case.plan()
+    pending = plan.publications[0].value
+    for applied in (False, True):
+        if applied:
+            case.rotator.apply(pending, fenced)
+        for _ in range(2):
+            case.rotator.discard(pending, fenced)
+        assert case.rotator.accepts(case.current) is Accepts.YES
+        if plan.retires is not None:
+            assert case.rotator.accepts(pending) is Accepts.NO
+
+
+def test_an_older_generation_changes_nothing(case: Case) -> None:
+    plan, _ = case.plan(1)
+    if plan.retires is None:
+        return
+    new, fenced = plan.publications[0].value, fence(5, case.current)
+    case.rotator.apply(new, fenced)
+    assert case.rotator.generation() == 5
+    stale = Value({**new.fields, "password": "stale-password"})
+    for call in (case.rotator.apply, case.rotator.discard):
+        for older in (fence(4, case.current), fence(5, case.current, "another-rotation")):
+            with pytest.raises(FencedError):
+                call(stale, older)
+    assert case.rotator.accepts(new) is Accepts.YES and case.rotator.accepts(stale) is Accepts.NO
+
+
+def test_no_value_is_shown(case: Case, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    plan, fenced = case.plan()
+    case.rotator.apply(plan.publications[0].value, fenced)
+    shown = repr(plan) + repr(fenced) + repr(case.rotator) + caplog.text
+    values = [text for one in plan.publications for name, text in one.value.fields.items() if name != "username"]
+    assert not [text for text in values if len(text) > 8 and text in shown]
+
+
+# PostgreSQL.
+
+
+def password_of(value: Value) -> str:
+    return value.fields["password"]
+
+
+def test_users_take_turns(fresh: PostgresServer) -> None:
+    rotator, current, seen = at_server(fresh, ["orders_a", "orders_b"]), Value(FIRST), []
+    for generation in range(1, 5):
+        new = rotator.plan(current, fence(generation, current)).publications[0].value
+        rotator.apply(new, fence(generation, current))
+        assert rotator.accepts(current) is rotator.accepts(new) is Accepts.YES
+        rotator.revoke(current, fence(generation, new))
+        assert rotator.accepts(current) is Accepts.NO
+        seen.append(new.fields["username"])
+        current = new
+    assert seen == ["orders_b", "orders_a"] * 2 and current.fields["host"] == "db"
+
+
+def test_what_consumers_use_is_never_changed(fresh: PostgresServer) -> None:
+    rotator, current = at_server(fresh, ["orders_a", "orders_b"]), Value(FIRST)
+    attack = Value({**FIRST, "password": "another"})
+    for call in (rotator.apply, rotator.revoke, rotator.discard):
+        with pytest.raises(FencedError):
+            call(attack, fence(9, current))
+    assert rotator.accepts(current) is Accepts.YES
+
+
+def test_the_newest_of_eight_at_once_wins(fresh: PostgresServer) -> None:
+    rotator, current = at_server(fresh, ["orders_a", "orders_b"]), Value(FIRST)
+    new = {n: Value({**FIRST, "username": "orders_b", "password": f"password-{n}"}) for n in range(8, 16)}
+
+    def run(number: int) -> None:
+        with contextlib.suppress(FencedError):
+            for _ in range(20):
+                with contextlib.suppress(Unavailable):
+                    rotator.apply(new[number], fence(number, current))
+                    return
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in new]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rotator.generation() == 15
+    assert [number for number in new if rotator.accepts(new[number]) is Accepts.YES] == [15]
+
+
+def test_no_password_reaches_the_log_of_the_server(fresh: PostgresServer) -> None:
+    rotator, current = at_server(fresh, ["orders_a", "orders_b"]), Value(FIRST)
+    new = rotator.plan(current, fence(1, current)).publications[0].value
+    rotator.apply(new, fence(1, current))
+    assert rotator.accepts(new) is Accepts.YES
+    assert "ALTER ROLE" in fresh.log() and password_of(new) not in fresh.log()
+
+
+def test_a_server_that_is_away_has_neither_accepted_nor_refused(fresh: PostgresServer) -> None:
+    rotator = at_server(fresh, ["orders_a", "orders_b"])
+    fresh.kill()
+    try:
+        assert rotator.accepts(Value(FIRST)) is Accepts.UNKNOWN and rotator.in_use(Value(FIRST)) is None
+        with pytest.raises(Unavailable, match="cannot be reached"):
+            rotator.apply(Value({**FIRST, "username": "orders_b"}), fence(1, Value(FIRST)))
+        with pytest.raises(Unavailable):
+            rotator.ready()
+    finally:
+        fresh.start()
+
+
+def test_an_answer_that_is_not_about_the_password_is_no_refusal(fresh: PostgresServer) -> None:
+    rotator = at_server(fresh, ["orders_a", "orders_b"], database="missing")
+    assert rotator.accepts(Value(FIRST)) is Accepts.UNKNOWN
+
+
+def test_sessions_of_the_old_user_are_counted(fresh: PostgresServer) -> None:
+    rotator = at_server(fresh, ["orders_a", "orders_b"])
+    assert rotator.in_use(Value(FIRST)) == 0
+    session = Connection("orders_a", host="127.0.0.1", port=fresh.port, database="orders", password="first-password")
+    assert rotator.in_use(Value(FIRST)) == 1
+    session.close()
+
+
+def test_missing_rights_and_roles_are_said_without_a_value(fresh: PostgresServer) -> None:
+    rotator, new = (
+        at_server(fresh, ["orders_a", "orders_b"]),
+        Value({**FIRST, "username": "orders_b", "password": "canary"}),
+    )
+    assert rotator.ready() == ""
+    assert "has no role nobody" in at_server(fresh, ["orders_a", "nobody"]).ready()
+    with contextlib.closing(fresh.superuser()) as admin:
+        admin.run("ALTER ROLE rotator NOCREATEROLE")
+    with pytest.raises(TargetRefusedError, match="admin lacks rights") as refused:
+        rotator.apply(new, fence(1, Value(FIRST)))
+    assert "canary" not in str(refused.value)
+
+
+def test_a_quote_in_a_name_stays_a_name(fresh: PostgresServer) -> None:
+    name = """o'r"d;--"""
+    with contextlib.closing(fresh.superuser()) as admin:
+        admin.run("""DROP ROLE IF EXISTS "o'r""d;--" """)
+        admin.run("""CREATE ROLE "o'r""d;--" LOGIN""")
+        admin.run("""GRANT "o'r""d;--" TO rotator WITH ADMIN OPTION""")
+    rotator = at_server(fresh, ["orders_a", name])
+    new = rotator.plan(Value(FIRST), fence(1, Value(FIRST))).publications[0].value
+    rotator.apply(new, fence(1, Value(FIRST)))
+    assert new.fields["username"] == name and rotator.accepts(new) is Accepts.YES
+
+
+def test_the_verifier_is_that_of_rfc_7677() -> None:
+    """The exchange of RFC 7677 section 3: user, pencil, this salt."""
+    made = scram_verifier("pencil", base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
+    assert made == (
+        "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:"
+        "wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+    )
+
+
+Settings = dict[str, object]
+GOOD: Settings = {"kind": "postgresql", "host": "h", "database": "d", "users": ["a", "b"], "admin": "orders-db"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({**GOOD, "users": ["a"]}, "accept_window: true"),
+        ({**GOOD, "users": ["a", "a"]}, "does not name users"),
+        ({**GOOD, "users": ["a", "b" * 64]}, "63 bytes"),
+        ({**GOOD, "port": "5432"}, "is not a number"),
+        ({**GOOD, "tls": "no"}, "is not true or false"),
+        ({**GOOD, "password": "x"}, "is not a field of postgresql"),
+        ({**GOOD, "admin": "nobody"}, "nobody is not a secret"),
+        ({"kind": "postgresql", "users": ["a", "b"]}, "host"),
+        ({"kind": "mysql"}, "no rotator mysql"),
+        ({"kind": "generated", "bytes": 3}, "is not a field of generated"),
+        ({"kind": "key-set"}, "three keys"),
+        ({"kind": "key-set", "keys": {"current": "k", "next": "n", "previous": "p"}}, "does not take k, n, p"),
+    ],
+)
+def test_wrong_settings_are_found_without_a_connection(settings: Settings, words: str) -> None:
+    secret = entry(settings, ["username", "password"])
+    found = "\n".join(str(problem) for problem in registry.check([secret], "catalogue.yaml"))  # type: ignore[arg-type]
+    assert words in found and "catalogue.yaml: secrets[orders-db]" in found
+
+
+def test_right_settings_are_right() -> None:
+    secrets = [
+        entry(GOOD, ["username", "password"]),
+        entry({**GOOD, "users": ["a"], "accept_window": True}, ["username", "password"]),
+        entry({"kind": "generated"}, ["key"]),
+    ]
+    for secret in secrets:
+        assert registry.check([secret], "c") == []  # type: ignore[arg-type]
+
+
+def test_a_package_adds_a_rotator_and_cannot_replace_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Point:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def load(self) -> object:
+            return self
+
+        def check(self, *_: object) -> list[object]:
+            return []
+
+    load: Callable[[str], object] = registry.rotator_class
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point("vendor")] if group == registry.GROUP else [])
+    assert isinstance(load("vendor"), Point) and "vendor" in registry.kinds()
+    assert registry.check([entry({"kind": "vendor"}, ["key"])], "c") == []  # type: ignore[arg-type]
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point("generated")])
+    with pytest.raises(LookupError, match="second rotator generated"):
+        load("generated")
