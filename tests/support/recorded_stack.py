@@ -216,10 +216,25 @@ class RecordedStack(LocalStack):
         self.measured.append((what, run.seconds))
         return run
 
+    def namespaces_of_git(self) -> set[str]:
+        """Those that the repository declares. They outlive the stack: they hold the users' workloads."""
+        files = (self.fleet / self.home / "namespaces").glob("*.yaml")
+        return {doc["metadata"]["name"] for file in files for doc in yaml.safe_load_all(file.read_text())}
+
     def left(self) -> list[str]:
-        """What is there that was not there before phase 1, and what is missing of that."""
+        """What is there that was not there before phase 1, and what is missing of that.
+
+        Apart from Git's namespaces, with what Kubernetes itself puts into every namespace.
+        """
+        own = self.namespaces_of_git()
+        everywhere = {("ServiceAccount", "default"), ("ConfigMap", "kube-root-ca.crt")}
         try:
-            return sorted(str(key) for key in self.objects.names() ^ self.bare_names)
+            return sorted(
+                str(key)
+                for key in self.objects.names() ^ self.bare_names
+                if not (key.kind == "Namespace" and key.name in own)
+                and not (key.namespace in own and (key.kind, key.name) in everywhere)
+            )
         except ApiError as error:
             # A group of the API whose last kind has just gone is found and cannot be listed.
             return [str(error)]

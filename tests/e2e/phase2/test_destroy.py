@@ -1,4 +1,4 @@
-"""`pulumi destroy` leaves the cluster as it was before phase 1."""
+"""`pulumi destroy` leaves the cluster as it was before phase 1, with the namespaces of Git, which hold workloads."""
 
 from __future__ import annotations
 
