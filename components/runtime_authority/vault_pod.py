@@ -20,6 +20,12 @@ from secret_authority.contract.names import (
 SELECTOR = {"app.kubernetes.io/name": VAULT, "app.kubernetes.io/instance": VAULT}
 _USER, _GROUP = 100, 1000  # as in upstream's image
 _AUDIT_FILE = "/vault/audit/audit.log"
+# What Kubernetes mounts into every container otherwise: Vault asks for TokenReviews with it.
+_ACCOUNT: list[dict[str, Any]] = [
+    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+    {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]}},
+]
 
 
 def stateful_set_spec(settings: VaultSettings, engine_image: str) -> dict[str, Any]:
@@ -57,6 +63,8 @@ def _pod(settings: VaultSettings, engine_image: str) -> dict[str, Any]:
         apart = {"preferredDuringSchedulingIgnoredDuringExecution": weighted}
     return {
         "serviceAccountName": VAULT,
+        # Vault alone gets the account's token, from a volume of its own.
+        "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 20,
         # The reloader signals Vault.
         "shareProcessNamespace": True,
@@ -74,6 +82,16 @@ def _pod(settings: VaultSettings, engine_image: str) -> dict[str, Any]:
             {"name": "config", "configMap": {"name": CONFIG_MAP}},
             # Made by the engine; the pod waits for it.
             {"name": "tls", "secret": {"secretName": TLS_SECRET, "defaultMode": 0o440}},
+            # The certificate without its key, for the reloader.
+            {
+                "name": "certificate",
+                "secret": {
+                    "secretName": TLS_SECRET,
+                    "items": [{"key": "tls.crt", "path": "tls.crt"}],
+                    "defaultMode": 0o440,
+                },
+            },
+            {"name": "account", "projected": {"sources": _ACCOUNT, "defaultMode": 0o440}},
             {"name": "tmp", "emptyDir": {"medium": "Memory"}},
         ],
     }
@@ -112,6 +130,7 @@ def _server(image: str) -> dict[str, Any]:
             {"name": "tls", "mountPath": "/vault/tls", "readOnly": True},
             {"name": "data", "mountPath": "/vault/data"},
             {"name": "audit", "mountPath": "/vault/audit"},
+            {"name": "account", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
         ],
     }
@@ -126,7 +145,7 @@ def _reloader(image: str) -> dict[str, Any]:
         "securityContext": RESTRICTED_CONTAINER,
         "resources": {"requests": {"cpu": "5m", "memory": "32Mi"}, "limits": {"memory": "128Mi"}},
         "volumeMounts": [
-            {"name": "tls", "mountPath": "/vault/tls", "readOnly": True},
+            {"name": "certificate", "mountPath": "/vault/tls", "readOnly": True},
             {"name": "audit", "mountPath": "/vault/audit"},
         ],
     }

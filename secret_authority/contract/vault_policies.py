@@ -60,7 +60,8 @@ def configurator_policy() -> str:
         rule
         for mount in (DATA_MOUNT, CONFIG_MOUNT)
         for rule in (
-            _rule(f"sys/mounts/{mount}", "create", "read", "update", "delete"),
+            # No "delete": it would take every value of the mount in one call, and the mounts are never deleted.
+            _rule(f"sys/mounts/{mount}", "create", "read", "update"),
             _rule(f"sys/mounts/{mount}/tune", "read", "update"),
             _rule(f"{mount}/config", "create", "read", "update"),
         )

@@ -68,7 +68,10 @@ class ApiServer:
 
 @contextmanager
 def api_server(home: Path) -> Iterator[ApiServer]:
-    """The two processes, for as long as the context lasts. Everybody may do everything but what admission refuses."""
+    """The two processes, for as long as the context lasts. Everybody may do everything but what admission refuses.
+
+    They start within seconds, on a busy machine within minutes.
+    """
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     (home / "sa.key").write_bytes(
         key.private_bytes(
@@ -120,7 +123,7 @@ def _ready(port: int, ca: Path) -> bool:
         return False
 
 
-def _await(condition: Any, running: list[subprocess.Popen[bytes]], log: Path, seconds: float = 60) -> None:
+def _await(condition: Any, running: list[subprocess.Popen[bytes]], log: Path, seconds: float = 240) -> None:
     end = time.monotonic() + seconds
     while not condition():
         dead = [process.args for process in running if process.poll() is not None]

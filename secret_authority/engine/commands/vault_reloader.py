@@ -54,7 +54,8 @@ def _run(options: argparse.Namespace) -> int:
 class Reloader:
     """Looks at the files, and calls `tell` with what Vault should know. Its first look always does.
 
-    What changed while nobody looked cannot be seen, and reading an unchanged certificate again does no harm.
+    What changed while nobody looked cannot be seen, and reading an unchanged certificate again does no harm. After a
+    change it tells twice: Vault has its files from a volume of its own, which the kubelet may update a moment later.
     """
 
     watch: Sequence[Path]
@@ -63,13 +64,17 @@ class Reloader:
     audit_keep: int
     tell: Callable[[str], None]
     _seen: str = field(default="", init=False)
+    _again: bool = field(default=False, init=False)
 
     def look(self) -> None:
         now = fingerprint(self.watch)
         turned = rotate_log(self.audit_file, self.audit_bytes, self.audit_keep)
         if now != self._seen or turned:
             self.tell("new audit file" if turned else "new certificate" if self._seen else "first look")
-            self._seen = now
+            self._again, self._seen = bool(self._seen) and now != self._seen, now
+        elif self._again:
+            self.tell("new certificate, once more")
+            self._again = False
 
 
 def fingerprint(files: Iterable[Path]) -> str:

@@ -28,6 +28,7 @@ ADDED: dict[str, set[str]] = {
         "ValidatingAdmissionPolicy consumption-engine-guard-policy",
         "ValidatingAdmissionPolicyBinding consumption-engine-guard-binding",
     },
+    "who holds root trust is on record in the cluster": {"ConfigMap gitops-root-of-trust"},
 }
 # Resources whose inputs change, with the fields, by the reason. Besides these only the engine's image changes, which is
 # a setting.
@@ -51,9 +52,12 @@ CHANGED: dict[str, dict[str, set[str]]] = {
             "spec.matchConditions",
         },
     },
-    # The evidence believes no label: it reads the published audit trail.
-    "secret-authority:layer:BootstrapSecrets$kubernetes:rbac.authorization.k8s.io/v1:Role"
-    "::bootstrap-secret-authority-evidence": {"rules"},
+    "the evidence of bootstrap secrets believes no label: it reads the published audit trail": {
+        "Role bootstrap-secret-authority-evidence": {"rules"},
+    },
+    "Vault alone gets its account's token; the reloader gets the certificate without its key": {
+        "StatefulSet runtime-authority-vault": {"spec.template"},
+    },
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"
 

@@ -85,6 +85,17 @@ def test_every_pod_is_restricted(stack: Recorder) -> None:
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
+def test_beside_vault_nothing_has_its_token_or_the_key_of_its_certificate(stack: Recorder) -> None:
+    pod = pods(stack)["runtime-vault"]
+    assert pod["automountServiceAccountToken"] is False
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    server, reloader = pod["containers"]
+    assert [mount["name"] for mount in reloader["volumeMounts"]] == ["certificate", "audit"]
+    assert volumes["certificate"]["secret"]["items"] == [{"key": "tls.crt", "path": "tls.crt"}]
+    (account,) = [mount for mount in server["volumeMounts"] if mount["name"] == "account"]
+    assert account["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
 def test_three_replicas_stand_apart_and_join_each_other(stack: Recorder) -> None:
     spec = stack.kind("StatefulSet")["runtime-vault"]["spec"]
     assert spec["replicas"] == 3 and spec["podManagementPolicy"] == "Parallel"

@@ -1,0 +1,19 @@
+"""Policies of Vault give no more than is used."""
+
+from __future__ import annotations
+
+from secret_authority.contract.vault_policies import auditor_policy, configurator_policy, engine_policy
+from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
+
+
+def capabilities(policy: str, path: str) -> str:
+    """The text of the rule over exactly this path."""
+    return policy.partition(f'path "{path}" {{')[2].partition("}")[0]
+
+
+def test_nobody_can_delete_a_mount_and_all_values_in_it() -> None:
+    for mount in (DATA_MOUNT, CONFIG_MOUNT):
+        rule = capabilities(configurator_policy(), f"sys/mounts/{mount}")
+        assert "update" in rule and "delete" not in rule
+    for policy in (engine_policy(), auditor_policy()):
+        assert "delete" not in policy
