@@ -38,10 +38,19 @@ print(json.dumps(found), flush=True)
 """
 
 
-@pytest.fixture
-def seen(complete: RecordedStack, namespace: str) -> Iterator[dict[str, bool]]:
-    """Which targets a pod of the namespace reaches that has no label of any of our programs."""
-    pods = f"/api/v1/namespaces/{namespace}/pods"
+REACHED = {
+    "default": set(),
+    # A consumer's workload reads its Secret and nothing else.
+    "shop": set(),
+    "external-secrets": {VAULT},
+    # The engine, and the evidence that fetches what Flux has fetched.
+    ENGINE_NAMESPACE: {VAULT, FLUX_ARTIFACTS},
+}
+
+
+@pytest.fixture(scope="module")
+def seen(complete: RecordedStack) -> Iterator[dict[str, dict[str, bool]]]:
+    """Which targets a pod of each namespace reaches that has no label of any of our programs. All ask at once."""
     spec = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -56,30 +65,27 @@ def seen(complete: RecordedStack, namespace: str) -> Iterator[dict[str, bool]]:
             }
         ],
     }
-    complete.objects.request("POST", pods, {"metadata": {"name": "look-around"}, "spec": spec})
+    objects = complete.objects
+    pods = {namespace: f"/api/v1/namespaces/{namespace}/pods" for namespace in REACHED}
 
-    def ended() -> str:
-        return str((complete.objects.get(f"{pods}/look-around") or {})["status"].get("phase"))
+    def ended(path: str) -> bool:
+        return (objects.get(f"{path}/look-around") or {})["status"].get("phase") in ("Succeeded", "Failed")
 
     try:
-        until(lambda: ended() in ("Succeeded", "Failed"), "the pod has looked around", 60)
-        yield json.loads(complete.objects.text(f"{pods}/look-around/log"))
+        for path in pods.values():
+            objects.request("POST", path, {"metadata": {"name": "look-around"}, "spec": spec})
+        until(lambda: all(map(ended, pods.values())), "every pod has asked", 90)
+        yield {name: json.loads(objects.text(f"{path}/look-around/log")) for name, path in pods.items()}
     finally:
-        complete.objects.request("DELETE", f"{pods}/look-around?gracePeriodSeconds=0")
-        until(lambda: complete.objects.get(f"{pods}/look-around") is None, "the pod is gone", 30)
+        for path in pods.values():
+            objects.request("DELETE", f"{path}/look-around?gracePeriodSeconds=0")
+        gone = [f"{path}/look-around" for path in pods.values()]
+        until(lambda: all(objects.get(pod) is None for pod in gone), "the pods are gone", 30)
 
 
-@pytest.mark.parametrize(
-    ("namespace", "reached"),
-    [
-        ("default", set()),
-        # A consumer's workload reads its Secret and nothing else.
-        ("shop", set()),
-        ("external-secrets", {VAULT}),
-        # The engine, and the evidence that fetches what Flux has fetched.
-        (ENGINE_NAMESPACE, {VAULT, FLUX_ARTIFACTS}),
-    ],
-)
-def test_who_reaches_vault_its_raft_port_and_the_artifacts_of_flux(seen: dict[str, bool], reached: set[str]) -> None:
-    assert set(seen) == {VAULT, RAFT, FLUX_ARTIFACTS}
-    assert {target for target, open_ in seen.items() if open_} == reached
+@pytest.mark.parametrize("namespace", REACHED)
+def test_who_reaches_vault_its_raft_port_and_the_artifacts_of_flux(
+    seen: dict[str, dict[str, bool]], namespace: str
+) -> None:
+    assert set(seen[namespace]) == {VAULT, RAFT, FLUX_ARTIFACTS}
+    assert {target for target, open_ in seen[namespace].items() if open_} == REACHED[namespace]
