@@ -148,7 +148,7 @@ class RecordedStack(LocalStack):
             start_new_session=True,
         )
 
-    def finish(self, process: subprocess.Popen[str], begun: float, timeout: float = 300) -> Run:
+    def finish(self, process: subprocess.Popen[str], begun: float, timeout: float = 600) -> Run:
         """Wait for a run, at most `timeout` seconds; then it ends with its whole group."""
         try:
             output, _ = process.communicate(timeout=timeout)
@@ -169,7 +169,7 @@ class RecordedStack(LocalStack):
         *arguments: str,
         phase: object = 2,
         root: Path | bool = False,
-        timeout: float = 300,
+        timeout: float = 600,
         program: Sequence[str] = ("pulumi",),
         **settings: object,
     ) -> Run:
@@ -202,7 +202,7 @@ class RecordedStack(LocalStack):
         """`pulumi up` without its preview, half of its time: where a test starts from, or what it puts back."""
         return self.reach(phase, "--skip-preview", *more, root=root, **settings).passed()
 
-    def at_least(self, phase: int, timeout: float = 300) -> Run | None:
+    def at_least(self, phase: int, timeout: float = 600) -> Run | None:
         """The stack at this phase or above, with Git as the example fleet says. The run, when one was needed."""
         self.git_server("start")
         self.publish()

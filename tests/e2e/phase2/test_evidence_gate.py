@@ -23,9 +23,9 @@ def nothing_of_phase_3(stack: RecordedStack) -> bool:
 
 def restored(stack: RecordedStack) -> None:
     """At phase 2 again, which nothing had left: a failed look is on record, so the run asks anew."""
-    stack.reach(2).passed()
+    stack.set_up(2)
     assert stack.cluster_values() == stack.wanted_values()
-    stack.reach(2, "--expect-no-changes").passed()
+    stack.set_up(2, "--expect-no-changes")
 
 
 def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(rising: RecordedStack) -> None:
@@ -35,7 +35,7 @@ def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(rising: Recorded
     key = next(iter(wanted))
     assert (rising.objects.get(EVIDENCE) or {})["data"]["evidence"].count('"matches"') == 12
     rising.objects.request("PATCH", path, {"data": {key: base64.b64encode(b"by hand").decode()}})
-    run = rising.reach(3, readyTimeoutSeconds=60)
+    run = rising.reach(3, readyTimeoutSeconds=30)
     run.refused(f"{name}: the Secret does not hold what Git's ciphertext decrypts to")
     assert "by hand" not in run.output and nothing_of_phase_3(rising)
     # As the administrator; Flux makes it anew.

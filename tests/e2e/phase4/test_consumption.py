@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from secret_authority.core.digest import keyed_digest
-from tests.support.recorded_stack import UP, RecordedStack, Run
+from tests.support.recorded_stack import RecordedStack, Run
 from tests.support.vault_way import broken_glass
 from tests.support.waiting import until
 from tests.support.workloads import away, scale, steady
@@ -42,11 +42,9 @@ class Consuming:
     def __init__(self, stack: RecordedStack) -> None:
         self.stack, self.objects = stack, stack.objects
 
-    def up(self, *, root: bool = False) -> Run:
-        """`pulumi up` at phase 4; from nothing it takes some minutes."""
-        self.stack.release_dead_lock()
-        begun = time.monotonic()
-        return self.stack.finish(self.stack.start(*UP, phase=4, root=root), begun, timeout=900)
+    def up(self, *more: str) -> Run:
+        """`pulumi up` at phase 4."""
+        return self.stack.reach(4, *more)
 
     def secret(self, name: str, namespace: str = "shop") -> dict[str, bytes] | None:
         found = self.objects.secret(namespace, name)
@@ -155,7 +153,7 @@ def test_the_demo_workload_proves_that_it_reads_these_values(consuming: Consumin
 
 
 def test_a_second_run_changes_nothing(consuming: Consuming) -> None:
-    run = consuming.stack.record("pulumi up at phase 4, no change", consuming.up().passed())
+    run = consuming.stack.record("pulumi up at phase 4, no change", consuming.up("--skip-preview").passed())
     words = [line.split() for line in run.output.splitlines()]
     # A resource's line: a sign, then its type, such as kubernetes:core/v1:ConfigMap.
     changed = [w for w in words if len(w) > 2 and set(w[0]) <= set("+-~") and w[1].count(":") == 2]
@@ -196,6 +194,7 @@ def test_a_changed_secret_is_repaired_from_vault(consuming: Consuming) -> None:
     until(lambda: consuming.secret("orders-db") == before, "the deleted Secret is made anew", 30)
 
 
+@pytest.mark.nightly
 def test_vault_pod_deleted(consuming: Consuming, kept: object) -> None:
     (pod,) = consuming.pods("vault", "app.kubernetes.io/name=vault")
     consuming.objects.request("DELETE", f"/api/v1/namespaces/vault/pods/{pod['metadata']['name']}")
@@ -302,7 +301,7 @@ def test_a_namespace_cannot_read_another_ones_secret(consuming: Consuming) -> No
         consuming.objects.request("DELETE", f"{path}/theirs")
 
 
-@pytest.fixture
+@pytest.fixture(scope="class")
 def foreign(consuming: Consuming) -> Iterator[str]:
     """A Secret that somebody else made under the name of a consumer Secret, while External Secrets is away."""
     path = "/api/v1/namespaces/backup/secrets"
@@ -318,28 +317,30 @@ def foreign(consuming: Consuming) -> Iterator[str]:
     until(lambda: "secret-key" in (consuming.secret("object-store", "backup") or {}), "it is a cache again", 60)
 
 
-def test_a_foreign_secret_is_refused_before_the_first_change(consuming: Consuming, foreign: str) -> None:
-    run = consuming.up()
-    run.refused(
-        f"Secret backup/{foreign} exists and belongs to Flux (Kustomization apps)", "Fix: take the Secret out of"
-    )
-    assert "theirs" not in run.output
+class TestForeignSecret:
+    """Both tests share the time without External Secrets, and the second ends it."""
 
+    def test_a_foreign_secret_is_refused_before_the_first_change(self, consuming: Consuming, foreign: str) -> None:
+        run = consuming.up()
+        run.refused(
+            f"Secret backup/{foreign} exists and belongs to Flux (Kustomization apps)", "Fix: take the Secret out of"
+        )
+        assert "theirs" not in run.output
 
-def test_a_foreign_secret_is_not_adopted_even_when_nobody_looked(consuming: Consuming, foreign: str) -> None:
-    scale(consuming.stack, f"{CONTROLLERS}-backup", 1)
-    path = f"{ESO}/externalsecrets/{foreign}".replace("shop", "backup")
-    consuming.objects.request("PATCH", path, touched())
+    def test_a_foreign_secret_is_not_adopted_even_when_nobody_looked(self, consuming: Consuming, foreign: str) -> None:
+        scale(consuming.stack, f"{CONTROLLERS}-backup", 1)
+        path = f"{ESO}/externalsecrets/{foreign}".replace("shop", "backup")
+        consuming.objects.request("PATCH", path, touched())
 
-    def refused() -> bool:
-        log = consuming.pods("external-secrets", "app.kubernetes.io/instance=backup")
-        text = consuming.objects.text(f"/api/v1/namespaces/external-secrets/pods/{log[0]['metadata']['name']}/log")
-        return b"may not adopt it" in text
+        def refused() -> bool:
+            log = consuming.pods("external-secrets", "app.kubernetes.io/instance=backup")
+            text = consuming.objects.text(f"/api/v1/namespaces/external-secrets/pods/{log[0]['metadata']['name']}/log")
+            return b"may not adopt it" in text
 
-    until(refused, "the API server refuses the adoption", 30)
-    assert consuming.secret(foreign, "backup") == {"access-key": b"theirs"}
-    found = consuming.objects.secret("backup", foreign) or {}
-    assert "ownerReferences" not in found["metadata"]
+        until(refused, "the API server refuses the adoption", 30)
+        assert consuming.secret(foreign, "backup") == {"access-key": b"theirs"}
+        found = consuming.objects.secret("backup", foreign) or {}
+        assert "ownerReferences" not in found["metadata"]
 
 
 def test_external_secrets_cannot_delete_a_secret_nor_look_elsewhere(consuming: Consuming) -> None:

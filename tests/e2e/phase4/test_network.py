@@ -77,10 +77,10 @@ def seen(complete: RecordedStack) -> Iterator[dict[str, dict[str, bool]]]:
         until(lambda: all(map(ended, pods.values())), "every pod has asked", 90)
         yield {name: json.loads(objects.text(f"{path}/look-around/log")) for name, path in pods.items()}
     finally:
-        for path in pods.values():
-            objects.request("DELETE", f"{path}/look-around?gracePeriodSeconds=0")
-        gone = [f"{path}/look-around" for path in pods.values()]
-        until(lambda: all(objects.get(pod) is None for pod in gone), "the pods are gone", 30)
+        made = [pod for path in pods.values() if objects.get(pod := f"{path}/look-around")]
+        for pod in made:
+            objects.request("DELETE", f"{pod}?gracePeriodSeconds=0")
+        until(lambda: not any(map(objects.get, made)), "the pods are gone", 30)
 
 
 @pytest.mark.parametrize("namespace", REACHED)

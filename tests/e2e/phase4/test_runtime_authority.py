@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tests.support.flux import ask_flux
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_pods import PODS, back_in_service, conditions, in_service, phase_of, ready_pods
 from tests.support.vault_way import broken_glass, served_certificate, vault_way
-from tests.support.waiting import until
+from tests.support.waiting import until, until_all
 
 pytestmark = [
     pytest.mark.cluster,
@@ -26,7 +27,7 @@ SHARES = f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-unseal-shares"
 
 
 def test_a_second_up_changes_nothing(runtime: RecordedStack) -> None:
-    run = runtime.reach(phase_of(runtime), "--expect-no-changes").passed()
+    run = runtime.set_up(phase_of(runtime), "--expect-no-changes")
     runtime.record("up without a change at phase 3", run)
 
 
@@ -78,14 +79,59 @@ def test_a_reader_may_read_its_own_paths_and_nothing_else(runtime: RecordedStack
         assert {verb for path, verb in rights.items() if not path.startswith("auth/token/")} == {"read"}
 
 
-def test_unmanaged_configuration_is_reported(runtime: RecordedStack, tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class Noticed:
+    """After how many seconds the engine said what a person had added, and the listener served a new certificate."""
+
+    reported: float
+    served: float
+    # The Vault pods that were ready before and after.
+    pods: tuple[set[str], set[str]]
+    # The condition while the policy was there.
+    condition: dict[str, object]
+
+
+@pytest.fixture(scope="module")
+def noticed(runtime: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Noticed:
+    """Both take about a minute, the interval of a look, so both are awaited at once."""
+    folder = tmp_path_factory.mktemp("noticed")
+    ca = folder / "ca.crt"
+    before = ready_pods(runtime)
     root, _ = runtime.identities()
-    with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
+    with broken_glass(runtime.kubeconfig, folder, root.secret) as vault:
+        old = served_certificate(vault, ca)
+
+        def renewed() -> bool:
+            # Each look opens a connection of its own, and a tunnel may drop one.
+            try:
+                return served_certificate(vault, ca) != old
+            except OSError:
+                return False
+
+        def reported() -> bool:
+            return "policy by-hand" in str(conditions(runtime)["NothingUnmanaged"]["message"])
+
         vault.write("sys/policies/acl/by-hand", {"policy": 'path "a" { capabilities = ["read"] }'})
-        until(lambda: "policy by-hand" in str(conditions(runtime)["NothingUnmanaged"]["message"]), "it is said", 90)
-        assert conditions(runtime)["NothingUnmanaged"]["status"] is False
-        vault.delete("sys/policies/acl/by-hand")
-        until(lambda: conditions(runtime)["NothingUnmanaged"]["status"] is True, "it is gone", 90)
+        try:
+            runtime.objects.request("DELETE", f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-tls")
+            seconds = until_all({"it is said": reported, "a new certificate is served": renewed}, 240)
+            condition = conditions(runtime)["NothingUnmanaged"]
+        finally:
+            vault.delete("sys/policies/acl/by-hand")
+        runtime.measured.append(("a new certificate is served", seconds["a new certificate is served"]))
+    return Noticed(
+        seconds["it is said"], seconds["a new certificate is served"], (before, ready_pods(runtime)), condition
+    )
+
+
+def test_unmanaged_configuration_is_reported_while_it_is_there(runtime: RecordedStack, noticed: Noticed) -> None:
+    assert noticed.reported < 90 and noticed.condition["status"] is False
+    until(lambda: conditions(runtime)["NothingUnmanaged"]["status"] is True, "it is gone", 90)
+
+
+def test_a_new_certificate_is_served_without_a_restart(noticed: Noticed) -> None:
+    before, after = noticed.pods
+    assert after == before, "no pod was restarted"
 
 
 def test_a_deleted_pod_is_unsealed_without_anyone(runtime: RecordedStack) -> None:
@@ -140,23 +186,3 @@ def test_a_killed_engine_is_replaced(runtime: RecordedStack) -> None:
     gone = ready_pods(runtime)
     runtime.objects.request("DELETE", f"{PODS}/vault-0")
     back_in_service(runtime, "its pod and the engine were deleted", gone)
-
-
-def test_a_new_certificate_is_served_without_a_restart(runtime: RecordedStack, tmp_path: Path) -> None:
-    before = ready_pods(runtime)
-    with vault_way(runtime.kubeconfig, tmp_path) as vault:
-        ca = tmp_path / "ca.crt"
-        old = served_certificate(vault, ca)
-        runtime.objects.request("DELETE", f"/api/v1/namespaces/{VAULT_NAMESPACE}/secrets/vault-tls")
-        begun = time.monotonic()
-
-        def renewed() -> bool:
-            # Each look opens a connection of its own, and a tunnel may drop one.
-            try:
-                return served_certificate(vault, ca) != old
-            except OSError:
-                return False
-
-        until(renewed, "the listener serves a new certificate", 240)
-        runtime.measured.append(("a new certificate is served", time.monotonic() - begun))
-    assert ready_pods(runtime) == before, "no pod was restarted"
