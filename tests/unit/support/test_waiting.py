@@ -10,7 +10,7 @@ from tests.support.waiting import until, until_all
 def test_what_did_not_come_is_named() -> None:
     with pytest.raises(AssertionError, match="not within 0 s: the moon"):
         until(lambda: False, "the moon", 0)
-    with pytest.raises(AssertionError, match="not within 0 s: the moon$"):
+    with pytest.raises(AssertionError, match=r"not within 0 s: the moon$"):
         until_all({"the sun": lambda: True, "the moon": lambda: False}, 0)
 
 
