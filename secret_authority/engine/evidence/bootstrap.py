@@ -72,7 +72,7 @@ def gather(
     while True:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                revision = _serve(task, view, Path(folder))
+                revision = serve_copy(task, view, Path(folder))
                 findings = compare(Path(folder), task, view, identity)
                 awaited = [f.where for f in findings if f.outcome in (Outcome.NO_SECRET, Outcome.NOT_ON_RECORD)]
                 if not awaited or clock() >= end:
@@ -88,7 +88,7 @@ def gather(
         time.sleep(1)  # between two looks at a condition that has a deadline
 
 
-def _serve(task: EvidenceTask, view: ClusterView, folder: Path) -> str:
+def serve_copy(task: EvidenceTask, view: ClusterView, folder: Path) -> str:
     artifact = Artifact.of(view.source())
     if artifact is None:
         raise NotYetError("the Git source has fetched nothing yet")

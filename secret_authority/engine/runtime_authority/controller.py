@@ -64,7 +64,7 @@ class RuntimeAuthorityController:
     """One engine. `run` returns when it is stopped or has lost its lease."""
 
     def __init__(self, settings: EngineSettings, api: Api, run_name: str, status: Status) -> None:
-        self._settings, self._api, self._status = settings, api, status
+        self._settings, self._api, self.status = settings, api, status
         lease = Lease(api, settings.namespace, ENGINE_LEASE, run_name)
         self._loop = LeasedLoop(lease, status, QUIET_SECONDS)
         self._certificates = CertificateStore(
@@ -83,10 +83,10 @@ class RuntimeAuthorityController:
         self.handover = Handover(settings.cluster, api, self._vault, run_name, settings.admitted)
         self._publisher = Publisher(api, settings.namespace)
         # The revision that was looked at, and when to look again.
-        self._looked_at: tuple[str, float] | None = None
+        self.last_handover: tuple[str, float] | None = None
         self._events_known = -1
         self._configuration_looked_at = -math.inf
-        self._published: dict[str, str] = {}
+        self.published_handover: dict[str, str] = {}
 
     def stop(self) -> None:
         self._loop.stop()
@@ -109,15 +109,17 @@ class RuntimeAuthorityController:
                 if part():
                     continue
             except (Unavailable, LostRace) as error:
-                self._status.set(name, False, f"waiting: {error}")
+                self.status.set(name, False, f"waiting: {error}")
             except (VaultRefusedError, ApiRefusedError, SharesError, InvalidInputError, LookupError) as error:
-                self._status.set(name, False, str(error))
+                self.status.set(name, False, str(error))
             # What was seen before the trouble counts no more: the next round looks at everything again.
-            self._looked_at, self._configuration_looked_at = None, -math.inf
+            self.last_handover, self._configuration_looked_at = None, -math.inf
             quiet = False
             break
         try:
-            self._publisher.status({"conditions": json.dumps(self._status.as_dict(), sort_keys=True)} | self._published)
+            self._publisher.status(
+                {"conditions": json.dumps(self.status.as_dict(), sort_keys=True)} | self.published_handover
+            )
             self._publisher.reconcile()
         except (Unavailable, LostRace, ApiRefusedError) as error:
             log.warning("the status cannot be published: %s", error)
@@ -130,41 +132,41 @@ class RuntimeAuthorityController:
             fresh = path.with_suffix(".new")
             fresh.write_text(bundle)
             os.replace(fresh, path)  # noqa: PTH105  atomic: a request reads the old or the new bundle
-        self._status.set(CERTIFICATES, True)
+        self.status.set(CERTIFICATES, True)
         return True
 
     def _reconcile_seal(self) -> bool:
         state = self._seal.reconcile()
-        self._status.number("vault_pods", state.pods)
-        self._status.number("vault_pods_unsealed", state.unsealed)
+        self.status.number("vault_pods", state.pods)
+        self.status.number("vault_pods_unsealed", state.unsealed)
         text = f"{state.unsealed} of {state.pods} Vault pods are unsealed"
-        self._status.set(IN_SERVICE, state.in_service, f"{text}; {state.problem}" if state.problem else text)
+        self.status.set(IN_SERVICE, state.in_service, f"{text}; {state.problem}" if state.problem else text)
         # With a majority in service Vault answers, so the rest of the round makes sense.
         return state.in_service or (state.stage.value == "configured" and state.unsealed * 2 > state.pods)
 
     def _look_at_configuration(self) -> bool:
         now = time.monotonic()
-        if self._status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS[1]:
+        if self.status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS[1]:
             return True
         mounts = (self._vault.read("sys/mounts") or {}).get("data", {})
         missing = [mount for mount in (DATA_MOUNT, CONFIG_MOUNT) if f"{mount}/" not in mounts]
         if missing:
-            self._status.set(CONFIGURED, False, f"not mounted yet: {', '.join(missing)}")
+            self.status.set(CONFIGURED, False, f"not mounted yet: {', '.join(missing)}")
             return False
-        self._status.set(CONFIGURED, True)
+        self.status.set(CONFIGURED, True)
         self._configuration_looked_at = now
         drift = find_drift(self._vault)
-        self._status.set(NO_DRIFT, not drift, "unmanaged: " + ", ".join(drift) if drift else "")
-        self._status.number("unmanaged_configuration", len(drift))
+        self.status.set(NO_DRIFT, not drift, "unmanaged: " + ", ".join(drift) if drift else "")
+        self.status.number("unmanaged_configuration", len(drift))
         return True
 
     def hand_over(self) -> bool:
         key = self.handover.key()
         git = self.git_state.read(key)
         unreadable = ", ".join(sorted({problem.file for problem in git.unreadable.values()}))
-        self._status.set(GIT_READABLE, not unreadable, f"cannot be decrypted: {unreadable}" if unreadable else "")
+        self.status.set(GIT_READABLE, not unreadable, f"cannot be decrypted: {unreadable}" if unreadable else "")
         now = time.monotonic()
-        if self._looked_at and self._looked_at[0] == git.revision and now < self._looked_at[1]:
+        if self.last_handover and self.last_handover[0] == git.revision and now < self.last_handover[1]:
             return True
         summary = self.handover.run(git, key, self._loop.stopped)
         if summary.skipped:
@@ -173,24 +175,24 @@ class RuntimeAuthorityController:
         if summary.settled:
             least, most = FULL_LOOK_SECONDS
             took = time.monotonic() - now
-            self._looked_at = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
+            self.last_handover = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
         return summary.settled
 
     def publish_handover(self, git: GitState, summary: Summary) -> None:
         total, done = len(summary.results), len(summary.done)
-        self._status.number("secrets_to_hand_over", total)
-        self._status.number("secrets_handed_over", done)
-        self._status.number("notices", sum(len(result.notices) for result in summary.results))
+        self.status.number("secrets_to_hand_over", total)
+        self.status.number("secrets_handed_over", done)
+        self.status.number("notices", sum(len(result.notices) for result in summary.results))
         message = f"{done} of {total} bootstrap secrets are handed over"
         first = next((str(result.end) for result in summary.open), None)
-        self._status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
+        self.status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
         # Layer 5 puts first values on record as well: one listing shows whether a secret has come to the trail.
         known = len(self._vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"))
         moved = any(Step.AUDIT in result.steps for result in summary.results)
         if known != self._events_known or moved:
             self._events_known = -1  # until it is told
             trail = read_trail(self._vault)
-            self._status.set(TRAIL_READABLE, not trail.malformed, "; ".join(trail.malformed))
+            self.status.set(TRAIL_READABLE, not trail.malformed, "; ".join(trail.malformed))
             self._publish_trail(trail.events)
             self._events_known = known
         evidence = Evidence(
@@ -199,13 +201,13 @@ class RuntimeAuthorityController:
             datetime.now(UTC),
             tuple(_finding(result.secret, isinstance(result.end, Done), str(result.end)) for result in summary.results),
         )
-        self._published = {"handover": json.dumps(lines(summary.results)), "evidence": evidence.to_json()}
+        self.published_handover = {"handover": json.dumps(lines(summary.results)), "evidence": evidence.to_json()}
 
     def _publish_trail(self, events: Iterable[Event]) -> None:
         try:
             missing = self._publisher.trail(events, trail_signer(self._vault))
         except UnknownTrailError as error:
-            self._status.set(TRAIL_WHOLE, False, str(error))
+            self.status.set(TRAIL_WHOLE, False, str(error))
             return
         message = ""
         if missing:
@@ -214,7 +216,7 @@ class RuntimeAuthorityController:
                 f"of {missing[0].secret} at {missing[0].at}: Vault was restored from an older snapshot, or somebody "
                 "removed them. The published copy keeps them (docs/runbooks/handover.md)"
             )
-        self._status.set(TRAIL_WHOLE, not missing, message)
+        self.status.set(TRAIL_WHOLE, not missing, message)
 
 
 def _finding(secret: str, done: bool, text: str) -> EvidenceResult:

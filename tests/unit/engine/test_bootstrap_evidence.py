@@ -207,7 +207,7 @@ def test_a_record_that_is_not_published_yet_is_awaited(fleet: Fleet) -> None:
         cluster.published = pieces([HANDOVER], SIGNER)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bootstrap, "_serve", lambda _task, _view, folder: copied(fleet, folder))
+        patch.setattr(bootstrap, "serve_copy", lambda _task, _view, folder: copied(fleet, folder))
         evidence = gather(replace(task(fleet), deadline_seconds=60), cluster, fleet.identity().secret, say)
     assert said == ["waiting for Secret bootstrap-data/orders-db"] and evidence.holds
 

@@ -65,10 +65,10 @@ class Loop:
         return self.engine.hand_over()
 
     def condition(self, name: str = HANDED_OVER) -> dict[str, object]:
-        return self.engine._status.as_dict()[name]
+        return self.engine.status.as_dict()[name]
 
     def evidence(self) -> list[str]:
-        return [finding.secret for finding in Evidence.from_json(self.engine._published["evidence"]).findings]
+        return [finding.secret for finding in Evidence.from_json(self.engine.published_handover["evidence"]).findings]
 
 
 def test_a_run_that_is_stopped_skips_secrets_and_is_not_complete() -> None:
@@ -81,11 +81,11 @@ def test_a_run_that_is_stopped_skips_secrets_and_is_not_complete() -> None:
 def test_a_stopped_run_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = Loop(monkeypatch, Summary((DONE,)), Summary((), skipped=1))
     assert loop.round()
-    told = loop.condition(), dict(loop.engine._published)
+    told = loop.condition(), dict(loop.engine.published_handover)
     assert loop.evidence() == ["s-0"] and told[0]["status"] is True
-    loop.engine._looked_at = None
+    loop.engine.last_handover = None
     assert not loop.round() and loop.handover.runs == 2
-    assert (loop.condition(), loop.engine._published) == told
+    assert (loop.condition(), loop.engine.published_handover) == told
 
 
 MEND = Problem("bootstrap/s-0.yaml", "sops", "none of the given identities can open it", "run sops updatekeys")
