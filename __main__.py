@@ -15,6 +15,7 @@ import pulumi_kubernetes as k8s
 from components.bootstrap.bootstrap_secrets import BootstrapSecrets, BootstrapSecretsArgs
 from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
 from components.demo.fingerprint import DemoWorkload, DemoWorkloadArgs, fingerprint_key
+from components.gitops.git_credentials import read_credentials
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
 from components.kit.transformations import register_transformations
@@ -47,6 +48,8 @@ def build() -> None:
     if cluster.reachable:
         refuse_foreign_objects(settings.connection, settings.phase, intent.trust, settings.layout.cluster)
     kubeconfig = admitted_kubeconfig(settings, cluster)
+    credentials_file = settings.git.credentials_file
+    credentials = read_credentials(credentials_file, settings.git.url) if credentials_file else None
     config = read_consumption(settings, intent)
     vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
     if settings.phase >= Phase.RUNTIME_AUTHORITY and cluster.reachable:
@@ -68,7 +71,7 @@ def build() -> None:
         )
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[root])
         recipient = intent.trust.cluster(intent.layout.cluster).recipient
-        gitops = GitOps("gitops", GitOpsArgs(settings, root, recipient), here)
+        gitops = GitOps("gitops", GitOpsArgs(settings, root, recipient, credentials), here)
         record = phase_record(Phase.GITOPS, gitops, [gitops.namespaces])
         evidence["gitops"] = gitops.evidence
 

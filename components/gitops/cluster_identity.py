@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-import kubernetes
 import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kit.ownership import made_by_this_program, owner
+from components.kit.planting import plant_secret
 from components.settings.stack import ROOT_IDENTITY_VARIABLE, Settings
 from secret_authority.access.cluster_state import planted_recipient
 from secret_authority.access.kubeconfig import ClusterConnection
@@ -28,8 +28,6 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.recipients import TrustRecord
-
-_TIMEOUT = (5.0, 30.0)  # seconds to connect, to read
 
 
 def identity_record(
@@ -116,26 +114,12 @@ def plant(connection: ClusterConnection, namespace: str, identity: Identity) -> 
     Raises `kubernetes.client.ApiException`, and `InvalidInputError` for a Secret of this name that somebody else made:
     a Flux that runs already would lose the key that it decrypts with.
     """
-    api = connection.core_api()
-    body = kubernetes.client.V1Secret(
-        metadata=kubernetes.client.V1ObjectMeta(
-            name=IDENTITY_SECRET,
-            namespace=namespace,
-            labels=MANAGED_BY,
-            annotations={RECIPIENT_ANNOTATION: identity.recipient},
-        ),
-        type="Opaque",
-        string_data={IDENTITY_KEY: identity.as_file()},
+    plant_secret(
+        connection,
+        namespace,
+        IDENTITY_SECRET,
+        {IDENTITY_KEY: identity.as_file()},
+        annotations={RECIPIENT_ANNOTATION: identity.recipient},
+        foreign=foreign_identity,
+        fix=IDENTITY_FIX,
     )
-    try:
-        api.create_namespaced_secret(namespace, body, _request_timeout=_TIMEOUT)
-    except kubernetes.client.ApiException as error:
-        if error.status != 409:
-            raise
-        found = api.read_namespaced_secret(IDENTITY_SECRET, namespace, _request_timeout=_TIMEOUT).metadata
-        if problem := foreign_identity(api.api_client.sanitize_for_serialization(found)):
-            shown = f"Secret {namespace}/{IDENTITY_SECRET}"
-            raise InvalidInputError([Problem("cluster", shown, problem, IDENTITY_FIX)]) from None
-        # Nothing but what was judged is replaced.
-        body.metadata.resource_version = found.resource_version
-        api.replace_namespaced_secret(IDENTITY_SECRET, namespace, body, _request_timeout=_TIMEOUT)

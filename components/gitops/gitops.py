@@ -5,6 +5,7 @@ RFC-SECOPS-0001 §3.2, phase 1. Upstream: fluxcd source-controller and kustomize
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
@@ -26,11 +27,15 @@ from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, MA
 
 @dataclass(frozen=True)
 class GitOpsArgs:
-    """`root` gives the cluster's recipient and, in a run with the root holder, its identity."""
+    """`root` gives the cluster's recipient and, in a run with the root holder, its identity.
+
+    `credentials` are for the Git repository, None in a run that was not given any.
+    """
 
     settings: Settings
     root: RootOfTrust
     recipient: str
+    credentials: Mapping[str, str] | None = None
 
 
 class GitOps(pulumi.ComponentResource):
@@ -68,7 +73,7 @@ class GitOps(pulumi.ComponentResource):
         self.report_kustomization = report_conditions(
             settings, FLUX_NAMESPACE, "kustomize.toolkit.fluxcd.io", "kustomizations"
         )
-        source = git_source(name, self, settings, flux, controllers)
+        source = git_source(name, self, settings, args.credentials, flux, controllers)
         self.namespaces = namespaces(name, self, settings, flux, self.report_kustomization, [source, identity])
         self.namespace = flux.metadata.name
         self.evidence = pulumi.Output.all(source.id, self.namespaces.id).apply(

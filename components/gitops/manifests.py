@@ -15,7 +15,7 @@ import yaml
 
 from components.kit.flux_objects import RECONCILERS
 from components.kit.upstream_images import controller_image
-from secret_authority.contract.names import GIT_CA_SECRET, GIT_CREDENTIALS_SECRET, IDENTITY_SECRET
+from secret_authority.contract.names import GIT_CA_SECRET, GIT_CREDENTIALS_SECRET, GIT_SIGNERS_SECRET, IDENTITY_SECRET
 
 CONTROLLERS = ("source-controller", "kustomize-controller")
 # The custom resources of the two controllers that this project uses. The others are not installed.
@@ -39,7 +39,7 @@ def _named(resource: str, verb: str, names: list[str]) -> dict[str, Any]:
 
 # What it gets instead, by name.
 _GIVEN = {
-    "source-controller": [_named("secrets", "get", [GIT_CA_SECRET, GIT_CREDENTIALS_SECRET])],
+    "source-controller": [_named("secrets", "get", [GIT_CA_SECRET, GIT_CREDENTIALS_SECRET, GIT_SIGNERS_SECRET])],
     "kustomize-controller": [
         _named("secrets", "get", [IDENTITY_SECRET]),
         # It applies as the service account that a Kustomization names, and as no other.

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pulumi
 
+from components.settings.git import HOME as HOME
+from components.settings.git import GitSettings, read_git_settings
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase, PhaseRefusedError, parse_phase
@@ -19,7 +21,6 @@ ROOT_IDENTITY_VARIABLE = "SECRET_AUTHORITY_ROOT_IDENTITY"
 SEALED_IDENTITY_VARIABLE = "SECRET_AUTHORITY_SEALED_IDENTITY"
 # The recipient of a new cluster identity that may take the place of the one in the cluster.
 NEW_IDENTITY_VARIABLE = "SECRET_AUTHORITY_NEW_IDENTITY"
-HOME = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,7 @@ class Settings:
     phase: Phase
     layout: Layout
     repository: Path
-    repository_url: str
-    repository_branch: str
-    # Public certificate that signs the Git server's, None when a well-known authority does.
-    repository_ca: str | None
+    git: GitSettings
     namespaces_path: str
     kubeconfig: Path
     context: str | None
@@ -60,39 +58,30 @@ def read_settings() -> Settings:
     stack_file = f"Pulumi.{pulumi.get_stack()}.yaml"
     problems: list[Problem] = []
 
-    def field(name: str, message: str, fix: str) -> None:
+    def wrong(name: str, message: str, fix: str) -> None:
         problems.append(Problem(stack_file, f"{config.name}:{name}", message, fix))
 
     phase = Phase.ROOT_OF_TRUST
     try:
         phase = parse_phase(config.require("phase"))
     except PhaseRefusedError as error:
-        field("phase", str(error), "set it with `pulumi config set phase 2`")
+        wrong("phase", str(error), "set it with `pulumi config set phase 2`")
     cluster = config.require("cluster")
     repository = (HOME / Path(config.require("repositoryPath")).expanduser()).resolve()
     if not repository.is_dir():
-        field("repositoryPath", f"{repository} is no folder", "set it to a checkout of the Git repository")
-    url = config.get("repositoryUrl") or ""
-    if phase >= Phase.GITOPS and not url.startswith(("https://", "http://", "ssh://")):
-        field("repositoryUrl", "must be a Git URL from phase 1 on", "set it to what the cluster can reach")
-    ca_file = config.get("repositoryCaFile")
-    ca: str | None = None
-    if ca_file:
-        try:
-            ca = (HOME / Path(ca_file).expanduser()).read_text()
-        except OSError as error:
-            field("repositoryCaFile", f"cannot be read: {error.strerror}", "set it to a PEM certificate")
+        wrong("repositoryPath", f"{repository} is no folder", "set it to a checkout of the Git repository")
+    git = read_git_settings(config, phase, wrong)
     kubeconfig = Path(config.get("kubeconfig") or os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
     kubeconfig = (HOME / kubeconfig).resolve()
     if phase >= Phase.GITOPS and not kubeconfig.is_file():
-        field("kubeconfig", f"{kubeconfig} is no file", "set it, or set KUBECONFIG, to the cluster's kubeconfig")
+        wrong("kubeconfig", f"{kubeconfig} is no file", "set it, or set KUBECONFIG, to the cluster's kubeconfig")
     manifests = HOME / (config.get("manifests") or ".tools/manifests")
     if phase >= Phase.GITOPS and not manifests.is_dir():
-        field("manifests", f"{manifests} is no folder", "run `make tools`")
+        wrong("manifests", f"{manifests} is no folder", "run `make tools`")
     image = config.get("engineImage") or ""
     if phase >= Phase.BOOTSTRAP and not image:
         fix = "set it to the engine's image; `python3 -m toolchain.images engine-reference` prints this version's name"
-        field("engineImage", "is needed from phase 2 on", fix)
+        wrong("engineImage", "is needed from phase 2 on", fix)
     root, sealed = os.environ.get(ROOT_IDENTITY_VARIABLE), os.environ.get(SEALED_IDENTITY_VARIABLE)
     if problems:
         raise InvalidInputError(problems)
@@ -100,9 +89,7 @@ def read_settings() -> Settings:
         phase=phase,
         layout=Layout.of(cluster, config.get("cataloguePath"), config.get_object("bootstrapPaths") or (), repository),
         repository=repository,
-        repository_url=url,
-        repository_branch=config.get("repositoryBranch") or "main",
-        repository_ca=ca,
+        git=git,
         namespaces_path=config.get("namespacesPath") or namespaces_folder(cluster),
         kubeconfig=kubeconfig,
         context=config.get("context") or None,

@@ -42,9 +42,10 @@ IDENTITY_KEY = "age.agekey"
 TRUST_RECORD = "root-of-trust"
 # The GitRepository of the user's repository.
 SOURCE = "fleet"
-# Secrets beside it: the public certificate of the Git server, and the credentials for it.
+# Secrets beside it: the public certificate of the Git server, credentials for it, public keys of who signs commits.
 GIT_CA_SECRET = "git-ca"
 GIT_CREDENTIALS_SECRET = "git-credentials"
+GIT_SIGNERS_SECRET = "git-signers"
 
 # ConfigMaps in which the engines publish what they know; the audit trail is split over several.
 STATUS_PART = "status"
