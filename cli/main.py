@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import difflib
 import importlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
 
 from cli.commands import COMMANDS
+from cli.failures import INTERRUPTED, PIPE_CLOSED, describe
 from secret_authority.core.errors import InvalidInputError
 
 
-def parser(loaded: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """argparse, with the name that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        name, invalid, rest = message.partition("invalid choice: ")
+        if invalid:
+            given, _, choices = rest.partition(" (choose from ")
+            near = difflib.get_close_matches(given.strip("'"), choices.rstrip(")").replace("'", "").split(", "), 1)
+            hint = f". Did you mean {near[0]}?" if near else f" (choose from {choices}"
+            message = f"{name}{given} is unknown{hint}"
+        super().error(message)
+
+    def refuse_unknown(self, given: Sequence[str]) -> None:
+        """Name an option that does not exist before one that is missing: it is often the same one, mistyped."""
+        known = list(self._option_string_actions)
+        for argument in given:
+            option = argument.partition("=")[0]
+            if argument == "--":
+                return
+            if option.startswith("--") and not any(name.startswith(option) for name in known):
+                near = difflib.get_close_matches(option, known, 1)
+                self.error(f"{option} is unknown{f'. Did you mean {near[0]}?' if near else ''}")
+
+
+def parser(loaded: Iterable[str] = tuple(COMMANDS)) -> Parser:
     """The command line. Of commands that are not `loaded`, only the name and the help are known."""
-    made = argparse.ArgumentParser(prog="secret-authority", description="One secret, one authority.")
+    made = Parser(prog="secret-authority", description="One secret, one authority.")
+    made.add_argument("--version", action="version", version=f"secret-authority {_version()}")
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     modules = {COMMANDS[name].module for name in loaded}
     for module in sorted(modules):
@@ -27,14 +58,55 @@ def parser(loaded: Iterable[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns 0 when all is well, 1 when a check found something, 2 for bad input."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    asked = [given[0]] if given and given[0] in COMMANDS else []
-    options = parser(asked).parse_args(given)
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that is not UTF-8 is shown as it can be shown.
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code: int = options.run(options)
+        code = _run(given)
+        sys.stdout.flush()
     except InvalidInputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Nothing may be written at exit either.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception as error:
+        code, message = describe(error)
+        print(message, file=sys.stderr)
     return code
+
+
+def _run(given: Sequence[str]) -> int:
+    asked = [given[0]] if given and given[0] in COMMANDS else []
+    made = parser(asked)
+    leaf, rest = _leaf(made, list(given))
+    # What follows `pulumi` is for pulumi.
+    if asked != ["pulumi"]:
+        leaf.refuse_unknown(rest)
+    options = made.parse_args(given)
+    code: int = options.run(options)
+    return code
+
+
+def _leaf(made: Parser, given: list[str]) -> tuple[Parser, list[str]]:
+    """The parser of the command that is meant, and the arguments after its name."""
+    actions = [action for action in made._actions if isinstance(action, argparse._SubParsersAction)]
+    if actions and given and given[0] in actions[0].choices:
+        return _leaf(actions[0].choices[given[0]], given[1:])
+    return made, given
+
+
+def _version() -> str:
+    try:
+        return version("secret-authority")
+    except PackageNotFoundError:
+        return "0"
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +11,8 @@ import kubernetes
 import urllib3
 
 from secret_authority.clients.kubernetes import Api
+from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.yaml_documents import read_documents
 
 TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
 # What says that there is no cluster to ask: no kubeconfig, or nobody answers.
@@ -36,3 +40,29 @@ class ClusterConnection:
     def api(self) -> Api:
         """The client of the engine, for code that both sides run."""
         return Api.from_kubeconfig(self.kubeconfig, self.context)
+
+
+def check_kubeconfig(connection: ClusterConnection) -> None:
+    """Raise `InvalidInputError` when there is no kubeconfig, when it is not one, or when it lacks the context.
+
+    Several files in one path, as KUBECONFIG takes them, are read like kubectl reads them: those that are there count.
+    """
+    shown = str(connection.kubeconfig)
+    there = [path for path in map(Path, shown.split(os.pathsep)) if path.exists()]
+    if not there:
+        fix = "give --kubeconfig, or set KUBECONFIG to the cluster's kubeconfig"
+        raise InvalidInputError([Problem(shown, "", "does not exist", fix)])
+    contexts: set[str] = set()
+    current = ""
+    for path in there:
+        documents = read_documents(path, str(path))
+        content = documents[0] if len(documents) == 1 else None
+        if not isinstance(content, Mapping) or not isinstance(content.get("contexts") or [], list):
+            raise InvalidInputError([Problem(str(path), "", "is not a kubeconfig", "give another --kubeconfig")])
+        contexts |= {str(entry.get("name")) for entry in content.get("contexts") or [] if isinstance(entry, Mapping)}
+        current = current or str(content.get("current-context") or "")
+    wanted = connection.context or current
+    if wanted not in contexts:
+        known = ", ".join(sorted(contexts)) or "none"
+        found = f"has no context {wanted}" if wanted else "has no current context"
+        raise InvalidInputError([Problem(shown, "contexts", f"{found}; it has {known}", "give --context")])

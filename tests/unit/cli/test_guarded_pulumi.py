@@ -45,7 +45,9 @@ def test_the_pack_is_added_once_and_only_where_it_fits() -> None:
     pack = Path("policy")
     assert with_pack(["up", "--yes"], pack) == ["up", "--policy-pack", "policy", "--yes"]
     assert with_pack(["-C", "x", "preview"], pack) == ["-C", "x", "preview", "--policy-pack", "policy"]
-    assert with_pack(["up", "--policy-pack=mine"], pack) == ["up", "--policy-pack=mine"]
+    assert with_pack(["up", "--policy-pack=mine"], pack) == ["up", "--policy-pack", "policy", "--policy-pack=mine"]
+    assert with_pack(["up", "--policy-pack=policy"], pack) == ["up", "--policy-pack=policy"]
+    assert with_pack(["up", "--policy-pack", "policy"], pack) == ["up", "--policy-pack", "policy"]
     configured = ["up", "--policy-pack-config", "settings.json"]
     assert with_pack(configured, pack) == ["up", "--policy-pack", "policy", "--policy-pack-config", "settings.json"]
     assert with_pack(["stack", "ls"], pack) == ["stack", "ls"]

@@ -1,0 +1,37 @@
+"""What ends a command, in one line: never a traceback, and never the text of an error that could hold a value."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import traceback
+from pathlib import Path
+
+# Exit code for a fault of the program itself (sysexits.h, EX_SOFTWARE).
+INTERNAL = 70
+INTERRUPTED = 130
+PIPE_CLOSED = 141
+
+
+def describe(error: Exception) -> tuple[int, str]:
+    """The exit code and the message for an error that no command handled."""
+    module = type(error).__module__.partition(".")[0]
+    status = getattr(error, "status", None)
+    if module == "kubernetes" and status is not None:
+        return 1, f"the API server answered {status} ({getattr(error, 'reason', '')}). Fix: check who may do this"
+    if module == "kubernetes":
+        return 2, f"the kubeconfig cannot be used: {error}. Fix: check --kubeconfig and --context"
+    if module == "urllib3":
+        return 1, f"the cluster does not answer ({type(error).__name__}). Fix: check --kubeconfig and --context"
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return 1, str(error)
+    if isinstance(error, FileNotFoundError) and os.sep not in str(error.filename):
+        return 1, f"{error.filename} was not found. Fix: install the program, or correct the path"
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return 2, f"{where}{error.strerror[0].lower()}{error.strerror[1:]}. Fix: check the path and who may use it"
+    if isinstance(error, subprocess.CalledProcessError):
+        return 1, f"{Path(str(error.cmd[0])).name} ended with exit code {error.returncode}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(last.filename).name}:{last.lineno}"
+    return INTERNAL, f"a fault of secret-authority itself: {type(error).__name__} at {place}. Please report it"
