@@ -24,9 +24,10 @@ class Parser(argparse.ArgumentParser):
         name, invalid, rest = message.partition("invalid choice: ")
         if invalid:
             given, _, choices = rest.partition(" (choose from ")
-            near = difflib.get_close_matches(given.strip("'"), choices.rstrip(")").replace("'", "").split(", "), 1)
+            near = difflib.get_close_matches(given.strip("'\""), choices.rstrip(")").replace("'", "").split(", "), 1)
             hint = f". Did you mean {near[0]}?" if near else f" (choose from {choices}"
-            message = f"{name}{given} is unknown{hint}"
+            word = given.strip("'\"")
+            message = f"{name}{word} is unknown{hint}"
         super().error(message)
 
     def refuse_unknown(self, given: Sequence[str]) -> None:

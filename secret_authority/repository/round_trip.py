@@ -90,10 +90,11 @@ def replace_all(files: Mapping[Path, str]) -> None:
 
     Raises `InvalidInputError` when a file cannot be written.
     """
-    before = {path: path.read_bytes() if path.exists() else None for path in files}
     partial = {path: path.with_name(f".{path.name}.partial") for path in files}
+    before: dict[Path, bytes | None] = {}
     done: list[Path] = []
     try:
+        before |= {path: path.read_bytes() if path.exists() else None for path in files}
         for path, text in files.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial[path].open("w", encoding="utf-8") as file:
