@@ -21,13 +21,11 @@ class Parser(argparse.ArgumentParser):
     """argparse, with the name that was probably meant."""
 
     def error(self, message: str) -> NoReturn:
-        name, invalid, rest = message.partition("invalid choice: ")
+        _, invalid, rest = message.partition("invalid choice: ")
         if invalid:
             given, _, choices = rest.partition(" (choose from ")
             near = difflib.get_close_matches(given.strip("'\""), choices.rstrip(")").replace("'", "").split(", "), 1)
-            hint = f". Did you mean {near[0]}?" if near else f" (choose from {choices}"
-            word = given.strip("'\"")
-            message = f"{name}{word} is unknown{hint}"
+            message += f". Did you mean {near[0]}?" if near else ""
         super().error(message)
 
     def refuse_unknown(self, given: Sequence[str]) -> None:
@@ -64,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        code = _run(given)
+        code = run_command(given)
         sys.stdout.flush()
     except InvalidInputError as error:
         print(error, file=sys.stderr)
@@ -83,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(given: Sequence[str]) -> int:
+def run_command(given: Sequence[str]) -> int:
+    """Parse the arguments and run the command; what it raises is not handled."""
     asked = [given[0]] if given and given[0] in COMMANDS else []
     made = parser(asked)
     leaf, rest = _leaf(made, list(given))

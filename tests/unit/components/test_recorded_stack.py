@@ -23,7 +23,6 @@ ADDED: dict[str, set[str]] = {
         "ValidatingAdmissionPolicyBinding gitops-guard-namespaces-binding",
         "ValidatingAdmissionPolicyBinding gitops-guard-tokens-binding",
     },
-    "the cluster has the admitted root holders on record": {"ConfigMap gitops-root-of-trust"},
     "External Secrets creates its own Secrets only; the engine of consumption changes annotations and CAs only": {
         "EngineGuard consumption-engine-guard",
         "ValidatingAdmissionPolicy consumption-engine-guard-policy",

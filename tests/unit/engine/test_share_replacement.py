@@ -172,7 +172,10 @@ def fleet(tmp_path: Path) -> Fleet:
 def reseal(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, cluster: ClusterState, api: Api) -> int:
     monkeypatch.setattr(command, "read_cluster_state", lambda *_: cluster)
     monkeypatch.setattr(ClusterConnection, "api", lambda _: api)
-    where = ["--repository", str(fleet.repository), "--kubeconfig", "none", "--root-identity", str(fleet.root_file)]
+    kubeconfig = fleet.root_file.with_name("kubeconfig")
+    kubeconfig.write_text("{current-context: here, contexts: [{name: here}]}")
+    where = ["--repository", str(fleet.repository), "--kubeconfig", str(kubeconfig)]
+    where += ["--root-identity", str(fleet.root_file)]
     return main(["cluster", "reseal-shares", "dev", *where])
 
 
