@@ -39,6 +39,7 @@ from secret_authority.contract.names import (
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, Consumer
 from secret_authority.core.claims.conflicts import System
 from secret_authority.core.claims.serialization import encode_claim
+from secret_authority.core.kubernetes_secrets import OPAQUE
 from secret_authority.core.phases import Phase
 from secret_authority.repository.config_values import read_config_values
 from secret_authority.repository.intent import Intent
@@ -194,7 +195,9 @@ class Consumption(pulumi.ComponentResource):
             api_version=EXTERNAL_SECRETS_API,
             kind="ExternalSecret",
             metadata={"name": consumer.secret, "namespace": consumer.namespace, "labels": MANAGED_BY},
-            spec=external_secret_spec(secret, consumer, self._args.refresh_interval),
+            spec=external_secret_spec(
+                secret, consumer, self._args.refresh_interval, self._args.intent.type_of_bootstrap(secret)
+            ),
             opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(aliases=[before])),
         )
 
@@ -214,9 +217,14 @@ def consumers_by_namespace(
     return dict(sorted(found.items()))
 
 
-def external_secret_spec(secret: CatalogueSecret, consumer: Consumer, refresh_interval: str) -> dict[str, Any]:
+def external_secret_spec(
+    secret: CatalogueSecret, consumer: Consumer, refresh_interval: str, bootstrap_type: str = OPAQUE
+) -> dict[str, Any]:
     """Only the keys that the consumer names. Owner and Retain: neither an absent Vault nor a wrong path takes
     a Secret away, and no one else's Secret is shared."""
+    secret_type = consumer.type_of(bootstrap_type)
+    # Without a template External Secrets makes an Opaque Secret, and copies these labels by itself.
+    template = {} if secret_type == OPAQUE else {"template": {"type": secret_type, "metadata": {"labels": MANAGED_BY}}}
     return {
         "refreshInterval": refresh_interval,
         "secretStoreRef": {"kind": "SecretStore", "name": secret.vault.mount},
@@ -224,6 +232,7 @@ def external_secret_spec(secret: CatalogueSecret, consumer: Consumer, refresh_in
             "name": consumer.secret,
             "creationPolicy": "Owner",
             "deletionPolicy": "Retain",
+            **template,
             # `immutable` stays away: External Secrets drops a false one, and the next run would bring it back.
         },
         "data": [

@@ -13,6 +13,7 @@ import pulumi
 import urllib3
 
 from components.settings.stack import Settings
+from secret_authority.core.foreign_messages import without_values
 
 _TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
 
@@ -29,9 +30,11 @@ def report_job(settings: Settings, namespace: str, hook: str = "report-job") -> 
                 ended = status.state.terminated
                 waiting = status.state.waiting
                 if ended and ended.message:
+                    # The engine's own words, which hold no value.
                     yield f"Job {namespace}/{name}: {ended.message.strip()}"
                 elif waiting:
-                    yield f"Job {namespace}/{name}: {status.name} waits: {waiting.reason} {waiting.message or ''}"
+                    said = without_values(waiting.message or "", [namespace, name, status.name])
+                    yield f"Job {namespace}/{name}: {status.name} waits: {waiting.reason} {said}"
         if not pods:
             yield from _events(api, namespace, name)
 
@@ -49,7 +52,8 @@ def report_conditions(settings: Settings, namespace: str, group: str, plural: st
         )
         for condition in found.get("status", {}).get("conditions", []):
             if condition["status"] != "True":
-                text = f"{condition['type']}={condition['status']}, {condition['reason']}: {condition['message']}"
+                said = without_values(condition["message"], [namespace, name])
+                text = f"{condition['type']}={condition['status']}, {condition['reason']}: {said}"
                 yield f"{plural} {namespace}/{name}: {text}"
         yield from _events(api, namespace, name)
 
@@ -60,7 +64,8 @@ def _events(api: kubernetes.client.CoreV1Api, namespace: str, name: str) -> Iter
     selector = f"involvedObject.name={name},type=Warning"
     events = api.list_namespaced_event(namespace, field_selector=selector, _request_timeout=_TIMEOUT).items
     for event in sorted(events, key=lambda e: e.last_timestamp or e.metadata.creation_timestamp)[-1:]:
-        yield f"last event of {namespace}/{name}: {event.reason}: {event.message}"
+        said = without_values(event.message or "", [namespace, name])
+        yield f"last event of {namespace}/{name}: {event.reason}: {said}"
 
 
 def _hook(name: str, lines: Callable[[pulumi.ErrorHookArgs], Iterator[str]]) -> pulumi.ErrorHook:

@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 
 from secret_authority.clients.age import Identity
-from secret_authority.core.catalogue.schema import Catalogue, SecretClass
+from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass
 from secret_authority.core.claims.conflicts import Claim
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
+from secret_authority.core.kubernetes_secrets import OPAQUE
 from secret_authority.core.ledger.ledger import GitFact
 from secret_authority.core.recipients import Admission
 from secret_authority.repository.catalogue_file import read_catalogue
@@ -75,6 +76,12 @@ class Intent:
         target = next(entry.bootstrap for entry in self.catalogue if entry.name == secret)
         assert target is not None  # noqa: S101  (only class bootstrap is asked for)
         return next(e for e in self.encrypted if (e.namespace, e.name) == (target.namespace, target.secret))
+
+    def type_of_bootstrap(self, secret: CatalogueSecret) -> str:
+        """The type of the bootstrap Secret as its file names it, Opaque for what is not born in Git."""
+        target = secret.bootstrap
+        place = (target.namespace, target.secret) if target else None
+        return next((found.type for found in self.encrypted if found.place == place), OPAQUE)
 
     def git_facts(self) -> dict[str, GitFact]:
         """For each bootstrap secret its file and the time of the commit that added it."""

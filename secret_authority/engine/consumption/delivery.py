@@ -27,6 +27,7 @@ from secret_authority.contract.names import (
     VERSION_ANNOTATION,
 )
 from secret_authority.core.errors import Unavailable
+from secret_authority.core.foreign_messages import without_values
 from secret_authority.engine.consumption.versions import Version, Versions
 
 # After a failure External Secrets waits up to seven minutes; it is asked again sooner, ever more rarely.
@@ -61,7 +62,9 @@ def what_is_missing(found: Object, version: Version) -> str:
         return f"version {version.number} is not asked for yet"
     ready = _condition(status)
     if ready.get("status") != "True":
-        return ready.get("message") or "External Secrets has not looked at it yet"
+        names = found["metadata"].get("name", ""), found["metadata"].get("namespace", "")
+        said = without_values(str(ready.get("message") or ""), names)
+        return said or "External Secrets has not looked at it yet"
     if status.get("syncedResourceVersion", "") in ("", annotations.get(SYNCED_BEFORE_ANNOTATION)):
         return f"version {version.number} is on its way"
     return ""
