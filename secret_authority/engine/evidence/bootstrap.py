@@ -95,7 +95,7 @@ def serve_copy(task: EvidenceTask, view: ClusterView, folder: Path) -> str:
     applied = view.applied_revision()
     if applied != artifact.revision:
         raise NotYetError(f"Flux fetched {artifact.revision} but has applied {applied or 'nothing'}")
-    fetch(artifact, folder)
+    fetch(artifact, folder, [task.catalogue, *task.bootstrap])
     if intent_digest(folder, task.catalogue, task.bootstrap) != task.digest:
         raise NotYetError(
             f"the cluster's Git is at {artifact.revision}, whose secrets differ from the checkout that "

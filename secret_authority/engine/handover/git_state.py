@@ -64,7 +64,7 @@ class GitStateReader:
             read_with = hash(identity)
             if self._last is None or self._last.revision != artifact.revision or self._read_with != read_with:
                 with tempfile.TemporaryDirectory() as folder:
-                    fetch(artifact, Path(folder))
+                    fetch(artifact, Path(folder), [self.places.catalogue, *self.places.bootstrap])
                     self._last = self._read(Path(folder), artifact.revision, key, identity)
                 self._read_with = read_with
         except (ArtifactError, Unavailable) as error:

@@ -42,7 +42,7 @@ class Seen:
         self.source, self.fetched, self.identity = Source(), 0, fleet.identity().secret
         self.view = GitStateReader(self.source, PLACES, lambda: self.identity)
 
-        def fetch(_artifact: Artifact, into: Path) -> None:
+        def fetch(_artifact: Artifact, into: Path, _wanted: object) -> None:
             self.fetched += 1
             shutil.copytree(fleet.repository, into, dirs_exist_ok=True)
 
@@ -103,7 +103,7 @@ def test_while_the_source_is_away_the_value_of_git_is_unknown(fleet: Fleet, monk
     seen = Seen(fleet, monkeypatch)
     before = seen.look().value_of("orders-db")
 
-    def fetch(_artifact: Artifact, _into: Path) -> None:
+    def fetch(_artifact: Artifact, _into: Path, _wanted: object) -> None:
         raise ArtifactError("the artifact cannot be fetched")
 
     monkeypatch.setattr(git_state, "fetch", fetch)
