@@ -11,6 +11,7 @@ from pathlib import Path
 
 from secret_authority.clients.kubernetes import Api
 from secret_authority.contract.engine_settings import EngineSettings
+from secret_authority.engine.common.hardening import forbid_dumps
 from secret_authority.engine.common.http import serve
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.runtime_authority.controller import IN_SERVICE, RuntimeAuthorityController
@@ -25,6 +26,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    forbid_dumps()
     # The run's name stands in the audit trail: the pod says where, the rest makes each start its own run.
     run_name = f"{os.environ.get('HOSTNAME', 'engine')}-{secrets.token_hex(3)}"
     status = Status()

@@ -12,6 +12,7 @@ from pathlib import Path
 from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault, kubernetes_login
 from secret_authority.contract.consumption_settings import ConsumptionSettings
+from secret_authority.engine.common.hardening import forbid_dumps
 from secret_authority.engine.common.http import serve
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption.controller import DELIVERED, ConsumptionController
@@ -31,6 +32,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    forbid_dumps()
     run_name = f"{os.environ.get('HOSTNAME', 'consumption')}-{secrets.token_hex(3)}"
     status = Status()
     serve(status, options.port, DELIVERED)
