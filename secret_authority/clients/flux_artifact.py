@@ -59,7 +59,7 @@ def fetch(artifact: Artifact, into: Path, wanted: Collection[str]) -> None:
             answer.raise_for_status()
             packed = _Digesting(answer.raw)
             with gzip.GzipFile(fileobj=cast(IO[bytes], io.BufferedReader(packed))) as plain:
-                _unpack(_Limited(plain), into, [PurePosixPath(path) for path in wanted])
+                _unpack(_Limited(cast(IO[bytes], plain)), into, [PurePosixPath(path) for path in wanted])
             while packed.read(1 << 16):
                 continue
         algorithm, _, digest = artifact.digest.partition(":")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -33,7 +34,7 @@ class Publisher:
 
     What was told last stays in memory and is compared with the cluster at every `reconcile`, at most each
     `RESYNC_SECONDS`; a change of content goes out at once. Every method raises `Unavailable`, `LostRace` and
-    `ApiRefusedError`; what could not be written is tried again by the next `reconcile`.
+    `ApiRefusedError`; what could not be written is tried again by the next `reconcile`. Threads may share one.
     """
 
     def __init__(self, api: Api, namespace: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,10 +45,12 @@ class Publisher:
         self._resynced_at: float | None = None
         # What was published of the trail, by this engine or one before it. None until that was read.
         self._trail: tuple[Event, ...] | None = None
+        self._lock = threading.Lock()
 
     def status(self, data: Mapping[str, str]) -> None:
         """The conditions and the evidence of this engine."""
-        self._tell({HANDOVER_STATUS: data})
+        with self._lock:
+            self._tell({HANDOVER_STATUS: data})
 
     def trail(self, events: Iterable[Event], signer: TrailSigner) -> tuple[Event, ...]:
         """The audit trail, a copy for reading; the trail itself is in Vault.
@@ -57,11 +60,12 @@ class Publisher:
         engine nor Vault knows; it is left as it is.
         """
         now = published_trail.published(events)
-        if self._trail is None:
-            self._trail = self._read_published(now, signer)
-        longest = published_trail.published((*self._trail, *now))
-        self._tell(published_trail.pieces(longest, signer))
-        self._trail = longest
+        with self._lock:
+            if self._trail is None:
+                self._trail = self._read_published(now, signer)
+            longest = published_trail.published((*self._trail, *now))
+            self._tell(published_trail.pieces(longest, signer))
+            self._trail = longest
         return tuple(sorted(set(longest) - set(now)))
 
     def _read_published(self, known: Iterable[Event], signer: TrailSigner) -> tuple[Event, ...]:
@@ -80,13 +84,14 @@ class Publisher:
     def reconcile(self) -> None:
         """Compare what was told with what the cluster has, now and then, and put it right."""
         now = self._clock()
-        if not self._dirty and self._resynced_at is not None and now - self._resynced_at < RESYNC_SECONDS:
-            return
-        for name, data in self._wanted.items():
-            self._put(name, data)
-        if published_trail.NAME in self._wanted:
-            self._empty_left_overs()
-        self._resynced_at = now
+        with self._lock:
+            if not self._dirty and self._resynced_at is not None and now - self._resynced_at < RESYNC_SECONDS:
+                return
+            for name, data in self._wanted.items():
+                self._put(name, data)
+            if published_trail.NAME in self._wanted:
+                self._empty_left_overs()
+            self._resynced_at = now
 
     def _tell(self, wanted: Mapping[str, Mapping[str, str]]) -> None:
         changed = {

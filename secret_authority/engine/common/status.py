@@ -1,79 +1,96 @@
-"""What the engine tells: a ConfigMap for programs and people, an HTTP endpoint for probes and scraping."""
+"""What an engine knows of itself: conditions and numbers, for publishing, probes and scraping."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+
+from secret_authority.core.conditions import STALE_SECONDS, Condition
 
 log = logging.getLogger(__name__)
 
 
-@dataclass
-class Condition:
-    """One condition, as in the Kubernetes API."""
-
-    status: bool
-    message: str = ""
-    since: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+@dataclass(frozen=True)
+class _Held:
+    condition: Condition
+    # When it was observed last, by the clock that nobody sets.
+    seen: float
 
 
 class Status:
-    """The engine's conditions and counters. Shared by the loop and the HTTP threads."""
+    """The engine's conditions and counters. Shared by its parts and the HTTP threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._conditions: dict[str, Condition] = {}
+        self._conditions: dict[str, _Held] = {}
         self._numbers: dict[str, float] = {}
-        self._beat = time.monotonic()
+        # By part: when a round of it has ended last, and how much longer than usual one may take.
+        self._beats: dict[str, tuple[float, float]] = {"": (time.monotonic(), 1.0)}
 
     def set(self, name: str, status: bool, message: str = "") -> None:
-        """Set a condition, and log it when it has changed."""
+        """Set a condition that was observed now, and log it when it has changed."""
+        now = _now()
         with self._lock:
-            old = self._conditions.get(name)
+            held = self._conditions.get(name)
+            old = held.condition if held else None
             if old is None or (old.status, old.message) != (status, message):
                 log.log(logging.INFO if status else logging.WARNING, "%s: %s", name, message or status)
-            if old is None or old.status != status:
-                self._conditions[name] = Condition(status, message)
-            else:
-                old.message = message
+            since = old.since if old is not None and old.status == status else now
+            self._conditions[name] = _Held(Condition(status, message, since, now), time.monotonic())
+
+    def confirm(self, name: str) -> None:
+        """A condition was observed again, as it was set last."""
+        with self._lock:
+            if held := self._conditions.get(name):
+                fresh = replace(held.condition, observed_at=_now())
+                self._conditions[name] = _Held(fresh, time.monotonic())
 
     def number(self, name: str, value: float) -> None:
         """Set a metric, `secret_authority_NAME`."""
         with self._lock:
             self._numbers[name] = value
 
-    def heartbeat(self) -> None:
-        """A round is over: the loop is alive."""
+    def heartbeat(self, part: str = "", patience: float = 1.0) -> None:
+        """A round of a part is over. `patience`: its next one may take so many times longer than usual."""
         with self._lock:
-            self._beat = time.monotonic()
+            self._beats[part] = (time.monotonic(), patience)
 
     def holds(self, name: str) -> bool:
-        """Whether the condition is true; False for one that nobody has set yet."""
+        """Whether the condition is true, as of a short time ago; False for one that nobody has set yet."""
         with self._lock:
-            found = self._conditions.get(name)
-            return found is not None and found.status
+            held = self._conditions.get(name)
+            return held is not None and held.condition.status and time.monotonic() - held.seen <= STALE_SECONDS
 
     def alive(self, within_seconds: float) -> bool:
-        """Whether a round has ended in the last `within_seconds` seconds."""
+        """Whether of each part a round has ended in the last `within_seconds` seconds, times its patience."""
+        now = time.monotonic()
         with self._lock:
-            return time.monotonic() - self._beat < within_seconds
+            return all(now - beat < within_seconds * patience for beat, patience in self._beats.values())
 
     def as_dict(self) -> dict[str, dict[str, object]]:
         with self._lock:
-            return {
-                name: {"status": c.status, "message": c.message, "since": c.since}
-                for name, c in sorted(self._conditions.items())
-            }
+            return {name: held.condition.fields() for name, held in sorted(self._conditions.items())}
+
+    def shown(self) -> tuple[tuple[str, bool, str], ...]:
+        """The conditions without their times: equal as long as nothing has changed."""
+        with self._lock:
+            return tuple(
+                (name, held.condition.status, held.condition.message) for name, held in sorted(self._conditions.items())
+            )
 
     def metrics(self) -> str:
         """Prometheus text format."""
         with self._lock:
             lines = [
-                f'secret_authority_condition{{type="{name}"}} {int(condition.status)}'
-                for name, condition in sorted(self._conditions.items())
+                f'secret_authority_condition{{type="{name}"}} {int(held.condition.status)}'
+                for name, held in sorted(self._conditions.items())
             ]
             lines += [f"secret_authority_{name} {value:g}" for name, value in sorted(self._numbers.items())]
         return "\n".join(lines) + "\n"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

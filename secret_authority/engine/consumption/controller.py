@@ -22,8 +22,9 @@ from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.common.audit_events import digest_key
+from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
-from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption.config_sync import sync_config
 from secret_authority.engine.consumption.delivery import SecretDelivery, SyncStatus
@@ -80,7 +81,7 @@ class ConsumptionController:
 
     def run(self) -> int:
         """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        return self._loop.run(self._timed_round)
+        return self._loop.run(Part("DeliveryRunning", self._timed_round, 15.0))
 
     def _timed_round(self) -> float:
         """A round; how many seconds to rest after it."""
@@ -97,28 +98,18 @@ class ConsumptionController:
             (VALUES, self.reconcile_values),
             (DELIVERED, self._deliver),
         )
-        quiet = True
-        for name, part in parts:
-            try:
-                quiet = part() and quiet
-            except (Unavailable, LostRace) as error:
-                self._failed(name, f"waiting: {error}")
-                quiet = False
-            except (VaultRefusedError, ApiRefusedError, LookupError, ValueError) as error:
-                log.error("%s: %s", name, error)
-                self._failed(name, str(error))
-                quiet = False
-        return quiet
+        done = [run_step(self._status, name, part, (ValueError,)) for name, part in parts]
+        if done[-1] is None:
+            self._after_failed_delivery()
+        return all(done)
 
-    def _failed(self, name: str, message: str) -> None:
-        self._status.set(name, False, message)
-        if name == DELIVERED:
-            self._publish([], force=False)
-            # Vault may be sealed or away: the stores are to try again as soon as it is back.
-            try:
-                self._delivery.resync_failed_stores(self._namespaces)
-            except (Unavailable, LostRace, ApiRefusedError) as error:
-                log.warning("the stores cannot be looked at: %s", error)
+    def _after_failed_delivery(self) -> None:
+        self._publish([], force=False)
+        # Vault may be sealed or away: the stores are to try again as soon as it is back.
+        try:
+            self._delivery.resync_failed_stores(self._namespaces)
+        except (Unavailable, LostRace, ApiRefusedError) as error:
+            log.warning("the stores cannot be looked at: %s", error)
 
     @property
     def _namespaces(self) -> list[str]:
@@ -188,12 +179,12 @@ class ConsumptionController:
     def _publish(self, deliveries: list[SyncStatus], force: bool) -> None:
         """Status and evidence as a ConfigMap; at once when something has changed, else now and then."""
         findings = findings_of(deliveries, self._waiting)
-        shown = (findings, tuple(sorted(self._waiting.items())), json.dumps(self._status.as_dict(), sort_keys=True))
+        shown = (findings, tuple(sorted(self._waiting.items())), self._status.shown())
         now = time.monotonic()
         if not force and shown == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
             return
         data = {
-            "conditions": shown[2],
+            "conditions": json.dumps(self._status.as_dict(), sort_keys=True),
             "waiting": json.dumps(self._waiting, sort_keys=True),
             "versions": json.dumps({str(d.consumer): d.version.number for d in deliveries}, sort_keys=True),
         }

@@ -1,4 +1,4 @@
-"""The engine's loop: certificates, seal, handover, status. Each round looks at the world anew.
+"""The engine of the runtime authority: certificates and seal, handover, status, each in a thread of its own.
 
 RFC-SECOPS-0001 §4: the orchestration engine is the only thing that moves authority.
 """
@@ -9,25 +9,27 @@ import json
 import logging
 import math
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError
-from secret_authority.clients.vault import Vault, VaultRefusedError, kubernetes_login
+from secret_authority.clients.vault import Vault, kubernetes_login
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, ENGINE_LEASE, EVENTS
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
-from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
+from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.handover.state_machine import Done, Step
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Phase
 from secret_authority.engine.common.audit_events import trail_signer
+from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
-from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.publisher import Publisher, UnknownTrailError
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Handover, Summary, lines
@@ -42,6 +44,7 @@ from secret_authority.engine.tls.certificate_store import CertificateStore
 log = logging.getLogger(__name__)
 
 # Conditions.
+SERVICE = "ServiceRunning"
 CERTIFICATES = "CertificatesValid"
 IN_SERVICE = "VaultInService"
 CONFIGURED = "VaultConfigured"
@@ -58,6 +61,8 @@ QUIET_SECONDS = 5.0
 # `BUSY_SECONDS` while something is open that may pass by itself.
 FULL_LOOK_SECONDS = (10.0, 60.0)
 _LOOK_SHARE = 20
+# How long the published conditions may be without a new time.
+PUBLISH_SECONDS = 20.0
 
 
 class RuntimeAuthorityController:
@@ -77,7 +82,7 @@ class RuntimeAuthorityController:
         seal = SealSettings(settings.shares, settings.threshold, recipients, first)
         store = ClusterSealStore(api, settings.vault_namespace, run_name, fingerprint(first))
         pods = [Vault(pod, ca) for pod in settings.pods]
-        self._seal = Seal(pods, store, seal, identity, heartbeat=status.heartbeat)
+        self._seal = Seal(pods, store, seal, identity, heartbeat=partial(status.heartbeat, SERVICE))
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
         self.git_state = GitStateReader(api, settings.git, identity)
         self.handover = Handover(settings.cluster, api, self._vault, run_name, settings.admitted)
@@ -86,44 +91,69 @@ class RuntimeAuthorityController:
         self.last_handover: tuple[str, float] | None = None
         self._events_known = -1
         self._configuration_looked_at = -math.inf
+        # Replaced as a whole, never changed: another thread publishes it.
         self.published_handover: dict[str, str] = {}
+        self._told: tuple[float, object] = (-math.inf, None)
+        # Set while enough of Vault is in service to answer.
+        self._answers = threading.Event()
 
     def stop(self) -> None:
         self._loop.stop()
 
     def run(self) -> int:
-        """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        return self._loop.run(lambda: QUIET_SECONDS if self.reconcile() else BUSY_SECONDS)
+        """The loops. Returns an exit code: 0 when stopped, 1 when another engine holds the lease.
+
+        Nothing from Git, no event and no scrape gets to the first part: Vault is unsealed whatever the others meet.
+        """
+        return self._loop.run(
+            Part(SERVICE, lambda: QUIET_SECONDS if self.reconcile_service() else BUSY_SECONDS),
+            # A look at every secret of a large catalogue may take minutes while Vault or the API server is slow.
+            Part("AuthorityRunning", lambda: QUIET_SECONDS if self.reconcile_authority() else BUSY_SECONDS, 15.0),
+            Part("PublishingRunning", self._publish, 5.0),
+        )
 
     def reconcile(self) -> bool:
-        """One round; True when nothing is left that can be done now."""
-        parts: tuple[tuple[str, Callable[[], bool]], ...] = (
-            (CERTIFICATES, self.reconcile_certificates),
-            (IN_SERVICE, self._reconcile_seal),
-            (CONFIGURED, self._look_at_configuration),
-            (HANDED_OVER, self.hand_over),
-        )
-        quiet = True
-        for name, part in parts:
-            try:
-                if part():
-                    continue
-            except (Unavailable, LostRace) as error:
-                self.status.set(name, False, f"waiting: {error}")
-            except (VaultRefusedError, ApiRefusedError, SharesError, InvalidInputError, LookupError) as error:
-                self.status.set(name, False, str(error))
-            # What was seen before the trouble counts no more: the next round looks at everything again.
-            self.last_handover, self._configuration_looked_at = None, -math.inf
-            quiet = False
-            break
+        """One round of every part, one after the other; True when nothing is left that can be done now."""
+        quiet = self.reconcile_service() and self.reconcile_authority()
+        self.publish()
+        return quiet
+
+    def reconcile_service(self) -> bool:
+        """Certificates, initialisation and unseal. True when nothing is left that can be done now."""
+        # Vault is unsealed with the certificates that are there, also when they cannot be looked at now.
+        certified = run_step(self.status, CERTIFICATES, self.reconcile_certificates) or False
+        answers = run_step(self.status, IN_SERVICE, self._reconcile_seal, (SharesError,)) or False
+        if answers:
+            self._answers.set()
+        else:
+            self._answers.clear()
+        return certified and answers
+
+    def reconcile_authority(self) -> bool:
+        """Vault's configuration and the handover. True when nothing is left that can be done now."""
+        if self._answers.is_set():
+            configured = run_step(self.status, CONFIGURED, self._look_at_configuration)
+            if configured and run_step(self.status, HANDED_OVER, self.hand_over):
+                return True
+        # What was seen before the trouble counts no more: the next round looks at everything again.
+        self.last_handover, self._configuration_looked_at = None, -math.inf
+        return False
+
+    def _publish(self) -> float:
+        self.publish()
+        return BUSY_SECONDS
+
+    def publish(self) -> None:
+        """Conditions and evidence, for programs and people: at once when they change, else now and then."""
+        now, shown = time.monotonic(), (self.status.shown(), self.published_handover)
         try:
-            self._publisher.status(
-                {"conditions": json.dumps(self.status.as_dict(), sort_keys=True)} | self.published_handover
-            )
+            if shown != self._told[1] or now - self._told[0] >= PUBLISH_SECONDS:
+                conditions = json.dumps(self.status.as_dict(), sort_keys=True)
+                self._publisher.status({"conditions": conditions} | self.published_handover)
+                self._told = (now, shown)
             self._publisher.reconcile()
         except (Unavailable, LostRace, ApiRefusedError) as error:
             log.warning("the status cannot be published: %s", error)
-        return quiet
 
     def reconcile_certificates(self) -> bool:
         bundle = self._certificates.reconcile()
@@ -136,6 +166,8 @@ class RuntimeAuthorityController:
         return True
 
     def _reconcile_seal(self) -> bool:
+        if not self._settings.ca_file.exists():
+            raise Unavailable("there is no certificate yet to know Vault by")
         state = self._seal.reconcile()
         self.status.number("vault_pods", state.pods)
         self.status.number("vault_pods_unsealed", state.unsealed)
@@ -168,7 +200,7 @@ class RuntimeAuthorityController:
         now = time.monotonic()
         if self.last_handover and self.last_handover[0] == git.revision and now < self.last_handover[1]:
             return True
-        summary = self.handover.run(git, key, self._loop.stopped)
+        summary = self.handover.run(git, key, self._may_not_change)
         if summary.skipped:
             return False  # stopped: what was not looked at has no place in the evidence; the next engine tells
         self.publish_handover(git, summary)
@@ -177,6 +209,9 @@ class RuntimeAuthorityController:
             took = time.monotonic() - now
             self.last_handover = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
         return summary.settled
+
+    def _may_not_change(self) -> bool:
+        return self._loop.stopped() or not self._loop.held()
 
     def publish_handover(self, git: GitState, summary: Summary) -> None:
         total, done = len(summary.results), len(summary.done)

@@ -6,6 +6,8 @@ import json
 import logging
 import subprocess
 import sys
+import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,18 +22,19 @@ from secret_authority.engine.__main__ import main
 from secret_authority.engine.common import await_evidence as evidence_wait
 from secret_authority.engine.common.await_evidence import wait
 from secret_authority.engine.common.lease import Lease
-from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.status import Status
 
 
 class ScriptedLease(Lease):
-    """Says what it is told, the last word again and again."""
+    """Says what it is told, the last word again and again; `asked` counts."""
 
     def __init__(self, *says: bool | Exception, release: Exception | None = None) -> None:
         self._says, self._release = list(says), release
-        self.released = 0
+        self.asked = self.released = 0
 
     def hold(self, now: datetime | None = None) -> bool:
+        self.asked += 1
         word = self._says.pop(0) if len(self._says) > 1 else self._says[0]
         if isinstance(word, Exception):
             raise word
@@ -43,67 +46,158 @@ class ScriptedLease(Lease):
             raise self._release
 
 
-def run(lease: ScriptedLease, rounds: int) -> tuple[int, int]:
-    """Run until so many rounds are done. Returns the exit code and how many there were."""
-    loop, done = LeasedLoop(lease, Status(), 0.0), 0
+class Rounds:
+    """A part that counts its rounds and stops the loop after so many; 0 for never."""
 
-    def one_round() -> float:
-        nonlocal done
-        done += 1
-        if done == rounds:
-            assert not loop.stopped()
-            loop.stop()
-            assert loop.stopped()
-        return 0.0
+    def __init__(self, loop: LeasedLoop, until: int = 0) -> None:
+        self.loop, self.until, self.done = loop, until, 0
 
-    return loop.run(one_round), done
+    def part(self, name: str = "Works") -> Part:
+        return Part(name, self._round)
+
+    def _round(self) -> float:
+        self.done += 1
+        if self.done == self.until:
+            self.loop.stop()
+        return 0.001
+
+
+def looped(lease: ScriptedLease, status: Status | None = None) -> LeasedLoop:
+    return LeasedLoop(lease, status or Status(), 0.0, renew_seconds=0.01)
 
 
 def test_a_stopped_engine_gives_its_lease_back() -> None:
     lease = ScriptedLease(True)
-    assert run(lease, 3) == (0, 3)
-    assert lease.released == 1
+    loop = looped(lease)
+    rounds = Rounds(loop, 3)
+    assert loop.run(rounds.part()) == 0 and rounds.done == 3
+    assert lease.released == 1 and loop.stopped()
 
 
 def test_it_waits_for_the_lease_and_does_nothing_meanwhile() -> None:
-    lease = ScriptedLease(False, False, True)
-    assert run(lease, 1) == (0, 1)
+    lease = ScriptedLease(False, Unavailable("away"), False, True)
+    loop = looped(lease)
+    seen: list[int] = []
+
+    def one_round() -> float:
+        seen.append(lease.asked)
+        loop.stop()
+        return 0.0
+
+    assert loop.run(Part("Works", one_round)) == 0 and seen[0] >= 4
 
 
 def test_an_engine_that_lost_its_lease_ends(caplog: pytest.LogCaptureFixture) -> None:
     lease = ScriptedLease(True, True, False)
-    assert run(lease, 9) == (1, 2)
+    loop = looped(lease)
+    assert loop.run(Rounds(loop).part()) == 1
     assert lease.released == 0 and caplog.messages == ["another engine holds the lease; this one ends"]
+
+
+def test_a_round_that_takes_long_does_not_lose_the_lease() -> None:
+    """It is renewed in a thread of its own, not between rounds."""
+    lease = ScriptedLease(True)
+    loop = looped(lease)
+
+    def one_round() -> float:
+        end = time.monotonic() + 10
+        while lease.asked < 6 and time.monotonic() < end:
+            time.sleep(0.005)  # a Vault that takes long to answer
+        assert loop.held()
+        loop.stop()
+        return 0.0
+
+    assert loop.run(Part("Slow", one_round)) == 0 and lease.asked >= 6
 
 
 def test_rounds_go_on_while_the_lease_cannot_be_renewed(caplog: pytest.LogCaptureFixture) -> None:
     lease = ScriptedLease(True, Unavailable("away"))
-    assert run(lease, 3) == (0, 3)
-    assert caplog.messages == ["the lease cannot be renewed: away"] * 2
-    never_held = ScriptedLease(Unavailable("away"))
-    assert run(never_held, 2) == (0, 2) and never_held.released == 0
+    loop = looped(lease)
+    rounds = Rounds(loop, 50)
+    assert loop.run(rounds.part()) == 0 and rounds.done == 50
+    assert set(caplog.messages) <= {"the lease cannot be renewed: away"}
+
+
+def test_without_a_fresh_lease_nothing_moves_authority(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = looped(ScriptedLease(True, Unavailable("away")))
+    assert not loop.held()
+    held: list[bool] = []
+
+    def one_round() -> float:
+        held.append(loop.held())
+        monkeypatch.setattr("secret_authority.engine.common.loop.DURATION_SECONDS", -1)
+        held.append(loop.held())
+        loop.stop()
+        return 0.0
+
+    loop.run(Part("Works", one_round))
+    assert held == [True, False]
 
 
 @pytest.mark.parametrize("error", [Unavailable("away"), LostRace("leases/one")])
 def test_a_lease_that_cannot_be_given_back_is_no_failure(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert run(ScriptedLease(True, release=error), 1) == (0, 1)
-    assert caplog.messages == ["the lease was not given back; it ends by itself"]
+    loop = looped(ScriptedLease(True, release=error))
+    assert loop.run(Rounds(loop, 1).part()) == 0
+    assert caplog.messages[-1] == "the lease was not given back; it ends by itself"
 
 
-def test_an_engine_is_alive_while_it_waits_and_while_it_works() -> None:
+class Hostile(Exception):
+    """An error that nobody foresaw, with a value in its message."""
+
+
+@pytest.mark.parametrize("error", [Hostile("hunter2"), TypeError("hunter2"), MemoryError(), RecursionError()])
+def test_no_error_of_a_part_ends_another_or_itself(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secret_authority.engine.common.loop.AFTER_ERROR_SECONDS", 0.0)
     status = Status()
-    loop = LeasedLoop(ScriptedLease(False, True), status, 0.0)
-    ticks: list[str] = []
-    status.heartbeat = lambda: ticks.append("tick")  # type: ignore[method-assign]
+    loop = looped(ScriptedLease(True), status)
+    rounds, failures = Rounds(loop, 20), 0
 
-    def one_round() -> float:
-        ticks.append("round")
+    def fails() -> float:
+        nonlocal failures
+        failures += 1
+        raise error
+
+    assert loop.run(Part("Broken", fails), rounds.part()) == 0
+    assert rounds.done == 20 and failures > 1
+    broken = status.as_dict()["Broken"]
+    assert broken["status"] is False and f"unexpected {type(error).__name__} at " in str(broken["message"])
+    assert "hunter2" not in str(status.as_dict())
+
+
+def test_a_part_that_hangs_starves_no_other_and_is_seen() -> None:
+    status = Status()
+    loop = looped(ScriptedLease(True), status)
+    rounds, go_on = Rounds(loop), threading.Event()
+
+    def hangs() -> float:
+        while rounds.done < 20:
+            time.sleep(0.005)  # until the other part has gone round
+        assert status.alive(60)
         loop.stop()
-        return 60.0  # a stopped loop does not rest
+        go_on.wait(5)
+        return 0.0
 
-    assert loop.run(one_round) == 0
-    assert ticks == ["tick", "round", "tick"]
+    status.heartbeat("Hangs")
+    begun = time.monotonic()
+    monitor = threading.Thread(target=lambda: loop.run(Part("Hangs", hangs), rounds.part()))
+    monitor.start()
+    while rounds.done < 20 and time.monotonic() - begun < 10:
+        time.sleep(0.005)
+    assert rounds.done >= 20 and not status.alive(0)
+    go_on.set()
+    monitor.join(10)
+
+
+def test_a_part_with_patience_may_take_longer() -> None:
+    status = Status()
+    for name, patience in (("Quick", 1.0), ("Slow", 1000.0)):
+        status.heartbeat(name, patience)
+    time.sleep(0.02)
+    assert not status.alive(0.01)
+    status.heartbeat("Quick")
+    status.heartbeat()
+    assert status.alive(0.01)
 
 
 class Clock:

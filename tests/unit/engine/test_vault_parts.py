@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import subprocess
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import requests
 
+from secret_authority.core.conditions import STALE_SECONDS
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.commands.vault_reloader import Reloader, find_processes, fingerprint, rotate_log
@@ -191,8 +193,20 @@ def test_a_condition_keeps_its_time_while_it_holds() -> None:
     status.set("A", True, "one")
     first = status.as_dict()["A"]["since"]
     status.set("A", True, "two")
-    assert status.as_dict()["A"] == {"status": True, "message": "two", "since": first}
+    found = status.as_dict()["A"]
+    assert (found["status"], found["message"], found["since"]) == (True, "two", first)
+    assert str(found["observedAt"]) >= str(first)
     assert not status.alive(-1)
+
+
+def test_a_condition_that_nobody_observed_for_long_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = Status()
+    status.set("A", True)
+    now = time.monotonic()
+    monkeypatch.setattr("secret_authority.engine.common.status.time.monotonic", lambda: now + STALE_SECONDS + 1)
+    assert not status.holds("A")
+    status.confirm("A")
+    assert status.holds("A")
 
 
 def published(at: datetime, *outcomes: Outcome) -> dict[str, str]:
