@@ -122,7 +122,7 @@ class RuntimeAuthorityController:
         """Certificates, initialisation and unseal. True when nothing is left that can be done now."""
         # Vault is unsealed with the certificates that are there, also when they cannot be looked at now.
         certified = run_step(self.status, CERTIFICATES, self.reconcile_certificates) or False
-        answers = run_step(self.status, IN_SERVICE, self._reconcile_seal, (SharesError,)) or False
+        answers = run_step(self.status, IN_SERVICE, self.reconcile_seal, (SharesError,)) or False
         if answers:
             self._answers.set()
         else:
@@ -132,7 +132,7 @@ class RuntimeAuthorityController:
     def reconcile_authority(self) -> bool:
         """Vault's configuration and the handover. True when nothing is left that can be done now."""
         if self._answers.is_set():
-            configured = run_step(self.status, CONFIGURED, self._look_at_configuration)
+            configured = run_step(self.status, CONFIGURED, self.look_at_configuration)
             if configured and run_step(self.status, HANDED_OVER, self.hand_over):
                 return True
         # What was seen before the trouble counts no more: the next round looks at everything again.
@@ -165,7 +165,7 @@ class RuntimeAuthorityController:
         self.status.set(CERTIFICATES, True)
         return True
 
-    def _reconcile_seal(self) -> bool:
+    def reconcile_seal(self) -> bool:
         if not self._settings.ca_file.exists():
             raise Unavailable("there is no certificate yet to know Vault by")
         state = self._seal.reconcile()
@@ -176,7 +176,7 @@ class RuntimeAuthorityController:
         # With a majority in service Vault answers, so the rest of the round makes sense.
         return state.in_service or (state.stage.value == "configured" and state.unsealed * 2 > state.pods)
 
-    def _look_at_configuration(self) -> bool:
+    def look_at_configuration(self) -> bool:
         now = time.monotonic()
         if self.status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS[1]:
             return True
