@@ -15,6 +15,9 @@ FOLDERS = ("secret_authority/engine", "secret_authority/access", "secret_authori
 # Words that mean other things as well, so that a literal of them says nothing: Vault's own name, the namespace of a
 # platform part that is a noun, and the like.
 ORDINARY = {
+    "app.kubernetes.io/part-of",
+    "app.kubernetes.io/managed-by",
+    "seal",
     "vault",
     "consumed",
     "events",
