@@ -25,7 +25,8 @@ _WAYS = {
     "ssh": (frozenset({"identity", "known_hosts"}),),
 }
 _OPTIONAL = {"https": frozenset[str](), "ssh": frozenset({"identity.pub", "password"})}
-RECORD = "git-credentials"
+# The public record has the name of the Secret.
+RECORD = GIT_CREDENTIALS_SECRET
 
 
 def read_credentials(file: Path, url: str) -> Mapping[str, str]:
