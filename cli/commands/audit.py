@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
-from secret_authority.contract.names import AUDITOR_ACCOUNT
+from secret_authority.access.published_status import PublishedStatus
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable, raise_if_any
+from secret_authority.core.handover.state_machine import Notice
 from secret_authority.core.ledger.audit_trail import table
-from secret_authority.core.ledger.ledger import Facts, vault_records
-from secret_authority.core.phases import Phase
-from secret_authority.repository.intent import read_intent
-from secret_authority.repository.tombstones import Tombstone, ciphertext_digest, read_tombstones, write_tombstones
+from secret_authority.core.ledger.consistency import trail_mismatches
+from secret_authority.repository.intent import Intent, read_intent
+from secret_authority.repository.tombstones import (
+    Tombstone,
+    ciphertext_at,
+    ciphertext_digest,
+    git_user,
+    read_tombstones,
+    read_trail_key,
+    write_tombstones,
+)
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,6 +32,10 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     add_kubeconfig(audit)
     audit.add_argument("--format", choices=["table", "json"], default="table")
     audit.add_argument("--secret", help="only this secret")
+    audit.add_argument("--cluster", help="compare with the repository first: its cluster, its tombstones")
+    audit.add_argument("--repository", type=Path, default=Path(), help="a checkout (default: this folder)")
+    audit.add_argument("--catalogue", help=argparse.SUPPRESS)
+    audit.add_argument("--bootstrap", action="append", default=[], help=argparse.SUPPRESS)
     audit.set_defaults(run=_audit)
     tombstone = verbs.add_parser("tombstone", help=COMMANDS["tombstone"].help)
     add_layout(tombstone)
@@ -34,16 +46,19 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def _audit(options: argparse.Namespace) -> int:
     # The clients take longer to load than everything else together.
-    from secret_authority.access.vault_session import Session, reading
-    from secret_authority.access.vault_tunnel import VaultSessionError, free_port
+    from cli.cluster_answers import published_trail, read_vault, trusted_cluster
+    from secret_authority.access.vault_tunnel import VaultSessionError
     from secret_authority.clients.vault import VaultRefusedError
-    from secret_authority.clients.vault_trail import read_trail
 
+    cluster = None
+    if options.cluster:
+        # With the repository at hand, the answer is that of the cluster which is meant.
+        intent = read_intent(options.repository, layout(options))
+        cluster = trusted_cluster(options, intent, "what it took over is not known")
+        if cluster is None:
+            return 1
     try:
-        with tempfile.TemporaryDirectory() as folder:
-            session = Session(connection(options), Path(folder), free_port(), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT)
-            with reading(session) as vault:
-                trail = read_trail(vault)
+        trail, records = read_vault(connection(options))
     except VaultSessionError as error:
         print(f"Vault cannot be reached: {error}", file=sys.stderr)
         return 1
@@ -56,40 +71,57 @@ def _audit(options: argparse.Namespace) -> int:
     print("\n".join(event.line() for event in events) if options.format == "json" else table(events))
     for line in trail.malformed:
         print(f"not an event: {line}. Fix: find out who wrote it; see docs/runbooks/handover.md", file=sys.stderr)
-    return 1 if trail.malformed else 0
+    published = cluster.trail if cluster else published_trail(options)
+    mismatches = trail_mismatches(trail.events, records.ids, published)
+    for line in (*records.broken, *mismatches):
+        fix = "repeat this in a minute; if it stays, see docs/runbooks/handover.md"
+        print(f"the trail does not fit: {line}. Fix: {fix}", file=sys.stderr)
+    return 1 if trail.malformed or records.broken or mismatches else 0
 
 
 def _tombstone(options: argparse.Namespace) -> int:
-    from secret_authority.access.cluster_state import read_cluster_state
+    from cli.cluster_answers import trusted_cluster
 
     intent = read_intent(options.repository, layout(options))
-    cluster = read_cluster_state(connection(options))
-    if not cluster.reachable:
-        print(f"the cluster of {options.kubeconfig} does not answer; what it took over is not known", file=sys.stderr)
-        return 1
-    reached = cluster.reached or Phase.ROOT_OF_TRUST
-    if Facts(reached, cluster.since, vault=vault_records(cluster.events)).trail_missing:
-        print(
-            "the published audit trail is not there or not whole; what Vault took over is not known. The engine "
-            "publishes it within a minute while Vault is in service",
-            file=sys.stderr,
-        )
+    cluster = trusted_cluster(options, intent, "what it took over is not known")
+    if cluster is None:
         return 1
     handovers = {event.secret: event for event in cluster.events or () if event.id.startswith("ho-")}
     known = {secret.name for secret in intent.catalogue.of_class(SecretClass.BOOTSTRAP)}
     wanted = set(options.names) or known & set(handovers)
-    open_names = sorted(wanted - set(handovers))
-    raise_if_any(_not_handed_over(name, known, intent.layout.catalogue) for name in open_names)
-    stones = read_tombstones(intent)
+    raise_if_any(_not_handed_over(name, known, intent.layout.catalogue) for name in sorted(wanted - set(handovers)))
+    if not wanted:
+        raise InvalidInputError([Problem(intent.layout.catalogue, "", "no secret is handed over yet", "reach phase 3")])
+    raise_if_any(problem for name in sorted(wanted) for problem in _not_as_handed_over(name, intent, cluster.status))
+    stones, person = read_tombstones(intent), git_user(intent.root)
     for name in wanted:
         file = intent.file_of(name)
         digest = ciphertext_digest(intent.root, file)
-        stones[name] = Tombstone(name, file.file, handovers[name].id, handovers[name].at, digest)
-    if not wanted:
-        raise InvalidInputError([Problem(intent.layout.catalogue, "", "no secret is handed over yet", "reach phase 3")])
-    path = write_tombstones(intent, stones)
-    print(f"{path}: {len(stones)} tombstones. Look at the change, then commit it.")
+        stones[name] = Tombstone(name, file.file, handovers[name].id, handovers[name].at, digest, person)
+    key = read_trail_key(intent) or (cluster.trail.key if cluster.trail else None)
+    path = write_tombstones(intent, stones, key)
+    print(f"{path}: {len(stones)} tombstones. Review the change, then commit it.")
     return 0
+
+
+def _not_as_handed_over(name: str, intent: Intent, status: PublishedStatus) -> Iterator[Problem]:
+    """A tombstone says that the file is what was handed over. Only the engine, which has the keys, can compare values.
+
+    It has compared one revision; so the file must be that of this revision, byte by byte of its ciphertext.
+    """
+    file = intent.file_of(name)
+    if Notice.GIT_CHANGED in status.notices.get(name, ()):
+        fix = f"restore the file that was handed over, or rotate {name} in Vault; a rebuild would bring this value back"
+        yield Problem(file.file, "", f"holds another value than the one of {name} that was handed over", fix)
+        return
+    sha = status.revision.rpartition(":")[2]
+    if name not in status.done or not sha:
+        yield Problem(file.file, "", f"was not compared yet with what was handed over of {name}", "wait for the engine")
+        return
+    now = ciphertext_digest(intent.root, file)
+    if ciphertext_at(intent.root, sha, file) != now:
+        fix = "commit and push it, or fetch and check out that revision; the engine compares what Flux has fetched"
+        yield Problem(file.file, "", f"is not the file that the engine has compared, at {status.revision}", fix)
 
 
 def _not_handed_over(name: str, known: set[str], file: str) -> Problem:

@@ -5,23 +5,24 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import datetime
 
-from cli.arguments import add_kubeconfig, add_layout, connection, layout
+from cli.arguments import add_kubeconfig, add_layout, layout
 from cli.commands import COMMANDS
-from secret_authority.contract.names import AUDIT_TRAIL, ENGINE_NAMESPACE
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.audit_trail import table as table_of_events
 from secret_authority.core.ledger.history import history
-from secret_authority.core.ledger.ledger import Facts, ledger, table, vault_records
+from secret_authority.core.ledger.ledger import Facts, VaultRecord, ledger, table
 from secret_authority.core.phases import Phase
-from secret_authority.repository.intent import read_intent
+from secret_authority.repository.intent import Intent, read_intent
+from secret_authority.repository.tombstones import read_tombstones
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("ledger", help=COMMANDS["ledger"].help)
     add_layout(verb)
     add_kubeconfig(verb)
-    verb.add_argument("--offline", action="store_true", help="do not ask the cluster: the ledger of phase 0")
+    verb.add_argument("--offline", action="store_true", help="do not ask the cluster: what Git alone can say")
     verb.add_argument("--format", choices=["table", "json"], default="table")
     verb.add_argument("--history", action="store_true", help="every change of authority instead, oldest first")
     verb.set_defaults(run=_ledger)
@@ -36,26 +37,22 @@ def _ledger(options: argparse.Namespace) -> int:
         )
         return 2
     intent = read_intent(options.repository, layout(options))
-    facts = Facts(Phase.ROOT_OF_TRUST, git=intent.git_facts())
-    events: tuple[Event, ...] = ()
-    if not options.offline:
-        # The client of Kubernetes takes longer to load than everything else together.
-        from secret_authority.access.cluster_state import read_cluster_state
+    facts, events = _offline(intent), tuple[Event, ...]()
+    if options.offline:
+        print(
+            "without the cluster only Git speaks: its tombstones say what Vault has taken over; of everything else the "
+            "phase, handovers since the last tombstones, and failures are not known",
+            file=sys.stderr,
+        )
+    else:
+        guess = "a ledger without it would be a guess. Give --offline for what Git alone can say"
+        # The clients take longer to load than everything else together.
+        from cli.cluster_answers import ledger_facts, trusted_cluster
 
-        cluster = read_cluster_state(connection(options))
-        if not cluster.reachable:
-            print(
-                f"the cluster of {options.kubeconfig} does not answer; a ledger without it would be a guess. "
-                "Give --offline for the ledger of phase 0",
-                file=sys.stderr,
-            )
+        cluster = trusted_cluster(options, intent, guess)
+        if cluster is None:
             return 1
-        events = cluster.events or ()
-        records = vault_records(cluster.events)
-        facts = Facts(cluster.reached or Phase.ROOT_OF_TRUST, cluster.since, intent.git_facts(), records)
-        if facts.trail_missing:
-            print(_without_trail(facts.phase), file=sys.stderr)
-            return 1
+        facts, events = ledger_facts(intent, cluster), cluster.events or ()
     as_json = options.format == "json"
     if options.history:
         changes = history(intent.catalogue, facts, events)
@@ -66,9 +63,12 @@ def _ledger(options: argparse.Namespace) -> int:
     return 0
 
 
-def _without_trail(reached: Phase) -> str:
-    return (
-        f"the cluster has reached phase {reached.value}, but ConfigMap {AUDIT_TRAIL} in namespace {ENGINE_NAMESPACE} "
-        "is not there, or is not the whole audit trail; a ledger without it would be a guess. The engine publishes it "
-        "within a minute while Vault is in service; `secret-authority audit` asks Vault itself"
-    )
+def _offline(intent: Intent) -> Facts:
+    """What Git alone says: a tombstone is the word of a person who has seen the audit trail."""
+    entries = {entry.name: entry for entry in intent.catalogue}
+    stones = {
+        stone.secret: VaultRecord(f"{stone.handover} (tombstone)", datetime.fromisoformat(stone.at), str(entry.vault))
+        for stone in read_tombstones(intent).values()
+        if (entry := entries.get(stone.secret)) is not None
+    }
+    return Facts(Phase.ROOT_OF_TRUST, git=intent.git_facts(), vault=stones, config=intent.config_facts(), asked=False)

@@ -21,6 +21,7 @@ from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
     FLUX_NAMESPACE,
     IDENTITY_KEY,
+    IDENTITY_RECORD,
     IDENTITY_SECRET,
     MANAGED_BY,
     RECIPIENT_ANNOTATION,
@@ -43,7 +44,7 @@ def identity_record(
     return k8s.core.v1.ConfigMap(
         name,
         metadata={
-            "name": "cluster-identity",
+            "name": IDENTITY_RECORD,
             "namespace": ENGINE_NAMESPACE,
             "labels": MANAGED_BY,
             "annotations": {RECIPIENT_ANNOTATION: recipient},

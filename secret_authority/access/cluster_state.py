@@ -5,24 +5,28 @@ Read-only, with short time-outs, so that a preview in a pull request works witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 import kubernetes
 
 from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT, ClusterConnection
+from secret_authority.access.published_status import PublishedStatus, read_status
 from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
     FLUX_NAMESPACE,
+    IDENTITY_RECORD,
     IDENTITY_SECRET,
+    PART_OF,
     PHASE_LABEL,
     RECIPIENT_ANNOTATION,
     STATUS_SELECTOR,
     TRUST_RECORD,
+    VAULT_NAMESPACE,
 )
 from secret_authority.core.ledger.audit_trail import Event
-from secret_authority.core.ledger.published_trail import read_pieces
+from secret_authority.core.ledger.published_trail import PublishedTrail, read_pieces
 from secret_authority.core.phases import Phase
 from secret_authority.core.recipients import TrustRecord
 
@@ -32,16 +36,26 @@ class ClusterState:
     """What was found. When `reachable` is False the rest is unknown."""
 
     reachable: bool
-    # Whether anything of this program is there, even without a record of a phase.
+    # Whether anything of this program is there, even without a record of a phase; and whether its Vault is.
     built: bool = False
     # When each phase was reached, by the creation of its record.
     since: Mapping[Phase, datetime] = field(default_factory=dict)
     # The recipient of the identity in the cluster, None when none is planted.
     recipient: str | None = None
-    # The audit trail, as the engine publishes it from Vault; None when there is none, or not the whole of it.
-    events: tuple[Event, ...] | None = None
     # The recipients that a root holder admitted, by the cluster's own record; None when it has none.
     trust: TrustRecord | None = None
+    # The audit trail, as the engine publishes it from Vault; None when there is none, or not the whole of it.
+    trail: PublishedTrail | None = None
+    vault_built: bool = False
+    # The recipient on the public record of the planted identity, None when there is no record.
+    recorded_recipient: str | None = None
+    # Objects that are labelled as the record of a phase and are none.
+    strange_records: tuple[str, ...] = ()
+    status: PublishedStatus = field(default_factory=PublishedStatus)
+
+    @property
+    def events(self) -> tuple[Event, ...] | None:
+        return None if self.trail is None else self.trail.events
 
     @property
     def reached(self) -> Phase | None:
@@ -59,11 +73,23 @@ def read_cluster_state(connection: ClusterConnection) -> ClusterState:
         records = api.list_namespaced_config_map(
             ENGINE_NAMESPACE, label_selector=PHASE_LABEL, _request_timeout=TIMEOUT
         ).items
-        since = {
-            Phase(int(record.metadata.labels[PHASE_LABEL])): record.metadata.creation_timestamp for record in records
-        }
-        built, planted = bool(since) or _has_namespace(api), planted_recipient(api, FLUX_NAMESPACE)
-        return ClusterState(True, built, since, planted, _events(api), _trust(api))
+        since, strange = _phases(records)
+        planted = planted_recipient(api, FLUX_NAMESPACE)
+        vault_built = _has_namespace(api, VAULT_NAMESPACE)
+        built = bool(since) or bool(planted) or vault_built or _has_namespace(api, ENGINE_NAMESPACE)
+        maps = _published(api)
+        return ClusterState(
+            reachable=True,
+            built=built,
+            since=since,
+            recipient=planted,
+            trust=_trust(api),
+            trail=read_pieces(maps),
+            vault_built=vault_built,
+            recorded_recipient=_recorded_recipient(api),
+            strange_records=strange,
+            status=read_status(maps),
+        )
     except NO_CLUSTER:
         return UNREACHABLE
 
@@ -78,22 +104,45 @@ def _trust(api: kubernetes.client.CoreV1Api) -> TrustRecord | None:
     return TrustRecord.from_data(record.data or {})
 
 
-def _events(api: kubernetes.client.CoreV1Api) -> tuple[Event, ...] | None:
+def _phases(records: Iterable[kubernetes.client.V1ConfigMap]) -> tuple[dict[Phase, datetime], tuple[str, ...]]:
+    since: dict[Phase, datetime] = {}
+    strange: list[str] = []
+    for record in records:
+        try:
+            since[Phase(int(record.metadata.labels[PHASE_LABEL]))] = record.metadata.creation_timestamp
+        except ValueError:
+            strange.append(f"ConfigMap {ENGINE_NAMESPACE}/{record.metadata.name}")
+    return since, tuple(sorted(strange))
+
+
+def _published(api: kubernetes.client.CoreV1Api) -> dict[str, dict[str, str]]:
+    """What the engines publish, by name."""
     maps = api.list_namespaced_config_map(
         ENGINE_NAMESPACE, label_selector=STATUS_SELECTOR, _request_timeout=TIMEOUT
     ).items
-    trail = read_pieces({found.metadata.name: found.data or {} for found in maps})
-    return None if trail is None else trail.events
+    return {found.metadata.name: found.data or {} for found in maps}
 
 
-def _has_namespace(api: kubernetes.client.CoreV1Api) -> bool:
+def _has_namespace(api: kubernetes.client.CoreV1Api, name: str) -> bool:
+    """Whether there is such a namespace of this program; one of somebody else does not count."""
     try:
-        api.read_namespace(ENGINE_NAMESPACE, _request_timeout=TIMEOUT)
+        found = api.read_namespace(name, _request_timeout=TIMEOUT)
     except kubernetes.client.ApiException as error:
         if error.status == 404:
             return False
         raise
-    return True
+    return name == ENGINE_NAMESPACE or PART_OF.items() <= (found.metadata.labels or {}).items()
+
+
+def _recorded_recipient(api: kubernetes.client.CoreV1Api) -> str | None:
+    try:
+        found = api.read_namespaced_config_map(IDENTITY_RECORD, ENGINE_NAMESPACE, _request_timeout=TIMEOUT)
+    except kubernetes.client.ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+    recipient: str | None = (found.data or {}).get("recipient")
+    return recipient
 
 
 def planted_recipient(api: kubernetes.client.CoreV1Api, namespace: str) -> str | None:

@@ -40,6 +40,8 @@ IDENTITY_SECRET = "sops-age"
 IDENTITY_KEY = "age.agekey"
 # ConfigMap with the recipients that a root holder admitted, in the engine's namespace.
 TRUST_RECORD = "root-of-trust"
+# ConfigMap with the public record of the planted identity.
+IDENTITY_RECORD = "cluster-identity"
 # The GitRepository of the user's repository.
 SOURCE = "fleet"
 # Secrets beside it: the public certificate of the Git server, credentials for it, public keys of who signs commits.
@@ -54,6 +56,8 @@ STATUS_SELECTOR = f"{PART_LABEL}={STATUS_PART}"
 HANDOVER_STATUS = "runtime-authority-status"
 CONSUMPTION_STATUS = "consumption-status"
 AUDIT_TRAIL = "audit-trail"
+# The condition by which the engine vouches for the published trail.
+TRAIL_WHOLE = "AuditTrailWhole"
 # Jobs and ConfigMaps of the evidence that a phase is reached.
 BOOTSTRAP_EVIDENCE = "bootstrap-evidence"
 HANDOVER_EVIDENCE = "handover-evidence"

@@ -91,6 +91,16 @@ class Intent:
             for file in [self.file_of(secret.name).file]
         }
 
+    def config_facts(self) -> dict[str, GitFact]:
+        """For each entry of class config whose values Git holds: the file and the time of the commit that added it."""
+        found: dict[str, GitFact] = {}
+        for secret in self.catalogue.of_class(SecretClass.CONFIG):
+            for ending in ("yaml", "yml"):
+                file = f"{self.layout.config}/{secret.name}.{ending}"
+                if (self.root / file).is_file():
+                    found[secret.name] = GitFact(file, _added(self.root, file))
+        return found
+
 
 def read_intent(root: Path, layout: Layout) -> Intent:
     """Read and check the repository for one cluster, without any key.

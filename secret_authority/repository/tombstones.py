@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -37,6 +39,8 @@ class Tombstone:
     handover: str
     at: str
     ciphertext: str
+    # Who wrote it, by Git's configuration; empty in tombstones of earlier releases.
+    by: str = ""
 
 
 def tombstone_file(intent: Intent) -> Path:
@@ -70,12 +74,61 @@ def read_tombstones(intent: Intent) -> dict[str, Tombstone]:
     return {tombstone.secret: tombstone for tombstone in found}
 
 
-def write_tombstones(intent: Intent, tombstones: Mapping[str, Tombstone]) -> Path:
+def read_trail_key(intent: Intent) -> str | None:
+    """The public key that is pinned for the published audit trail, None for none. Raises `InvalidInputError`."""
+    path = tombstone_file(intent)
+    if not path.exists():
+        return None
+    shown = str(path.relative_to(intent.root))
+    for document in read_documents(path, shown):
+        key = document.get("trailKey") if isinstance(document, Mapping) else None
+        if key is None:
+            continue
+        if not isinstance(key, str):
+            raise InvalidInputError([Problem(shown, "trailKey", "is not a text", "restore it from Git")])
+        return key
+    return None
+
+
+def write_tombstones(intent: Intent, tombstones: Mapping[str, Tombstone], trail_key: str | None) -> Path:
     """Write the file, sorted, for review. Returns its path."""
     path = tombstone_file(intent)
-    body = {"tombstones": [vars(tombstones[name]) for name in sorted(tombstones)]}
-    path.write_text(_HEAD + yaml.safe_dump(body, sort_keys=False))
+    pinned = {} if trail_key is None else {"trailKey": trail_key}
+    body = {**pinned, "tombstones": [vars(tombstones[name]) for name in sorted(tombstones)]}
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.write_text(_HEAD + yaml.safe_dump(body, sort_keys=False))
+    fresh.replace(path)
     return path
+
+
+def ciphertext_at(root: Path, revision: str, secret: EncryptedSecret) -> str | None:
+    """`ciphertext_digest` of the file at a commit; None when the commit or the Secret is not there."""
+    done = subprocess.run(
+        ["git", "-C", str(root), "show", "--end-of-options", f"{revision}:./{secret.file}"],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / secret.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(done.stdout)
+        try:
+            return ciphertext_digest(Path(folder), secret)
+        except InvalidInputError:
+            return None
+
+
+def git_user(root: Path) -> str:
+    """The person by Git's configuration, `Name <address>`; empty when it names none."""
+    values = [
+        subprocess.run(
+            ["git", "-C", str(root), "config", "--get", key], capture_output=True, check=False, text=True
+        ).stdout.strip()
+        for key in ("user.name", "user.email")
+    ]
+    return f"{values[0]} <{values[1]}>" if all(values) else ""
 
 
 def changed_after_handover(intent: Intent) -> list[Problem]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -27,42 +27,71 @@ class GitFact:
 
 @dataclass(frozen=True)
 class VaultRecord:
-    """The record that a handover (or a first write) leaves in Vault's metadata."""
+    """The record that a handover (or a first write) leaves in Vault's metadata.
+
+    `place` is `mount/path` in Vault; `others` are the places of later records of the same secret, which a secret that
+    is handed over once does not have.
+    """
 
     run: str
     at: datetime
+    place: str
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ConsumptionFacts:
+    """What the engine of consumption has published: Vault's version of each secret with consumers, and what it lacks.
+
+    `missing`: secrets without a value in Vault.
+    """
+
+    versions: Mapping[str, int] = field(default_factory=dict)
+    missing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Facts:
     """What is known of one cluster. `since` says when the cluster reached each phase on record.
 
-    `vault` is None when the audit trail could not be read: nobody knows then what Vault holds.
+    `git` are the encrypted files of bootstrap secrets, `config` the plain files of configuration values. `vault` is
+    None when the audit trail could not be read: nobody knows then what Vault holds. `consumption` is None when its
+    engine has published nothing. `failing`: why a secret does not get on, in the words of the engine that tries.
+    `asked` is False for a ledger without the cluster: `vault` then has what Git's tombstones say.
     """
 
     phase: Phase
     since: Mapping[Phase, datetime] = field(default_factory=dict)
     git: Mapping[str, GitFact] = field(default_factory=dict)
     vault: Mapping[str, VaultRecord] | None = None
+    config: Mapping[str, GitFact] = field(default_factory=dict)
+    consumption: ConsumptionFacts | None = None
+    failing: Mapping[str, str] = field(default_factory=dict)
+    asked: bool = True
 
     @property
     def trail_missing(self) -> bool:
         """Whether Vault may hold secrets that these facts do not tell of. Below phase 3 there is no Vault."""
-        return self.vault is None and max(self.since, default=self.phase) >= Phase.RUNTIME_AUTHORITY
+        return self.asked and self.vault is None and max(self.since, default=self.phase) >= Phase.RUNTIME_AUTHORITY
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the ledger. `authority` is None while the secret has no value anywhere, or when it is not known."""
+    """One line of the ledger. `authority` is None while the secret has no value anywhere, or when it is not known.
+
+    `phase` is None without the cluster.
+    """
 
     secret: str
     secret_class: SecretClass
     owner: str
     authority: Authority | None
-    phase: Phase
+    phase: Phase | None
     since: datetime | None
     why: str
     known: bool = True
+    # Why the secret does not get on, empty when nothing is wrong with it.
+    failing: str = ""
 
     @property
     def holder(self) -> str:
@@ -77,9 +106,11 @@ class Entry:
             "class": self.secret_class.value,
             "owner": self.owner,
             "authority": self.authority.value if self.authority else None,
-            "phase": self.phase.value,
+            "known": self.known,
+            "phase": None if self.phase is None else self.phase.value,
             "since": self.since.isoformat() if self.since else None,
             "why": self.why,
+            "failing": self.failing,
         }
 
 
@@ -89,8 +120,13 @@ def vault_records(events: Iterable[Event] | None) -> dict[str, VaultRecord] | No
         return None
     found: dict[str, VaultRecord] = {}
     for event in sorted(events):
-        if gives_to_vault(event):
-            found.setdefault(event.secret, VaultRecord(event.run, datetime.fromisoformat(event.at)))
+        if not gives_to_vault(event):
+            continue
+        first = found.get(event.secret)
+        if first is None:
+            found[event.secret] = VaultRecord(event.run, datetime.fromisoformat(event.at), event.place)
+        else:
+            found[event.secret] = replace(first, others=(*first.others, event.place))
     return found
 
 
@@ -102,10 +138,10 @@ def table(entries: tuple[Entry, ...]) -> str:
             entry.secret,
             entry.secret_class.value,
             entry.holder,
-            str(entry.phase.value),
+            "-" if entry.phase is None else str(entry.phase.value),
             entry.since.strftime("%Y-%m-%d %H:%M:%SZ") if entry.since else "-",
             entry.owner,
-            entry.why,
+            f"{entry.why}. FAILING: {entry.failing}" if entry.failing else entry.why,
         )
         for entry in entries
     ]
@@ -127,27 +163,91 @@ def summary(entries: tuple[Entry, ...]) -> dict[str, int]:
 
 def _entry(secret: CatalogueSecret, facts: Facts) -> Entry:
     if facts.trail_missing:
-        why = "the audit trail cannot be read: it is not known whether Vault holds it"
-        return Entry(secret.name, secret.secret_class, secret.owner, None, facts.phase, None, why, known=False)
-    authority, since, why = _authority(secret, facts)
-    return Entry(secret.name, secret.secret_class, secret.owner, authority, facts.phase, since, why)
+        answer = _unknown("the audit trail cannot be read: it is not known whether Vault holds it")
+    else:
+        answer = _answer(secret, facts)
+    failing = facts.failing.get(secret.name, "")
+    return Entry(
+        secret.name,
+        secret.secret_class,
+        secret.owner,
+        answer.authority,
+        facts.phase if facts.asked else None,
+        answer.since,
+        answer.why,
+        answer.known,
+        failing,
+    )
 
 
-def _authority(secret: CatalogueSecret, facts: Facts) -> tuple[Authority | None, datetime | None, str]:
+@dataclass(frozen=True)
+class _Answer:
+    authority: Authority | None
+    since: datetime | None
+    why: str
+    known: bool = True
+
+
+def _unknown(why: str) -> _Answer:
+    return _Answer(None, None, why, known=False)
+
+
+def _answer(secret: CatalogueSecret, facts: Facts) -> _Answer:
     record = (facts.vault or {}).get(secret.name)
     if record is not None:
-        how = "handed over" if secret.secret_class is SecretClass.BOOTSTRAP else "written first"
-        return Authority.VAULT, record.at, f"{how} to {secret.vault} by run {record.run}"
+        return _on_record(secret, record)
+    if secret.secret_class is SecretClass.CONFIG:
+        return _configuration(secret, facts)
+    if not facts.asked:
+        return _without_cluster(secret, facts)
     if secret.secret_class is not SecretClass.BOOTSTRAP:
-        return None, None, f"class {secret.secret_class}: its first value is written to {secret.vault}"
+        return _Answer(None, None, f"class {secret.secret_class}: its first value is written to {secret.vault}")
+    return _in_git(secret, facts)
+
+
+def _on_record(secret: CatalogueSecret, record: VaultRecord) -> _Answer:
+    if record.others:
+        places = ", ".join((record.place, *record.others))
+        return _unknown(f"more than one transfer to Vault is on record, to {places}: find out which one is in use")
+    how = "handed over" if secret.secret_class is SecretClass.BOOTSTRAP else "written first"
+    why = f"{how} to {record.place} by run {record.run}"
+    if record.place != str(secret.vault):
+        why += f"; the catalogue names {secret.vault}, which is not applied"
+    return _Answer(Authority.VAULT, record.at, why)
+
+
+def _configuration(secret: CatalogueSecret, facts: Facts) -> _Answer:
+    """Git decides configuration that has a file there; other configuration is entered into Vault by hand."""
+    file = facts.config.get(secret.name)
+    if file is not None:
+        return _Answer(Authority.GIT, file.added, f"configuration in Git, {file.file}; copied to {secret.vault}")
+    if not facts.asked:
+        return _without_cluster(secret, facts)
+    if facts.phase < Phase.CONSUMPTION or (facts.consumption and secret.name in facts.consumption.missing):
+        return _Answer(None, None, f"class config without a file in Git: it is entered to {secret.vault}")
+    version = facts.consumption.versions.get(secret.name) if facts.consumption else None
+    if version:
+        return _Answer(Authority.VAULT, None, f"entered to {secret.vault}, version {version}")
+    return _unknown(f"class config without a file in Git: nothing published says whether {secret.vault} holds it")
+
+
+def _without_cluster(secret: CatalogueSecret, facts: Facts) -> _Answer:
+    if secret.secret_class is not SecretClass.BOOTSTRAP:
+        return _unknown(f"not known without the cluster: Vault, once {secret.vault} holds its first value")
+    fact = facts.git.get(secret.name)
+    why = "the offline root until phase 1, Git from then on, Vault from its handover on"
+    return _unknown(f"not known without the cluster: {why}; encrypted file {fact.file if fact else 'missing'}")
+
+
+def _in_git(secret: CatalogueSecret, facts: Facts) -> _Answer:
     fact = facts.git.get(secret.name)
     file, added = (fact.file, fact.added) if fact else ("no file", None)
     if facts.phase is Phase.ROOT_OF_TRUST:
-        return Authority.OFFLINE_ROOT, added, f"no cluster yet: only the offline root can read {file}"
+        return _Answer(Authority.OFFLINE_ROOT, added, f"no cluster yet: only the offline root can read {file}")
     # Git took over when the control plane came up, or when the file was added, whichever was later.
     since = max((at for at in (facts.since.get(Phase.GITOPS), added) if at), default=None)
     if facts.phase is Phase.GITOPS:
-        return Authority.GIT, since, f"encrypted intent in Git: nothing materialises yet {file}"
+        return _Answer(Authority.GIT, since, f"encrypted intent in Git: nothing materialises yet {file}")
     if facts.phase is Phase.BOOTSTRAP:
-        return Authority.GIT, since, f"encrypted intent in Git: Flux materialises {file}"
-    return Authority.GIT, since, f"not handed over yet: encrypted intent in Git, {file}"
+        return _Answer(Authority.GIT, since, f"encrypted intent in Git: Flux materialises {file}")
+    return _Answer(Authority.GIT, since, f"not handed over yet: encrypted intent in Git, {file}")

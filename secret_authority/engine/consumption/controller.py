@@ -186,6 +186,7 @@ class ConsumptionController:
         data = {
             "conditions": json.dumps(self._status.as_dict(), sort_keys=True),
             "waiting": json.dumps(self._waiting, sort_keys=True),
+            "failing": json.dumps(self._failing, sort_keys=True),
             "versions": json.dumps({str(d.consumer): d.version.number for d in deliveries}, sort_keys=True),
         }
         if deliveries:

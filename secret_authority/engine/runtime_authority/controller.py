@@ -19,7 +19,7 @@ from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault, kubernetes_login
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import EngineSettings
-from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, ENGINE_LEASE, EVENTS
+from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, ENGINE_LEASE, EVENTS, TRAIL_WHOLE
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
@@ -51,7 +51,6 @@ CONFIGURED = "VaultConfigured"
 GIT_READABLE = "GitReadable"
 HANDED_OVER = "HandedOver"
 TRAIL_READABLE = "AuditTrailReadable"
-TRAIL_WHOLE = "AuditTrailWhole"
 NO_DRIFT = "NothingUnmanaged"
 
 BUSY_SECONDS = 1.0

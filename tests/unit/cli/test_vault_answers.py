@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from cli import cluster_answers
 from cli.main import main
 from secret_authority.access import vault_session
+from secret_authority.access.cluster_state import UNREACHABLE
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_session import Session, reading
 from secret_authority.clients.vault import Vault
@@ -127,6 +129,7 @@ def test_audit_shows_the_rest_of_a_trail_with_an_event_that_is_not_whole_and_fai
         "platform-authority/data/events/orders-db/ho-1": {"data": EVENT | {"secret": "orders-db", "id": "ho-1"}},
         "platform-authority/data/events/broker/x": {"data": {"at": "now"}},
     }
+    monkeypatch.setattr(cluster_answers, "read_cluster_state", lambda _: UNREACHABLE)
     with behind(monkeypatch, FakeVault(held=held)):
         assert main(["audit"]) == 1
     said = capsys.readouterr()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from secret_authority.contract.names import TRAIL_WHOLE
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.handover.state_machine import Step
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME
 from secret_authority.engine.common.publisher import RESYNC_SECONDS
-from secret_authority.engine.runtime_authority.controller import TRAIL_WHOLE
 from tests.support.controllers import TrailSite
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from secret_authority.repository.intent import Intent
 from secret_authority.repository.tombstones import (
     Tombstone,
     changed_after_handover,
+    ciphertext_at,
     ciphertext_digest,
     read_tombstones,
+    read_trail_key,
     tombstone_file,
     write_tombstones,
 )
@@ -29,7 +32,8 @@ def fleet(tmp_path: Path) -> Fleet:
 def bury(intent: Intent) -> None:
     encrypted = intent.file_of("orders-db")
     digest = ciphertext_digest(intent.root, encrypted)
-    write_tombstones(intent, {"orders-db": Tombstone("orders-db", FILE, "ho-1", "2026-01-01T00:00:00+00:00", digest)})
+    stone = Tombstone("orders-db", FILE, "ho-1", "2026-01-01T00:00:00+00:00", digest)
+    write_tombstones(intent, {"orders-db": stone}, None)
 
 
 def test_without_a_file_there_are_none(fleet: Fleet) -> None:
@@ -66,3 +70,24 @@ def test_a_file_that_is_no_list_is_refused(fleet: Fleet) -> None:
     tombstone_file(fleet.read()).write_text("tombstones: 3\n")
     with pytest.raises(InvalidInputError, match="is not a list of tombstones"):
         read_tombstones(fleet.read())
+
+
+def test_the_key_of_the_trail_is_pinned(fleet: Fleet) -> None:
+    assert read_trail_key(fleet.read()) is None
+    bury(fleet.read())
+    assert read_trail_key(fleet.read()) is None
+    write_tombstones(fleet.read(), read_tombstones(fleet.read()), "ed25519:x")
+    assert read_trail_key(fleet.read()) == "ed25519:x" and set(read_tombstones(fleet.read())) == {"orders-db"}
+    tombstone_file(fleet.read()).write_text("trailKey: 3\ntombstones: []\n")
+    with pytest.raises(InvalidInputError, match="trailKey: is not a text"):
+        read_trail_key(fleet.read())
+
+
+def test_the_ciphertext_of_an_earlier_commit(fleet: Fleet) -> None:
+    found = fleet.read().file_of("orders-db")
+    now = ciphertext_digest(fleet.repository, found)
+    (fleet.repository / FILE).write_text("changed: true\n")
+    assert ciphertext_at(fleet.repository, "HEAD", found) == now
+    assert ciphertext_at(fleet.repository, "HEAD", replace(found, index=9)) is None
+    assert ciphertext_at(fleet.repository, "0" * 40, found) is None
+    assert ciphertext_at(fleet.repository, "--output=x", found) is None

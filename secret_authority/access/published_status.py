@@ -1,0 +1,84 @@
+"""What the engines publish of their work, read from their ConfigMaps. None of it is proof; the audit trail is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from secret_authority.contract.names import CONSUMPTION_STATUS, HANDOVER_STATUS, TRAIL_WHOLE
+from secret_authority.core.catalogue.schema import Catalogue
+from secret_authority.core.ledger.ledger import ConsumptionFacts
+
+
+@dataclass(frozen=True)
+class PublishedStatus:
+    """`notices` by secret: what the engine reports beside a handover. `revision` is that of Git which it compared.
+
+    `failing` by secret: why it is not handed over or not delivered. `waiting`: secrets without a value in Vault, and
+    `versions`: Vault's newest version by consumer Secret (`namespace/name`); both are None when the engine of
+    consumption has published nothing. `trail_problem`: why the engine cannot vouch for the
+    published trail, empty when it can.
+    """
+
+    revision: str = ""
+    done: frozenset[str] = frozenset()
+    notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    failing: Mapping[str, str] = field(default_factory=dict)
+    waiting: frozenset[str] | None = None
+    versions: Mapping[str, int] | None = None
+    trail_problem: str = ""
+
+    def consumption(self, catalogue: Catalogue) -> ConsumptionFacts | None:
+        """What is published of the values of a catalogue's secrets."""
+        if self.waiting is None or self.versions is None:
+            return None
+        numbers = {
+            entry.name: max(self.versions.get(f"{consumer.namespace}/{consumer.secret}", 0) for consumer in consumers)
+            for entry in catalogue
+            if (consumers := entry.consumers)
+        }
+        return ConsumptionFacts({name: number for name, number in numbers.items() if number}, self.waiting)
+
+
+def read_status(maps: Mapping[str, Mapping[str, str]]) -> PublishedStatus:
+    """The status from the data of the engines' ConfigMaps. What cannot be read is left out."""
+    handover, consumption = maps.get(HANDOVER_STATUS, {}), maps.get(CONSUMPTION_STATUS)
+    lines = [line for line in _json(handover, "handover", []) if isinstance(line, dict) and "secret" in line]
+    failing = {str(line["secret"]): str(line.get("message")) for line in lines if line.get("state") != "done"}
+    notices = {str(line["secret"]): tuple(map(str, line.get("notices") or ())) for line in lines}
+    trail = _json(handover, "conditions", {}).get(TRAIL_WHOLE) or {}
+    waiting: frozenset[str] | None = None
+    versions: dict[str, int] | None = None
+    if consumption is not None:
+        missing = _json(consumption, "waiting", {})
+        for said in (missing, _json(consumption, "failing", {}), _undelivered(consumption)):
+            failing |= {str(name): str(text) for name, text in said.items()}
+        waiting = frozenset(map(str, missing))
+        numbers = _json(consumption, "versions", {})
+        versions = {str(name): number for name, number in numbers.items() if isinstance(number, int)}
+    return PublishedStatus(
+        revision=str(_json(handover, "evidence", {}).get("revision") or ""),
+        done=frozenset(str(line["secret"]) for line in lines if line.get("state") == "done"),
+        notices={secret: said for secret, said in notices.items() if said},
+        failing=failing,
+        waiting=waiting,
+        versions=versions,
+        trail_problem="" if trail.get("status", True) else str(trail.get("message")),
+    )
+
+
+def _undelivered(data: Mapping[str, str]) -> dict[str, str]:
+    """Secrets whose consumers lack the newest version, from the evidence of consumption."""
+    found = _json(data, "evidence", {}).get("findings") or []
+    rows = [row for row in found if isinstance(row, list) and len(row) == 3]
+    return {str(secret): f"{outcome}: {where}" for secret, outcome, where in rows if outcome != "matches"}
+
+
+def _json(data: Mapping[str, str], key: str, otherwise: Any) -> Any:
+    try:
+        found = json.loads(data.get(key, ""))
+    except ValueError:
+        return otherwise
+    return found if isinstance(found, type(otherwise)) else otherwise

@@ -1,0 +1,65 @@
+"""What commands read of the engines' status, whoever may have written into it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from secret_authority.access.published_status import PublishedStatus, read_status
+from secret_authority.core.ledger.ledger import ConsumptionFacts
+from tests.support.documents import CATALOGUE
+
+HANDOVER = {
+    "handover": json.dumps(
+        [
+            {"secret": "a", "state": "done", "message": "", "notices": ["Git was changed"]},
+            {"secret": "b", "state": "conflict", "message": "b: Vault holds another value", "notices": []},
+        ]
+    ),
+    "evidence": json.dumps({"revision": "main@sha1:1"}),
+    "conditions": json.dumps({"AuditTrailWhole": {"status": True, "message": ""}}),
+}
+CONSUMPTION = {
+    "waiting": json.dumps({"c": "c is not entered yet"}),
+    "failing": json.dumps({"d": "d: 403"}),
+    "versions": json.dumps({"shop/orders-db": 3, "shop/x": 1}),
+    "evidence": json.dumps({"findings": [["e", "matches", "x"], ["f", "does not hold it", "shop/f"]]}),
+}
+
+
+def test_nothing_published_is_nothing_known() -> None:
+    assert read_status({}) == PublishedStatus()
+    assert read_status({}).consumption(CATALOGUE) is None
+
+
+def test_what_the_engines_publish() -> None:
+    found = read_status({"runtime-authority-status": HANDOVER, "consumption-status": CONSUMPTION})
+    assert (found.revision, found.done, found.notices) == ("main@sha1:1", {"a"}, {"a": ("Git was changed",)})
+    assert found.failing == {
+        "b": "b: Vault holds another value",
+        "c": "c is not entered yet",
+        "d": "d: 403",
+        "f": "does not hold it: shop/f",
+    }
+    assert found.trail_problem == "" and found.waiting == {"c"}
+
+
+def test_versions_are_those_of_the_catalogues_consumers() -> None:
+    entry = next(entry for entry in CATALOGUE if entry.consumers)
+    consumer = entry.consumers[0]
+    data = {"versions": json.dumps({f"{consumer.namespace}/{consumer.secret}": 4})}
+    assert read_status({"consumption-status": data}).consumption(CATALOGUE) == ConsumptionFacts({entry.name: 4})
+
+
+def test_the_complaint_about_the_trail_is_passed_on() -> None:
+    conditions = json.dumps({"AuditTrailWhole": {"status": False, "message": "lacks 2 events"}})
+    assert read_status({"runtime-authority-status": {"conditions": conditions}}).trail_problem == "lacks 2 events"
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", "3", "null", '[["x"]]', '[{"secret": "s"}]'])
+def test_what_cannot_be_read_is_left_out(text: str) -> None:
+    keys = ("handover", "evidence", "conditions", "waiting", "failing", "versions")
+    content = dict.fromkeys(keys, text)
+    found = read_status({"runtime-authority-status": content, "consumption-status": content})
+    assert found.done == frozenset() and found.trail_problem == ""
