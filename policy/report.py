@@ -74,6 +74,7 @@ def _header(context: RuleContext) -> list[str]:
         )
     for title, listed in (
         ("not read", [f"{file} {why}" for file, why in coverage.unread.items()]),
+        ("read as if applied by hand", list(coverage.by_hand)),
         ("not expanded", list(coverage.unexpanded)),
         ("remote, not fetched", list(coverage.remote)),
         ("left out", [f"{file}: {why}" for file, why in coverage.left_out.items()]),
@@ -123,6 +124,7 @@ def coverage_document(context: RuleContext) -> dict[str, Any] | None:
         "notRead": [{"file": file, "why": why} for file, why in coverage.unread.items()],
         "notExpanded": list(coverage.unexpanded),
         "remote": list(coverage.remote),
+        "readAsAppliedByHand": list(coverage.by_hand),
         "leftOut": [{"file": file, "why": why} for file, why in coverage.left_out.items()],
         "excluded": list(coverage.excluded),
     }

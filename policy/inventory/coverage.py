@@ -32,6 +32,8 @@ class Coverage:
     unexpanded: tuple[str, ...] = ()
     # Any file -> who applies it.
     reached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Those of `read` that nothing in the tree applies, read as if they were applied by hand.
+    by_hand: tuple[str, ...] = ()
 
     @property
     def clusters(self) -> tuple[str, ...]:
@@ -44,9 +46,10 @@ class Coverage:
 
     @property
     def total(self) -> int:
-        return len(self.read) + self.missing
+        """Files about secrets, and makers of objects that are not followed. What is remote is not counted."""
+        return len(self.read) + len(self.unread) + len(self.unexpanded)
 
     @property
     def percent(self) -> float:
         """Share of what is about secrets that was read, rounded down to a tenth; 100 where there is nothing."""
-        return 100.0 if not self.missing else int(1000 * len(self.read) / self.total) / 10
+        return 100.0 if len(self.read) == self.total else int(1000 * len(self.read) / self.total) / 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,7 +15,8 @@ from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import pods_of
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.settings import Level, Profile
-from secret_authority.core.claims.conflicts import Claim, System, find_reverse_flows
+from secret_authority.core.claims.conflicts import Claim, ReverseFlow, System, find_reverse_flows
+from secret_authority.core.claims.locations import KubernetesSecret
 
 # External Secrets providers that write to a code host, and Pulumi resources that do.
 _CODE_HOST_PROVIDERS = frozenset({"github", "gitlab"})
@@ -25,18 +27,27 @@ _MINTING_GENERATORS = frozenset({"Password", "UUID", "SSHKey", "Fake"})
 
 
 def upward_flow(context: RuleContext) -> Iterator[Violation]:
+    found: dict[tuple[str, str], list[ReverseFlow]] = defaultdict(list)
     for flow in find_reverse_flows(context.claims):
-        if _is_born_in_the_cluster(flow.through) or flow.through.create_only:
-            continue
-        if flow.claim.create_only and context.profile is Profile.AUTHORITY:
-            # It writes once, where nothing is: the value of Git starts the one of the store.
-            continue
-        subject = flow.claim.claimant.subject
+        if _counts(flow, context.profile):
+            found[flow.claim.claimant.subject, str(flow.claim.location)].append(flow)
+    for (subject, location), flows in found.items():
         source = context.claim_sources.get(subject)
-        names: tuple[str, ...] = (subject, flow.through.claimant.subject, str(flow.claim.location))
-        if source:
-            names = (*names, source.label)
-        yield Violation(str(flow), source.where if source else Position(), names)
+        through = [flow.through.claimant.subject for flow in flows]
+        more = f" The same goes for {', '.join(through[1:4])}." if len(flows) > 1 else ""
+        names = (subject, *through, location, *((source.label,) if source else ()))
+        yield Violation(f"{flows[0]}{more}", source.where if source else Position(), names)
+
+
+def _counts(flow: ReverseFlow, profile: Profile) -> bool:
+    """Whether a flow turns an origin into a copy of its copy, and not a backup, a seed or a mirror."""
+    if _is_born_in_the_cluster(flow.through) or flow.through.create_only:
+        return False
+    if profile is Profile.RFC:
+        return True
+    # A mirror copies sideways, in the cluster. A create-only push starts the value of a store, and leaves it alone.
+    sideways = isinstance(flow.claim.location, KubernetesSecret) and not flow.cycle
+    return not (sideways or flow.claim.create_only)
 
 
 def _is_born_in_the_cluster(claim: Claim) -> bool:

@@ -117,7 +117,7 @@ def coverage(context: RuleContext) -> Iterator[Violation]:
         f"{minimum:g} % is asked for). Not read: {shown}. Name where a cluster starts under `entries` of the settings, "
         "or what is not of a cluster under `exclude`; `policy check --explain PATH` says why a file was not read"
     )
-    level = Level.MANDATORY if found.percent < minimum else Level.ADVISORY
+    level = Level.MANDATORY if found.percent < minimum or minimum >= 100 else Level.ADVISORY
     yield Violation(message, Position(file=next(iter(found.unread), "")), ("coverage", *listed), level)
 
 

@@ -18,7 +18,7 @@ PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_
 _PLAIN = re.compile(
     r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
     r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
-    r"|account|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode)$",
+    r"|network|account|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode)$",
     re.IGNORECASE,
 )
 _SECRET = re.compile(
@@ -66,6 +66,9 @@ def _decoded(value: str) -> str:
 
 def stands_for_another(text: str) -> bool:
     """Whether a text is a reference or a placeholder, which something else replaces."""
+    if "ENC[AES256_GCM," in text and "sops" in text:
+        # A file that sops encrypted as a whole, in a generator.
+        return True
     return bool(_REFERENCE.match(text) or _AVP.search(text) or _PLACEHOLDER.match(text.strip()))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from policy.claims.kubernetes import secret_keys
@@ -58,6 +59,24 @@ def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:
             yield group
 
 
+def _violations(conflicts: Iterable[Conflict], context: RuleContext) -> Iterator[Violation]:
+    """One violation for each location; what the same files do in several clusters is one too."""
+    found: dict[object, list[Violation]] = defaultdict(list)
+    for group in _grouped(conflicts):
+        violation = _violation(group, context)
+        claims = [claim for conflict in group for claim in (conflict.first, conflict.second)]
+        sources = [context.claim_sources.get(claim.claimant.subject) for claim in claims]
+        files = {str(source.where) for source in sources if source is not None and source.where.file}
+        # Only what comes from files can be the same twice.
+        key = (frozenset(files), str(claims[0].location)) if files else (violation.message,)
+        found[key].append(violation)
+    for violations in found.values():
+        first = violations[0]
+        more = f". The same in {len(violations) - 1} more clusters" if len(violations) > 1 else ""
+        names = dict.fromkeys(name for violation in violations for name in violation.names)
+        yield Violation(f"{first.message}{more}", first.where, tuple(names))
+
+
 def _violation(group: list[Conflict], context: RuleContext) -> Violation:
     claims = list(dict.fromkeys(claim for conflict in group for claim in (conflict.first, conflict.second)))
     subjects = list(dict.fromkeys(claim.claimant.subject for claim in claims))
@@ -95,14 +114,12 @@ def _message(group: list[Conflict], claims: list[Claim]) -> str:
 
 def single_authority(context: RuleContext) -> Iterator[Violation]:
     certain = [conflict for conflict in context.conflicts if conflict.certain and not _is_takeover(conflict)]
-    for group in _grouped(certain):
-        yield _violation(group, context)
+    yield from _violations(certain, context)
 
 
 def undecided_authority(context: RuleContext) -> Iterator[Violation]:
     open_ones = [conflict for conflict in context.conflicts if not conflict.certain and not _is_takeover(conflict)]
-    for group in _grouped(open_ones):
-        yield _violation(group, context)
+    yield from _violations(open_ones, context)
 
 
 def pulumi_minted_value(context: RuleContext) -> Iterator[Violation]:

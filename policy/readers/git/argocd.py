@@ -192,13 +192,59 @@ def _parameters(
             for parameters in _generate([inner], renderer, own, reasons):
                 yield {**outer, **parameters}
     elif kind == "merge":
-        yield from _generate(items(given.get("generators"))[:1], renderer, own, reasons)
+        yield from _merge(given, renderer, own, reasons)
     elif kind == "clusters":
         # Which clusters Argo CD knows is not in the tree: they count as one that nothing else names.
         unknown = Unknown("the clusters of an ApplicationSet", shape="*", same=f"clusters {given.get('selector')}")
-        yield {"name": unknown, "nameNormalized": unknown, "server": unknown, **values}
+        yield {"name": unknown, "nameNormalized": unknown, "server": _any_cluster(given), **values}
     else:
         reasons.append(f"its {kind} generator is not expanded")
+
+
+def _any_cluster(given: Mapping[str, Any]) -> str:
+    """A name for the clusters that a generator selects: what is for the same ones meets there."""
+    selector = mapping(given.get("selector"))
+    listed = [f"{key}={value}" for key, value in sorted(mapping(selector.get("matchLabels")).items())]
+    listed += [str(dig(e, "key")) for e in items(selector.get("matchExpressions"))]
+    return f"the clusters with {', '.join(listed)}" if listed else "all clusters of Argo CD"
+
+
+def _merge(
+    given: Mapping[str, Any], renderer: Renderer, own: frozenset[str], reasons: list[str]
+) -> Iterator[dict[str, Any]]:
+    """The sets of the first generator, changed by those of the others that have the same merge keys.
+
+    Where a key of the first is not known, the clusters of Argo CD, each of the others is a set of its own.
+    """
+    first, *others = [list(_generate([g], renderer, own, reasons)) for g in items(given.get("generators"))] or [[]]
+    keys = [str(key) for key in items(given.get("mergeKeys"))]
+    changes = [change for listed in others for change in listed]
+    for base in first:
+        open_ = any(isinstance(base.get(key), Unknown) for key in keys)
+        fitting = [c for c in changes if all(c.get(key) == base.get(key) for key in keys)]
+        if not open_:
+            merged = base
+            for change in fitting:
+                merged = _over(merged, change)
+            yield merged
+            continue
+        yield base
+        for change in changes:
+            yield _over(base, change)
+
+
+def _over(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters with others over them; a key with dots goes into the mapping that it names."""
+    found = dict(base)
+    for key, value in change.items():
+        head, dot, rest = key.partition(".")
+        found[head] = {**mapping(found.get(head)), rest: value} if dot else value
+    for name in ("nameNormalized", "name"):
+        if isinstance(base.get(name), Unknown) and isinstance(change.get(name), str):
+            # One cluster is singled out.
+            found["server"] = f"cluster {change[name]}"
+            break
+    return found
 
 
 def _directories(listed: Iterable[Any], renderer: Renderer) -> list[str]:

@@ -26,6 +26,8 @@ from policy.settings import Settings, globbed
 from secret_authority.core.errors import InvalidInputError, Problem
 
 ONE_CLUSTER = "this cluster"
+GUESS = "nothing in the tree says what is applied where"
+ALTERNATIVE = "it defines objects that another folder defines too"
 OVERLAYS = frozenset({"overlays", "environments", "envs"})
 # Names of folders that say what is inside, not which cluster it is for.
 _GENERIC = frozenset(
@@ -33,6 +35,8 @@ _GENERIC = frozenset(
     | {"apps", "applications", "applicationsets", "repositories", "sources", "gitops", "core", "infrastructure"}
 )
 _GENERATORS = ("configMapGenerator", "secretGenerator", "generators", "helmCharts")
+# What is in these folders, and nothing applies it, is not in use.
+ARCHIVES = frozenset({"archive", "archived", "attic", "deprecated", "obsolete", "old", "unused", "disabled", "trash"})
 # Where nothing says what is applied, these folders hold what is not.
 NOT_APPLIED = frozenset(
     {"test", "tests", "testdata", "fixtures", "e2e", "docs", "doc", "examples", "example", "samples", "hack", "design"}
@@ -49,6 +53,9 @@ class Applier:
     path: str | None
     files: frozenset[str]
     folders: frozenset[str]
+
+    # Whether it names a folder of this tree that does not exist.
+    is_dead: bool = False
 
     @property
     def applies_itself(self) -> bool:
@@ -74,7 +81,7 @@ class Appliers:
 
     def __init__(self, renderer: Renderer, sources: Sources, own: frozenset[str]) -> None:
         self._renderer = renderer
-        self._sources = sources
+        self.sources = sources
         self._own = own
         self.all: list[Applier] = []
         for file in renderer.files:
@@ -84,7 +91,7 @@ class Appliers:
     def _read(self, document: Document) -> list[Applier]:
         if is_flux(document):
             flux = read_flux(document)
-            path = self._sources.folder(flux)
+            path = self.sources.folder(flux)
             return [self._applier(document, label(document), path, flux.change.components)]
         if (path := instance_path(document)) is not None:
             return [self._applier(document, label(document), path, ())]
@@ -105,7 +112,7 @@ class Appliers:
 
     def _applier(self, document: Document, name: str, path: str | None, components: Iterable[str]) -> Applier:
         if path is None or not self._renderer.is_folder(path):
-            return Applier(document, name, None, frozenset(), frozenset())
+            return Applier(document, name, None, frozenset(), frozenset(), is_dead=path is not None)
         build = self._renderer.render(path)
         files, folders = set(build.files), set(build.folders)
         for component in components:
@@ -149,7 +156,7 @@ class Appliers:
         roots: list[Applier] = []
         left_out: dict[str, str] = {}
         for applier in open_ones:
-            by = None if applier.applies_itself else self.left_out_by(applier.document.file, built)
+            by = None if is_sync(applier) else self.left_out_by(applier.document.file, built)
             if by is None:
                 roots.append(applier)
             else:
@@ -214,6 +221,59 @@ class Appliers:
         return None
 
 
+class Overlays:
+    """Kustomizations that nothing takes in or applies, and that take in files with appliers: each is an entry.
+
+    An applier in a base is not a root as it is written there: what counts is the overlay, with its patches.
+    """
+
+    def __init__(self, renderer: Renderer, appliers: Appliers) -> None:
+        self._renderer = renderer
+        taken = renderer.taken_in()
+        applied = {folder for applier in appliers.all for folder in applier.folders}
+        for folder in renderer.kustomized():
+            if folder not in taken and not renderer.is_component(folder):
+                # What an overlay makes of the appliers of its base is what applies.
+                for document in renderer.render(folder).documents:
+                    path = appliers.sources.folder(read_flux(document)) if is_flux(document) else None
+                    if path is not None and path != folder and renderer.is_folder(path):
+                        applied |= renderer.render(path).folders
+        files = {applier.document.file for applier in appliers.all}
+        self._tops: dict[str, frozenset[str]] = {}
+        for folder in renderer.kustomized():
+            if folder in taken or folder in applied or is_archived(f"{folder}/x") or renderer.is_component(folder):
+                continue
+            inside = renderer.render(folder).files
+            if inside & files and any(os.path.dirname(f) != folder for f in inside & files):  # noqa: PTH120
+                self._tops[folder] = inside
+
+    def of(self, root: Applier) -> list[str]:
+        """The overlays that take in a root."""
+        return [folder for folder, files in self._tops.items() if root.document.file in files]
+
+    def clusters(self, roots: Iterable[Applier], names: set[str]) -> list[ClusterEntry]:
+        """One cluster for each overlay that takes in a root."""
+        used = sorted({folder for root in roots for folder in self.of(root)})
+        found: list[ClusterEntry] = []
+        for folder, short in zip(used, unique_names(used), strict=True):
+            cluster = ClusterEntry(folder if short in names else short, [folder])
+            cluster.add(
+                folder, "nothing takes in or applies this kustomization, which takes in objects that apply more"
+            )
+            found.append(cluster)
+        return found
+
+
+def is_sync(applier: Applier) -> bool:
+    """Whether this is what Flux starts from, as `flux bootstrap` and the Flux operator make it."""
+    if instance_path(applier.document) is not None:
+        return applier.path is not None
+    if not (applier.applies_itself and is_flux(applier.document)):
+        return False
+    flux = read_flux(applier.document)
+    return flux.name == flux.source[1]
+
+
 def instance_path(document: Document) -> str | None:
     """The folder from which a FluxInstance, or the chart that makes one, syncs this tree; None for other objects."""
     content = document.content
@@ -244,9 +304,23 @@ def find_entries(
     if settings.entries:
         return _given(renderer, settings), {}
     roots, left_out = appliers.roots()
-    clusters = _clusters(renderer, [root for root in roots if root.files or root.folders or root.document.file])
+    overlays = Overlays(renderer, appliers)
+    synced = [root for root in roots if is_sync(root)]
+    live: list[Applier] = []
+    for root in roots:
+        if is_not_applied(root.document.file) or is_archived(root.document.file):
+            continue
+        if root.is_dead and not overlays.of(root):
+            left_out[root.document.file] = "the folder of its path is not in the tree, and nothing applies it"
+            continue
+        if synced and is_flux(root.document) and not is_sync(root) and not overlays.of(root):
+            left_out[root.document.file] = "no Kustomization that Flux syncs leads to it"
+            continue
+        live.append(root)
+    clusters = _clusters(renderer, [root for root in live if not overlays.of(root)])
+    clusters += overlays.clusters(live, {cluster.name for cluster in clusters})
     clusters += _below_clusters(renderer, clusters, appliers)
-    if not clusters or not any(root.files for root in roots):
+    if not clusters or not any(root.files for root in live):
         clusters = [c for c in clusters if any(r.files for r in c.roots) or c.folders] or _without_appliers(renderer)
     return sorted(clusters, key=lambda cluster: cluster.name), left_out
 
@@ -381,6 +455,32 @@ def _below_clusters(renderer: Renderer, known: list[ClusterEntry], appliers: App
     return found
 
 
+def by_hand(renderer: Renderer, reached: Iterable[str], unread: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """(folder, files) of what nothing applies and somebody may apply by hand, such as what starts a cluster.
+
+    A folder is left out where it defines an object that is applied already, or that another such folder defines: then
+    they are alternatives, and nothing says which counts.
+    """
+    applied = {_identity(d) for file in reached for d in renderer.documents(file) if d.is_manifest}
+    units: dict[str, list[str]] = defaultdict(list)
+    for file in unread:
+        if file in renderer.known:
+            units[renderer.top(file, ".") or os.path.dirname(file) or "."].append(file)  # noqa: PTH120
+    objects = {
+        folder: {_identity(d) for file in files for d in renderer.documents(file) if d.is_manifest}
+        for folder, files in units.items()
+    }
+    owners: dict[tuple[str, str, str], int] = defaultdict(int)
+    for found in objects.values():
+        for identity in found:
+            owners[identity] += 1
+    return [
+        (folder, sorted(files))
+        for folder, files in sorted(units.items())
+        if not (objects[folder] & applied) and all(owners[identity] == 1 for identity in objects[folder])
+    ]
+
+
 def _without_appliers(renderer: Renderer) -> list[ClusterEntry]:
     """Where nothing applies anything: overlays, each an environment; else folders that can be one cluster."""
     overlays = [f for f in renderer.kustomized() if os.path.basename(os.path.dirname(f)) in OVERLAYS]  # noqa: PTH119, PTH120
@@ -421,11 +521,10 @@ def _whole(renderer: Renderer) -> list[ClusterEntry]:
     for folders in owners.values():
         for folder in folders if len(folders) > 1 else ():
             rivals[folder] |= folders - {folder}
-    why = "nothing in the tree says what is applied where"
     together = ClusterEntry(ONE_CLUSTER)
     if not rivals:
         together.folders = ["."]
-        together.add(".", why)
+        together.add(".", GUESS)
         return [together]
     clusters = []
     for folder in sorted(objects):
@@ -435,10 +534,10 @@ def _whole(renderer: Renderer) -> list[ClusterEntry]:
         else:
             cluster.files += [f for f in renderer.directly_in(folder) if renderer.top(f, ".") is None]
         if cluster is not together:
-            cluster.add(folder, "it defines objects that another folder defines too")
+            cluster.add(folder, ALTERNATIVE)
             clusters.append(cluster)
     if together.folders or together.files:
-        together.add(".", why)
+        together.add(".", GUESS)
         clusters.append(together)
     return clusters
 
@@ -446,6 +545,11 @@ def _whole(renderer: Renderer) -> list[ClusterEntry]:
 def _identity(document: Document) -> tuple[str, str, str]:
     metadata = mapping(document.content.get("metadata"))
     return str(document.content.get("kind")), str(metadata.get("namespace")), str(metadata.get("name"))
+
+
+def is_archived(file: str) -> bool:
+    """Whether a file is in a folder for what is no longer used."""
+    return bool(ARCHIVES & {part.lstrip("._").lower() for part in file.split("/")[:-1]})
 
 
 def is_not_applied(file: str) -> bool:

@@ -17,6 +17,8 @@ from policy.readers.git.flux import FluxKustomization, is_flux, read_flux
 from policy.readers.git.manifests import Document
 from secret_authority.core.claims.locations import Unknown
 
+# How deep the folder may be that an artifact is made of.
+_DEPTH = 2
 _SOURCES = ("GitRepository", "OCIRepository", "Bucket")
 
 
@@ -32,6 +34,7 @@ class Sources:
         remotes: frozenset[str],
         sync: Iterable[tuple[str, str]],
         has_folder: Callable[[str], bool],
+        folders: Iterable[str] = (),
     ) -> None:
         listed = list(documents)
         defined: dict[tuple[str, str], set[str]] = {}
@@ -40,19 +43,38 @@ class Sources:
             if kind in _SOURCES and isinstance(name, str):
                 defined.setdefault((kind, name), set()).add(str(dig(document.content, "spec", "url")))
         same = {key for key, urls in defined.items() if key[0] == "GitRepository" and _repositories(urls) & remotes}
+        paths: dict[tuple[str, str], list[str]] = {}
+        for document in listed:
+            if is_flux(document):
+                flux = read_flux(document)
+                kind, name, _ = flux.source
+                if isinstance(flux.path, str) and flux.path != "." and isinstance(name, str):
+                    paths.setdefault((kind, name), []).append(flux.path)
+        tops = sorted({folder for folder in folders if folder != "." and folder.count("/") < _DEPTH})
+        # An artifact may be made of a folder of the tree: then its paths start there.
+        self._base = {
+            key: _base(found, has_folder, tops) for key, found in paths.items() if key[0] != "ExternalArtifact"
+        }
         used: Counter[tuple[str, str]] = Counter()
         for document in listed:
             if is_flux(document):
                 flux = read_flux(document)
                 kind, name, _ = flux.source
-                if isinstance(flux.path, str) and flux.path != "." and has_folder(flux.path) and isinstance(name, str):
-                    used[kind, name] += 1
+                if isinstance(flux.path, str) and flux.path != "." and isinstance(name, str):
+                    base = self._base.get((kind, name), ".")
+                    used[kind, name] += int(has_folder(os.path.normpath(f"{base}/{flux.path}")))
         known = set(sync)
         if same:
             known = same | {key for key in known if key not in defined or key[0] != "GitRepository"}
-        elif not known and used:
+        elif not known and any(used.values()):
             most = max(used.values())
             known = {min(key for key, count in used.items() if count == most)}
+        # An artifact from which several paths lead to folders of the tree is made of the tree.
+        known |= {
+            key
+            for key, count in used.items()
+            if key[0] in ("OCIRepository", "Bucket") and count > 1 and 2 * count >= len(paths[key])
+        }
         # What another repository or artifact is known to be behind: defined here, and not by what the tree is applied.
         self._foreign = set(defined) - known
         self._known = known
@@ -76,7 +98,9 @@ class Sources:
         if (kind, name) in self._foreign:
             return None
         # A GitRepository that the tree does not define is the one that brought it; an artifact has to be known.
-        return path if kind == "GitRepository" or (kind, name) in self._known else None
+        if kind != "GitRepository" and (kind, name) not in self._known:
+            return None
+        return os.path.normpath(f"{self._base.get((kind, name), '.')}/{path}")
 
     def _read(self, document: Document) -> None:
         sources = items(dig(document.content, "spec", "sources"))
@@ -94,6 +118,22 @@ class Sources:
                     folder = origin.removeprefix(alias).split("*")[0].rstrip("/") or "."
                     into = os.path.normpath(target.removeprefix("@artifact/") or ".")
                     self._copies.setdefault(str(dig(artifact, "name")), []).append((folder, into))
+
+
+def _base(paths: list[str], has_folder: Callable[[str], bool], tops: list[str]) -> str:
+    """The folder from which most paths lead to folders of the tree; the root unless another one is clearly right."""
+
+    def count(base: str) -> int:
+        return sum(has_folder(os.path.normpath(f"{base}/{path}")) for path in paths)
+
+    at_root = count(".")
+    if 2 * at_root >= len(paths):
+        return "."
+    found = {base: count(base) for base in tops}
+    best = max(found.values(), default=0)
+    if best <= at_root or 2 * best < len(paths):
+        return "."
+    return next(base for base in tops if found[base] == best)
 
 
 def _repositories(urls: Iterable[str]) -> frozenset[str]:

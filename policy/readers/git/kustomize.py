@@ -73,6 +73,9 @@ class Build:
     files: frozenset[str] = frozenset()
     folders: frozenset[str] = frozenset()
     remote: frozenset[str] = frozenset()
+    problems: tuple[Problem, ...] = ()
+    # Plugins that would make more, and are not run.
+    plugins: frozenset[str] = frozenset()
 
 
 class _Accumulator:
@@ -83,15 +86,26 @@ class _Accumulator:
         self.files: set[str] = set()
         self.folders: set[str] = set()
         self.remote: set[str] = set()
+        self.problems: dict[Problem, None] = {}
+        self.plugins: set[str] = set()
 
     def take(self, build: Build) -> None:
         self.documents += build.documents
         self.files |= build.files
         self.folders |= build.folders
         self.remote |= build.remote
+        self.problems.update(dict.fromkeys(build.problems))
+        self.plugins |= build.plugins
 
     def done(self) -> Build:
-        return Build(tuple(self.documents), frozenset(self.files), frozenset(self.folders), frozenset(self.remote))
+        return Build(
+            tuple(self.documents),
+            frozenset(self.files),
+            frozenset(self.folders),
+            frozenset(self.remote),
+            tuple(self.problems),
+            frozenset(self.plugins),
+        )
 
 
 class Renderer:
@@ -103,7 +117,6 @@ class Renderer:
         self.files = list(listed.manifests)
         self.charts = listed.charts
         self.known = frozenset(self.files)
-        self.problems: list[Problem] = []
         # Files that cannot be parsed; they matter to the clusters that get them.
         self.broken: dict[str, list[Problem]] = {}
         self._parsed: dict[str, list[Document]] = {}
@@ -221,7 +234,7 @@ class Renderer:
                 if is_remote(component):
                     found.remote.add(component)
                 else:
-                    self._problem(folder, f"components: {component}", "does not exist", "correct the path")
+                    self._problem(found, folder, f"components: {component}", "does not exist", "correct the path")
             else:
                 self._component(target, found, frozenset({folder}))
         found.documents = apply_all(found.documents, _patches(change.patches, lambda _: None), _with_content)
@@ -235,16 +248,49 @@ class Renderer:
             return self._builds[folder]
         found = _Accumulator()
         if folder in above:
-            self._problem(folder, "resources", "takes itself in", "remove the entry")
+            self._problem(found, folder, "resources", "takes itself in", "remove the entry")
             return found.done()
         if folder not in self._kustomizations:
             self._plain(folder, found, above)
-        elif set(self.kustomization(folder)) & _NEEDS_KUSTOMIZE and (built := self._with_kustomize(folder)) is not None:
+        elif self._needs_kustomize(folder) and (built := self._with_kustomize(folder, found)) is not None:
             found.take(built)
         else:
             self._kustomization(folder, found, above)
         self._builds[folder] = found.done()
         return self._builds[folder]
+
+    def _needs_kustomize(self, folder: str) -> bool:
+        """Whether a kustomization computes names or values. A plugin of another program is not run here."""
+        content = self.kustomization(folder)
+        return any(content.get(field) for field in _NEEDS_KUSTOMIZE) and not self._plugins(folder)
+
+    def _plugins(self, folder: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """(file, content) of the plugins of a kustomization that kustomize itself does not have."""
+        content = self.kustomization(folder)
+        found: list[tuple[str, Mapping[str, Any]]] = []
+        for entry in [*items(content.get("generators")), *items(content.get("transformers"))]:
+            target = self.inside(folder, entry) if isinstance(entry, str) and "\n" not in entry else None
+            if target is None or target not in self.known:
+                continue
+            for document in self.documents(target):
+                helm = document.content.get("kind") == "HelmChartInflationGenerator"
+                if helm or str(document.content.get("apiVersion")) != "builtin":
+                    found.append((target, document.content))
+        return found
+
+    def _plug(self, folder: str, found: _Accumulator) -> None:
+        """Files that ksops would decrypt are resources; of other plugins only that they are there is known."""
+        for file, content in self._plugins(folder):
+            found.files.add(file)
+            if content.get("kind") == "HelmChartInflationGenerator":
+                found.remote.add(f"chart {content.get('name') or content.get('chartName')}")
+                continue
+            if content.get("kind") != "ksops":
+                found.plugins.add(f"{content.get('kind')} of {file}")
+                continue
+            for entry in items(content.get("files")):
+                if isinstance(entry, str):
+                    self._resource(os.path.dirname(file) or ".", entry, found, frozenset())  # noqa: PTH120
 
     def _plain(self, folder: str, found: _Accumulator, above: frozenset[str]) -> None:
         """A folder without a kustomization: Flux takes all manifests below it; kustomized subfolders as a whole."""
@@ -270,6 +316,7 @@ class Renderer:
         for entry in [*items(content.get("resources")), *items(content.get("bases"))]:
             if isinstance(entry, str):
                 self._resource(folder, entry, found, above)
+        self._plug(folder, found)
         self._generate(folder, content, found)
         for entry in items(content.get("components")):
             target = self.inside(folder, entry) if isinstance(entry, str) else None
@@ -278,7 +325,7 @@ class Renderer:
             elif isinstance(entry, str) and is_remote(entry):
                 found.remote.add(entry)
             else:
-                self._problem(folder, f"components: {entry}", "does not exist", "correct the path")
+                self._problem(found, folder, f"components: {entry}", "does not exist", "correct the path")
         patches = _patches(
             [
                 *({"patch": p} for p in items(content.get("patchesStrategicMerge"))),
@@ -298,16 +345,16 @@ class Renderer:
         if target is not None and target in self._kustomizations:
             found.take(self._build(target, above | {folder}))
         elif target is None or not (self.root / target).exists():
-            self._problem(folder, f"resources: {entry}", "does not exist", "correct the path")
+            self._problem(found, folder, f"resources: {entry}", "does not exist", "correct the path")
         elif (self.root / target).is_dir():
-            self._problem(folder, f"resources: {entry}", "holds no kustomization.yaml", "add one")
+            self._problem(found, folder, f"resources: {entry}", "holds no kustomization.yaml", "add one")
         else:
             found.files.add(target)
             found.documents += self.applied(target)
 
     def _component(self, folder: str, found: _Accumulator, above: frozenset[str]) -> None:
         if folder in above:
-            self._problem(folder, "components", "takes itself in", "remove the entry")
+            self._problem(found, folder, "components", "takes itself in", "remove the entry")
         elif folder in self._kustomizations:
             self._kustomization(folder, found, above)
         else:
@@ -315,7 +362,7 @@ class Renderer:
 
     def _generate(self, folder: str, content: Mapping[str, Any], found: _Accumulator) -> None:
         names: dict[str, str] = {}
-        for behavior, base, made in generated(content, lambda path: self._bytes(folder, path)):
+        for behavior, base, made in generated(content, lambda path: self._bytes(folder, path, found)):
             name = str(dig(made, "metadata", "name"))
             if made["kind"] == "Secret" and name != base:
                 names[base] = name
@@ -334,14 +381,17 @@ class Renderer:
                 _with_content(d, _rewritten(d.content, names)) if "spec" in d.content else d for d in found.documents
             ]
 
-    def _bytes(self, folder: str, path: str) -> bytes | None:
+    def _bytes(self, folder: str, path: str, found: _Accumulator) -> bytes | None:
+        if is_remote(path):
+            found.remote.add(path)
+            return b""
         target = self.inside(folder, path)
         try:
             content = (self.root / target).read_bytes() if target is not None else None
         except (OSError, ValueError):
             content = None
         if content is None:
-            self._problem(folder, path, "does not exist", "correct the path")
+            self._problem(found, folder, path, "does not exist", "correct the path")
         return content
 
     def _line_of(self, file: str, name: str) -> int:
@@ -357,15 +407,13 @@ class Renderer:
             return None
         text, problems = read_text(self.root, target)
         if problems:
-            self._problem(folder, f"patches: {path}", "does not exist", "correct the path")
+            self._problem(found, folder, f"patches: {path}", "does not exist", "correct the path")
             return None
         found.files.add(target)
         return text
 
-    def _problem(self, folder: str, where: str, message: str, fix: str) -> None:
-        problem = Problem(self._kustomizations.get(folder, folder), where, message, fix)
-        if problem not in self.problems:
-            self.problems.append(problem)
+    def _problem(self, found: _Accumulator, folder: str, where: str, message: str, fix: str) -> None:
+        found.problems[Problem(self._kustomizations.get(folder, folder), where, message, fix)] = None
 
     def top(self, file: str, folder: str) -> str | None:
         """The uppermost kustomized folder between a folder and a file below it."""
@@ -375,13 +423,13 @@ class Renderer:
 
     # -- kustomize itself ---------------------------------------------------------------------------------
 
-    def _with_kustomize(self, folder: str) -> Build | None:
+    def _with_kustomize(self, folder: str, found: _Accumulator) -> Build | None:
         """What `kubectl kustomize` makes of a folder; None when it fails, then it is read as far as it can be."""
         closure = _Accumulator()
         self._closure(folder, closure)
         program = shutil.which("kubectl") or shutil.which("kustomize")
         if program is None:
-            self._problem(folder, "", "needs kustomize to be rendered", "install kubectl")
+            self._problem(found, folder, "", "needs kustomize to be rendered", "install kubectl")
             return None
         with tempfile.TemporaryDirectory() as scratch:
             here = Path(scratch).resolve()
@@ -394,11 +442,11 @@ class Renderer:
             try:
                 done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=_TIMEOUT)
             except subprocess.TimeoutExpired:
-                self._problem(folder, "", f"takes kustomize more than {_TIMEOUT} seconds", "split the folder")
+                self._problem(found, folder, "", f"takes kustomize more than {_TIMEOUT} seconds", "split the folder")
                 return None
             if done.returncode:
                 # kustomize may quote the manifest, which may be a secret: its words are not repeated.
-                self._problem(folder, "", "cannot be built", f"run `kubectl kustomize {folder}` to see why")
+                self._problem(found, folder, "", "cannot be built", f"run `kubectl kustomize {folder}` to see why")
                 return None
             documents, _ = parse(done.stdout, folder)
             closure.documents = [self._with_origin(d, here, base) for d in documents if d.is_manifest]
@@ -424,12 +472,15 @@ class Renderer:
 
     def _without_remote(self, into: Path, closure: _Accumulator) -> Path:
         """A copy of the folders of a build, by links, whose kustomizations leave out what is remote."""
-        for folder in sorted(closure.folders):
+        parents = {parent for folder in closure.folders for parent in _parents(folder)}
+        for folder in sorted(parents):
             (into / folder).mkdir(parents=True, exist_ok=True)
             for entry in (self.root / folder).iterdir():
-                link = into / folder / entry.name
-                if not link.exists() and entry.name not in NAMES and entry.is_file():
-                    link.symlink_to(entry)
+                path = f"{folder}/{entry.name}".removeprefix("./")
+                own = folder in closure.folders and entry.name in NAMES
+                if path not in parents and not own:
+                    (into / path).symlink_to(entry)
+        for folder in sorted(closure.folders):
             content = {**self.kustomization(folder)}
             for name in ("resources", "bases", "components"):
                 if items(content.get(name)):
@@ -547,13 +598,21 @@ def _renamed(documents: list[Document], prefix: str, suffix: str) -> list[Docume
         if kind == "Secret":
             names[name] = f"{prefix}{name}{suffix}"
         metadata = {**mapping(document.content.get("metadata")), "name": f"{prefix}{name}{suffix}"}
-        found.append(replace(document, content={**document.content, "metadata": metadata}))
+        found.append(_moved(document, {**document.content, "metadata": metadata}))
     if not names:
         return found
     return [
         replace(document, content=_rewritten(document.content, names)) if "spec" in document.content else document
         for document in found
     ]
+
+
+def _moved(document: Document, content: Mapping[str, Any]) -> Document:
+    """A document with another content, which remembers what it was called."""
+    before = (dig(document.content, "metadata", "name"), dig(document.content, "metadata", "namespace"))
+    after = (dig(content, "metadata", "name"), dig(content, "metadata", "namespace"))
+    previous = document.previous if before == after else (*document.previous, before)
+    return replace(document, content=content, previous=previous)
 
 
 def _rewritten(value: Any, names: Mapping[str, str]) -> Any:
@@ -584,7 +643,7 @@ def _changed(document: Document, change: Change) -> Document:
         if more:
             metadata[name] = {**mapping(metadata.get(name)), **more}
     content["metadata"] = metadata
-    return replace(document, content=content)
+    return _moved(document, content)
 
 
 def _parents(path: str) -> list[str]:

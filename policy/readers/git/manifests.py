@@ -81,6 +81,8 @@ class Document:
     file: str
     line: int
     content: Mapping[str, Any]
+    # (name, namespace) that it had before a build changed them: patches may still call it so.
+    previous: tuple[tuple[Any, Any], ...] = ()
 
     @property
     def is_manifest(self) -> bool:

@@ -26,18 +26,15 @@ class Patch:
     content: Any
     target: Mapping[str, Any] | None
 
-    def applies_to(self, document: Mapping[str, Any]) -> bool:
-        """Whether the patch is meant for a document."""
+    def applies_to(self, document: Mapping[str, Any], previous: Iterable[tuple[Any, Any]] = ()) -> bool:
+        """Whether the patch is meant for a document, by what it is called now or was called before."""
+        names = [(dig(document, "metadata", "name"), dig(document, "metadata", "namespace")), *previous]
         if self.target is not None:
-            return _selected(document, self.target)
+            return any(_selected(document, self.target, *name) for name in names)
         own = mapping(self.content)
         same = all(own.get(field) == document.get(field) for field in ("apiVersion", "kind"))
         name, space = dig(own, "metadata", "name"), dig(own, "metadata", "namespace")
-        return (
-            same
-            and name == dig(document, "metadata", "name")
-            and space in (None, dig(document, "metadata", "namespace"))
-        )
+        return same and any(name == own_name and space in (None, own_space) for own_name, own_space in names)
 
     def apply(self, document: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The patched document; None when the patch deletes it."""
@@ -65,7 +62,7 @@ def apply_all(documents: Iterable[Any], patches: Iterable[Patch], changed: Any) 
     for patch in patches:
         result = []
         for document in found:
-            if not patch.applies_to(document.content):
+            if not patch.applies_to(document.content, document.previous):
                 result.append(document)
                 continue
             content = patch.apply(document.content)
@@ -75,14 +72,14 @@ def apply_all(documents: Iterable[Any], patches: Iterable[Patch], changed: Any) 
     return found
 
 
-def _selected(document: Mapping[str, Any], target: Mapping[str, Any]) -> bool:
+def _selected(document: Mapping[str, Any], target: Mapping[str, Any], name: Any, namespace: Any) -> bool:
     group, _, version = str(document.get("apiVersion")).rpartition("/")
     values = {
         "group": group,
         "version": version,
         "kind": document.get("kind"),
-        "name": dig(document, "metadata", "name"),
-        "namespace": dig(document, "metadata", "namespace"),
+        "name": name,
+        "namespace": namespace,
     }
     for field, value in values.items():
         wanted = target.get(field)
@@ -100,6 +97,11 @@ def _matches(pattern: str, text: str) -> bool:
         return pattern == text
 
 
+def _text(value: Any) -> str:
+    """A label as the API server gets it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _has(marks: Mapping[str, Any], selector: Any) -> bool:
     """Whether labels fit a selector, as in `a=b,c!=d,e,!f,g in (x,y),h notin (z)`."""
     if not isinstance(selector, str) or not selector.strip():
@@ -108,14 +110,14 @@ def _has(marks: Mapping[str, Any], selector: Any) -> bool:
         one = term.strip()
         inside = re.fullmatch(r"(\S+)\s+(in|notin)\s+\(([^)]*)\)", one)
         if inside:
-            among = str(marks.get(inside[1])) in [value.strip() for value in inside[3].split(",")]
+            among = _text(marks.get(inside[1])) in [value.strip() for value in inside[3].split(",")]
             fits = (inside[1] in marks and among) if inside[2] == "in" else not (inside[1] in marks and among)
         elif "!=" in one:
             key, _, value = one.partition("!=")
-            fits = str(marks.get(key.strip(), "")) != value.strip()
+            fits = _text(marks.get(key.strip(), "")) != value.strip()
         elif "=" in one:
             key, _, value = one.replace("==", "=").partition("=")
-            fits = key.strip() in marks and str(marks[key.strip()]) == value.strip()
+            fits = key.strip() in marks and _text(marks[key.strip()]) == value.strip()
         elif one.startswith("!"):
             fits = one[1:].strip() not in marks
         else:

@@ -7,6 +7,7 @@ cannot be followed is in the coverage, never passed over in silence.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +19,16 @@ from policy.readers.git import argocd, charts, resource_sets
 from policy.readers.git.argocd import label
 from policy.readers.git.checkout import remotes
 from policy.readers.git.entries import (
+    ALTERNATIVE,
+    GUESS,
     ONE_CLUSTER,
     Appliers,
     ClusterEntry,
+    by_hand,
     find_entries,
     instance_path,
     instance_source,
+    is_archived,
     is_not_applied,
 )
 from policy.readers.git.flux import (
@@ -48,6 +53,7 @@ from secret_authority.core.claims.locations import Unknown
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.layout import HOME
 
+_TEMPLATE = re.compile(r"\{\{|\{%|<[A-Z][A-Z0-9_]+>|<%|\[\[")
 _DECRYPT = f"{FLUX}/decrypt"
 # Longer chains of Kustomizations than this are a ring.
 _MAX_STEPS = 20_000
@@ -115,11 +121,18 @@ class _Reader:
         documents = [d for file in renderer.files for d in renderer.documents(file)]
         sync = [source for d in documents if (source := instance_source(d))]
         sync += _syncs(documents)
-        self.sources = Sources(documents, known, sync, renderer.is_folder)
-        applications = [s for d in documents if argocd.is_application(d) for s in argocd.sources_of(d)]
+        patched_ones = [d for d in _overlaid(renderer, documents) if is_flux(d)]
+        self.sources = Sources([*documents, *patched_ones], known, sync, renderer.is_folder, renderer.folders)
+        made = [
+            a for d in documents if argocd.is_application_set(d) for a in argocd.expand(d, renderer, frozenset())[0]
+        ]
+        applications = [s for d in (*documents, *made) if argocd.is_application(d) for s in argocd.sources_of(d)]
         self.own = argocd.own_repository(applications, renderer, known)
         self.appliers = Appliers(renderer, self.sources, self.own)
         self.tree = Tree()
+        self._guessed = False
+        self.hand_read: list[str] = []
+        self.problems: dict[Problem, None] = {}
         self.reached: dict[str, list[str]] = {}
         self.remote: dict[str, None] = {}
         self.unexpanded: dict[str, None] = {}
@@ -135,13 +148,32 @@ class _Reader:
             tree.resources += self._catalogues(cluster, len(clusters))
         tree.resources += self._sops_config()
         entries = tuple(sorted({entry for cluster in clusters for entry in cluster.entries}))
+        if len(clusters) == 1 and not self._settings.entries:
+            tree.resources += self._by_hand(clusters[0], self._coverage(entries, left_out))
+        self._guessed = all(entry.why == GUESS or entry.why == ALTERNATIVE for entry in entries)
         tree.coverage = self._coverage(entries, left_out)
         self._judge_broken()
         self._hidden_identity()
-        tree.problems = list(dict.fromkeys(self.renderer.problems))
+        tree.problems = list(self.problems)
         tree.unjudged = list(dict.fromkeys(tree.unjudged))
         tree.elsewhere = list(dict.fromkeys(tree.elsewhere))
         return tree
+
+    def _by_hand(self, cluster: ClusterEntry, found: Coverage) -> list[Resource]:
+        """What nothing in the tree applies, in a tree of one cluster: read as if it were applied by hand."""
+        resources: list[Resource] = []
+        for folder, files in by_hand(self.renderer, self.reached, found.unread):
+            by = f"nothing applies it; read as if it were applied to {cluster.name} by hand"
+            if self.renderer.is_kustomized(folder):
+                build = self.renderer.render(folder)
+                documents = list(build.documents)
+            else:
+                build = Build(files=frozenset(files))
+                documents = [document for file in files for document in self.renderer.applied(file)]
+            self.note(build, by)
+            self.hand_read += sorted(build.files)
+            resources += [resource_of(document, cluster.name, None) for document in documents]
+        return expand_lists(resource for resource in resources if not resource.token.startswith("kubernetes:kustomize"))
 
     def note(self, build: Build, by: str) -> None:
         """Notes who gets the files of a build, and what it does not hold."""
@@ -154,6 +186,9 @@ class _Reader:
         for entry in sorted(build.remote):
             folder = min(build.folders, default=".")
             self.remote[f"{_shortened(entry)} (taken in below {folder})"] = None
+        for plugin in sorted(build.plugins):
+            self.unexpanded[f"the kustomize plugin {plugin} is not run"] = None
+        self.problems.update(dict.fromkeys(build.problems))
 
     def _coverage(self, entries: tuple[Entry, ...], left_out_appliers: Mapping[str, str]) -> Coverage:
         renderer = self.renderer
@@ -163,7 +198,6 @@ class _Reader:
         left_out: dict[str, str] = {}
         skipped = list(self._excluded)
         behind = self._behind_left_out(left_out_appliers)
-        whole = not any(entry.why.startswith(("nothing else", "it applies", "the settings")) for entry in entries)
         for file in renderer.files:
             if file in inputs and file not in self.reached:
                 continue
@@ -174,7 +208,7 @@ class _Reader:
                 read.append(file)
             elif (by := behind.get(file) or self._left_out(file)) is not None:
                 left_out[file] = by
-            elif whole and is_not_applied(file):
+            elif is_not_applied(file) or is_archived(file):
                 skipped.append(file)
             else:
                 unread[file] = f"holds {kind}, and no entry of a cluster leads to it"
@@ -185,7 +219,7 @@ class _Reader:
                     continue
                 if file in self.reached or chart in self.rendered:
                     read.append(file)
-                elif whole and is_not_applied(file):
+                elif is_not_applied(file) or is_archived(file):
                     skipped.append(file)
                 else:
                     unread[file] = f"is a template for {found} of the chart {chart}, which was not rendered"
@@ -198,6 +232,7 @@ class _Reader:
             tuple(self.remote),
             tuple(self.unexpanded),
             {file: tuple(who) for file, who in sorted(self.reached.items())},
+            tuple(file for file in self.hand_read if file in read),
         )
 
     def _inputs(self) -> set[str]:
@@ -234,8 +269,9 @@ class _Reader:
     def _judge_broken(self) -> None:
         """A file that is not valid YAML is a problem where a cluster gets it or it is a catalogue, else it is named."""
         for file, problems in sorted(self.renderer.broken.items()):
-            if file in self.reached or _says_catalogue(self._root / file):
-                self.renderer.problems += problems
+            unclear = self._guessed and _is_template(self._root / file)
+            if (file in self.reached and not unclear) or _says_catalogue(self._root / file):
+                self.problems.update(dict.fromkeys(problems))
             else:
                 self.tree.unjudged += [f"{file} {each.message}; no entry of a cluster leads to it" for each in problems]
 
@@ -257,7 +293,7 @@ class _Reader:
             return
         text, problems = read_text(self._root, ".sops.yaml")
         documents, more = parse(text, ".sops.yaml")
-        self.renderer.problems += [*problems, *more]
+        self.problems.update(dict.fromkeys([*problems, *more]))
         for document in documents:
             content = {**document.content, "apiVersion": "secret-authority.dev/v1", "kind": "SopsConfig"}
             yield resource_of(Document(document.file, document.line, content), ONE_CLUSTER, None)
@@ -273,7 +309,7 @@ class _Reader:
                     if isinstance(value, str) and value.startswith("ENC["):
                         problem = "is encrypted, so nobody can see which secret this is"
                         fix = "encrypt with encrypted_regex ^(data|stringData)$"
-                        self.renderer.problems.append(Problem(document.file, ".".join(path), problem, fix))
+                        self.problems[Problem(document.file, ".".join(path), problem, fix)] = None
                         break
 
 
@@ -424,7 +460,7 @@ class _Cluster:
             self._work.append((inner, path, inner.remote or target))
         else:
             problem = f"{path} is not a directory of the tree"
-            self._renderer.problems.append(Problem(document.file, "spec.path", problem, "correct the path"))
+            self._reader.problems[Problem(document.file, "spec.path", problem, "correct the path")] = None
 
     def _instance(self, document: Document, path: str, target: str) -> None:
         """The Kustomization that a FluxInstance makes for its sync."""
@@ -454,7 +490,7 @@ class _Cluster:
             return
         self._done.add(key)
         for source in argocd.sources_of(document):
-            target = source.cluster or self._name
+            target = self._target(source)
             if source.chart is not None:
                 continue
             if source.path in self._renderer.charts and self._reader.appliers.is_here(source):
@@ -463,6 +499,12 @@ class _Cluster:
                 self._applications.append((document, source, target))
             elif source.path != ".":
                 self._tree.elsewhere.append(f"{source.label} of {self._name}: {source.path} of another repository")
+
+    def _target(self, source: argocd.Source) -> str:
+        """The cluster of a destination. A name for clusters that are not known is one of this Argo CD only."""
+        if source.cluster is None:
+            return self._name
+        return source.cluster if "://" in source.cluster else f"{source.cluster} of {self._name}"
 
     def _applications_chart(self, document: Document, source: argocd.Source) -> None:
         values = source.helm.get("valuesObject")
@@ -557,7 +599,6 @@ class _Cluster:
         whole = folder == "." and not self._entry.roots and not self._settings_name(folder)
         documents: list[Document] = []
         files: set[str] = set()
-        folders: set[str] = {folder}
         tops: set[str] = set()
         for file in renderer.below(folder):
             if any(_holds(path, file) for path in elsewhere) or (whole and is_not_applied(file)):
@@ -570,17 +611,13 @@ class _Cluster:
                 continue
             files.add(file)
             documents += [d for d in renderer.documents(file) if d.is_manifest]
-        remote: set[str] = set()
         for top in sorted(tops):
             if renderer.is_component(top):
                 continue
             inner = renderer.render(top)
             documents += inner.documents
-            files |= inner.files
-            folders |= inner.folders
-            remote |= inner.remote
-        build = Build((), frozenset(files), frozenset(folders), frozenset(remote))
-        self._note(build, f"{folder}, where {self._name} starts")
+            self._note(inner, f"{top}, in {folder}, where {self._name} starts")
+        self._note(Build((), frozenset(files), frozenset({folder})), f"{folder}, where {self._name} starts")
         return documents
 
     def _settings_name(self, folder: str) -> bool:
@@ -599,6 +636,17 @@ def _placed(document: Document, namespace: Any) -> Document:
     if metadata.get("namespace") or not isinstance(namespace, str | Unknown):
         return document
     return replace(document, content={**document.content, "metadata": {**metadata, "namespace": namespace}})
+
+
+def _overlaid(renderer: Renderer, documents: list[Document]) -> list[Document]:
+    """Flux Kustomizations as the uppermost kustomizations make them of those of a base."""
+    files = {document.file for document in documents if is_flux(document)}
+    taken = renderer.taken_in()
+    found: list[Document] = []
+    for folder in renderer.kustomized():
+        if folder not in taken and not renderer.is_component(folder) and files & renderer.render(folder).files:
+            found += renderer.render(folder).documents
+    return found
 
 
 def _syncs(documents: list[Document]) -> list[tuple[str, str]]:
@@ -650,6 +698,14 @@ def _is_own_format(document: Document) -> bool:
 def _says_catalogue(file: Path) -> bool:
     try:
         return b"SecretCatalogue" in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _is_template(file: Path) -> bool:
+    """Whether a file has marks of a template language."""
+    try:
+        return _TEMPLATE.search(file.read_text(errors="replace")) is not None
     except OSError:
         return False
 
