@@ -92,7 +92,7 @@ class Consumption(pulumi.ComponentResource):
         targets = {namespace: sorted(c.secret for _, c in mine) for namespace, mine in consumers.items()}
         guard = AdoptionGuard(f"{name}-adoption", AdoptionGuardArgs(), self._opts())
         controllers = ExternalSecrets(
-            f"{name}-eso", ExternalSecretsArgs(settings.manifests, targets), self._opts(guard.binding)
+            f"{name}-eso", ExternalSecretsArgs(settings.manifests, targets, settings.network), self._opts(guard.binding)
         )
         roles = ConsumptionRoles(
             f"{name}-roles",

@@ -12,7 +12,7 @@ or deleting ExternalSecrets, and deleting Secrets: whatever Vault answers, a Sec
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from components.consumption.external_secrets_manifests import (
     custom_resource_definitions,
     eso_image,
 )
+from components.kit.network import api_server, dns, pods, ports, scraping
 from components.kit.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD
+from components.settings.network import NetworkSettings
 from secret_authority.contract.names import ESO_NAMESPACE, MANAGED_BY, READER_ACCOUNT, VAULT_NAMESPACE, VAULT_PORT
 
 METRICS_PORT = 8080
@@ -41,6 +43,7 @@ class ExternalSecretsArgs:
 
     manifests: Path
     targets: Mapping[str, Sequence[str]]
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
 class ExternalSecrets(pulumi.ComponentResource):
@@ -48,7 +51,7 @@ class ExternalSecrets(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ExternalSecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:consumption:Controllers", name, {}, opts)
-        self._name = name
+        self._name, self._network = name, args.network
         self.definitions: list[pulumi.Resource] = [
             k8s.apiextensions.v1.CustomResourceDefinition(
                 f"{name}-{document['metadata']['name']}",
@@ -76,21 +79,17 @@ class ExternalSecrets(pulumi.ComponentResource):
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))
 
     def _network_policy(self) -> k8s.networking.v1.NetworkPolicy:
-        """In: scraping. Out: DNS, the API server, Vault."""
-        vault = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": VAULT_NAMESPACE}}}
-        dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
-        api_server = [{"protocol": "TCP", "port": port} for port in (443, 6443)]
+        """In: metrics. Out: DNS, the API server, Vault."""
+        network = self._network
+        vault = {"to": [pods(VAULT_NAMESPACE)], "ports": ports(VAULT_PORT)}
         return k8s.networking.v1.NetworkPolicy(
             f"{self._name}-network",
             metadata={"name": ESO_NAMESPACE, "namespace": ESO_NAMESPACE, "labels": MANAGED_BY},
             spec={
                 "podSelector": {},
                 "policyTypes": ["Ingress", "Egress"],
-                "ingress": [{"ports": [{"protocol": "TCP", "port": METRICS_PORT}]}],
-                "egress": [
-                    {"ports": [*dns, *api_server]},
-                    {"to": [vault], "ports": [{"protocol": "TCP", "port": VAULT_PORT}]},
-                ],
+                "ingress": scraping(network, METRICS_PORT),
+                "egress": [dns(network), api_server(network), vault],
             },
             opts=self._opts(self._namespace),
         )

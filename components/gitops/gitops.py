@@ -16,7 +16,7 @@ from components.gitops.controllers import controller
 from components.gitops.guard import PlatformGuard, PlatformGuardArgs
 from components.gitops.manifests import CONTROLLERS
 from components.gitops.namespaces import namespaces
-from components.gitops.network import network_policies
+from components.gitops.network import engine_policies, flux_policies
 from components.gitops.source import git_source
 from components.kit.failure_reports import report_conditions
 from components.kit.flux_objects import NAMESPACES
@@ -68,7 +68,9 @@ class GitOps(pulumi.ComponentResource):
             f"{name}-root-of-trust", args.root.record, pulumi.ResourceOptions(parent=self, depends_on=[identity])
         )
         guard = PlatformGuard(f"{name}-guard", PlatformGuardArgs(), pulumi.ResourceOptions(parent=self))
-        before = [*network_policies(name, self, flux), *guard.bindings]
+        network = settings.network
+        before = [*flux_policies(name, self, network, settings.git, flux), *guard.bindings]
+        engine_policies(name, self, network, engine)
         controllers = [controller(name, self, which, settings.manifests, flux, before) for which in CONTROLLERS]
         self.report_kustomization = report_conditions(
             settings, FLUX_NAMESPACE, "kustomize.toolkit.fluxcd.io", "kustomizations"

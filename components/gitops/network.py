@@ -1,35 +1,81 @@
-"""Who may reach Flux's controllers."""
+"""The ways into and out of Flux's namespace and the engine's: everything else is closed."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import ipaddress
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as k8s
 
-from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, MANAGED_BY
+from components.kit.network import (
+    NamespacePolicies,
+    addresses,
+    api_server,
+    dns,
+    pods,
+    ports,
+    scraping,
+)
+from components.settings.git import GitSettings
+from components.settings.network import NetworkSettings
+from secret_authority.contract.names import (
+    BOOTSTRAP_EVIDENCE,
+    CONSUMPTION_ACCOUNT,
+    ENGINE_ACCOUNT,
+    ENGINE_NAMESPACE,
+    FLUX_NAMESPACE,
+    VAULT_NAMESPACE,
+    VAULT_PORT,
+)
+
+_ARTIFACTS = 9090
+_SOURCE = {"app": "source-controller"}
+_GIT_PORTS = {"https": 443, "ssh": 22}
 
 
-def network_policies(
-    name: str, parent: pulumi.Resource, namespace: pulumi.Resource
+def flux_policies(
+    name: str, parent: pulumi.Resource, network: NetworkSettings, git: GitSettings, namespace: pulumi.Resource
 ) -> list[k8s.networking.v1.NetworkPolicy]:
-    """Nothing reaches the controllers but their own namespace, the engine (artifacts) and scraping."""
-    own: dict[str, Any] = {"podSelector": {}}
-    engine: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": ENGINE_NAMESPACE}}}
-    policies: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
-        "allow-own": ({}, [{"from": [own]}]),
-        "allow-scraping": ({}, [{"ports": [{"protocol": "TCP", "port": 8080}]}]),
-        "allow-engine": (
-            {"matchLabels": {"app": "source-controller"}},
-            [{"from": [engine], "ports": [{"protocol": "TCP", "port": 9090}]}],
-        ),
-    }
+    """In: artifacts for kustomize-controller and the engine, metrics. Out: DNS, the API server, Git."""
+    flux = NamespacePolicies(name, parent, FLUX_NAMESPACE, [namespace])
+    source = {"matchLabels": _SOURCE}
     return [
-        k8s.networking.v1.NetworkPolicy(
-            f"{name}-{policy}",
-            metadata={"name": policy, "namespace": FLUX_NAMESPACE, "labels": MANAGED_BY},
-            spec={"podSelector": selector, "policyTypes": ["Ingress"], "ingress": ingress},
-            opts=pulumi.ResourceOptions(parent=parent, depends_on=[namespace]),
-        )
-        for policy, (selector, ingress) in policies.items()
+        flux.deny_by_default(),
+        flux.policy("allow-own", {}, ingress=[{"from": [pods()]}], egress=[{"to": [pods()]}]),
+        flux.policy("allow-scraping", {}, ingress=scraping(network)),
+        flux.policy("allow-engine", source, ingress=[{"from": [pods(ENGINE_NAMESPACE)], "ports": ports(_ARTIFACTS)}]),
+        flux.policy("allow-cluster", {}, egress=[dns(network), api_server(network)]),
+        flux.policy("allow-git", source, egress=[_git(network, git)]),
     ]
+
+
+def engine_policies(
+    name: str, parent: pulumi.Resource, network: NetworkSettings, namespace: pulumi.Resource
+) -> list[k8s.networking.v1.NetworkPolicy]:
+    """In: metrics. Out: DNS and the API server for all; Vault for the two engines; artifacts for who compares Git."""
+    engine = NamespacePolicies(f"{name}-engine", parent, ENGINE_NAMESPACE, [namespace])
+    vault = {"to": [pods(VAULT_NAMESPACE)], "ports": ports(VAULT_PORT)}
+    artifacts = {"to": [pods(FLUX_NAMESPACE, _SOURCE)], "ports": ports(_ARTIFACTS)}
+    return [
+        engine.deny_by_default(),
+        engine.policy("allow-scraping", {}, ingress=scraping(network)),
+        engine.policy("allow-cluster", {}, egress=[dns(network), api_server(network)]),
+        engine.policy("allow-vault", _apps(ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT), egress=[vault]),
+        engine.policy("allow-artifacts", _apps(ENGINE_ACCOUNT, BOOTSTRAP_EVIDENCE), egress=[artifacts]),
+    ]
+
+
+def _apps(*values: str) -> dict[str, object]:
+    return {"matchExpressions": [{"key": "app", "operator": "In", "values": list(values)}]}
+
+
+def _git(network: NetworkSettings, git: GitSettings) -> dict[str, object]:
+    """To the Git server: by its addresses where they are known, else by the port of its URL."""
+    url = urlsplit(git.url)
+    known = list(network.git)
+    with contextlib.suppress(ValueError):  # a name: policies know addresses only
+        known = known or [str(ipaddress.ip_network(str(url.hostname)))]
+    to = {"to": addresses(known)} if known else {}
+    return {**to, "ports": ports(url.port or _GIT_PORTS.get(url.scheme, 443))}

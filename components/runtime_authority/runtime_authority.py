@@ -88,7 +88,9 @@ class RuntimeAuthority(pulumi.ComponentResource):
         below = self._opts(namespace)
         self.server = VaultServer(
             f"{name}-vault",
-            VaultServerArgs(args.vault, settings.engine_image, namespace, settings.ready_timeout_seconds),
+            VaultServerArgs(
+                args.vault, settings.engine_image, namespace, settings.ready_timeout_seconds, settings.network
+            ),
             below,
         )
         self.engine = RuntimeAuthorityEngine(f"{name}-engine", self._engine_args(), below)

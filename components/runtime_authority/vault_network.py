@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
+from components.kit.network import api_server, dns, pods, ports
 from components.runtime_authority.vault_pod import SELECTOR
-from secret_authority.contract.names import CLUSTER_PORT, ENGINE_NAMESPACE, ESO_NAMESPACE, VAULT_PORT
+from components.settings.network import NetworkSettings
+from secret_authority.contract.names import (
+    CLUSTER_PORT,
+    CONSUMPTION_ACCOUNT,
+    ENGINE_ACCOUNT,
+    ENGINE_NAMESPACE,
+    ESO_NAMESPACE,
+    VAULT_PORT,
+)
 
-# The engines, and External Secrets, which reads secrets.
-CLIENT_NAMESPACES = (ENGINE_NAMESPACE, ESO_NAMESPACE)
+_ENGINES = (ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT)
 
 
-def network_policy_spec() -> dict[str, Any]:
-    """In: the engine, External Secrets, and the pods among themselves. Out: themselves, DNS, the API server."""
-    own = {"podSelector": {"matchLabels": SELECTOR}}
-    clients = [
-        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
-        for namespace in CLIENT_NAMESPACES
-    ]
-    both = [{"protocol": "TCP", "port": VAULT_PORT}, {"protocol": "TCP", "port": CLUSTER_PORT}]
-    api_server = [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]
-    dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+def network_policy_spec(network: NetworkSettings) -> dict[str, Any]:
+    """In: the engines, External Secrets, and the pods among themselves. Out: themselves, DNS, the API server."""
+    own = pods(labels=SELECTOR)
+    engines = {
+        **pods(ENGINE_NAMESPACE),
+        "podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": list(_ENGINES)}]},
+    }
+    both = ports(VAULT_PORT, CLUSTER_PORT)
     return {
         "podSelector": {},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": [own], "ports": both}, {"from": clients, "ports": both[:1]}],
-        "egress": [{"to": [own], "ports": both}, {"ports": [*dns, *api_server]}],
+        "ingress": [
+            {"from": [own], "ports": both},
+            {"from": [engines, pods(ESO_NAMESPACE)], "ports": ports(VAULT_PORT)},
+        ],
+        "egress": [{"to": [own], "ports": both}, dns(network), api_server(network)],
     }

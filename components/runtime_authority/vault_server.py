@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pulumi
@@ -11,6 +11,7 @@ import pulumi_kubernetes as k8s
 from components.runtime_authority.vault_config import CONFIG_MAP, vault_config
 from components.runtime_authority.vault_network import network_policy_spec
 from components.runtime_authority.vault_pod import SELECTOR, stateful_set_spec
+from components.settings.network import NetworkSettings
 from components.settings.vault import VaultSettings
 from secret_authority.contract.names import (
     CLUSTER_PORT,
@@ -30,6 +31,7 @@ class VaultServerArgs:
     engine_image: str
     namespace: k8s.core.v1.Namespace
     timeout_seconds: int
+    network: NetworkSettings = field(default_factory=NetworkSettings)
 
 
 class VaultServer(pulumi.ComponentResource):
@@ -50,7 +52,7 @@ class VaultServer(pulumi.ComponentResource):
         )
         services = self._services()
         network = k8s.networking.v1.NetworkPolicy(
-            f"{name}-network", metadata=self._metadata(VAULT), spec=network_policy_spec(), opts=self._opts()
+            f"{name}-network", metadata=self._metadata(VAULT), spec=network_policy_spec(args.network), opts=self._opts()
         )
         k8s.policy.v1.PodDisruptionBudget(
             f"{name}-disruption",

@@ -10,6 +10,7 @@ import pulumi
 
 from components.settings.git import HOME as HOME
 from components.settings.git import GitSettings, read_git_settings
+from components.settings.network import NetworkSettings, read_network_settings
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase, PhaseRefusedError, parse_phase
@@ -37,6 +38,7 @@ class Settings:
     # Upstream manifests of the controllers, as the toolchain unpacks them.
     manifests: Path
     engine_image: str
+    network: NetworkSettings
     # How long each condition is awaited, in seconds.
     ready_timeout_seconds: int
     # The root holder's identity file, given for one run; None afterwards.
@@ -71,6 +73,7 @@ def read_settings() -> Settings:
     if not repository.is_dir():
         wrong("repositoryPath", f"{repository} is no folder", "set it to a checkout of the Git repository")
     git = read_git_settings(config, phase, wrong)
+    network = read_network_settings(config, wrong)
     kubeconfig = Path(config.get("kubeconfig") or os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
     kubeconfig = (HOME / kubeconfig).resolve()
     if phase >= Phase.GITOPS and not kubeconfig.is_file():
@@ -90,6 +93,7 @@ def read_settings() -> Settings:
         layout=Layout.of(cluster, config.get("cataloguePath"), config.get_object("bootstrapPaths") or (), repository),
         repository=repository,
         git=git,
+        network=network,
         namespaces_path=config.get("namespacesPath") or namespaces_folder(cluster),
         kubeconfig=kubeconfig,
         context=config.get("context") or None,

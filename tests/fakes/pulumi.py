@@ -8,6 +8,7 @@ from typing import Any
 import pulumi
 
 from components.settings.git import GitSettings
+from components.settings.network import NetworkSettings
 from components.settings.stack import HOME, Settings
 from secret_authority.core.phases import Phase
 from secret_authority.repository.layout import Layout
@@ -49,6 +50,7 @@ def settings(fleet: Fleet, *, root: bool = True, phase: Phase = Phase.BOOTSTRAP)
         phase=phase,
         layout=Layout.of("dev"),
         repository=fleet.repository,
+        network=NetworkSettings(),
         git=GitSettings("https://git.example/fleet.git", ca="-----BEGIN CERTIFICATE-----"),
         namespaces_path="clusters/dev/namespaces",
         kubeconfig=Path("/nonexistent"),

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
 from secret_authority.contract.names import (
+    BOOTSTRAP_EVIDENCE,
     CLUSTER_PORT,
+    CONSUMPTION_ACCOUNT,
+    ENGINE_ACCOUNT,
     ENGINE_NAMESPACE,
+    ESO_NAMESPACE,
     FLUX_NAMESPACE,
     INTERNAL_SERVICE,
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
+from tests.support.flux import SOURCE_PATH
 from tests.support.recorded_stack import RecordedStack
 from tests.support.waiting import until
 
@@ -38,19 +44,40 @@ print(json.dumps(found), flush=True)
 """
 
 
-REACHED = {
-    "default": set(),
+# The API server and the Git server, which the local node has outside of the cluster's pods.
+API, GIT, METRICS = "kubernetes.default.svc:443", "the Git server", "metrics of the engine"
+TARGETS = {VAULT, RAFT, FLUX_ARTIFACTS, API, GIT, METRICS}
+# By namespace and the label `app`: a pod without a label of ours, and pods that look like ours.
+REACHED: dict[tuple[str, str], set[str]] = {
+    # No policy of the platform is over these.
+    ("default", ""): {API, GIT},
     # A consumer's workload reads its Secret and nothing else.
-    "shop": set(),
-    "external-secrets": {VAULT},
-    # The engine, and the evidence that fetches what Flux has fetched.
-    ENGINE_NAMESPACE: {VAULT, FLUX_ARTIFACTS},
+    ("shop", ""): {API, GIT},
+    (ESO_NAMESPACE, ""): {API, VAULT},
+    (ENGINE_NAMESPACE, ""): {API},
+    (ENGINE_NAMESPACE, ENGINE_ACCOUNT): {API, VAULT, FLUX_ARTIFACTS},
+    (ENGINE_NAMESPACE, CONSUMPTION_ACCOUNT): {API, VAULT},
+    (ENGINE_NAMESPACE, BOOTSTRAP_EVIDENCE): {API, FLUX_ARTIFACTS},
+    (FLUX_NAMESPACE, ""): {API, FLUX_ARTIFACTS},
+    (VAULT_NAMESPACE, ""): {API},
 }
 
 
+def engine_address(stack: RecordedStack) -> str:
+    """Where the engine's metrics are: it has no Service."""
+    selector = f"labelSelector=app%3D{ENGINE_ACCOUNT}"
+    found = stack.objects.get(f"/api/v1/namespaces/{ENGINE_NAMESPACE}/pods?{selector}") or {}
+    (pod,) = found["items"]
+    return f"{pod['status']['podIP']}:8080"
+
+
 @pytest.fixture(scope="module")
-def seen(complete: RecordedStack) -> Iterator[dict[str, dict[str, bool]]]:
-    """Which targets a pod of each namespace reaches that has no label of any of our programs. All ask at once."""
+def seen(complete: RecordedStack) -> Iterator[dict[tuple[str, str], set[str]]]:
+    """Which targets a pod of each kind reaches. All ask at once."""
+    source = complete.objects.get(SOURCE_PATH)
+    assert source is not None
+    named = {GIT: urlsplit(source["spec"]["url"]).netloc, METRICS: engine_address(complete)}
+    asked = {target: named.get(target, target) for target in TARGETS}
     spec = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -60,32 +87,35 @@ def seen(complete: RecordedStack) -> Iterator[dict[str, dict[str, bool]]]:
             {
                 "name": "look",
                 "image": complete.engine_image,
-                "command": ["python3", "-c", LOOK, VAULT, RAFT, FLUX_ARTIFACTS],
+                "command": ["python3", "-c", LOOK, *asked.values()],
                 "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
             }
         ],
     }
     objects = complete.objects
-    pods = {namespace: f"/api/v1/namespaces/{namespace}/pods" for namespace in REACHED}
+    pods = {case: f"/api/v1/namespaces/{case[0]}/pods/look-around-{number}" for number, case in enumerate(REACHED)}
 
     def ended(path: str) -> bool:
-        return (objects.get(f"{path}/look-around") or {})["status"].get("phase") in ("Succeeded", "Failed")
+        return (objects.get(path) or {})["status"].get("phase") in ("Succeeded", "Failed")
+
+    def opened(path: str) -> set[str]:
+        found = json.loads(objects.text(f"{path}/log"))
+        return {target for target, address in asked.items() if found[address]}
 
     try:
-        for path in pods.values():
-            objects.request("POST", path, {"metadata": {"name": "look-around"}, "spec": spec})
-        until(lambda: all(map(ended, pods.values())), "every pod has asked", 90)
-        yield {name: json.loads(objects.text(f"{path}/look-around/log")) for name, path in pods.items()}
+        for (_, app), path in pods.items():
+            collection, _, name = path.rpartition("/")
+            labels = {"labels": {"app": app}} if app else {}
+            objects.request("POST", collection, {"metadata": {"name": name, **labels}, "spec": spec})
+        until(lambda: all(map(ended, pods.values())), "every pod has asked", 120)
+        yield {case: opened(path) for case, path in pods.items()}
     finally:
-        made = [pod for path in pods.values() if objects.get(pod := f"{path}/look-around")]
-        for pod in made:
-            objects.request("DELETE", f"{pod}?gracePeriodSeconds=0")
+        made = [path for path in pods.values() if objects.get(path)]
+        for path in made:
+            objects.request("DELETE", f"{path}?gracePeriodSeconds=0")
         until(lambda: not any(map(objects.get, made)), "the pods are gone", 30)
 
 
-@pytest.mark.parametrize("namespace", REACHED)
-def test_who_reaches_vault_its_raft_port_and_the_artifacts_of_flux(
-    seen: dict[str, dict[str, bool]], namespace: str
-) -> None:
-    assert set(seen[namespace]) == {VAULT, RAFT, FLUX_ARTIFACTS}
-    assert {target for target, open_ in seen[namespace].items() if open_} == REACHED[namespace]
+@pytest.mark.parametrize("case", REACHED, ids=lambda case: "-".join(filter(None, case)))
+def test_who_reaches_what(seen: dict[tuple[str, str], set[str]], case: tuple[str, str]) -> None:
+    assert seen[case] == REACHED[case]

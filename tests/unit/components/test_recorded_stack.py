@@ -28,6 +28,16 @@ ADDED: dict[str, set[str]] = {
         "ValidatingAdmissionPolicy consumption-engine-guard-policy",
         "ValidatingAdmissionPolicyBinding consumption-engine-guard-binding",
     },
+    "nothing goes in or out of a namespace of the platform but by a way that is named": {
+        "NetworkPolicy gitops-allow-cluster",
+        "NetworkPolicy gitops-allow-git",
+        "NetworkPolicy gitops-default-deny",
+        "NetworkPolicy gitops-engine-allow-artifacts",
+        "NetworkPolicy gitops-engine-allow-cluster",
+        "NetworkPolicy gitops-engine-allow-scraping",
+        "NetworkPolicy gitops-engine-allow-vault",
+        "NetworkPolicy gitops-engine-default-deny",
+    },
     "who holds root trust is on record in the cluster": {"ConfigMap gitops-root-of-trust"},
 }
 # Resources whose inputs change, with the fields, by the reason. Besides these only the engine's image changes, which is
@@ -54,6 +64,12 @@ CHANGED: dict[str, dict[str, set[str]]] = {
     },
     "the evidence of bootstrap secrets believes no label: it reads the published audit trail": {
         "Role bootstrap-secret-authority-evidence": {"rules"},
+    },
+    "nothing goes in or out of a namespace of the platform but by a way that is named": {
+        "NetworkPolicy consumption-eso-network": {"spec.egress", "spec.ingress"},
+        "NetworkPolicy gitops-allow-own": {"spec.policyTypes", "spec.egress"},
+        "NetworkPolicy gitops-allow-scraping": {"spec.ingress"},
+        "NetworkPolicy runtime-authority-vault-network": {"spec.egress", "spec.ingress"},
     },
     "Vault alone gets its account's token; the reloader gets the certificate without its key": {
         "StatefulSet runtime-authority-vault": {"spec.template"},
