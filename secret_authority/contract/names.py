@@ -55,6 +55,7 @@ STATUS_LABELS = {**PART_OF, PART_LABEL: STATUS_PART}
 STATUS_SELECTOR = f"{PART_LABEL}={STATUS_PART}"
 HANDOVER_STATUS = "runtime-authority-status"
 CONSUMPTION_STATUS = "consumption-status"
+ROTATION_STATUS = "rotation-status"
 AUDIT_TRAIL = "audit-trail"
 # The condition by which the engine vouches for the published trail.
 TRAIL_WHOLE = "AuditTrailWhole"
@@ -89,8 +90,11 @@ CONFIGURATOR_ACCOUNT = "secret-authority-configurator"
 AUDITOR_ACCOUNT = "secret-authority-auditor"
 CONSUMPTION_ACCOUNT = "secret-authority-consumption"
 ENTRY_ACCOUNT = "secret-authority-entry"
+ROTATION_ACCOUNT = "secret-authority-rotation"
+# The identity of `secret-authority rotate`: it files requests and reads no value.
+REQUESTS_ACCOUNT = "secret-authority-rotation-requests"
 # The engines' leases are named like their accounts.
-ENGINE_LEASE, CONSUMPTION_LEASE = ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT
+ENGINE_LEASE, CONSUMPTION_LEASE, ROTATION_LEASE = ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT, ROTATION_ACCOUNT
 # The account in a consumer's namespace as which External Secrets reads that namespace's secrets.
 READER_ACCOUNT = "secret-authority-reader"
 # pulumi-vault manages only policies and auth roles with this prefix.
@@ -98,6 +102,8 @@ CONSUMER_PREFIX = "consumer-"
 # A dot cannot be part of a namespace's name, so these can never be the role of a consumer.
 CONSUMPTION_ROLE = f"{CONSUMER_PREFIX}system.consumption"
 ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
+ROTATION_ROLE = f"{CONSUMER_PREFIX}system.rotation"
+REQUESTS_ROLE = f"{CONSUMER_PREFIX}system.rotation-requests"
 
 # KV v2 mount of the engine: its keys, the notes of handovers, and the audit trail.
 AUTHORITY_MOUNT = "platform-authority"
@@ -105,6 +111,10 @@ DIGEST_KEY_PATH = f"{AUTHORITY_MOUNT}/data/digest-key"
 # The seed of the key that signs the published audit trail.
 TRAIL_KEY_PATH = f"{AUTHORITY_MOUNT}/data/trail-key"
 EVENTS = "events"
+# KV v2 mount of rotations: documents with pending values, and requests.
+ROTATION_MOUNT = "platform-rotation"
+ROTATION_DOCUMENTS = "docs"
+ROTATION_REQUESTS = "requests"
 # Which handover each secret has, noted before its first step.
 HANDOVERS = "handovers"
 

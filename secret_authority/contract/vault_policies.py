@@ -14,6 +14,9 @@ from secret_authority.contract.names import (
     DIGEST_KEY_PATH,
     EVENTS,
     HANDOVERS,
+    ROTATION_DOCUMENTS,
+    ROTATION_MOUNT,
+    ROTATION_REQUESTS,
     TRAIL_KEY_PATH,
 )
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass
@@ -55,10 +58,10 @@ def engine_policy() -> str:
 
 
 def configurator_policy() -> str:
-    """pulumi-vault: the two platform mounts, and policies and roles of consumers. It reads no secret value."""
+    """pulumi-vault: the three platform mounts, and policies and roles of consumers. It reads no secret value."""
     mounts = (
         rule
-        for mount in (DATA_MOUNT, CONFIG_MOUNT)
+        for mount in (DATA_MOUNT, CONFIG_MOUNT, ROTATION_MOUNT)
         for rule in (
             # No "delete": it would take every value of the mount in one call, and the mounts are never deleted.
             _rule(f"sys/mounts/{mount}", "create", "read", "update"),
@@ -114,6 +117,45 @@ def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -
     # Counters of requests by mount, so that versions are read only when something was written.
     rules += [_rule(DIGEST_KEY_PATH, "read"), _rule("sys/metrics", "read")]
     return "".join(rules)
+
+
+def rotation_policy(catalogue: Catalogue) -> str:
+    """The policy of the engine of rotation: new versions of the secrets that have a rotator, and of no other."""
+    rules: list[str] = []
+    logins: set[str] = set()
+    for secret in catalogue:
+        if secret.rotator is None:
+            continue
+        place, document = secret.vault, f"{ROTATION_DOCUMENTS}/{secret.vault.path}"
+        asked = f"{ROTATION_REQUESTS}/{secret.name}"
+        rules += [
+            # No "create": the first value of a secret is written by others, and nothing is ever deleted.
+            _rule(f"{place.mount}/data/{place.path}", "read", "update"),
+            _rule(f"{place.mount}/metadata/{place.path}", "read", "patch"),
+            _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/*", "create", "read"),
+            _rule(f"{ROTATION_MOUNT}/data/{document}", "create", "read", "update"),
+            _rule(f"{ROTATION_MOUNT}/metadata/{document}", "read"),
+            _rule(f"{ROTATION_MOUNT}/destroy/{document}", "update"),
+            _rule(f"{ROTATION_MOUNT}/metadata/{asked}", "list"),
+            _rule(f"{ROTATION_MOUNT}/data/{asked}/*", "read", "update"),
+        ]
+        admin = secret.rotator.settings.get("admin")
+        logins |= {str(other.vault) for other in catalogue if other.name == admin}
+    for login in sorted(logins):
+        mount, _, path = login.partition("/")
+        rules.append(_rule(f"{mount}/data/{path}", "read"))
+    rules += [_rule(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}", "list"), _rule(DIGEST_KEY_PATH, "read")]
+    return "".join(rules)
+
+
+def requests_policy() -> str:
+    """The policy of `secret-authority rotate`: file a request and read what became of it. No value is in reach."""
+    return "".join(
+        (
+            _rule(f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/*", "create", "read"),
+            _rule("auth/token/revoke-self", "update"),
+        )
+    )
 
 
 def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:

@@ -99,7 +99,7 @@ class Cycle:
         revoke_old: bool = True,
     ) -> None:
         self._store, self._rotator, self._delivery = store, rotator, delivery
-        self._run, self._revoke_old = run, revoke_old
+        self._run, self.revoke_old = run, revoke_old
         self.start: Start | None = None
         self._unused_since: datetime | None = None
 
@@ -156,7 +156,7 @@ class Cycle:
     def _ask_of_retired(self, seen: Observation) -> Observation:
         document = seen.document
         seen = replace(seen, audited=self._store.audited(document.id), delivery=self._delivery(seen.newest, document))
-        if document.retires is None or not self._revoke_old:
+        if document.retires is None or not self.revoke_old:
             return seen
         in_use = self._rotator.in_use(document.retires)
         accepts = self._rotator.accepts(document.retires)

@@ -9,11 +9,14 @@ from secret_authority.contract.names import (
     CONFIGURATOR_ACCOUNT,
     CONSUMER_PREFIX,
     ENGINE_ACCOUNT,
+    ROTATION_MOUNT,
 )
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 
 _BUILT_IN_MOUNTS = {"cubbyhole/", "identity/", "sys/"}
-_MOUNTS = frozenset({*_BUILT_IN_MOUNTS, f"{AUTHORITY_MOUNT}/", f"{DATA_MOUNT}/", f"{CONFIG_MOUNT}/"})
+_MOUNTS = frozenset(
+    {*_BUILT_IN_MOUNTS, f"{AUTHORITY_MOUNT}/", f"{DATA_MOUNT}/", f"{CONFIG_MOUNT}/", f"{ROTATION_MOUNT}/"}
+)
 _AUTH = frozenset({"token/", "kubernetes/"})
 _OWN = frozenset({ENGINE_ACCOUNT, CONFIGURATOR_ACCOUNT, AUDITOR_ACCOUNT})
 _BUILT_IN = frozenset({"default", "root"})

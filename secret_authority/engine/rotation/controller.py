@@ -1,0 +1,322 @@
+"""The loop of rotation: what is due or asked for, a few at once, each taken as far as it goes; status and metrics.
+
+RFC-SECOPS-0001 §6. Everything that has to survive is in Vault. Git and Pulumi are not asked: the catalogue comes as a
+mounted file, and where the policy in a secret's metadata differs from it, the metadata wins and the difference is told.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from secret_authority.clients.kubernetes import Api, ApiRefusedError, create_or_patch
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.names import (
+    ROTATION_LEASE,
+    ROTATION_MOUNT,
+    ROTATION_REQUESTS,
+    ROTATION_STATUS,
+    STATUS_LABELS,
+)
+from secret_authority.contract.rotation_settings import RotationSettings
+from secret_authority.core.catalogue.rotation_policy import RotationPolicy
+from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.handover.state_machine import Record
+from secret_authority.core.rotation import record
+from secret_authority.core.rotation.cycle import Cycle
+from secret_authority.core.rotation.document import Document, Request, Start, State
+from secret_authority.core.rotation.rotator import Accepts, Overlap, Rotator
+from secret_authority.core.rotation.runner import advance
+from secret_authority.core.rotation.schedule import Candidate, InFlight, admit, candidate, due_at, expires_at
+from secret_authority.core.rotation.state_machine import DRAIN, Answer, Clean, Rules
+from secret_authority.core.rotation.strategies import alerts
+from secret_authority.engine.common.audit_events import digest_key
+from secret_authority.engine.common.lease import Lease
+from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.rotation.evidence import DeliveryEvidence
+from secret_authority.engine.rotation.rotators import registry
+from secret_authority.engine.rotation.store import VaultRotationStore, read_requests, vault_clock
+
+log = logging.getLogger(__name__)
+
+# Conditions.
+WORKING = "RotationWorks"
+HEALTHY = "RotationsHealthy"
+ACCEPTED = "CredentialsAccepted"
+
+BUSY_SECONDS = 1.0
+QUIET_SECONDS = 5.0
+# Every secret's metadata are read this often, whatever happens: somebody may have changed a policy.
+FULL_LOOK_SECONDS = 300.0
+# Each current value is tried at its target about this often.
+VERIFY_SECONDS = 600.0
+PUBLISH_SECONDS = 10.0
+
+
+@dataclass
+class Known:
+    """What is known of one secret between two looks. `since`: when its present value came in force."""
+
+    entry: CatalogueSecret
+    rotator: Rotator
+    cycle: Cycle
+    store: VaultRotationStore
+    policy: RotationPolicy
+    drain: timedelta = DRAIN
+    since: datetime | None = None
+    document: Document = field(default_factory=Document)
+    unclean: bool = True
+    waits_for: str = ""
+    problem: str = ""
+    drift: str = ""
+    requests: tuple[Request, ...] = ()
+    accepted: Accepts = Accepts.UNKNOWN
+    verified_at: float = float("-inf")
+
+    @property
+    def rules(self) -> Rules:
+        """Applying may break an older value only where a target knows them."""
+        settled = self.rotator.overlap in (Overlap.NONE, Overlap.TWO_SLOTS)
+        return Rules(self.policy.revoke_old, self.drain, settled)
+
+    @property
+    def workloads(self) -> frozenset[str]:
+        """Consumer Secrets stand for the workloads that use them."""
+        return frozenset(f"{consumer.namespace}/{consumer.secret}" for consumer in self.entry.consumers)
+
+
+class RotationController:
+    """One engine. `run` returns when it is stopped or has lost its lease."""
+
+    def __init__(
+        self,
+        settings: RotationSettings,
+        api: Api,
+        vault: Vault,
+        namespace: str,
+        run_name: str,
+        status: Status,
+        drain: timedelta = DRAIN,
+    ) -> None:
+        self._drain = drain
+        self._settings, self._api, self._vault = settings, api, vault
+        self._namespace, self._run_name, self._status = namespace, run_name, status
+        self._loop = LeasedLoop(Lease(api, namespace, ROTATION_LEASE, run_name), status, QUIET_SECONDS)
+        self._entries = {secret.name: secret for secret in settings.catalogue if secret.rotator is not None}
+        self._known: dict[str, Known] = {}
+        self._answered: set[str] = set()
+        self._looked_at = float("-inf")
+        self._published: tuple[float, str] = (float("-inf"), "")
+
+    def stop(self) -> None:
+        self._loop.stop()
+
+    def run(self) -> int:
+        """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
+        return self._loop.run(lambda: QUIET_SECONDS if self.reconcile() else BUSY_SECONDS)
+
+    def reconcile(self) -> bool:
+        """One round; True when nothing is in flight."""
+        try:
+            quiet = self._round()
+            self._status.set(WORKING, True)
+        except (Unavailable, LostRace) as error:
+            self._status.set(WORKING, False, f"waiting: {error}")
+            quiet = True
+        except (VaultRefusedError, ApiRefusedError, LookupError, ValueError) as error:
+            log.error("%s", error)
+            self._status.set(WORKING, False, str(error))
+            quiet = True
+        self._publish()
+        return quiet
+
+    def _round(self) -> bool:
+        now, clock_ok = vault_clock(self._vault)
+        self._status.number("vault_clock_agrees", int(clock_ok))
+        if time.monotonic() - self._looked_at >= FULL_LOOK_SECONDS:
+            self._look_at_all()
+            self._looked_at = time.monotonic()
+        self._read_requests()
+        started = self._admit(now)
+        for name, known in self._known.items():
+            known.cycle.start = started.get(name)
+            if name in started or known.document.in_flight or known.requests or known.unclean:
+                self._advance(name, known)
+        self._verify_one()
+        self._tell(now)
+        return not any(known.document.in_flight or known.requests for known in self._known.values())
+
+    def _look_at_all(self) -> None:
+        key = digest_key(self._vault)
+        for name, entry in self._entries.items():
+            known = self._known.get(name) or self._new(entry, key)
+            self._known[name] = known
+            self._look(known)
+
+    def _new(self, entry: CatalogueSecret, key: bytes) -> Known:
+        store = VaultRotationStore(self._vault, entry, key, self._answered)
+        rotator = registry.build(entry, self._login)
+        policy = entry.rotation or RotationPolicy(type="static")
+        evidence = DeliveryEvidence(self._api, entry, lambda: vault_clock(self._vault)[0])
+        cycle = Cycle(store, rotator, evidence, self._run_name, policy.revoke_old)
+        return Known(entry, rotator, cycle, store, policy, self._drain)
+
+    def _login(self, name: str) -> Mapping[str, str]:
+        """The present value of another secret of the catalogue, for a rotator that has to log in to its target."""
+        entry = next(secret for secret in self._settings.catalogue if secret.name == name)
+        newest = VaultRotationStore(self._vault, entry, b"\0" * 32).newest()
+        if newest.value is None:
+            raise Unavailable(f"Vault has no value of {name} yet")
+        return newest.value.fields
+
+    def _look(self, known: Known) -> None:
+        """Read the document and the metadata of one secret: where it is, its policy, since when its value is."""
+        try:
+            known.document, _, leftovers = known.store.document()
+            custom = known.store.metadata()
+            found = Record.from_metadata(custom)
+            policy = RotationPolicy.from_metadata(custom)
+        except (ValueError, VaultRefusedError) as error:
+            known.problem, known.since = str(error), None
+            return
+        known.unclean = bool(leftovers)
+        wanted = known.entry.rotation
+        known.drift = "its policy in Vault differs from the catalogue's" if policy and policy != wanted else ""
+        known.policy = policy or known.policy
+        known.cycle.revoke_old = known.policy.revoke_old
+        if found is None or found.secret != known.entry.name:
+            # Only what Vault is the authority of is rotated.
+            known.problem, known.since = "Vault is not its authority yet", None
+            return
+        known.problem = ""
+        known.since = datetime.fromisoformat(custom.get(record.AT) or found.at)
+
+    def _read_requests(self) -> None:
+        asked = {name.rstrip("/") for name in self._vault.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}")}
+        for name, known in self._known.items():
+            try:
+                known.requests = read_requests(self._vault, name, self._answered) if name in asked else ()
+            except ValueError as error:
+                known.requests = ()
+                log.error("%s: a request is invalid: %s", name, error)
+
+    def _admit(self, now: datetime) -> dict[str, Start]:
+        waiting: list[Candidate] = []
+        in_flight: dict[str, InFlight] = {}
+        for name, known in self._known.items():
+            if known.document.state is not State.IDLE:
+                in_flight[name] = InFlight(known.rotator.target, known.workloads)
+            elif known.since is not None:
+                one = candidate(
+                    name, known.policy, known.since, now, known.requests, known.rotator.target, known.workloads
+                )
+                if one is not None:
+                    waiting.append(one)
+        return admit(waiting, in_flight)
+
+    def _advance(self, name: str, known: Known) -> None:
+        if known.since is None and not known.document.in_flight:
+            known.waits_for = known.problem
+            return
+        try:
+            result = advance(known.rules, known.policy.failure_strategy, known.cycle, random.random)
+        except (VaultRefusedError, ApiRefusedError, ValueError, KeyError) as error:
+            log.error("%s: %s", name, error)
+            known.problem = str(error)
+            return
+        for move in result.moves:
+            if not isinstance(move, (Clean, Answer)):
+                log.info("%s: %s", name, getattr(move, "what", type(move).__name__.lower()))
+        known.waits_for = result.unavailable or result.waits_for
+        if result.moves:
+            self._look(known)
+        elif not result.unavailable:
+            known.document, known.unclean = result.document, False
+
+    def _verify_one(self) -> None:
+        """Try one current value at its target: somebody may have changed the target behind Vault's back."""
+        due = time.monotonic() - VERIFY_SECONDS
+        for known in self._known.values():
+            if known.verified_at > due or known.document.in_flight or known.since is None or not known.rotator.target:
+                continue
+            known.verified_at = time.monotonic()
+            newest = known.store.newest()
+            known.accepted = known.rotator.accepts(newest.value) if newest.value else Accepts.UNKNOWN
+            return
+
+    def _tell(self, now: datetime) -> None:
+        bad: list[str] = []
+        for name, known in self._known.items():
+            label = f'{{secret="{name}"}}'
+            document = known.document
+            for state in State:
+                self._status.number(f'rotation_state{{secret="{name}",state="{state}"}}', int(document.state is state))
+            if known.since is not None:
+                due, expires = due_at(name, known.policy, known.since), expires_at(known.policy, known.since)
+                self._status.number(f"rotation_last_success_timestamp_seconds{label}", known.since.timestamp())
+                if due is not None:
+                    self._status.number(f"rotation_due_timestamp_seconds{label}", due.timestamp())
+                if expires is not None:
+                    self._status.number(f"secret_expiry_timestamp_seconds{label}", expires.timestamp())
+                late = now - due if due else timedelta()
+                if alerts(document, known.policy.failure_strategy, late, known.policy.rotate_before):
+                    bad.append(f"{name} is {document.state}: {document.error or document.ending or known.waits_for}")
+            self._status.number(f"rotation_overdue{label}", int(overdue(document, known.policy, now)))
+            self._status.number(f"rotation_failures{label}", document.failures)
+            if known.accepted is not Accepts.UNKNOWN:
+                self._status.number(f"credential_accepted{label}", int(known.accepted is Accepts.YES))
+            if known.problem:
+                bad.append(f"{name}: {known.problem}")
+        refused = sorted(name for name, known in self._known.items() if known.accepted is Accepts.NO)
+        self._status.number("rotations_in_flight", sum(known.document.in_flight for known in self._known.values()))
+        self._status.set(HEALTHY, not bad, "; ".join(bad[:5]))
+        words = f"the target refuses what Vault holds of {', '.join(refused)}" if refused else ""
+        self._status.set(ACCEPTED, not refused, words)
+
+    def _publish(self) -> None:
+        """The status as a ConfigMap, at once when it has changed. It holds no value."""
+        secrets = {name: shown(name, known) for name, known in sorted(self._known.items())}
+        data = {"secrets": json.dumps(secrets, sort_keys=True), "conditions": json.dumps(self._status.as_dict())}
+        text = json.dumps(data, sort_keys=True)
+        now = time.monotonic()
+        if text == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
+            return
+        try:
+            create_or_patch(self._api, "configmaps", self._namespace, ROTATION_STATUS, {"data": data}, STATUS_LABELS)
+            self._published = (now, text)
+        except (Unavailable, LostRace, ApiRefusedError) as error:
+            log.warning("the status cannot be published: %s", error)
+
+
+def overdue(document: Document, policy: RotationPolicy, now: datetime) -> bool:
+    """Whether the old and the new value have both been valid for longer than the policy allows."""
+    if document.state not in (State.PUBLISHED, State.RETIRING) or policy.max_overlap is None:
+        return False
+    return bool(document.published_at) and now > datetime.fromisoformat(document.published_at) + policy.max_overlap
+
+
+def shown(name: str, known: Known) -> dict[str, object]:
+    """What `secret-authority rotation status` prints of a secret."""
+    due = due_at(name, known.policy, known.since) if known.since else None
+    document = known.document
+    return {
+        "state": document.state.value,
+        "rotator": known.rotator.kind,
+        "generation": document.generation,
+        "id": document.id,
+        "since": known.since.astimezone(UTC).isoformat(timespec="seconds") if known.since else "",
+        "due": due.astimezone(UTC).isoformat(timespec="seconds") if due else "",
+        "trigger": document.trigger,
+        "why": document.why,
+        "result": document.result,
+        "waitsFor": known.waits_for,
+        "problem": known.problem or known.drift,
+        "requests": [request.id for request in known.requests],
+    }

@@ -1,0 +1,525 @@
+"""The engine of rotation against a real Vault and a real PostgreSQL, with its real policy, killed at every request.
+
+An outside watcher logs in to the database all the time with what the pods have. The cluster is a model: External
+Secrets delivers what is newest in Vault a moment later, and each pod is replaced by one that has the new value after
+another moment, as rollouts do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pg8000.exceptions import DatabaseError
+from pg8000.native import Connection
+
+from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.names import SECRET_VERSIONS, SYNCED_BEFORE_ANNOTATION, VERSION_ANNOTATION
+from secret_authority.contract.rotation_settings import RotationSettings
+from secret_authority.contract.vault_policies import requests_policy, rotation_policy
+from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.rotation.document import Document, Request, RequestKind, State, Trigger
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.consumption.versions import Version, newest_version
+from secret_authority.engine.rotation.controller import RotationController
+from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
+from tests.support.vault_process import servers, vault_program, wait_for
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(vault_program() is None, reason="no vault program: run `make tools`"),
+]
+PATH, DOCS = "postgres/orders", "platform-rotation/data/docs/postgres/orders"
+DATA, METADATA = f"platform-data/data/{PATH}", f"platform-data/metadata/{PATH}"
+RECORD = {
+    "authority": "vault",
+    "secret": "orders-db",
+    "handover_id": "ho-1",
+    "handover_digest": "hmac-sha256:00",
+    "handover_run": "run",
+}
+
+
+class Killed(BaseException):
+    """The engine's process ends here."""
+
+
+def catalogue(port: int, users: list[str], ttl: str = "720h") -> Catalogue:
+    rotator = {"kind": "postgresql", "host": "127.0.0.1", "port": port, "database": "orders", "tls": False}
+    rotator |= {"users": users, "admin": "orders-db-admin", **({"accept_window": True} if len(users) == 1 else {})}
+    keys = {"DB_USER": "username", "DB_PASSWORD": "password"}
+    return parse_catalogue(
+        {
+            "apiVersion": "secret-authority.dev/v1",
+            "kind": "SecretCatalogue",
+            "bootstrapNamespaces": ["bootstrap-data"],
+            "secrets": [
+                {
+                    "name": "orders-db",
+                    "class": "bootstrap",
+                    "owner": "team-orders",
+                    "bootstrap": {
+                        "namespace": "bootstrap-data",
+                        "secret": "orders-db",
+                        "keys": ["username", "password"],
+                    },
+                    "vault": {"datasource": "postgres", "consumer": "orders"},
+                    "consumers": [{"namespace": "shop", "secret": "orders-db", "keys": keys}],
+                    "rotation": {"type": "time-based", "ttl": ttl},
+                    "rotator": rotator,
+                },
+                {
+                    "name": "orders-db-admin",
+                    "class": "bootstrap",
+                    "owner": "team-orders",
+                    "bootstrap": {
+                        "namespace": "bootstrap-data",
+                        "secret": "orders-db-admin",
+                        "keys": ["username", "password"],
+                    },
+                    "vault": {"datasource": "postgres", "consumer": "admin"},
+                    "rotation": {"type": "static"},
+                },
+            ],
+        },
+        "catalogue.yaml",
+    )
+
+
+class Cluster(Api):
+    """External Secrets and two pods, each a little behind Vault. `lag`: seconds from version to Secret, and to pod."""
+
+    def __init__(self, root: Vault, lag: float = 0.05) -> None:
+        self._root, self._lag = root, lag
+        self.secret: tuple[dict[str, str], Version] = self._newest()
+        self.pods = [self.secret, self.secret]
+        self.objects: dict[str, Any] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._deliver, daemon=True)
+
+    def _newest(self) -> tuple[dict[str, str], Version]:
+        data = (self._root.read(DATA) or {})["data"]["data"]
+        return data, newest_version(self._root, "platform-data", PATH)
+
+    def _deliver(self) -> None:
+        while not self._stop.wait(0.02):
+            with contextlib.suppress(Unavailable):
+                found = self._newest()
+                if found[1].mark != self.secret[1].mark:
+                    self._stop.wait(self._lag)
+                    self.secret = found
+                for number in range(len(self.pods)):
+                    if self.pods[number][1].mark != self.secret[1].mark:
+                        self._stop.wait(self._lag)
+                        self.pods[number] = self.secret
+
+    def __enter__(self) -> Cluster:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        if "externalsecrets" in path:
+            annotations = {VERSION_ANNOTATION: self.secret[1].mark, SYNCED_BEFORE_ANNOTATION: "before"}
+            ready = {"conditions": [{"type": "Ready", "status": "True"}], "syncedResourceVersion": "after"}
+            return {"metadata": {"annotations": annotations}, "status": ready}
+        return self.objects.get(path)
+
+    def list(self, path: str, label_selector: str = "") -> list[dict[str, Any]]:
+        return [
+            {
+                "metadata": {
+                    "name": f"orders-{number}",
+                    "annotations": {SECRET_VERSIONS: f"orders-db={version.mark}"},
+                },
+                "spec": {"containers": [{"name": "app", "envFrom": [{"secretRef": {"name": "orders-db"}}]}]},
+                "status": {
+                    "phase": "Running",
+                    "containerStatuses": [{"name": "app", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+                },
+            }
+            for number, (_, version) in enumerate(self.pods)
+        ]
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.objects[f"{path}/{body['metadata']['name']}"] = dict(body)
+        return dict(body)
+
+    def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.objects[path] = dict(body)
+        return dict(body)
+
+
+class Watcher:
+    """Logs in every 50 ms with what the Secret has and with what each pod has. It may fail, and says how often."""
+
+    def __init__(self, server: PostgresServer, cluster: Cluster) -> None:
+        self._server, self._cluster = server, cluster
+        self.logins = 0
+        self.denied: list[float] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            for values, _ in [self._cluster.secret, *self._cluster.pods]:
+                self.look(values)
+
+    def look(self, values: Mapping[str, str]) -> None:
+        try:
+            login(self._server, values).close()
+        except DatabaseError as error:
+            if error.args[0].get("C") != "28P01":
+                return
+            self.denied.append(time.monotonic())
+        self.logins += 1
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def login(server: PostgresServer, values: Mapping[str, str]) -> Connection:
+    return Connection(
+        values["username"],
+        host="127.0.0.1",
+        port=server.port,
+        database="orders",
+        password=values["password"],
+        timeout=5,
+    )
+
+
+class FaultyVault(Vault):
+    """Calls `point` before and after each request of the engine."""
+
+    def __init__(self, vault: Vault, point: Callable[[str], None]) -> None:
+        super().__init__(vault.address, vault._ca_file)
+        self.token, self._point = vault.token, point
+
+    def _send(self, method: str, path: str, *rest: Any) -> Any:
+        # The id of a rotation is another one in each run.
+        shown = re.sub("ro-[0-9a-f]+", "ID", path.partition("?")[0])
+        self._point(f"before {method} {shown}")
+        answer = super()._send(method, path, *rest)
+        self._point(f"after {method} {shown}")
+        return answer
+
+
+class Site:
+    """A Vault in which orders-db was handed over, with tokens of the real policies."""
+
+    def __init__(self, root: Vault, server: PostgresServer, users: list[str], ttl: str = "720h") -> None:
+        self.root, self.server = root, server
+        self.catalogue = catalogue(server.port, users, ttl)
+        for mount in ("platform-data", "platform-authority", "platform-rotation"):
+            with contextlib.suppress(VaultRefusedError):
+                root.delete(f"sys/mounts/{mount}")
+            root.write(f"sys/mounts/{mount}", {"type": "kv", "options": {"version": "2"}})
+        wait_for(self._ready, "the mounts are ready")
+        for mount in ("platform-data", "platform-rotation"):
+            root.write(f"{mount}/config", {"cas_required": True})
+        root.write("platform-authority/data/digest-key", {"data": {"key": "A" * 44}})
+        root.write(DATA, {"options": {"cas": 0}, "data": {"username": "orders_a", "password": "first-password"}})
+        root.write("platform-data/data/postgres/admin", {"options": {"cas": 0}, "data": ADMIN})
+        at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        policy = next(iter(self.catalogue)).rotation
+        assert policy is not None
+        root.patch(METADATA, {"custom_metadata": {**RECORD, "handover_at": at, **policy.metadata()}})
+        self.engine_token = self.token("rotation", rotation_policy(self.catalogue))
+        with contextlib.closing(server.superuser()) as admin:
+            for user, password in (("orders_a", "'first-password'"), ("orders_b", "NULL")):
+                admin.run(f"ALTER ROLE {user} LOGIN PASSWORD {password}")
+                admin.run(f"COMMENT ON ROLE {user} IS NULL")
+
+    def _ready(self) -> bool:
+        try:
+            for mount in ("platform-data", "platform-authority", "platform-rotation"):
+                self.root.read(f"{mount}/config")
+        except (VaultRefusedError, Unavailable):
+            return False
+        return True
+
+    def token(self, name: str, policy: str) -> Vault:
+        self.root.write(f"sys/policies/acl/{name}", {"policy": policy})
+        made = self.root.write("auth/token/create", {"policies": [name], "no_default_policy": True})
+        return self.root.with_token(made["auth"]["client_token"])
+
+    def engine(self, cluster: Cluster, point: Callable[[str], None] = lambda _: None) -> RotationController:
+        vault = FaultyVault(self.engine_token, point)
+        settings = RotationSettings("dev", self.catalogue)
+        return RotationController(settings, cluster, vault, "ns", "run-1", Status(), drain=timedelta())
+
+    def ask(self, name: str, kind: RequestKind = RequestKind.ROTATE, **more: Any) -> None:
+        request = Request(name, kind, "a test", at=datetime.now(UTC).isoformat(), **more)
+        body = {"options": {"cas": 0}, "data": request.fields()}
+        vault = self.token("requests", requests_policy())
+        vault.write(f"platform-rotation/data/requests/orders-db/{name}", body)
+
+    def outcome(self, name: str) -> str:
+        found = self.root.read(f"platform-rotation/data/requests/orders-db/{name}") or {}
+        return str(found["data"]["data"].get("outcome", ""))
+
+    def document(self) -> Document:
+        found = self.root.read(DOCS)
+        return Document.from_fields(found["data"]["data"]) if found else Document()
+
+    def value(self, version: int = 0) -> dict[str, str]:
+        found: dict[str, str] = (self.root.read(f"{DATA}?version={version}") or {})["data"]["data"]
+        return found
+
+    def events(self) -> list[dict[str, str]]:
+        names = self.root.list("platform-authority/metadata/events/orders-db")
+        return [(self.root.read(f"platform-authority/data/events/orders-db/{n}") or {})["data"]["data"] for n in names]
+
+    def accepted(self, values: Mapping[str, str]) -> bool:
+        try:
+            login(self.server, values).close()
+        except DatabaseError:
+            return False
+        return True
+
+    def readable_documents(self) -> int:
+        """How many versions of the document can still be read; one of an ended rotation holds no value."""
+        found = (self.root.read("platform-rotation/metadata/docs/postgres/orders") or {})["data"]["versions"]
+        return sum(not one["destroyed"] for one in found.values())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
+    with servers(tmp_path_factory.mktemp("vault")) as (server,):
+        wait_for(lambda: _answers(server.api), "Vault answers")
+        made = server.api.write("sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        server.api.write("sys/unseal", {"key": made["keys"][0]})
+        wait_for(lambda: server.api.health() == 200, "Vault is active")
+        yield server.api.with_token(made["root_token"])
+
+
+def _answers(vault: Vault) -> bool:
+    try:
+        vault.health()
+    except Unavailable:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    version = max(installations())
+    with postgres_server(installations()[version]) as made:
+        yield made
+
+
+def work(engine: RotationController, until: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Rounds of the engine until something holds."""
+    deadline = time.monotonic() + seconds
+    while not until():
+        engine.reconcile()
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not in time: {what}")
+        time.sleep(0.02)
+
+
+def done(site: Site, generation: int = 1) -> bool:
+    found = site.document()
+    return found.state is State.IDLE and found.generation == generation and site.readable_documents() == 1
+
+
+def test_a_request_rotates_delivers_revokes_and_leaves_four_answers(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    with Cluster(root) as cluster, Watcher(server, cluster) as watcher:
+        engine = site.engine(cluster)
+        engine.reconcile()
+        assert root.read(DOCS) is None, "nothing is due and nothing was asked for"
+        site.ask("r1")
+        work(engine, lambda: done(site), "the rotation")
+    assert watcher.denied == [] and watcher.logins > 3
+    assert site.value()["username"] == "orders_b" and site.accepted(site.value())
+    assert not site.accepted(site.value(1)), "the old login still works"
+    (event,) = site.events()
+    assert site.outcome("r1") == f"accepted as {event['id']}"
+    assert event["why"] == "rotation (manual): a test" and event["result"] == "done" and event["run"] == "run-1"
+    metadata = (root.read(METADATA) or {})["data"]["custom_metadata"]
+    assert metadata["rotation_id"] == event["id"] and metadata["rotation_gen"] == "1"
+    assert metadata["handover_id"] == "ho-1" and metadata["rotation_type"] == "time-based"
+
+
+def test_what_is_due_rotates_by_itself_again_and_again(root: Vault, server: PostgresServer) -> None:
+    """A policy of four seconds: three generations without a request, without Git, without Pulumi."""
+    site = Site(root, server, ["orders_a", "orders_b"], ttl="4s")
+    with Cluster(root) as cluster, Watcher(server, cluster) as watcher:
+        engine = site.engine(cluster)
+        work(engine, lambda: site.document().generation >= 4, "the fourth generation", 60)
+    assert watcher.denied == [] and watcher.logins > 20
+    assert [event["why"].split(":")[0] for event in site.events()[:3]] == ["rotation (time)"] * 3
+
+
+class Writes:
+    """Numbers the writes of an engine; `kill` is the one before or after which it ends."""
+
+    def __init__(self, kill: str = "") -> None:
+        self.seen: list[str] = []
+        self._kill = kill
+
+    def __call__(self, name: str) -> None:
+        if name.split()[1] not in ("POST", "PATCH"):
+            return
+        numbered = f"{name} ({1 + sum(one.startswith(f'{name} (') for one in self.seen)})"
+        self.seen.append(numbered)
+        if numbered == self._kill:
+            raise Killed
+
+
+@pytest.mark.parametrize("users", [["orders_a", "orders_b"], ["orders_a"]], ids=["two users", "one user"])
+def test_killed_before_and_after_every_write_it_ends_in_one_state(
+    root: Vault, server: PostgresServer, users: list[str], record_property: Callable[[str, object], None]
+) -> None:
+    site = Site(root, server, users)
+    writes = Writes()
+    with Cluster(root, lag=0.01) as cluster:
+        site.ask("r1")
+        work(site.engine(cluster, writes), lambda: done(site), "the rotation")
+    assert len(writes.seen) >= 20, writes.seen
+    # With one user the states are the same; a third of the points has to do.
+    points = writes.seen if len(users) == 2 else writes.seen[::3]
+    logins = denied = 0
+    for name in points:
+        site = Site(root, server, users)
+        with Cluster(root, lag=0.01) as cluster, Watcher(server, cluster) as watcher:
+            site.ask("r1")
+            with pytest.raises(Killed):
+                work(site.engine(cluster, Writes(name)), lambda: False, name)
+            work(site.engine(cluster), lambda site=site: done(site), f"the end after {name}")  # type: ignore[misc]
+            while watcher.logins < 3:
+                time.sleep(0.02)
+        logins, denied = logins + watcher.logins, denied + len(watcher.denied)
+        assert site.document().result == "done" and site.accepted(site.value()), name
+        assert site.value()["username"] == users[-1] and not site.accepted(site.value(1)), name
+        assert len(site.events()) == 1, name
+        if len(users) == 2:
+            assert watcher.denied == [], f"killed {name}"
+    record_property("figures", f"{len(points)} of {len(points)} points, {logins} logins, {denied} denied")
+    print(f"{len(points)} of {len(points)} kill points, {logins} logins, {denied} denied")
+
+
+def test_killed_before_and_after_every_change_of_the_database(
+    root: Vault, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
+
+    for method, after in itertools.product(("apply", "revoke"), (False, True)):
+        site = Site(root, server, ["orders_a", "orders_b"])
+        original = getattr(PostgresqlRotator, method)
+
+        def killed(self: Any, *given: Any, original: Any = original, after: bool = after) -> None:
+            if after:
+                original(self, *given)
+            raise Killed
+
+        with Cluster(root, lag=0.01) as cluster, Watcher(server, cluster) as watcher:
+            site.ask("r1")
+            with monkeypatch.context() as patch:
+                patch.setattr(PostgresqlRotator, method, killed)
+                with pytest.raises(Killed):
+                    work(site.engine(cluster), lambda: False, method)
+            work(site.engine(cluster), lambda site=site: done(site), f"the end after {method}")  # type: ignore[misc]
+        assert watcher.denied == [] and site.accepted(site.value()) and not site.accepted(site.value(1))
+
+
+def test_the_database_goes_away_in_the_middle_and_comes_back(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    with Cluster(root, lag=0.3) as cluster:
+        engine = site.engine(cluster)
+        site.ask("r1")
+        work(engine, lambda: site.document().state is State.PUBLISHED, "published")
+        server.kill()
+        try:
+            for _ in range(20):
+                engine.reconcile()
+                time.sleep(0.05)
+            assert site.document().state is State.RETIRING, "what cannot be asked was taken for refused"
+        finally:
+            server.start()
+        work(engine, lambda: done(site), "the rotation")
+    assert not site.accepted(site.value(1)) and site.accepted(site.value())
+
+
+def test_a_consumer_that_does_not_restart_holds_the_old_login_open_and_is_named(
+    root: Vault, server: PostgresServer
+) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    cluster = Cluster(root)
+    engine = site.engine(cluster)
+    site.ask("r1")
+    work(engine, lambda: site.document().state is State.PUBLISHED, "published")
+    cluster.secret = cluster._newest()
+    for _ in range(5):
+        engine.reconcile()
+    assert site.document().state is State.PUBLISHED and site.accepted(site.value(1)) and site.accepted(site.value())
+    status = cluster.objects["api/v1/namespaces/ns/configmaps/rotation-status"]["data"]["secrets"]
+    assert "pod shop/orders-0: container app started before its Secret had this version" in status
+    site.ask("r2", trigger=Trigger.COMPROMISE, cut_off=True)
+    work(engine, lambda: not site.accepted(site.value(1)), "cut off")
+    assert "cut off: pod shop/orders-0" in next(iter(site.events()))["result"]
+
+
+def test_hold_resume_and_abort(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    with Cluster(root) as cluster:
+        engine = site.engine(cluster)
+        site.ask("r1", RequestKind.HOLD)
+        work(engine, lambda: site.document().state is State.HELD, "held")
+        site.ask("r2")
+        work(engine, lambda: bool(site.outcome("r2")), "an answer")
+        assert "refused" in site.outcome("r2")
+        site.ask("r3", RequestKind.RESUME)
+        work(engine, lambda: site.document().state is State.IDLE and bool(site.outcome("r3")), "resumed")
+        site.ask("r4", RequestKind.ABORT)
+        work(engine, lambda: bool(site.outcome("r4")), "an answer")
+        assert site.outcome("r4") == "refused: no rotation is in flight"
+    assert site.value()["username"] == "orders_a" and site.events() == []
+
+
+def test_the_engine_may_write_nothing_but_what_has_a_rotator(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    for path in ("platform-data/data/postgres/admin", "platform-data/data/other/app"):
+        with pytest.raises(VaultRefusedError):
+            site.engine_token.write(path, {"options": {"cas": 1}, "data": {"a": "b"}})
+    asking = site.token("requests", requests_policy())
+    for path in (DOCS, DATA, "platform-data/data/postgres/admin"):
+        with pytest.raises(VaultRefusedError):
+            asking.read(path)
+    site.ask("r1")
+    with pytest.raises(VaultRefusedError):
+        asking.write("platform-rotation/data/requests/orders-db/r1", {"options": {"cas": 1}, "data": {"kind": "x"}})
+
+
+def test_no_value_is_in_status_events_metadata_or_logs(
+    root: Vault, server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    site = Site(root, server, ["orders_a", "orders_b"])
+    with Cluster(root) as cluster:
+        engine = site.engine(cluster)
+        site.ask("r1")
+        work(engine, lambda: done(site), "the rotation")
+        shown = str(cluster.objects) + str(site.events()) + str(root.read(METADATA)) + caplog.text + server.log()
+    for version in (1, 2):
+        password = site.value(version)["password"]
+        assert password not in shown.replace("PASSWORD 'first-password'", "")
