@@ -37,8 +37,9 @@ from secret_authority.core.rotation.schedule import Candidate, InFlight, admit, 
 from secret_authority.core.rotation.state_machine import DRAIN, Answer, Clean, Rules
 from secret_authority.core.rotation.strategies import alerts
 from secret_authority.engine.common.audit_events import digest_key
+from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
-from secret_authority.engine.common.loop import LeasedLoop
+from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.rotation.evidence import DeliveryEvidence
 from secret_authority.engine.rotation.rotators import registry
@@ -47,6 +48,7 @@ from secret_authority.engine.rotation.store import VaultRotationStore, read_requ
 log = logging.getLogger(__name__)
 
 # Conditions.
+RUNNING = "RotationRunning"
 WORKING = "RotationWorks"
 HEALTHY = "RotationsHealthy"
 ACCEPTED = "CredentialsAccepted"
@@ -120,22 +122,13 @@ class RotationController:
 
     def run(self) -> int:
         """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        return self._loop.run(lambda: QUIET_SECONDS if self.reconcile() else BUSY_SECONDS)
+        return self._loop.run(Part(RUNNING, lambda: QUIET_SECONDS if self.reconcile() else BUSY_SECONDS, 15.0))
 
     def reconcile(self) -> bool:
         """One round; True when nothing is in flight."""
-        try:
-            quiet = self._round()
-            self._status.set(WORKING, True)
-        except (Unavailable, LostRace) as error:
-            self._status.set(WORKING, False, f"waiting: {error}")
-            quiet = True
-        except (VaultRefusedError, ApiRefusedError, LookupError, ValueError) as error:
-            log.error("%s", error)
-            self._status.set(WORKING, False, str(error))
-            quiet = True
+        quiet = run_step(self._status, WORKING, self._round, (ValueError,))
         self._publish()
-        return quiet
+        return quiet is not False
 
     def _round(self) -> bool:
         now, clock_ok = vault_clock(self._vault)
@@ -151,6 +144,7 @@ class RotationController:
                 self._advance(name, known)
         self._verify_one()
         self._tell(now)
+        self._status.set(WORKING, True)
         return not any(known.document.in_flight or known.requests for known in self._known.values())
 
     def _look_at_all(self) -> None:
@@ -284,7 +278,7 @@ class RotationController:
         """The status as a ConfigMap, at once when it has changed. It holds no value."""
         secrets = {name: shown(name, known) for name, known in sorted(self._known.items())}
         data = {"secrets": json.dumps(secrets, sort_keys=True), "conditions": json.dumps(self._status.as_dict())}
-        text = json.dumps(data, sort_keys=True)
+        text = data["secrets"] + str(self._status.shown())
         now = time.monotonic()
         if text == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
             return
