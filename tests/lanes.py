@@ -58,6 +58,8 @@ class Lane:
 
 
 def main(options: Sequence[str]) -> int:
+    # Where this runs in the background, the shell has it ignore Ctrl-C; the lanes must not.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     lanes = [Lane(name, options) for name in LANES]
 
     def stop(*_: object) -> None:
