@@ -599,7 +599,7 @@ class _Cluster:
         whole = folder == "." and not self._entry.roots and not self._settings_name(folder)
         documents: list[Document] = []
         files: set[str] = set()
-        tops: set[str] = set()
+        tops: set[str] = {"."} if folder == "." and renderer.is_kustomized(".") else set()
         for file in renderer.below(folder):
             if any(_holds(path, file) for path in elsewhere) or (whole and is_not_applied(file)):
                 continue
@@ -658,14 +658,11 @@ def _syncs(documents: list[Document]) -> list[tuple[str, str]]:
         flux = read_flux(document)
         kind, name, _ = flux.source
         own = isinstance(flux.path, str) and _holds(flux.path, document.file) and isinstance(name, str)
-        # A folder that applies itself is the tree's own when its source is named as Flux names it, or made beside it.
-        sync = name == "flux-system" or any(
-            d.file == document.file and d.content.get("kind") == kind and dig(d.content, "metadata", "name") == name
-            for d in documents
-        )
-        if own and sync and flux.name == name:
+        if own and flux.name == name and (name == "flux-system" or flux.path != "."):
             found.add((kind, str(name)))
-    return sorted(found)
+    # Flux's own name counts before others.
+    named = {source for source in found if source[1] == "flux-system"}
+    return sorted(named or found)
 
 
 def resource_of(
