@@ -1,0 +1,66 @@
+"""What is accepted is applied by Flux and holds what was decrypted: beside the real kustomize-controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from secret_authority.clients.age import Identity
+from secret_authority.repository.encrypted_secrets import open_secrets, read_encrypted
+from tests.support.flux_cases import CHANGES, NAMESPACE, Folder, Maker
+from tests.support.flux_process import flux, programs_are_there
+from tests.support.vault_process import wait_for
+
+pytestmark = pytest.mark.skipif(not programs_are_there(), reason="no programs of the node: run `make tools`")
+
+ROUNDS = 2
+EDGE = "bootstrap-edge"
+
+
+def read(root: Path, folder: Folder, identity: Identity) -> tuple[dict[tuple[str, str], object], bool]:
+    """What is found, what it decrypts to, and whether all of it is accepted."""
+    name = f"case-{folder.number}"
+    for path, content in folder.files.items():
+        file = root / name / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    encrypted = read_encrypted(root, [name])
+    opened = open_secrets(root, encrypted.found, [identity.secret])
+    refused = bool(encrypted.problems) or any(isinstance(values, tuple) for values in opened.values())
+    return {secret.place: values for secret, values in opened.items()}, not refused
+
+
+def test_what_is_accepted_is_what_flux_makes_of_it(tmp_path: Path) -> None:
+    identity = Identity.generate()
+    maker = Maker([identity.recipient])
+    folders = [maker.folder(number) for number in range(ROUNDS * len(CHANGES))]
+    root = tmp_path / "repository"
+    readings = {folder.number: read(root, folder, identity) for folder in folders}
+    files = {f"case-{f.number}/{path}": content for f in folders for path, content in f.files.items()}
+    (tmp_path / "flux").mkdir()
+    with flux(tmp_path / "flux", identity.secret, (NAMESPACE, EDGE)) as (running, url):
+        running.serve(files, url)
+        for folder in folders:
+            running.kustomize(f"case-{folder.number}", f"./case-{folder.number}")
+        wrong: list[str] = []
+        accepted = failed = 0
+        for folder in folders:
+            name = f"case-{folder.number}"
+            wait_for(lambda name=name: running.ready(name) is not None, f"{name} was tried", 180)  # type: ignore[misc]
+            values, good = readings[folder.number]
+            applied = running.ready(name) == "True"
+            failed += not applied
+            if not good:
+                continue
+            accepted += 1
+            if not applied:
+                wrong.append(f"{name} ({folder.made}): accepted, and Flux does not apply it")
+            elif running.applied(name) != set(values):
+                wrong.append(f"{name} ({folder.made}): Flux applied {running.applied(name)}, and not {set(values)}")
+            else:
+                differ = [place for place in values if running.secret(*place) != values[place]]
+                wrong += [f"{name} ({folder.made}): {place} holds something else" for place in differ]
+        assert not wrong, "\n".join(wrong)
+    # Both kinds were among them, so that the comparison says something.
+    assert accepted >= 20 * ROUNDS and failed >= 10 * ROUNDS, (accepted, failed)

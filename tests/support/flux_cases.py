@@ -1,0 +1,227 @@
+"""Folders of encrypted files as people write them, right and wrong: to compare what is read with what Flux does.
+
+Every folder comes from its number, so that a failure can be had again.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import yaml
+
+from secret_authority.clients.sops import sops_program
+
+NAMESPACE = "bootstrap-data"
+_TEXTS = (
+    "text",
+    "yes",
+    "012",
+    "2026-01-01",
+    "null",
+    "a: b",
+    "---",
+    "",
+    "grüße\n",
+    " lead",
+    "x\r\ny",
+    "$HOME ${A}",
+    "\u2028",
+)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A generated folder: its files by path, and what was done to it."""
+
+    number: int
+    files: dict[str, bytes] = field(repr=False)
+    made: str
+
+
+@dataclass
+class Maker:
+    """Makes folders for these age recipients."""
+
+    recipients: Sequence[str]
+
+    def encrypt(self, text: str, kind: str = "yaml") -> str:
+        to = ["--age", ",".join(self.recipients), "--encrypted-regex", "^(data|stringData)$"]
+        types = ["--input-type", kind, "--output-type", kind, "--filename-override", f"x.{kind}"]
+        done = subprocess.run(
+            [sops_program(), "encrypt", *to, *types, "/dev/stdin"],
+            input=text.encode(),
+            capture_output=True,
+            check=True,
+            env={"HOME": "/nonexistent"},
+        )
+        return done.stdout.decode()
+
+    def folder(self, number: int) -> Folder:
+        random_ = random.Random(number)  # noqa: S311
+        change, name = CHANGES[number % len(CHANGES)]
+        count = random_.choice((1, 1, 2, 3))
+        texts = [_manifest(random_, f"case-{number}-{index}") for index in range(count)]
+        if random_.random() < 0.5:
+            encrypted = self.encrypt("---\n".join(texts))
+        else:
+            encrypted = "---\n".join(self.encrypt(text) for text in texts)
+        files = change(self, random_, texts, {"secrets.yaml": encrypted})
+        return Folder(number, {path: text.encode() for path, text in files.items()}, f"{name}, {count} documents")
+
+
+def _value(random_: random.Random) -> bytes:
+    kind = random_.randrange(3)
+    if kind == 0:
+        return random_.choice(_TEXTS).encode()
+    if kind == 1:
+        return random_.randbytes(random_.randrange(200))
+    return "".join(chr(random_.choice((9, 10, 13, *range(32, 127), 228, 8364, 128512))) for _ in range(30)).encode()
+
+
+def _is_text(value: bytes) -> bool:
+    try:
+        return all(c.isprintable() or c in "\n\r\t" for c in value.decode())
+    except UnicodeDecodeError:
+        return False
+
+
+def _manifest(random_: random.Random, name: str) -> str:
+    document: dict[str, object] = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+    }
+    if random_.random() < 0.3:
+        document["type"] = random_.choice(("Opaque", "example.com/kind"))
+    if random_.random() < 0.2:
+        document["metadata"]["labels"] = {"app": "a"}  # type: ignore[index]
+    for index in range(random_.randrange(1, 4)):
+        value = _value(random_)
+        if _is_text(value) and random_.random() < 0.5:
+            document.setdefault("stringData", {})[f"key-{index}"] = value.decode()  # type: ignore[index]
+        else:
+            document.setdefault("data", {})[f"key-{index}"] = base64.b64encode(value).decode()  # type: ignore[index]
+    if random_.random() < 0.3:
+        return json.dumps(document, ensure_ascii=False) + "\n"
+    return "# a comment\n" + yaml.safe_dump(document, sort_keys=random_.random() < 0.5, allow_unicode=True)
+
+
+Files = dict[str, str]
+Change = Callable[[Maker, random.Random, list[str], Files], Files]
+
+
+def _as(path: str) -> Change:
+    return lambda _m, _r, _t, files: {path: files["secrets.yaml"]}
+
+
+def _plain(change: Callable[[str], str]) -> Change:
+    """Change the first manifest before it is encrypted."""
+    return lambda maker, _r, texts, _f: {"secrets.yaml": maker.encrypt(change(texts[0]))}
+
+
+def _after(change: Callable[[str], str]) -> Change:
+    """Change the encrypted file."""
+    return lambda _m, _r, _t, files: {"secrets.yaml": change(files["secrets.yaml"])}
+
+
+def _add(text: str) -> Callable[[str], str]:
+    def change(manifest: str) -> str:
+        document = yaml.safe_load(manifest)
+        extra = yaml.safe_load(text)
+        for key, value in extra.items():
+            if isinstance(value, dict) and isinstance(document.get(key), dict):
+                document[key].update(value)
+            else:
+                document[key] = value
+        return yaml.safe_dump(document)
+
+    return change
+
+
+def _kustomized(text: str, where: str = "secrets.yaml") -> Change:
+    return lambda _m, _r, _t, files: {where: files["secrets.yaml"], "kustomization.yaml": text}
+
+
+def _beside(path: str, text: str) -> Change:
+    return lambda _m, _r, _t, files: {**files, path: text}
+
+
+def _list(maker: Maker, _r: random.Random, texts: list[str], _f: Files) -> Files:
+    items = [yaml.safe_load(text) for text in texts]
+    return {"list.yaml": maker.encrypt(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}))}
+
+
+def _as_json(maker: Maker, _r: random.Random, texts: list[str], _f: Files) -> Files:
+    return {"a.json": maker.encrypt(json.dumps(yaml.safe_load(texts[0]), ensure_ascii=False), "json")}
+
+
+def _listed_json(maker: Maker, random_: random.Random, texts: list[str], files: Files) -> Files:
+    return {**_as_json(maker, random_, texts, files), "kustomization.yaml": "resources: [a.json]\n"}
+
+
+_HEAD = "apiVersion: v1\nkind: Secret\nmetadata: {name: clear, namespace: bootstrap-data}\n"
+CHANGES: tuple[tuple[Change, str], ...] = (
+    (_as("secrets.yaml"), "as it is"),
+    (_as("secrets.yml"), ".yml"),
+    (_as("a/b/secrets.yaml"), "in a folder"),
+    (_as(".hidden/secrets.yaml"), "in a hidden folder"),
+    (_as(".secrets.yaml"), "a hidden file"),
+    (_as("secrets.YAML"), ".YAML"),
+    (_as_json, ".json"),
+    (_listed_json, ".json that is listed"),
+    (_list, "a list"),
+    (_after(lambda t: t.replace("\n", "\r\n")), "Windows lines"),
+    (_after(lambda t: "---\n" + t + "---\n"), "separators around"),
+    (_after(lambda t: "---\n# nothing\n---\n" + t), "an empty document"),
+    (_after(lambda t: t + "...\n"), "an end mark"),
+    (_after(lambda t: "\ufeff" + t), "a byte order mark"),
+    (_after(lambda t: t.replace("kind: Secret", "kind: &a Secret", 1)), "an anchor"),
+    (_after(lambda t: t.replace("kind: Secret", "kind: !!str Secret", 1)), "a tag"),
+    (_after(lambda t: t.replace("kind: Secret", "kind: 'Secret'", 1)), "other quotes"),
+    (_plain(_add("data: {bad: plain-text}")), "no base64"),
+    (_plain(_add("data: {bad: 'QQ'}")), "base64 without padding"),
+    (_plain(_add("data: {bad: 'QUJD\\nQUJD\\n'}")), "base64 with escapes"),
+    (_plain(_add('data: {good: "QUJD\\nQUJD\\n"}')), "base64 with line ends"),
+    (_plain(_add("data: {bad: 1234}")), "a number in data"),
+    (_plain(_add("stringData: {bad: 7741908233}")), "a number in stringData"),
+    (_plain(_add("stringData: {bad: true}")), "a boolean"),
+    (_plain(_add("stringData: {bad: null}")), "a null"),
+    (_plain(_add("stringData: {bad: [a]}")), "a list as value"),
+    (_plain(_add("metadata: {name: a..b}")), "a bad name"),
+    (_plain(_add("metadata: {name: 1}")), "a number as name"),
+    (_plain(_add("metadata: {annotations: {kustomize.toolkit.fluxcd.io/reconcile: disabled}}")), "not reconciled"),
+    (_plain(_add("metadata: {annotations: {kustomize.toolkit.fluxcd.io/decrypt: Disabled}}")), "not decrypted"),
+    (_plain(_add("metadata: {annotations: {kustomize.toolkit.fluxcd.io/ssa: Ignore}}")), "ignored"),
+    (_plain(_add("metadata: {annotations: {config.kubernetes.io/local-config: 'true'}}")), "local"),
+    (_plain(_add("metadata: {labels: {a: 1}}")), "a number as label"),
+    (_plain(_add("metadata: {creationTimestamp: null}")), "as kubectl writes it"),
+    (_plain(_add("metadata: {uid: abc, resourceVersion: '7'}")), "from a cluster"),
+    (_plain(_add("immutable: true")), "immutable"),
+    (_plain(_add("type: kubernetes.io/tls")), "TLS without keys"),
+    (_plain(_add("type: kubernetes.io/tls\nstringData: {tls.crt: a, tls.key: b}")), "TLS"),
+    (_plain(_add("type: kubernetes.io/dockerconfigjson\nstringData: {.dockerconfigjson: '{'}")), "broken pull secret"),
+    (_plain(_add("type: kubernetes.io/dockerconfigjson\nstringData: {.dockerconfigjson: '{\"auths\": {}}'}")), "pull"),
+    (_plain(_add("spec: {}")), "an unknown field"),
+    (_plain(_add("stringData: {'a b': x}")), "a bad key"),
+    (_plain(_add("stringData: {..a: x}")), "a key with dots"),
+    (_plain(_add("stringData: {.a: x, b..c: y}")), "good keys with dots"),
+    (_plain(lambda t: t + "# last\n"), "a comment at the end"),
+    (_kustomized("resources: [secrets.yaml]\nnamespace: bootstrap-edge\n"), "a namespace"),
+    (_kustomized("resources: [secrets.yaml]\nnamePrefix: a-\nnameSuffix: -z\n"), "a prefix"),
+    (_kustomized("resources: []\n"), "nothing listed"),
+    (_kustomized("resources: [secrets.yaml, secrets.yaml]\n"), "listed twice"),
+    (_kustomized("resources: [secrets.yaml]\nsecretGenerator: [{name: g, literals: [a=b]}]\n"), "a generator"),
+    (_kustomized("resources: [secrets.yaml]\ncommonAnnotations: {a: b}\n"), "annotations"),
+    (_kustomized("resources: [part]\n", "part/secrets.yaml"), "a folder without a kustomization"),
+    (_beside("clear.yaml", _HEAD + "stringData: {a: b}\n"), "a clear Secret"),
+    (_beside("map.yaml", _HEAD.replace("Secret", "ConfigMap") + "data: {a: b}\n"), "a ConfigMap"),
+    (_beside("empty.yaml", "# nothing\n"), "an empty file"),
+    (_beside("README.md", "# text\n"), "another file"),
+    (_beside("values.yaml", "a: b\n"), "no object"),
+    (_beside("broken.yaml", "a: [\n"), "no YAML"),
+)
