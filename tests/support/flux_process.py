@@ -114,11 +114,10 @@ class Flux:
     def ready(self, name: str) -> str | None:
         """The status of its Ready condition once it has been tried, else None."""
         found = self.call("GET", f"/apis/{_KUSTOMIZE}/v1/namespaces/{FLUX}/kustomizations/{name}") or {}
-        status = found.get("status") or {}
-        if status.get("observedGeneration") != found.get("metadata", {}).get("generation"):
-            return None
-        conditions = {one["type"]: one["status"] for one in status.get("conditions") or []}
-        return conditions.get("Ready") if conditions.get("Ready") in ("True", "False") else None
+        for one in (found.get("status") or {}).get("conditions") or []:
+            if one["type"] == "Ready" and one["status"] in ("True", "False"):
+                return str(one["status"])
+        return None
 
 
 def _object(group: str, kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
