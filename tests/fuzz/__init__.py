@@ -1,0 +1,1 @@
+"""Readers of bytes from outside, under inputs that nobody would write."""
