@@ -108,6 +108,8 @@ REQUESTS_ROLE = f"{CONSUMER_PREFIX}system.rotation-requests"
 # KV v2 mount of the engine: its keys, the notes of handovers, and the audit trail.
 AUTHORITY_MOUNT = "platform-authority"
 DIGEST_KEY_PATH = f"{AUTHORITY_MOUNT}/data/digest-key"
+# The key of the consumption engine's digests: with the first one it could test guesses of bootstrap secrets.
+CONSUMPTION_DIGEST_KEY_PATH = f"{AUTHORITY_MOUNT}/data/consumption-digest-key"
 # The seed of the key that signs the published audit trail.
 TRAIL_KEY_PATH = f"{AUTHORITY_MOUNT}/data/trail-key"
 EVENTS = "events"

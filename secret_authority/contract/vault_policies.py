@@ -11,6 +11,7 @@ from collections.abc import Collection
 from secret_authority.contract.names import (
     AUTHORITY_MOUNT,
     CONSUMER_PREFIX,
+    CONSUMPTION_DIGEST_KEY_PATH,
     DIGEST_KEY_PATH,
     EVENTS,
     HANDOVERS,
@@ -115,7 +116,7 @@ def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -
             case _ if secret.consumers:
                 rules.append(_rule(metadata, "read"))
     # Counters of requests by mount, so that versions are read only when something was written.
-    rules += [_rule(DIGEST_KEY_PATH, "read"), _rule("sys/metrics", "read")]
+    rules += [_rule(CONSUMPTION_DIGEST_KEY_PATH, "read"), _rule("sys/metrics", "read")]
     return "".join(rules)
 
 

@@ -235,7 +235,9 @@ def test_a_value_that_is_on_record_under_another_name_is_reported(site: Site) ->
 
 
 def test_one_secret_in_disorder_holds_up_no_other(site: Site) -> None:
-    site.root.write("platform-authority/data/digest-key", {"data": {"key": base64.b64encode(bytes(32)).decode()}})
+    site.root.write(
+        "platform-authority/data/consumption-digest-key", {"data": {"key": base64.b64encode(bytes(32)).decode()}}
+    )
     site.root.write(DATA, {"options": {"cas": 0}, "data": {"key": "a"}})
     site.root.write(METADATA, {"custom_metadata": {"handover_id": "by hand"}})
     status = Status()
@@ -286,9 +288,16 @@ def test_an_external_secret_waits_and_is_put_on_record_when_it_is_entered(site: 
 
 def test_the_entry_identity_reads_no_value(site: Site) -> None:
     site.entry.write("platform-data/data/payment/billing", {"options": {"cas": 0}, "data": {"api-key": "issued"}})
-    for path in ("platform-data/data/payment/billing", DATA, "platform-authority/data/digest-key"):
+    keys = ("platform-authority/data/digest-key", "platform-authority/data/consumption-digest-key")
+    for path in ("platform-data/data/payment/billing", DATA, *keys):
         with pytest.raises(VaultRefusedError, match="403"):
             site.entry.read(path)
+
+
+def test_the_engine_of_consumption_reads_no_key_but_its_own(site: Site) -> None:
+    for path in ("platform-authority/data/digest-key", "platform-authority/data/trail-key"):
+        with pytest.raises(VaultRefusedError, match="403"):
+            site.consumption.read(path)
 
 
 def test_layer_5_reads_no_bootstrap_value_and_overwrites_nothing(site: Site) -> None:

@@ -10,11 +10,13 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.names import (
+    CONSUMPTION_DIGEST_KEY_PATH,
     DIGEST_KEY_PATH,
     ENGINE_NAMESPACE,
     FLUX_NAMESPACE,
     IDENTITY_SECRET,
     TLS_SECRET,
+    TRAIL_KEY_PATH,
     VAULT_NAMESPACE,
 )
 from secret_authority.core.catalogue.schema import DATA_MOUNT, CatalogueSecret, SecretClass
@@ -58,9 +60,9 @@ def _paths(root: Vault, below: str) -> Iterator[str]:
 
 
 def digest_key(root: Vault) -> dict[str, bytes]:
-    """The key of the digests on record."""
-    text = str((root.read(DIGEST_KEY_PATH) or {})["data"]["data"]["key"])
-    return {"digest key": base64.b64decode(text)}
+    """The keys of the digests on record and of the published trail."""
+    paths = (DIGEST_KEY_PATH, CONSUMPTION_DIGEST_KEY_PATH, TRAIL_KEY_PATH)
+    return {path: base64.b64decode((root.read(path) or {})["data"]["data"]["key"]) for path in paths}
 
 
 def offline(stack: RecordedStack) -> dict[str, bytes]:

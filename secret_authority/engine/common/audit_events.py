@@ -6,7 +6,7 @@ import base64
 from dataclasses import dataclass
 
 from secret_authority.clients.vault import Vault
-from secret_authority.contract.names import DIGEST_KEY_PATH, TRAIL_KEY_PATH
+from secret_authority.contract.names import CONSUMPTION_DIGEST_KEY_PATH, DIGEST_KEY_PATH, TRAIL_KEY_PATH
 from secret_authority.core.ledger.trail_signature import TrailSigner
 
 
@@ -21,6 +21,11 @@ class RunInfo:
 def digest_key(vault: Vault) -> bytes:
     """The cluster's digest key. Raises `LookupError` when Vault is not configured."""
     return _key(vault, DIGEST_KEY_PATH)
+
+
+def consumption_digest_key(vault: Vault) -> bytes:
+    """The key of the consumption engine's digests. Raises `LookupError` when Vault is not configured."""
+    return _key(vault, CONSUMPTION_DIGEST_KEY_PATH)
 
 
 def trail_signer(vault: Vault) -> TrailSigner:

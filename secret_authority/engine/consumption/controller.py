@@ -21,7 +21,7 @@ from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
-from secret_authority.engine.common.audit_events import digest_key
+from secret_authority.engine.common.audit_events import consumption_digest_key
 from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop, Part
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 TRUSTED = "StoresTrustVault"
 VALUES = "ValuesInVault"
 DELIVERED = "Delivered"
+NOT_ROLLED_BACK = "VaultNotRolledBack"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 2.0
@@ -126,7 +127,8 @@ class ConsumptionController:
         due = self._reconciled_at is None or time.monotonic() - self._reconciled_at >= VALUES_SECONDS
         if not due and not self._waiting and not self._failing:
             return True
-        writes = FirstWrites(self._vault, digest_key(self._vault), RunInfo(self._task.cluster, self._run_name))
+        key = consumption_digest_key(self._vault)
+        writes = FirstWrites(self._vault, key, RunInfo(self._task.cluster, self._run_name))
         waiting: dict[str, str] = {}
         failed: dict[str, str] = {}
         for secret in self._task.catalogue:
@@ -173,6 +175,8 @@ class ConsumptionController:
         self._status.number("consumers_with_newest_version", done)
         first = next((f"; {d.consumer}: {d.problem}" for d in open_ones), "")
         self._status.set(DELIVERED, not open_ones, f"{done} of {len(deliveries)} consumer Secrets are current{first}")
+        older = [f"{d.consumer}: {d.problem}" for d in deliveries if d.rolled_back]
+        self._status.set(NOT_ROLLED_BACK, not older, "; ".join(older))
         self._publish(deliveries, force=bool(open_ones))
         return not open_ones
 

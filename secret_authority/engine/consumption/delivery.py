@@ -42,6 +42,23 @@ class SyncStatus:
     consumer: SyncTarget
     version: Version
     problem: str = ""
+    # Vault's newest version is older than the one that the consumer has: see `rolled_back`.
+    rolled_back: bool = False
+
+
+def rolled_back(found: Object, version: Version) -> str:
+    """The version that the ExternalSecret has brought, when Vault's newest is an older one; else empty.
+
+    Vault was restored from a snapshot. The value may be one that was replaced for good reason, so it is not delivered
+    until a person removes the annotation. A lower number that was written later is a path that was deleted with its
+    metadata and written again, which is a new value.
+    """
+    before = (found["metadata"].get("annotations") or {}).get(VERSION_ANNOTATION, "")
+    number, _, written = before.partition("@")
+    now = version.mark.partition("@")[2]
+    if not (number.isdecimal() and written.isdecimal() and now.isdecimal()):
+        return ""
+    return number if version.number <= int(number) and int(now) < int(written) else ""
 
 
 def request_version(api: Api, found: Object, version: Version) -> None:
@@ -119,6 +136,14 @@ class SecretDelivery:
             return SyncStatus(
                 consumer, version, f"Vault and the field `binary` of the catalogue disagree over {listed}"
             )
+        if newer := rolled_back(found, version):
+            where = f"externalsecret {consumer.name} --namespace {consumer.namespace}"
+            problem = (
+                f"Vault was rolled back: its newest version is {version.number}, and version {newer} was delivered "
+                f"before. It is not delivered. Fix: write a new version, or accept this one with `kubectl annotate "
+                f"{where} {VERSION_ANNOTATION}-` (docs/consumption.md)"
+            )
+            return SyncStatus(consumer, version, problem, rolled_back=True)
         annotations = found["metadata"].get("annotations") or {}
         problem = what_is_missing(found, version)
         path = f"{ESO_API}/namespaces/{consumer.namespace}/externalsecrets/{consumer.name}"

@@ -23,7 +23,7 @@ from typing import Any
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
-from secret_authority.core.digest import decode_values, keyed_digest
+from secret_authority.core.digest import decode_values, value_digest
 from secret_authority.core.errors import LostRace
 from secret_authority.core.handover.state_machine import BASE64_KEYS, Record
 from secret_authority.core.ledger.audit_trail import Event
@@ -58,7 +58,7 @@ def first_write_id(cluster: str, secret: str, vault_path: str) -> str:
 
 
 class FirstWrites:
-    """Keeps internal secrets born and puts first values on record. `key` is the cluster's digest key."""
+    """Keeps internal secrets born and puts first values on record. `key` is that of this engine's digests."""
 
     def __init__(
         self, vault: Vault, key: bytes, run: RunInfo, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -119,7 +119,7 @@ class FirstWrites:
         # The note comes with the record; before it, `enter` has encoded what the catalogue names.
         noted = custom.get(BASE64_KEYS)
         encoded = noted.split() if noted else secret.binary
-        return keyed_digest(self._key, decode_values(texts, encoded))
+        return value_digest(self._key, secret.name, str(place), decode_values(texts, encoded)).current
 
     def _record(self, secret: CatalogueSecret, digest: str) -> Record:
         identity = first_write_id(self._run.cluster, secret.name, str(secret.vault))

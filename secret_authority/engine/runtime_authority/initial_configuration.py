@@ -21,6 +21,7 @@ from secret_authority.contract.names import (
     AUDITOR_ACCOUNT,
     AUTHORITY_MOUNT,
     CONFIGURATOR_ACCOUNT,
+    CONSUMPTION_DIGEST_KEY_PATH,
     DIGEST_KEY_PATH,
     ENGINE_ACCOUNT,
     TRAIL_KEY_PATH,
@@ -111,7 +112,8 @@ def _kubernetes_auth(root: Vault, wanted: FirstConfiguration) -> None:
 def _mount_authority(root: Vault) -> None:
     _enable(root, "sys/mounts", AUTHORITY_MOUNT, {"type": "kv", "options": {"version": "2"}})
     # Made once: with another key every digest on record, and every signature, would be void.
-    for path, length in ((DIGEST_KEY_PATH, KEY_BYTES), (TRAIL_KEY_PATH, SEED_BYTES)):
+    keys = ((DIGEST_KEY_PATH, KEY_BYTES), (CONSUMPTION_DIGEST_KEY_PATH, KEY_BYTES), (TRAIL_KEY_PATH, SEED_BYTES))
+    for path, length in keys:
         key = base64.b64encode(secrets.token_bytes(length)).decode()
         try:
             root.write(path, {"options": {"cas": 0}, "data": {"key": key}})

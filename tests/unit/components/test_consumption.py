@@ -20,7 +20,7 @@ from components.kit.ownership import owner
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.access.kubeconfig import ClusterConnection
-from secret_authority.contract.vault_policies import consumption_policy, entry_policy
+from secret_authority.contract.vault_policies import consumption_policy, engine_policy, entry_policy
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import decode_claim
 from secret_authority.core.errors import InvalidInputError
@@ -241,6 +241,14 @@ def test_layer_5_reads_no_value_of_a_bootstrap_secret_and_overwrites_no_secret(f
     updating = [path for path, verbs in rules.items() if "update" in verbs]
     assert updating == ["platform-config/data/postgres/orders"]
     assert not any("*" in path for path in rules if not path.startswith("platform-authority/data/events/"))
+
+
+def test_the_engine_of_consumption_cannot_test_guesses_of_bootstrap_secrets(fleet: Fleet) -> None:
+    """It sees their digests in the metadata. With the key of those it would find a short value in no time."""
+    rules = rules_of(consumption_policy(fleet.read().catalogue, CONFIG))
+    keys = {path for path in rules if path.endswith("-key")}
+    assert keys == {"platform-authority/data/consumption-digest-key"}
+    assert "platform-authority/data/digest-key" in rules_of(engine_policy())
 
 
 def test_entering_writes_what_is_entered_and_reads_no_value(fleet: Fleet) -> None:

@@ -162,6 +162,62 @@ def test_a_path_that_began_again_is_delivered_although_its_number_is_the_same(si
     assert site.deliver() == ["version 1 is not asked for yet"]
 
 
+def deliver_versions(site: Site, count: int) -> None:
+    """Versions of days one after the other, each delivered."""
+    for day in range(1, count + 1):
+        site.vault.write("platform-data/postgres/orders", f"2026-03-{day:02}T00:00:00Z")
+        site.deliver()
+        site.arrive()
+    assert site.deliver() == [""]
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_a_vault_that_was_restored_from_an_older_snapshot_delivers_nothing_by_itself(site: Site, kept: int) -> None:
+    deliver_versions(site, 3)
+    path = site.vault.paths["platform-data/postgres/orders"]
+    path["current_version"] = kept
+    before, workload = len(site.api.patches), site.workload(**{RESTART_ON_CHANGE: "true"})
+    (status,) = site.delivery.deliver((ORDERS,))
+    assert status.rolled_back and f"its newest version is {kept}, and version 3 was delivered before" in status.problem
+    assert "kubectl annotate externalsecret orders-db --namespace shop secret-authority.dev/vault-version-" in (
+        status.problem
+    )
+    assert site.restart() == [] and len(site.api.patches) == before
+    assert workload["metadata"]["annotations"] == {RESTART_ON_CHANGE: "true"}
+    # A person accepts it.
+    del site.api.collections[EXTERNAL_SECRETS]["orders-db"]["metadata"]["annotations"][VERSION_ANNOTATION]
+    assert site.deliver() == [f"version {kept} is not asked for yet"]
+
+
+def test_the_same_number_that_was_written_earlier_is_a_rollback_too(site: Site) -> None:
+    deliver_versions(site, 2)
+    versions = site.vault.paths["platform-data/postgres/orders"]["versions"]
+    versions["2"]["created_time"] = "2026-02-01T00:00:00Z"
+    assert [status.rolled_back for status in site.delivery.deliver((ORDERS,))] == [True]
+
+
+def test_a_new_value_after_a_rollback_is_delivered(site: Site) -> None:
+    deliver_versions(site, 3)
+    site.vault.paths["platform-data/postgres/orders"]["current_version"] = 1
+    assert "rolled back" in site.deliver()[0]
+    site.vault.write("platform-data/postgres/orders", "2026-04-01T00:00:00Z")
+    assert site.deliver() == ["version 2 is not asked for yet"]
+
+
+def test_a_clock_that_goes_back_between_two_servers_is_no_rollback(site: Site) -> None:
+    deliver_versions(site, 2)
+    site.vault.write("platform-data/postgres/orders", "2026-03-01T23:59:59Z")
+    assert site.deliver() == ["version 3 is not asked for yet"]
+
+
+@pytest.mark.parametrize("mark", ["", "x", "5", "5@", "@5", "5@x", "-1@9999999999999"])
+def test_an_annotation_that_is_no_version_holds_nothing_up(site: Site, mark: str) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    found = site.api.collections[EXTERNAL_SECRETS]["orders-db"]
+    found["metadata"]["annotations"] = {VERSION_ANNOTATION: mark}
+    assert site.deliver() == ["version 1 is not asked for yet"]
+
+
 def test_nothing_is_remembered_so_a_new_engine_goes_on(site: Site) -> None:
     site.vault.write("platform-data/postgres/orders")
     site.deliver()
