@@ -40,6 +40,6 @@ def lost(before: Phase, settings: Settings) -> str:
     return (
         f"this stack has built its cluster to phase {before.value} ({before.title}), but nothing of it is in the "
         f"cluster of {settings.kubeconfig}. Fix: if that is another cluster, correct kubeconfig or context; if the "
-        "cluster is lost and this one takes its place, let the stack forget it with `pulumi state delete --all`, and "
-        "run again with the root holder (docs/runbooks/rebuild.md)."
+        "cluster is lost and this one takes its place, let the stack forget it with "
+        "`pulumi state delete --all --force`, and run again with the root holder (docs/runbooks/rebuild.md)."
     )

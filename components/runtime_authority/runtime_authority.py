@@ -83,7 +83,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
                 "name": VAULT_NAMESPACE,
                 "labels": {**MANAGED_BY, "pod-security.kubernetes.io/enforce": "restricted"},
             },
-            opts=self._opts(),
+            opts=pulumi.ResourceOptions.merge(self._opts(), pulumi.ResourceOptions(protect=args.vault.protect)),
         )
         below = self._opts(namespace)
         self.server = VaultServer(

@@ -68,7 +68,11 @@ class VaultServer(pulumi.ComponentResource):
             },
             spec=stateful_set_spec(settings, args.engine_image),
             # The policy comes first: whoever reaches a Vault that is not initialised can claim it.
-            opts=self._opts(*account, config, *services, network),
+            opts=pulumi.ResourceOptions.merge(
+                self._opts(*account, config, *services, network),
+                # Its volumes hold what cannot be made again.
+                pulumi.ResourceOptions(protect=settings.protect),
+            ),
         )
         self.register_outputs({"replicas": settings.replicas})
 

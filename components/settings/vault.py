@@ -30,6 +30,8 @@ class VaultSettings:
     spread: str = "preferred"
     # The port on the operator's own machine through which pulumi-vault reaches Vault during a run.
     local_port: int = 0
+    # Whether Pulumi refuses to delete Vault's namespace and pods, with every value and the unseal shares.
+    protect: bool = True
 
     def check(self, file: str) -> list[Problem]:
         """Every field that does not fit. `file` is named in messages."""
@@ -53,6 +55,8 @@ class VaultSettings:
             wrong("threshold", "Vault refuses a threshold of 1 with several shares", "use a threshold of 2 or more")
         if self.spread not in ("preferred", "required"):
             wrong("spread", f"{self.spread!r} is unknown", "use preferred or required")
+        if not isinstance(self.protect, bool):
+            wrong("protect", f"{self.protect!r} is neither true nor false", "write true or false")
         if not 1024 <= self.local_port <= 65535:
             wrong("localPort", f"{self.local_port} is no port of a user", "use 1024 to 65535")
         return found
@@ -68,6 +72,7 @@ FIELDS = {
     "image": "image",
     "spread": "spread",
     "localPort": "local_port",
+    "protect": "protect",
 }
 
 

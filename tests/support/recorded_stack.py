@@ -101,7 +101,7 @@ class RecordedStack(LocalStack):
     def present_vault(self) -> dict[str, Any]:
         """The setting `vault` with as many pods as there are: fewer are refused."""
         found = self.objects.get("/apis/apps/v1/namespaces/vault/statefulsets/vault") or {}
-        return {"storageClass": "local", "replicas": found["spec"]["replicas"]}
+        return {"storageClass": "local", "replicas": found["spec"]["replicas"], "protect": False}
 
     def git_server(self, command: str) -> None:
         """`start` or `stop` the Git server."""

@@ -17,6 +17,7 @@ class Registrations(MockMonitor):
         self.dependencies: dict[tuple[str, str], set[tuple[str, str]]] = {}
         self.aliases: dict[tuple[str, str], set[str]] = {}
         self.ignored: dict[tuple[str, str], list[str]] = {}
+        self.protected: set[tuple[str, str]] = set()
 
     def RegisterResource(self, request: Any) -> Any:
         here = request.type.split(":")[-1], request.name
@@ -24,6 +25,8 @@ class Registrations(MockMonitor):
         self.aliases[here] = {alias.spec.name for alias in request.aliases} | {
             _kind_and_name(urn)[1] for urn in request.aliasURNs
         }
+        if request.protect:
+            self.protected.add(here)
         self.ignored[here] = list(request.ignoreChanges)
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
 

@@ -27,7 +27,7 @@ from toolchain.local_stack import CHECKOUT
 
 pytestmark = pytest.mark.drill
 
-PRODUCTION = {"storageClass": "local", "replicas": 3}
+PRODUCTION = {"storageClass": "local", "replicas": 3, "protect": False}
 STATEFUL_SET = f"/apis/apps/v1/namespaces/{VAULT_NAMESPACE}/statefulsets/vault"
 REFRESH = ("refresh", "--yes", "--non-interactive")
 LEFT_OUT = "What lies in Vault is left out"
@@ -67,7 +67,7 @@ def before(expendable: RecordedStack) -> Secrets:
 
 
 def test_nothing_is_changed_until_somebody_says_that_it_is_lost(stack: RecordedStack, before: Secrets) -> None:
-    said = ("has built its cluster to phase 4 (consumption)", "`pulumi state delete --all`")
+    said = ("has built its cluster to phase 4 (consumption)", "`pulumi state delete --all --force`")
     stack.run(*UP, phase=4, root=True).refused(*said)
     guarded(stack, *UP, "--refresh").refused("Vault cannot be reached")
     assert stack.reached() is None

@@ -28,7 +28,7 @@ def test_an_empty_cluster_is_not_taken_for_the_lost_one(built: RecordedStack, be
     for more in ((), ("--refresh",)):
         built.reach(2, *more, root=True).refused(
             "has built its cluster to phase 2 (bootstrap), but nothing of it is in the cluster",
-            "`pulumi state delete --all`",
+            "`pulumi state delete --all --force`",
         )
     assert built.reached() is None
 

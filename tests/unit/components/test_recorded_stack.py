@@ -72,8 +72,9 @@ CHANGED: dict[str, dict[str, set[str]]] = {
         "NetworkPolicy runtime-authority-vault-network": {"spec.egress", "spec.ingress"},
     },
     "Vault alone gets its account's token; the reloader gets the certificate without its key": {
-        "StatefulSet runtime-authority-vault": {"spec.template"},
+        "StatefulSet runtime-authority-vault": {"spec.template", "options.protect"},
     },
+    "Vault's values cannot be made again": {"Namespace runtime-authority-vault": {"options.protect"}},
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"
 

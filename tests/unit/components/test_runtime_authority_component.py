@@ -22,6 +22,7 @@ from secret_authority.core.phases import Phase
 from secret_authority.repository.intent import Intent
 from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import Fleet, new_fleet
+from tests.support.registrations import Registrations
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
 
 def build(fleet: Fleet, vault: VaultSettings) -> Recorder:
     recorder = Recorder()
-    pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False)
+    monitor = recorder.monitor = Registrations(recorder)  # type: ignore[attr-defined]
+    pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False, monitor=monitor)
     pulumi.runtime.settings.SETTINGS.callbacks = Callbacks()  # type: ignore[attr-defined]
 
     @pulumi.runtime.test
@@ -94,6 +96,13 @@ def test_beside_vault_nothing_has_its_token_or_the_key_of_its_certificate(stack:
     assert volumes["certificate"]["secret"]["items"] == [{"key": "tls.crt", "path": "tls.crt"}]
     (account,) = [mount for mount in server["volumeMounts"] if mount["name"] == "account"]
     assert account["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+@pytest.mark.parametrize("protect", [True, False])
+def test_what_cannot_be_made_again_is_protected_until_somebody_says_otherwise(fleet: Fleet, protect: bool) -> None:
+    recorder = build(fleet, VaultSettings(local_port=20001, protect=protect))
+    protected = recorder.monitor.protected  # type: ignore[attr-defined]
+    assert protected == ({("Namespace", "runtime-vault"), ("StatefulSet", "runtime-vault")} if protect else set())
 
 
 def test_three_replicas_stand_apart_and_join_each_other(stack: Recorder) -> None:
@@ -186,6 +195,7 @@ def test_vault_claims_every_catalogued_path(stack: Recorder, fleet: Fleet) -> No
         ({"shares": 3, "threshold": 1}, "threshold of 1"),
         ({"spread": "wide"}, "vault.spread"),
         ({"local_port": 80}, "vault.localPort"),
+        ({"protect": "yes"}, "vault.protect"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(change: dict[str, Any], words: str) -> None:
