@@ -55,7 +55,7 @@ class VaultSettings:
             wrong("threshold", "Vault refuses a threshold of 1 with several shares", "use a threshold of 2 or more")
         if self.spread not in ("preferred", "required"):
             wrong("spread", f"{self.spread!r} is unknown", "use preferred or required")
-        if not isinstance(self.protect, bool):
+        if self.protect not in (True, False):
             wrong("protect", f"{self.protect!r} is neither true nor false", "write true or false")
         if not 1024 <= self.local_port <= 65535:
             wrong("localPort", f"{self.local_port} is no port of a user", "use 1024 to 65535")
