@@ -33,10 +33,7 @@ from secret_authority.core.phases import Phase
 from secret_authority.repository.trust import RootOfTrust
 
 _TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
-_METADATA_ONLY = (
-    "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,"
-    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
-)
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
 _CRD = "apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _RBAC = "apis/rbac.authorization.k8s.io/v1"
 _ADMISSION = "apis/admissionregistration.k8s.io/v1"
@@ -119,7 +116,7 @@ def _taken(client: kubernetes.client.ApiClient, phase: Phase) -> Iterator[Proble
 
 
 def _controllers(client: kubernetes.client.ApiClient, phase: Phase) -> Iterator[Problem]:
-    found = _read(client, "apis/apps/v1/deployments")
+    found = _read(client, "apis/apps/v1/deployments", "List")
     if isinstance(found, int):
         yield _hidden("Deployments of all namespaces", found)
         return
@@ -151,10 +148,13 @@ def _hidden(shown: str, status: int) -> Problem:
     return Problem("cluster", shown, f"cannot be checked: the API server answers {status}", fix)
 
 
-def _read(client: kubernetes.client.ApiClient, path: str) -> dict[str, Any] | int | None:
-    """The metadata of an object or a list; None when there is none, the status when the answer is a refusal."""
+def _read(client: kubernetes.client.ApiClient, path: str, kind: str = "") -> dict[str, Any] | int | None:
+    """The metadata of an object, with `kind` "List" of a list.
+
+    None when there is none, the status of the answer when it is a refusal.
+    """
     method, url, headers, *_ = client.param_serialize(
-        "GET", f"/{path}", header_params={"Accept": _METADATA_ONLY}, auth_settings=["BearerToken"]
+        "GET", f"/{path}", header_params={"Accept": _METADATA_ONLY.format(kind)}, auth_settings=["BearerToken"]
     )
     answer = client.call_api(method, url, headers, _request_timeout=_TIMEOUT)
     text = answer.read()

@@ -14,6 +14,7 @@ import urllib3
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_tunnel import free_port
 from toolchain.node import layout
 from toolchain.node.errors import NodeError
@@ -35,7 +36,8 @@ class ApiServer:
     """Requests as the administrator, or as somebody else by impersonation."""
 
     def __init__(self, port: int, ca: Path) -> None:
-        self._address = f"https://127.0.0.1:{port}"
+        self.ca = ca
+        self.address = f"https://127.0.0.1:{port}"
         self._pool = urllib3.PoolManager(ca_certs=str(ca), retries=False, timeout=10)
 
     def request(
@@ -52,7 +54,7 @@ class ApiServer:
         if user:
             headers["Impersonate-User"] = user
         answer = self._pool.request(
-            method, f"{self._address}{path}", body=None if body is None else json.dumps(body), headers=headers
+            method, f"{self.address}{path}", body=None if body is None else json.dumps(body), headers=headers
         )
         return answer.status, answer.data.decode()
 
@@ -129,3 +131,15 @@ def _await(condition: Any, running: list[subprocess.Popen[bytes]], log: Path, se
         dead = [process.args for process in running if process.poll() is not None]
         assert not dead and time.monotonic() < end, f"{dead or 'not ready'}: {log.read_text()[-2000:]}"
         time.sleep(0.2)
+
+
+def kubeconfig(server: ApiServer, file: Path) -> ClusterConnection:
+    """A connection as the administrator."""
+    document = {
+        "clusters": [{"name": "c", "cluster": {"server": server.address, "certificate-authority": str(server.ca)}}],
+        "users": [{"name": "u", "user": {"token": _TOKEN}}],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "current-context": "c",
+    }
+    file.write_text(json.dumps(document))
+    return ClusterConnection(file)
