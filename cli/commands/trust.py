@@ -102,6 +102,9 @@ def _register_cluster(cluster: argparse.ArgumentParser) -> None:
     export = verb("export-shares", "write Vault's unseal shares, which are ciphertext, into the repository", root=False)
     add_kubeconfig(export)
     export.set_defaults(run=_export_shares)
+    restore = verb("restore-shares", "put exported unseal shares back into a cluster that has lost them", root=False)
+    add_kubeconfig(restore)
+    restore.set_defaults(run=_restore_shares)
 
 
 def _reseal_shares(options: argparse.Namespace) -> int:
@@ -114,6 +117,12 @@ def _export_shares(options: argparse.Namespace) -> int:
     from cli.commands import export_shares  # loads the client of Kubernetes
 
     return export_shares.run(options)
+
+
+def _restore_shares(options: argparse.Namespace) -> int:
+    from cli.commands import restore_shares  # loads the client of Kubernetes
+
+    return restore_shares.run(options)
 
 
 def _root_new(options: argparse.Namespace) -> int:

@@ -80,12 +80,12 @@ class Vault:
         body = self.request("LIST", path, None)
         return list(body["data"]["keys"]) if body else []
 
-    def write(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
-        """POST; the body of the answer, empty for none.
+    def write(self, path: str, data: Mapping[str, Any], seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
+        """POST; the body of the answer, empty for none. It is awaited for so many `seconds`.
 
         Raises `LostRace` when `options.cas` does not fit the version that is there (KV v2, "Create/Update Secret").
         """
-        return self.request("POST", path, data) or {}
+        return self.request("POST", path, data, seconds) or {}
 
     def patch(self, path: str, data: Mapping[str, Any]) -> dict[str, Any]:
         """A JSON merge patch (RFC 7396): a null deletes a key."""
@@ -118,15 +118,20 @@ class Vault:
         """The status of sys/health: 200 active, 429 standby, 501 not initialised, 503 sealed."""
         return self._send("GET", "sys/health", None, None).status_code
 
-    def request(self, method: str, path: str, data: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        return self._read(method, path, self._answer(method, path, data))
+    def request(
+        self, method: str, path: str, data: Mapping[str, Any] | None, seconds: float = TIMEOUT_SECONDS
+    ) -> dict[str, Any] | None:
+        """What every method but `text` and `health` does. `seconds`: how long the answer is awaited."""
+        return self._read(method, path, self._answer(method, path, data, seconds))
 
-    def _answer(self, method: str, path: str, data: Mapping[str, Any] | None) -> requests.Response:
+    def _answer(
+        self, method: str, path: str, data: Mapping[str, Any] | None, seconds: float = TIMEOUT_SECONDS
+    ) -> requests.Response:
         token = self._current_token()
-        answer = self._send(method, path, data, token)
+        answer = self._send(method, path, data, token, seconds=seconds)
         if answer.status_code == 403 and self._login is not None:
             # The token may have ended. A second refusal is a real one.
-            answer = self._send(method, path, data, self._renew(token))
+            answer = self._send(method, path, data, self._renew(token), seconds=seconds)
         return answer
 
     def _current_token(self) -> str | None:
@@ -148,6 +153,7 @@ class Vault:
         data: Mapping[str, Any] | None,
         token: str | None,
         address: str | None = None,
+        seconds: float = TIMEOUT_SECONDS,
     ) -> requests.Response:
         session = getattr(self._local, "session", None)
         if session is None:
@@ -168,7 +174,7 @@ class Vault:
                 data=None if data is None else _body(data),
                 headers=headers,
                 verify=self._ca_file,
-                timeout=TIMEOUT_SECONDS,
+                timeout=(TIMEOUT_SECONDS, seconds),  # to connect, to read
                 allow_redirects=False,
             )
         except requests.RequestException as error:

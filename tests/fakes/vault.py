@@ -12,7 +12,7 @@ from secret_authority.core.errors import LostRace
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.trail_signature import TrailSigner
 from secret_authority.engine.runtime_authority.seal import Stage
-from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 
 SEED = b"s" * 32
 SIGNER = TrailSigner(SEED)
@@ -22,7 +22,7 @@ class MemoryStore:
     """`SealStore` that outlives the engine of a test; `break_at` fails or kills before or after a call."""
 
     def __init__(self) -> None:
-        self.claimed = self.configured = False
+        self.claimed = self.configured = self.refused = False
         self.shares: SealedShares | None = None
         self.break_at: dict[str, BaseException] = {}
         self._lock = threading.Lock()
@@ -37,7 +37,12 @@ class MemoryStore:
             return Stage.CONFIGURED
         if self.shares is not None:
             return Stage.STORED
+        if self.refused:
+            return Stage.REFUSED
         return Stage.CLAIMED if self.claimed else Stage.NOTHING
+
+    def refuse(self) -> None:
+        self.refused = True
 
     def claim(self) -> None:
         with self._lock:
@@ -47,7 +52,8 @@ class MemoryStore:
         self._point("claimed")
 
     def load(self) -> SealedShares:
-        assert self.shares is not None
+        if self.shares is None:
+            raise SharesError("the shares are not there")
         return self.shares
 
     def store(self, shares: SealedShares) -> None:

@@ -176,7 +176,7 @@ def test_a_killed_run_is_taken_up_by_the_next_one(site: Site, left: str) -> None
     """Killed after the value was written, and after the record was."""
 
     class Dies(Vault):
-        def request(self, method, path, data):  # type: ignore[no-untyped-def]
+        def request(self, method, path, data, *seconds):  # type: ignore[no-untyped-def]
             stop = "metadata/" if left == "value" else "events/"
             if stop in path and method in ("PATCH", "POST"):
                 raise SystemExit

@@ -36,7 +36,7 @@ from secret_authority.engine.handover.controller import Handover, Summary, lines
 from secret_authority.engine.handover.git_state import GitState, GitStateReader
 from secret_authority.engine.runtime_authority.drift import find_drift
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
-from secret_authority.engine.runtime_authority.seal import Seal, SealSettings
+from secret_authority.engine.runtime_authority.seal import Seal, SealSettings, SealState
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError, admitted_recipients
 from secret_authority.engine.tls.certificate_store import CertificateStore
@@ -171,7 +171,7 @@ class RuntimeAuthorityController:
         self.status.number("vault_pods", state.pods)
         self.status.number("vault_pods_unsealed", state.unsealed)
         text = f"{state.unsealed} of {state.pods} Vault pods are unsealed"
-        self.status.set(IN_SERVICE, state.in_service, f"{text}; {state.problem}" if state.problem else text)
+        self.status.set(IN_SERVICE, state.in_service, f"{text}; {_why(state)}" if state.problem else text)
         # With a majority in service Vault answers, so the rest of the round makes sense.
         return state.in_service or (state.stage.value == "configured" and state.unsealed * 2 > state.pods)
 
@@ -251,6 +251,10 @@ class RuntimeAuthorityController:
                 "removed them. The published copy keeps them (docs/runbooks/handover.md)"
             )
         self.status.set(TRAIL_WHOLE, not missing, message)
+
+
+def _why(state: SealState) -> str:
+    return f"{state.problem} ({state.detail})" if state.detail else str(state.problem)
 
 
 def _finding(secret: str, done: bool, text: str) -> EvidenceResult:

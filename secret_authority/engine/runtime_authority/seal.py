@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 from secret_authority.clients.kubernetes import ApiRefusedError
 from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.names import INITIALISATION, VAULT, VAULT_NAMESPACE
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.runtime_authority.initial_configuration import (
     FirstConfiguration,
@@ -23,9 +25,13 @@ from secret_authority.engine.runtime_authority.initial_configuration import (
     generate_root,
     revoke_every_root,
 )
-from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares, seal_shares
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError, open_shares, seal_shares
 
 log = logging.getLogger(__name__)
+
+# How long the answer of sys/init is awaited, and how often the wait is shown to be alive.
+INIT_SECONDS = 900.0
+HEARTBEAT_SECONDS = 10.0
 
 
 class Stage(StrEnum):
@@ -33,6 +39,7 @@ class Stage(StrEnum):
 
     NOTHING = "nothing"
     CLAIMED = "claimed"
+    REFUSED = "refused"  # it was claimed, but Vault had been initialised by somebody else
     STORED = "stored"  # the shares are stored in ciphertext
     CONFIGURED = "configured"  # first configuration done, root token revoked
 
@@ -44,6 +51,9 @@ class SealStore(Protocol):
 
     def claim(self) -> None:
         """Create the record of the initialisation. Raises `LostRace` when there is one."""
+
+    def refuse(self) -> None:
+        """Record that Vault had been initialised by somebody else when it was asked to initialise."""
 
     def load(self) -> SealedShares: ...
 
@@ -58,14 +68,22 @@ class SealProblem(StrEnum):
 
     FIRST_POD_AWAY = "the first Vault pod cannot be reached"
     SHARES_LOST = (
-        "Vault was initialised, but the run that did it ended before the shares were stored. Nothing was written "
-        "to it. Delete its volumes and the ConfigMap of the initialisation, then the pods"
+        "Vault was initialised, but the answer with its unseal shares was lost before they were stored. It was never "
+        "unsealed, so it holds nothing. To have it initialised again run: "
+        f"kubectl --namespace {VAULT_NAMESPACE} delete configmap/{INITIALISATION} "
+        f"pvc/data-{VAULT}-0 pvc/audit-{VAULT}-0 pod/{VAULT}-0"
+    )
+    SHARES_UNUSABLE = (
+        "the stored unseal shares could not open Vault after a restart. While it is unsealed, put those of Git back: "
+        "secret-authority cluster restore-shares CLUSTER"
     )
     STORAGE_LOST = (
         "shares are stored, but no Vault pod has data. Restore a snapshot, or, when the cluster is to be built "
         "anew, delete the stored shares and the ConfigMap of the initialisation"
     )
-    STRANGER = "Vault was initialised by somebody else: there is no record of the initialisation in the cluster"
+    STRANGER = (
+        "Vault was initialised by somebody else, and may hold values: nothing is done to it (docs/runbooks/unseal.md)"
+    )
     SEALED = "Vault is sealed and does not open with the stored shares"
 
 
@@ -78,6 +96,8 @@ class SealState:
     reachable: int
     unsealed: int
     problem: SealProblem | None = None
+    # More on the problem, without any share.
+    detail: str = ""
 
     @property
     def in_service(self) -> bool:
@@ -119,39 +139,76 @@ class Seal:
         stage = self._store.stage()
         reachable = sum(status is not None for status in statuses)
 
-        def state(problem: SealProblem | None = None, unsealed: int = 0) -> SealState:
-            return SealState(stage, len(self._pods), reachable, unsealed, problem)
+        def state(problem: SealProblem | None = None, unsealed: int = 0, detail: str = "") -> SealState:
+            return SealState(stage, len(self._pods), reachable, unsealed, problem, detail)
 
-        if stage in (Stage.NOTHING, Stage.CLAIMED):
+        if stage in (Stage.NOTHING, Stage.CLAIMED, Stage.REFUSED):
             first = statuses[0]
             if first is None:
                 return state(SealProblem.FIRST_POD_AWAY)
-            if any(status and status["initialized"] for status in statuses):
-                return state(SealProblem.STRANGER if stage is Stage.NOTHING else SealProblem.SHARES_LOST)
+            if stage is Stage.REFUSED:
+                return state(SealProblem.STRANGER)
+            initialised = [status for status in statuses if status and status["initialized"]]
+            if initialised:
+                return state(SealProblem.SHARES_LOST if self._is_empty(stage, initialised) else SealProblem.STRANGER)
             self._initialise(stage)
             stage = Stage.STORED
             statuses = [_status(pod) for pod in self._pods]
         elif reachable == len(self._pods) and not any(status and status["initialized"] for status in statuses):
             return state(SealProblem.STORAGE_LOST)
+        shares, detail = self._open_shares()
         sealed = [(pod, s) for pod, s in zip(self._pods, statuses, strict=True) if s is not None and s["sealed"]]
-        if sealed:
-            self._unseal(sealed)
+        if sealed and shares:
+            self._unseal(sealed, shares)
         statuses = [_status(pod) for pod in self._pods]
         unsealed = sum(status is not None and not status["sealed"] for status in statuses)
+        if not shares:
+            return state(SealProblem.SHARES_UNUSABLE, unsealed, detail)
         if stage is Stage.STORED and unsealed:
-            self._configure()
+            self._configure(shares)
             stage = Stage.CONFIGURED
         stuck = bool(sealed) and not unsealed
         return state(SealProblem.SEALED if stuck else None, unsealed)
+
+    def _is_empty(self, stage: Stage, initialised: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether this Vault can never have held a value.
+
+        This program asked for its initialisation and was not refused, nobody has the shares, and it is sealed. Anything
+        else may be somebody's.
+        """
+        wanted = (self._settings.shares, self._settings.threshold)
+        return stage is Stage.CLAIMED and all(
+            status["sealed"] and (status.get("n", wanted[0]), status.get("t", wanted[1])) == wanted
+            for status in initialised
+        )
+
+    def _open_shares(self) -> tuple[tuple[str, ...], str]:
+        """The shares that would open Vault after a restart; none, and why, when they would not."""
+        try:
+            return open_shares(self._store.load(), self._identity()), ""
+        except SharesError as error:
+            return (), str(error)
+
+    def _request_initialisation(self) -> dict[str, Any]:
+        """sys/init, once. Its answer holds the shares and cannot be had again, so it is awaited for minutes."""
+        body = {"secret_shares": self._settings.shares, "secret_threshold": self._settings.threshold}
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(self._pods[0].write, "sys/init", body, INIT_SECONDS)
+            while not wait([asked], HEARTBEAT_SECONDS).done:
+                self._heartbeat()
+        try:
+            return asked.result()
+        except VaultRefusedError as error:
+            if any("already initialized" in text for text in error.errors):
+                self._store.refuse()
+            raise
 
     def _initialise(self, stage: Stage) -> None:
         recipients = self._settings.recipients(self._identity())
         if stage is Stage.NOTHING:
             self._store.claim()
         settings = self._settings
-        answer = self._pods[0].write(
-            "sys/init", {"secret_shares": settings.shares, "secret_threshold": settings.threshold}
-        )
+        answer = self._request_initialisation()
         sealed = seal_shares(answer["keys_base64"], settings.threshold, recipients)
         self._root_token = str(answer["root_token"])
         del answer
@@ -167,10 +224,12 @@ class Seal:
                 break
         log.info("Vault is initialised; %d shares are stored, encrypted", settings.shares)
 
-    def _unseal(self, sealed: Sequence[tuple[Vault, dict[str, Any]]]) -> None:
-        shares = open_shares(self._store.load(), self._identity())
-        for pod, _ in sealed:
+    def _unseal(self, sealed: Sequence[tuple[Vault, dict[str, Any]]], shares: Sequence[str]) -> None:
+        for pod, status in sealed:
             try:
+                if status.get("progress"):
+                    # Of an attempt that ended early, or of somebody else: shares of another set would spoil this one.
+                    pod.write("sys/unseal", {"reset": True})
                 for share in shares:
                     if not pod.write("sys/unseal", {"key": share})["sealed"]:
                         log.info("%s is unsealed", pod.address)
@@ -181,13 +240,13 @@ class Seal:
             except Unavailable as error:
                 log.info("%s cannot be unsealed yet: %s", pod.address, error)
 
-    def _configure(self) -> None:
+    def _configure(self, shares: Sequence[str]) -> None:
         active = next((pod for pod in self._pods if _health(pod) == 200), None)
         if active is None:
             raise Unavailable("no Vault pod is active yet")
         if self._root_token is None:
             log.info("taking up a first configuration that was not finished")
-            self._root_token = generate_root(active, open_shares(self._store.load(), self._identity()))
+            self._root_token = generate_root(active, shares)
         root = active.with_token(self._root_token)
         # Whatever happens next, this token is not used a second time: a later try makes one of its own, and
         # revokes this one with the others.

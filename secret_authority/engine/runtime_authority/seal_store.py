@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from secret_authority.clients.kubernetes import Api, Object, collection, named
+from secret_authority.clients.kubernetes import Api, Object, collection, create_or_patch, named
 from secret_authority.contract.names import INITIALISATION, SEAL_LABELS, SHARES_TYPE, UNSEAL_SHARES
 from secret_authority.engine.runtime_authority.seal import Stage
-from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 
 
 class ClusterSealStore:
@@ -22,13 +22,18 @@ class ClusterSealStore:
         self._api, self._namespace, self._run, self._configuration = api, namespace, run, configuration
 
     def stage(self) -> Stage:
+        """Stored shares are better evidence than the record, which anybody could have deleted."""
         record = self._api.get(named("configmaps", self._namespace, INITIALISATION))
+        fields = (record or {}).get("data") or {}
+        if fields.get("configuration") == self._configuration:
+            return Stage.CONFIGURED
+        if self._api.get(named("secrets", self._namespace, UNSEAL_SHARES)) is not None:
+            return Stage.STORED
         if record is None:
             return Stage.NOTHING
-        if (record.get("data") or {}).get("configuration") == self._configuration:
-            return Stage.CONFIGURED
-        stored = self._api.get(named("secrets", self._namespace, UNSEAL_SHARES))
-        return Stage.STORED if stored is not None else Stage.CLAIMED
+        if "configured" in fields:
+            return Stage.CONFIGURED  # with another first configuration, and the shares are gone
+        return Stage.REFUSED if "refused" in fields else Stage.CLAIMED
 
     def claim(self) -> None:
         body = {
@@ -37,15 +42,21 @@ class ClusterSealStore:
         }
         self._api.create(collection("configmaps", self._namespace), body)
 
+    def refuse(self) -> None:
+        self._api.merge(named("configmaps", self._namespace, INITIALISATION), {"data": {"refused": _now()}})
+
     def load(self) -> SealedShares:
-        return read_shares(self._api.get(named("secrets", self._namespace, UNSEAL_SHARES)) or {})
+        found = self._api.get(named("secrets", self._namespace, UNSEAL_SHARES))
+        if found is None:
+            raise SharesError(f"Secret {self._namespace}/{UNSEAL_SHARES} is not there")
+        return read_shares(found)
 
     def store(self, shares: SealedShares) -> None:
         self._api.create(collection("secrets", self._namespace), shares_secret(UNSEAL_SHARES, shares))
 
     def mark_configured(self) -> None:
         content = {"data": {"configured": _now(), "configuration": self._configuration}}
-        self._api.merge(named("configmaps", self._namespace, INITIALISATION), content)
+        create_or_patch(self._api, "configmaps", self._namespace, INITIALISATION, content, SEAL_LABELS)
 
 
 def read_shares(secret: Object) -> SealedShares:

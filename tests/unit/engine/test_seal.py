@@ -1,0 +1,237 @@
+"""The first minutes of a Vault and what becomes of its shares, without a Vault process.
+
+tests/integration/test_vault_seal.py does the same with real ones.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from pyrage import x25519
+
+from secret_authority.clients import vault as vault_client
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.engine_settings import Identities
+from secret_authority.contract.names import INITIALISATION, UNSEAL_SHARES
+from secret_authority.core.errors import Unavailable
+from secret_authority.engine.runtime_authority import seal as sealing
+from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
+from secret_authority.engine.runtime_authority.seal import Seal, SealProblem, SealSettings, Stage
+from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
+from secret_authority.engine.runtime_authority.unseal_shares import open_shares, seal_shares
+from tests.fakes.kubernetes import FakeApi
+
+SHARES = ("one", "two", "three", "four", "five")
+MARKER = f"api/v1/namespaces/vault/configmaps/{INITIALISATION}"
+SECRET = f"api/v1/namespaces/vault/secrets/{UNSEAL_SHARES}"
+ACCOUNTS = Identities(("a", "b"), ("a", "b"), ("a", "b"))
+
+
+class Pod(Vault):
+    """A Vault pod in memory, which opens with three of `SHARES`. `lose` is raised instead of sys/init's answer."""
+
+    def __init__(self, initialised: bool = False) -> None:
+        self.address = "https://vault-0"
+        self.initialised, self.sealed, self.given = initialised, True, [""] * 0
+        self.lose: Exception | None = None
+        self.refuse = False
+        self.n, self.t = 5, 3
+        self.asked: list[str] = []
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        assert path == "sys/seal-status"
+        return {
+            "initialized": self.initialised,
+            "sealed": self.sealed,
+            "progress": len(self.given),
+            "n": self.n,
+            "t": self.t,
+        }
+
+    def health(self) -> int:
+        return 503 if self.sealed else 200
+
+    def write(self, path: str, data: Any, seconds: float = 15) -> dict[str, Any]:
+        self.asked.append(path)
+        if path == "sys/init":
+            assert seconds >= 600, "the answer is awaited for minutes"
+            if self.refuse:
+                raise VaultRefusedError("POST", path, 400, ["Vault is already initialized"])
+            self.initialised = True
+            if self.lose is not None:
+                raise self.lose
+            return {"keys_base64": list(SHARES), "root_token": "t"}
+        assert path == "sys/unseal"
+        if data.get("reset"):
+            self.given = []
+        else:
+            self.given.append(data["key"])
+            if len(self.given) == 3:
+                self.sealed, self.given = not set(SHARES) >= set(self.given), []
+        return {"sealed": self.sealed}
+
+
+class Site:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, pod: Pod | None = None) -> None:
+        self.api, self.pod = FakeApi(), pod or Pod()
+        self.identity = x25519.Identity.generate()
+        self.configured = 0
+        monkeypatch.setattr(Seal, "_configure", self._configure)
+
+    def _configure(self, shares: Any) -> None:
+        self.configured += 1
+        assert set(shares) <= set(SHARES)
+        self.store().mark_configured()
+
+    def store(self) -> ClusterSealStore:
+        return ClusterSealStore(self.api, "vault", "run", "fingerprint")
+
+    def seal(self, *, heartbeat: Any = lambda: None) -> Seal:
+        recipients = (str(self.identity.to_public()),)
+        settings = SealSettings(5, 3, lambda _: recipients, FirstConfiguration(ACCOUNTS))
+        return Seal([self.pod], self.store(), settings, lambda: str(self.identity), lambda _: None, heartbeat)
+
+    def keep_shares(self, *recipients: str) -> None:
+        self.store().store(seal_shares(SHARES, 3, recipients or (str(self.identity.to_public()),)))
+
+
+def test_from_nothing_to_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    assert site.seal().reconcile().in_service and site.configured == 1
+    assert set(open_shares(site.store().load(), str(site.identity))) <= set(SHARES)
+
+
+def test_an_empty_vault_whose_shares_were_lost_is_one_condition_with_one_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    site = Site(monkeypatch)
+    site.pod.lose = Unavailable("the connection was cut")
+    with pytest.raises(Unavailable):
+        site.seal().reconcile()
+    state = site.seal().reconcile()
+    assert state.problem is SealProblem.SHARES_LOST and not state.in_service
+    assert str(state.problem).count("kubectl") == 1 and "pvc/data-vault-0" in str(state.problem)
+    # What the command does: the volume, the pod and the record are gone.
+    del site.api.objects[MARKER]
+    site.pod = Pod()
+    assert site.seal().reconcile().in_service
+
+
+@pytest.mark.parametrize("sign", ["unsealed", "other shares", "refused", "no claim"])
+def test_a_vault_that_may_hold_values_is_never_called_empty(monkeypatch: pytest.MonkeyPatch, sign: str) -> None:
+    site = Site(monkeypatch, Pod(initialised=sign != "refused"))
+    if sign == "refused":
+        site.pod.refuse = True
+        with pytest.raises(VaultRefusedError):
+            site.seal().reconcile()
+        site.pod.initialised = True
+    elif sign != "no claim":
+        site.store().claim()
+    if sign == "unsealed":
+        site.pod.sealed = False
+    if sign == "other shares":
+        site.pod.n, site.pod.t = 1, 1
+    state = site.seal().reconcile()
+    assert state.problem is SealProblem.STRANGER and "kubectl" not in str(state.problem)
+
+
+def test_a_deleted_record_heals_while_the_shares_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch, Pod(initialised=True))
+    site.keep_shares()
+    state = site.seal().reconcile()
+    assert state.in_service and site.configured == 1
+    assert site.store().stage() is Stage.CONFIGURED
+
+
+def test_shares_of_another_vault_do_not_heal_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch, Pod(initialised=True))
+    site.store().store(seal_shares(("other-1", "other-2", "other-3"), 3, [str(site.identity.to_public())]))
+    assert site.seal().reconcile().problem is SealProblem.SEALED
+    assert site.configured == 0
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize("loss", ["deleted", "of another identity", "damaged"])
+def test_shares_that_could_not_open_a_restart_end_the_service(
+    monkeypatch: pytest.MonkeyPatch, sealed: bool, loss: str
+) -> None:
+    site = Site(monkeypatch, Pod(initialised=True))
+    site.store().mark_configured()
+    site.pod.sealed = sealed
+    if loss == "of another identity":
+        site.keep_shares(str(x25519.Identity.generate().to_public()))
+    if loss == "damaged":
+        site.keep_shares()
+        site.api.objects[SECRET]["data"] = {}
+    state = site.seal().reconcile()
+    assert not state.in_service and state.problem is SealProblem.SHARES_UNUSABLE
+    assert state.unsealed == (0 if sealed else 1)
+    assert "restore-shares" in str(state.problem) and state.detail
+    # Put back, and all is well again.
+    site.api.objects.pop(SECRET, None)
+    site.keep_shares()
+    assert site.seal().reconcile().in_service
+
+
+def test_shares_of_an_unfinished_attempt_do_not_spoil_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch, Pod(initialised=True))
+    site.store().mark_configured()
+    site.keep_shares()
+    site.pod.given = ["a share of nobody"]
+    assert site.seal().reconcile().in_service
+
+
+@pytest.fixture
+def slow_vault() -> Iterator[str]:
+    """A Vault that initialises, and whose answer takes longer than any other call may."""
+    held = {"initialized": False, "sealed": True}
+
+    class Handler(BaseHTTPRequestHandler):
+        def _do(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body: dict[str, Any] = dict(held)
+            if self.path == "/v1/sys/init":
+                held["initialized"] = True
+                time.sleep(1.5)  # slow storage
+                body = {"keys_base64": list(SHARES), "root_token": "t"}
+            if self.path == "/v1/sys/unseal":
+                held["sealed"] = False
+                body = dict(held)
+            content = json.dumps(body).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = _do
+
+        def log_message(self, format: str, *args: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_slow_answer_of_the_initialisation_is_awaited_and_the_engine_seen_alive(
+    monkeypatch: pytest.MonkeyPatch, slow_vault: str
+) -> None:
+    monkeypatch.setattr(vault_client, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(sealing, "HEARTBEAT_SECONDS", 0.2)
+    site, beats = Site(monkeypatch), [0]
+
+    def heartbeat() -> None:
+        beats[0] += 1
+
+    monkeypatch.setattr(site, "pod", Vault(slow_vault))
+    assert site.seal(heartbeat=heartbeat).reconcile().problem is None
+    assert len(site.store().load().ciphertexts) == 5 and beats[0] >= 3
