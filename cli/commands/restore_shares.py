@@ -25,9 +25,7 @@ def run(options: argparse.Namespace) -> int:
     file = export_file(options.name)
     exported = read_export(options.repository, options.name)
     if exported is None:
-        fix = (
-            f"check out a revision that has it, or run `secret-authority cluster export-shares {options.name}` earlier"
-        )
+        fix = f"check out a revision that has it; `secret-authority cluster export-shares {options.name}` writes it"
         raise InvalidInputError([Problem(file, "", "does not exist", fix)])
     there = connection(options)
     cluster = read_cluster_state(there)

@@ -29,7 +29,9 @@ def fleet(tmp_path: Path) -> Fleet:
 def restore(fleet: Fleet, patch: pytest.MonkeyPatch, cluster: ClusterState, api: FakeApi) -> int:
     patch.setattr(command, "read_cluster_state", lambda _: cluster)
     patch.setattr(ClusterConnection, "api", lambda _: api)
-    where = ["--repository", str(fleet.repository), "--kubeconfig", "none"]
+    kubeconfig = fleet.root_file.with_name("kubeconfig")
+    kubeconfig.write_text("{current-context: here, contexts: [{name: here}]}")
+    where = ["--repository", str(fleet.repository), "--kubeconfig", str(kubeconfig)]
     return main(["cluster", "restore-shares", "dev", *where])
 
 

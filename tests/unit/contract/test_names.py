@@ -18,6 +18,7 @@ ORDINARY = {
     "app.kubernetes.io/part-of",
     "app.kubernetes.io/managed-by",
     "seal",
+    "requests",
     "vault",
     "consumed",
     "events",
