@@ -23,6 +23,7 @@ from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.stack_phase import admitted_kubeconfig
 from components.preflight.vault_scale_down import refuse_fewer_replicas
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
+from components.rotation.rotation import Rotation, RotationArgs, check_rotators, has_rotators
 from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings.stack import read_settings
 from components.settings.vault import read_vault_settings
@@ -42,6 +43,7 @@ def build() -> None:
     raise_if_any(check_namespaces(settings.repository, settings.namespaces_path))
     for problem in changed_after_handover(intent):
         pulumi.log.warn(str(problem))
+    check_rotators(intent.catalogue, intent.layout.catalogue)
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = read_cluster_state(settings.connection) if in_cluster else UNREACHABLE
     check_transition(cluster.reached, settings.phase)
@@ -93,6 +95,10 @@ def build() -> None:
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
+        if has_rotators(intent.catalogue):
+            here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
+            way = runtime.configuration.connection
+            Rotation("rotation", RotationArgs(settings, intent.layout.cluster, intent.catalogue, way), here)
         key = fingerprint_key(intent.catalogue) if pulumi.Config().get_bool("demo") else None
         if key:
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])

@@ -24,6 +24,8 @@ COMMANDS = {
     "ledger-diff": Command("ledger_diff", "which secret changes its authority between two states of Git"),
     "policy": Command("policy", "check that two systems never hold authority over one secret"),
     "pulumi": Command("pulumi", "run pulumi with the policy pack; an update always has its preview"),
+    "rotate": Command("rotate", "give a secret a new value now"),
+    "rotation": Command("rotate", "what is rotated when, and why; hold, resume or abort it"),
     "root": Command("trust", "the offline root of trust"),
     "tombstone": Command("audit", "say in Git which secrets Vault has taken over; for review"),
 }

@@ -14,6 +14,7 @@ from cli.passphrase import add_passphrase_fd, add_root_identity, new_passphrase,
 from secret_authority.clients.age import Identity, is_recipient, open_sealed, seal, write_identity, write_private
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
+from secret_authority.engine.rotation.rotators import registry
 from secret_authority.repository.intent import Intent, check_readable, read_intent
 from secret_authority.repository.namespaces import check_namespaces, namespaces_folder
 from secret_authority.repository.round_trip import replace_all
@@ -195,6 +196,7 @@ def _print_holders(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
     raise_if_any(check_namespaces(options.repository, namespaces_folder(options.cluster)))
+    raise_if_any(registry.check(intent.catalogue, intent.layout.catalogue))
     digest = intent.trust.digest(options.cluster)
     if options.root_of_trust not in (None, digest):
         fix = "find in Git's history who changed the recipients; if it was right, use the new digest"

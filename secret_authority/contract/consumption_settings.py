@@ -13,7 +13,8 @@ from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
 class SyncTarget:
     """A consumer Secret, and the Vault path that it comes from. The ExternalSecret has the Secret's name.
 
-    `keys` are those that it reads in Vault, `binary` those among them that its ExternalSecret decodes.
+    `keys` are those that it reads in Vault, `binary` those among them that its ExternalSecret decodes. `restart`:
+    workloads that use it are restarted when it changes, whether or not they ask for that themselves.
     """
 
     secret: str
@@ -23,6 +24,7 @@ class SyncTarget:
     path: str
     keys: frozenset[str] = frozenset()
     binary: frozenset[str] = frozenset()
+    restart: bool = False
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -63,6 +65,7 @@ class ConsumptionSettings:
                 secret.vault.path,
                 frozenset(consumer.keys.values()),
                 frozenset(consumer.keys.values()) & frozenset(secret.binary),
+                consumer.reload == "restart",
             )
             for secret in self.catalogue
             for consumer in secret.consumers

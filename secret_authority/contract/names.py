@@ -116,7 +116,7 @@ EVENTS = "events"
 # KV v2 mount of rotations: documents with pending values, and requests.
 ROTATION_MOUNT = "platform-rotation"
 ROTATION_DOCUMENTS = "docs"
-ROTATION_REQUESTS = "requests"
+ROTATION_REQUESTS = "rotation-requests"
 # Which handover each secret has, noted before its first step.
 HANDOVERS = "handovers"
 

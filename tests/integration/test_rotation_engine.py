@@ -270,10 +270,10 @@ class Site:
         request = Request(name, kind, "a test", at=datetime.now(UTC).isoformat(), **more)
         body = {"options": {"cas": 0}, "data": request.fields()}
         vault = self.token("requests", requests_policy())
-        vault.write(f"platform-rotation/data/requests/orders-db/{name}", body)
+        vault.write(f"platform-rotation/data/rotation-requests/orders-db/{name}", body)
 
     def outcome(self, name: str) -> str:
-        found = self.root.read(f"platform-rotation/data/requests/orders-db/{name}") or {}
+        found = self.root.read(f"platform-rotation/data/rotation-requests/orders-db/{name}") or {}
         return str(found["data"]["data"].get("outcome", ""))
 
     def document(self) -> Document:
@@ -507,7 +507,7 @@ def test_the_engine_may_write_nothing_but_what_has_a_rotator(root: Vault, server
             asking.read(path)
     site.ask("r1")
     with pytest.raises(VaultRefusedError):
-        asking.write("platform-rotation/data/requests/orders-db/r1", {"options": {"cas": 1}, "data": {"kind": "x"}})
+        asking.write("platform-rotation/data/rotation-requests/orders-db/r1", {"options": {"cas": 1}, "data": {"kind": "x"}})
 
 
 def test_no_value_is_in_status_events_metadata_or_logs(

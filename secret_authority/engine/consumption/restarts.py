@@ -18,7 +18,7 @@ WORKLOADS = ("deployments", "statefulsets", "daemonsets")
 
 
 class WorkloadRestarts:
-    """Restarts what carries the annotation `RESTART_ON_CHANGE`, and nothing else."""
+    """Restarts what carries the annotation `RESTART_ON_CHANGE` or uses a consumer of `reload: restart`."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -39,9 +39,9 @@ class WorkloadRestarts:
     def _restart(self, kind: str, workload: Object, synced: Mapping[str, SyncStatus]) -> bool:
         metadata = workload["metadata"]
         annotations = metadata.get("annotations") or {}
-        if annotations.get(RESTART_ON_CHANGE) != "true":
-            return False
         used = [synced[name] for name in sorted(secret_names(workload["spec"]["template"]["spec"])) if name in synced]
+        if annotations.get(RESTART_ON_CHANGE) != "true" and not any(status.consumer.restart for status in used):
+            return False
         # All of its Secrets have arrived first, so that one restart serves all of them.
         if not used or any(status.problem for status in used):
             return False

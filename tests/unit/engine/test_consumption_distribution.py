@@ -334,6 +334,15 @@ def test_a_workload_is_restarted_when_a_secret_that_it_uses_has_a_new_value(site
     assert site.restart(ORDERS, BROKER) == [], "once"
 
 
+def test_a_consumer_with_reload_restart_restarts_a_workload_that_does_not_ask(site: Site) -> None:
+    site.workload()
+    site.vault.write("platform-data/postgres/orders", "2026-02-01T00:00:01.5Z")
+    site.deliver()
+    site.arrive()
+    assert site.restart() == []
+    assert site.restart(replace(ORDERS, restart=True)) == ["deployments shop/web"]
+
+
 def test_a_value_newer_than_a_workload_restarts_it_at_first_sight(site: Site) -> None:
     site.workload(**{RESTART_ON_CHANGE: "true"})
     site.vault.write("platform-data/postgres/orders", "2026-02-01T00:00:01.5Z")

@@ -1,0 +1,232 @@
+"""`rotate`: ask for a new value of a secret. `rotation`: see what waits for what, and hold, resume or abort it.
+
+Requests are filed in Vault create-only, by an identity that can read no value; the engine of rotation acts on them.
+What the status says comes from the engine, what the history says from Vault's audit trail.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli.arguments import add_kubeconfig, connection
+from cli.commands import COMMANDS
+from secret_authority.contract.names import (
+    AUDITOR_ACCOUNT,
+    ENGINE_NAMESPACE,
+    REQUESTS_ACCOUNT,
+    REQUESTS_ROLE,
+    ROTATION_MOUNT,
+    ROTATION_REQUESTS,
+    ROTATION_STATUS,
+)
+from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable
+from secret_authority.core.ledger.audit_trail import table
+from secret_authority.core.rotation.document import Request, RequestKind, State, Trigger
+
+if TYPE_CHECKING:
+    from secret_authority.access.kubeconfig import ClusterConnection
+    from secret_authority.clients.vault import Vault
+
+_POLL_SECONDS = 0.5
+_ANSWER_SECONDS = 60.0
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rotate = verbs.add_parser("rotate", help=COMMANDS["rotate"].help)
+    _add_request(rotate, RequestKind.ROTATE)
+    rotate.add_argument(
+        "--compromise", action="store_true", help="the present value is known to others: before all else"
+    )
+    rotate.add_argument(
+        "--cut-off", action="store_true", help="with --compromise: revoke the old value although consumers still use it"
+    )
+    rotate.add_argument("--id", help="id of the event that calls for it; sent again, it rotates nothing again")
+    rotate.add_argument(
+        "--wait", type=float, default=600, metavar="SECONDS", help="for the end (default: 600; 0: do not)"
+    )
+    rotation = verbs.add_parser("rotation", help=COMMANDS["rotation"].help)
+    subjects = rotation.add_subparsers(required=True, metavar="SUBJECT")
+    status = subjects.add_parser("status", help="state, age, when due, what it waits for")
+    status.add_argument("name", nargs="?", help="only this secret")
+    status.add_argument("--format", choices=["table", "json"], default="table")
+    add_kubeconfig(status)
+    status.set_defaults(run=_status)
+    history = subjects.add_parser("history", help="when, why, which run, what result, from Vault")
+    history.add_argument("name")
+    add_kubeconfig(history)
+    history.set_defaults(run=_history)
+    for kind, words in (
+        (RequestKind.HOLD, "begin nothing, and stop where it is"),
+        (RequestKind.RESUME, "go on from where it was held"),
+        (RequestKind.ABORT, "take back what is not published yet"),
+    ):
+        _add_request(subjects.add_parser(kind.value, help=words), kind)
+
+
+def _add_request(verb: argparse.ArgumentParser, kind: RequestKind) -> None:
+    verb.add_argument("name", help="name of the secret in the catalogue")
+    verb.add_argument("--why", required=True, help="the reason, for the audit trail")
+    add_kubeconfig(verb)
+    verb.set_defaults(run=_ask, kind=kind, compromise=False, cut_off=False, id=None, wait=0.0)
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from secret_authority.access.vault_tunnel import VaultSessionError
+    from secret_authority.clients.vault import VaultRefusedError
+
+    if options.cut_off and not options.compromise:
+        raise InvalidInputError([Problem("the command", "--cut-off", "is for a compromise only", "add --compromise")])
+    way = connection(options)
+    _known_secret(read_status(way), options.name)
+    request = _request(options)
+    path = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/{options.name}/{request.id}"
+    begun = time.monotonic()
+    try:
+        with _session(way, REQUESTS_ROLE, REQUESTS_ACCOUNT) as vault:
+            try:
+                vault.write(path, {"options": {"cas": 0}, "data": request.fields()})
+            except LostRace:
+                print(f"request {request.id} was filed before; nothing is filed again")
+            outcome = _outcome(vault, path)
+    except VaultSessionError as error:
+        print(f"Vault cannot be reached: {error}", file=sys.stderr)
+        return 1
+    except (Unavailable, VaultRefusedError) as error:
+        print(f"the request may not have been filed: {error}", file=sys.stderr)
+        return 1
+    if not outcome:
+        print(f"{options.name}: request {request.id} is filed and waits; see `secret-authority rotation status`")
+        return 0
+    print(f"{options.name}: {outcome} ({time.monotonic() - begun:.1f} s)")
+    if outcome.startswith("refused"):
+        return 1
+    return _follow(way, options, outcome.removeprefix("accepted as "), begun)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    now = datetime.now(UTC)
+    identity = options.id or f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    if not identity.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(identity) > 128:
+        fix = "use letters, digits, dots and dashes, at most 128"
+        raise InvalidInputError([Problem("the command", "--id", "is not a valid id", fix)])
+    trigger = Trigger.COMPROMISE if options.compromise else Trigger.EVENT if options.id else Trigger.MANUAL
+    at = now.isoformat(timespec="milliseconds")
+    return Request(identity, options.kind, options.why[:512], trigger, options.cut_off, at)
+
+
+@contextmanager
+def _session(way: ClusterConnection, role: str, account: str) -> Iterator[Vault]:
+    from secret_authority.access.vault_session import Session, reading
+    from secret_authority.access.vault_tunnel import free_port
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        reading(Session(way, Path(folder), free_port(), role, account)) as vault,
+    ):
+        yield vault
+
+
+def _outcome(vault: Vault, path: str) -> str:
+    """What became of the request; empty when the engine has not answered within a minute."""
+    end = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < end:
+        found = ((vault.read(path) or {}).get("data") or {}).get("data") or {}
+        if found.get("outcome"):
+            return str(found["outcome"])
+        time.sleep(_POLL_SECONDS)
+    return ""
+
+
+def _follow(way: ClusterConnection, options: argparse.Namespace, identity: str, begun: float) -> int:
+    """Print each state of the rotation until its end. Returns 0 when it is done, 1 when it ends otherwise."""
+    if not options.wait or options.kind is not RequestKind.ROTATE:
+        return 0
+    shown = ""
+    while time.monotonic() < begun + options.wait:
+        entry = read_status(way).get(options.name, {})
+        state = str(entry.get("state", ""))
+        if entry.get("id") != identity and entry.get("generation"):
+            print(f"{options.name}: another rotation follows; see `secret-authority rotation history {options.name}`")
+            return 0
+        line = state + (f": {entry['waitsFor']}" if entry.get("waitsFor") and state != State.IDLE else "")
+        if line != shown and state != State.IDLE:
+            print(f"{options.name}: {line} ({time.monotonic() - begun:.1f} s)")
+        shown = line
+        if state == State.IDLE and entry.get("id") == identity and entry.get("result"):
+            print(f"{options.name}: {entry['result']} ({time.monotonic() - begun:.1f} s)")
+            return 0 if str(entry["result"]).startswith("done") else 1
+        time.sleep(_POLL_SECONDS)
+    print(f"{options.name}: not at its end after {options.wait:g} s; the engine goes on", file=sys.stderr)
+    return 1
+
+
+def read_status(way: ClusterConnection) -> dict[str, dict[str, Any]]:
+    """What the engine of rotation published of each secret. Raises `Unavailable` without it."""
+    found = way.api().get(f"api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{ROTATION_STATUS}")
+    if found is None:
+        raise Unavailable(f"ConfigMap {ENGINE_NAMESPACE}/{ROTATION_STATUS} is missing: no secret has a rotator yet")
+    entries: dict[str, dict[str, Any]] = json.loads((found.get("data") or {}).get("secrets") or "{}")
+    return entries
+
+
+def _known_secret(entries: Mapping[str, object], name: str) -> None:
+    if name not in entries:
+        known = ", ".join(sorted(entries)) or "none"
+        raise InvalidInputError([Problem("the command", name, "has no rotator", f"name one of: {known}")])
+
+
+def _status(options: argparse.Namespace) -> int:
+    entries = read_status(connection(options))
+    if options.name:
+        _known_secret(entries, options.name)
+        entries = {options.name: entries[options.name]}
+    print(json.dumps(entries, indent=2, sort_keys=True) if options.format == "json" else status_table(entries))
+    return 0
+
+
+def status_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a secret, columns aligned."""
+    head = ("SECRET", "STATE", "GENERATION", "SINCE", "DUE", "LAST RESULT", "WAITS FOR")
+    rows = [
+        (
+            name,
+            str(entry["state"]),
+            str(entry["generation"]),
+            str(entry["since"]) or "-",
+            str(entry["due"]) or "-",
+            str(entry["result"]) or "-",
+            str(entry["problem"] or entry["waitsFor"]) or "-",
+        )
+        for name, entry in sorted(entries.items())
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _history(options: argparse.Namespace) -> int:
+    from secret_authority.access.vault_tunnel import VaultSessionError
+    from secret_authority.clients.vault import VaultRefusedError
+    from secret_authority.clients.vault_trail import read_trail
+
+    try:
+        with _session(connection(options), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT) as vault:
+            trail = read_trail(vault, options.name)
+    except VaultSessionError as error:
+        print(f"Vault cannot be reached: {error}", file=sys.stderr)
+        return 1
+    except (Unavailable, VaultRefusedError) as error:
+        print(f"the audit trail cannot be read: {error}", file=sys.stderr)
+        return 1
+    print(table(trail.events))
+    return 1 if trail.malformed else 0

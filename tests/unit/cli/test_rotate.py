@@ -1,0 +1,80 @@
+"""`rotate` and `rotation`: what is filed, what is shown, and what is refused before anything is asked."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from cli.commands import rotate
+from cli.main import main, parser
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.core.rotation.document import RequestKind, Trigger
+
+ENTRY: dict[str, Any] = {
+    "state": "retiring",
+    "generation": 2,
+    "id": "ro-1",
+    "since": "2026-01-01T00:00:00+00:00",
+    "due": "",
+    "result": "",
+    "waitsFor": "not delivered: pod shop/web",
+    "problem": "",
+}
+
+
+def request(*arguments: str) -> Any:
+    return rotate._request(parser(["rotate"]).parse_args(list(arguments)))
+
+
+def test_what_is_filed() -> None:
+    asked = request("rotate", "orders-db", "--why", "a test")
+    assert (asked.kind, asked.trigger, asked.why, asked.cut_off) == (
+        RequestKind.ROTATE,
+        Trigger.MANUAL,
+        "a test",
+        False,
+    )
+    assert asked.id != request("rotate", "orders-db", "--why", "a test").id
+    event = request("rotate", "orders-db", "--why", "provider", "--id", "hook-7")
+    assert (event.id, event.trigger) == ("hook-7", Trigger.EVENT)
+    leaked = request("rotate", "orders-db", "--why", "leaked", "--compromise", "--cut-off")
+    assert leaked.trigger is Trigger.COMPROMISE and leaked.cut_off
+    for kind in ("hold", "resume", "abort"):
+        assert request("rotation", kind, "orders-db", "--why", "x").kind.value == kind
+
+
+@pytest.mark.parametrize("name", ["../../data/x", "a/b", "a b", "x" * 129])
+def test_an_id_that_is_a_path_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="is not a valid id"):
+        request("rotate", "orders-db", "--why", "x", "--id", name)
+
+
+def test_cutting_off_is_for_a_compromise_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rotate", "orders-db", "--why", "x", "--cut-off"]) == 2
+    assert "add --compromise" in capsys.readouterr().err
+
+
+def test_a_reason_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["rotate", "orders-db"])
+    assert "--why" in capsys.readouterr().err
+
+
+def test_the_status_says_what_waits_for_what() -> None:
+    head, line = rotate.status_table({"orders-db": ENTRY}).splitlines()
+    assert head.split() == ["SECRET", "STATE", "GENERATION", "SINCE", "DUE", "LAST", "RESULT", "WAITS", "FOR"]
+    assert "retiring" in line and line.endswith("not delivered: pod shop/web")
+
+
+def test_the_end_of_a_rotation_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = iter([ENTRY, {**ENTRY, "waitsFor": ""}, {**ENTRY, "state": "idle", "result": "done"}])
+    monkeypatch.setattr(rotate, "read_status", lambda _way: {"orders-db": next(looks)})
+    monkeypatch.setattr(rotate, "_POLL_SECONDS", 0)
+    options = parser(["rotate"]).parse_args(["rotate", "orders-db", "--why", "x"])
+    assert rotate._follow(None, options, "ro-1", time.monotonic()) == 0  # type: ignore[arg-type]
+    out = capsys.readouterr().out
+    assert "retiring: not delivered: pod shop/web" in out and "orders-db: done" in out

@@ -1,0 +1,112 @@
+"""The component of rotation under Pulumi's mocks: who may do what, and who reaches whom."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pulumi
+import pulumi_vault as vault
+import pytest
+
+from components.rotation.rotation import Rotation, RotationArgs, check_rotators, has_rotators, target_egress
+from components.runtime_authority.vault_objects import VaultConnection
+from secret_authority.contract.rotation_settings import RotationSettings
+from secret_authority.contract.vault_policies import requests_policy, rotation_policy
+from secret_authority.core.catalogue.schema import Catalogue
+from secret_authority.core.errors import InvalidInputError
+from tests.fakes.pulumi import Callbacks, Recorder, settings
+from tests.support.fleets import Fleet, new_fleet
+
+POSTGRESQL = {
+    "kind": "postgresql",
+    "host": "orders-db.data.svc",
+    "database": "orders",
+    "users": ["orders_a", "orders_b"],
+    "admin": "reports-db",
+}
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    return new_fleet(tmp_path_factory.mktemp("rotation"))
+
+
+def with_rotator(catalogue: Catalogue, name: str, rotator: dict[str, Any]) -> Catalogue:
+    data = catalogue.model_dump(mode="json", by_alias=True, exclude_none=True)
+    for secret in data["secrets"]:
+        secret.pop("rotator", None)
+        if secret["name"] == name:
+            secret["rotator"] = rotator
+    return Catalogue.model_validate(data)
+
+
+@pytest.fixture(scope="module")
+def catalogue(fleet: Fleet) -> Catalogue:
+    return with_rotator(fleet.read().catalogue, "orders-db", POSTGRESQL)
+
+
+@pytest.fixture(scope="module")
+def stack(fleet: Fleet, catalogue: Catalogue) -> Recorder:
+    recorder = Recorder()
+    pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False)
+    pulumi.runtime.settings.SETTINGS.callbacks = Callbacks()  # type: ignore[attr-defined]
+
+    @pulumi.runtime.test
+    def run() -> pulumi.Output[Any]:
+        provider = vault.Provider("vault", address="https://vault.example")
+        hook = pulumi.ResourceHook("vault-session", lambda _: None)
+        connection = VaultConnection(provider, hook, provider, [])
+        layer = Rotation("rotation", RotationArgs(settings(fleet), "dev", catalogue, connection))
+        return layer.deployment.metadata  # type: ignore[return-value]
+
+    run()
+    return recorder
+
+
+def test_the_mount_asks_for_check_and_set_and_keeps_no_long_history(stack: Recorder) -> None:
+    (mount,) = stack.kind("Mount").values()
+    (config,) = stack.kind("SecretBackendV2").values()
+    assert mount["path"] == "platform-rotation" and config["casRequired"] is True and config["maxVersions"] == 20
+
+
+def test_the_engine_sees_consumers_and_reads_no_secret(stack: Recorder) -> None:
+    rules = [rule for role in stack.kind("Role").values() for rule in role["rules"]]
+    assert not [rule for rule in rules if "secrets" in rule["resources"]]
+    shop = stack.kind("Role")["rotation-shop"]["rules"]
+    assert {verb for rule in shop for verb in rule["verbs"]} == {"get", "list"}
+    assert {name.removeprefix("rotation-") for name in stack.kind("Role")} == {"shop", "secret-authority"}
+
+
+def test_only_what_has_a_rotator_may_be_written(catalogue: Catalogue) -> None:
+    policy = rotation_policy(catalogue)
+    assert 'path "platform-data/data/postgres/orders" {\n  capabilities = ["read", "update"]' in policy
+    assert 'path "platform-data/data/postgres/reports" {\n  capabilities = ["read"]' in policy
+    assert "billing" not in policy and "delete" not in policy and "platform-data/data/*" not in policy
+    assert "platform-data" not in requests_policy() and "docs" not in requests_policy()
+
+
+def test_the_engine_reaches_vault_and_its_targets(stack: Recorder) -> None:
+    policies = stack.kind("NetworkPolicy")
+    out = policies["rotation-allow-rotation"]["spec"]["egress"]
+    assert [rule["ports"][0]["port"] for rule in out] == [8200, 5432]
+    assert out[1]["to"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "data"}}}]
+    into = policies["rotation-vault-allow-rotation"]["spec"]["ingress"]
+    assert into[0]["from"][0]["podSelector"] == {"matchLabels": {"app": "secret-authority-rotation"}}
+    assert target_egress("db.example.com", 6432) == {"ports": [{"protocol": "TCP", "port": 6432}]}
+
+
+def test_settings_go_there_and_back(stack: Recorder, catalogue: Catalogue) -> None:
+    data = stack.kind("ConfigMap")["rotation-engine-settings"]["data"]["settings.json"]
+    assert RotationSettings.from_json(data) == RotationSettings("dev", catalogue)
+    assert json.loads(data)["cluster"] == "dev"
+
+
+def test_a_wrong_rotator_is_refused_before_the_first_change(catalogue: Catalogue) -> None:
+    assert has_rotators(catalogue)
+    check_rotators(catalogue, "catalogue.yaml")
+    wrong = with_rotator(catalogue, "orders-db", {**POSTGRESQL, "users": ["orders_a"]})
+    with pytest.raises(InvalidInputError, match=r"secrets\[orders-db\].rotator.users: names one user"):
+        check_rotators(wrong, "catalogue.yaml")
+    none = with_rotator(catalogue, "nobody", {})
+    assert not has_rotators(none)
