@@ -40,6 +40,7 @@ from secret_authority.core.errors import InvalidInputError
 
 # A document changes up to ten times in a rotation; the versions of two are there until they are destroyed.
 _VERSIONS = 20
+_CA_FOLDER = f"/{CA_CONFIG}"
 _SELECTOR = {"matchLabels": {"app": ROTATION_ACCOUNT}}
 
 
@@ -180,12 +181,12 @@ def rotation_program(image: str, text: str) -> EngineProgram:
         args=[
             f"--namespace={ENGINE_NAMESPACE}",
             f"--vault={VAULT_ADDRESS}",
-            f"--ca=/vault-ca/{CA_KEY}",
+            f"--ca={_CA_FOLDER}/{CA_KEY}",
             f"--role={ROTATION_ROLE}",
             f"--token={TOKEN_FILE}",
         ],
         readiness=probe("/healthz", 2, 3),
         resources={"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-        mounts=[{"name": "vault-ca", "mountPath": "/vault-ca", "readOnly": True}, TOKEN_MOUNT],
-        volumes=[{"name": "vault-ca", "configMap": {"name": CA_CONFIG}}, TOKEN_VOLUME],
+        mounts=[{"name": CA_CONFIG, "mountPath": _CA_FOLDER, "readOnly": True}, TOKEN_MOUNT],
+        volumes=[{"name": CA_CONFIG, "configMap": {"name": CA_CONFIG}}, TOKEN_VOLUME],
     )

@@ -507,7 +507,8 @@ def test_the_engine_may_write_nothing_but_what_has_a_rotator(root: Vault, server
             asking.read(path)
     site.ask("r1")
     with pytest.raises(VaultRefusedError):
-        asking.write("platform-rotation/data/rotation-requests/orders-db/r1", {"options": {"cas": 1}, "data": {"kind": "x"}})
+        path = "platform-rotation/data/rotation-requests/orders-db/r1"
+        asking.write(path, {"options": {"cas": 1}, "data": {"kind": "x"}})
 
 
 def test_no_value_is_in_status_events_metadata_or_logs(
