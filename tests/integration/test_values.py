@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,12 @@ from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.core.digest import decode_values, encode_values
 from secret_authority.core.errors import InvalidInputError, Unavailable
 from secret_authority.core.limits import VAULT_ENTRY_BYTES, VAULT_STRING_BYTES, impossible_values
+from tests.support.odd_values import odd_value
 from tests.support.vault_process import servers, vault_program, wait_for
 
 pytestmark = pytest.mark.skipif(vault_program() is None, reason="no vault program: run `make tools`")
 
 VALUES = 240
-_ALPHABETS = ("\x00\x01\t\n\r\x0b\x7f", "abc<>&\"'\\/", "äß€\u2028\u2029\ufeff", "😀𝔘", " \n")
 
 
 @pytest.fixture(scope="module")
@@ -49,16 +48,6 @@ def _upgraded(vault: Vault) -> bool:
         return False
 
 
-def generated(number: int) -> bytes:
-    """A value of any kind: bytes, or text with characters that programs like to change."""
-    chance = random.Random(number)  # noqa: S311
-    if number % 3 == 0:
-        return chance.randbytes(chance.choice((1, 2, 7, 64, 1000))) or b"x"
-    alphabet = "".join(chance.sample(_ALPHABETS, 2)) + "xyz"
-    text = "".join(chance.choice(alphabet) for _ in range(chance.choice((1, 2, 30, 500))))
-    return text.encode() + chance.choice((b"", b"\n", b"\r\n", b"\x00"))
-
-
 def through(vault: Vault, path: str, values: dict[str, bytes], binary: list[str]) -> dict[str, bytes]:
     texts, encoded = encode_values(values, binary)
     vault.write(f"data/data/{path}", {"data": texts})
@@ -71,7 +60,7 @@ def test_every_value_comes_back_byte_for_byte(vault: Vault, tmp_path: Path) -> N
     """By the way of `enter --file` and by that of the handover, as text and named binary."""
     file = tmp_path / "value"
     for number in range(VALUES):
-        value = generated(number)
+        value = odd_value(number)
         file.write_bytes(value)
         try:
             value.decode()
