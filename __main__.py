@@ -105,7 +105,7 @@ def build() -> None:
             DemoWorkload("demo", DemoWorkloadArgs(settings.engine_image, intent.catalogue, key), here)
 
     def sum_up(_: object) -> dict[str, int]:
-        # Looked at again: the run itself may have moved authority.
+        # Read again: the run itself may have moved authority.
         now = read_cluster_state(settings.connection) if in_cluster else UNREACHABLE
         facts = Facts(settings.phase, now.since, intent.git_facts(), vault_records(now.events), intent.config_facts())
         return summary(ledger(intent.catalogue, facts))

@@ -36,9 +36,9 @@ def owned_by_external_secrets(metadata: Mapping[str, Any], name: str) -> bool:
 
 
 def refuse_foreign_secrets(connection: ClusterConnection, catalogue: Catalogue, file: str) -> None:
-    """Look at every consumer Secret of the catalogue. A cluster that cannot be reached is no error.
+    """Check every consumer Secret of the catalogue. A cluster that cannot be reached is no error.
 
-    Raises `InvalidInputError` with each Secret that stands there and was not made by its ExternalSecret.
+    Raises `InvalidInputError` with each Secret that exists and was not made by its ExternalSecret.
     """
     wanted = {(consumer.namespace, consumer.secret): entry.name for entry in catalogue for consumer in entry.consumers}
     try:

@@ -33,7 +33,7 @@ class EngineProgram:
 
     `file` ("settings") is what the program's file is called: it holds `text`, is mounted as
     /settings/settings.json and given as `--settings=`, after `verb` and before `args`. `mounts` and `volumes`
-    come beside it. `grace_seconds`: how long the program gets to end.
+    are added. `grace_seconds`: how long the program gets to end.
     """
 
     account: str

@@ -33,7 +33,7 @@ class EvidenceJob:
 
     `phase` is the one that the evidence is of. `task`: the files at /task, that is, what it is about. Another
     task or engine asks for new evidence, and so does the rise to the next phase; else the Job stays as it is.
-    `args`: the engine's verb and its arguments. `mounts` and `volumes` come beside the task's.
+    `args`: the engine's verb and its arguments. `mounts` and `volumes` are added to the task's.
     """
 
     settings: Settings

@@ -1,4 +1,4 @@
-"""Who made an object of the cluster, told from its metadata alone."""
+"""Who made an object of the cluster, judged by its metadata alone."""
 
 from __future__ import annotations
 

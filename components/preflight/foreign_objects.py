@@ -89,7 +89,7 @@ _ELSEWHERE = {
 
 
 def refuse_foreign_objects(connection: ClusterConnection, phase: Phase, trust: RootOfTrust, cluster: str) -> None:
-    """Look at everything that the program would take over on its way to `phase`.
+    """Check everything that the program would take over on its way to `phase`.
 
     A decryption identity is this cluster's own when `trust` names it for the cluster or among the retired. A cluster
     that cannot be reached is no error. Raises `InvalidInputError` with each object, its owner and what to do, and for

@@ -36,7 +36,7 @@ def admitted_kubeconfig(settings: Settings, cluster: ClusterState) -> pulumi.Out
 
 
 def lost(before: Phase, settings: Settings) -> str:
-    """What to tell when a stack of phase `before` meets an empty cluster."""
+    """What to say when a stack of phase `before` meets an empty cluster."""
     return (
         f"this stack has built its cluster to phase {before.value} ({before.title}), but nothing of it is in the "
         f"cluster of {settings.kubeconfig}. Fix: if that is another cluster, correct kubeconfig or context; if the "

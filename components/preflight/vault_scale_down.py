@@ -1,4 +1,4 @@
-"""Refuses to take Vault pods away behind Raft's back: the rest would have no quorum, and Vault would stand still."""
+"""Refuses to take Vault pods away behind Raft's back: the rest would have no quorum, and Vault would not serve."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _check_url(url: str, phase: Phase, wrong: Complaint) -> None:
         wrong("repositoryUrl", "must be a Git URL from phase 1 on", "set it to what the cluster can reach")
     elif "@" in host and (url.startswith("https://") or ":" in host.rpartition("@")[0]):
         fix = f"take it out, set repositoryCredentials, and give it in {GIT_CREDENTIALS_VARIABLE} (docs/gitops.md)"
-        wrong("repositoryUrl", "holds credentials, and this configuration is no secret", fix)
+        wrong("repositoryUrl", "holds credentials, and this configuration is not secret", fix)
 
 
 def _signers(files: object, wrong: Complaint) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _public(name: str, setting: str, wrong: Complaint) -> str | None:
     try:
         text = (HOME / Path(name).expanduser()).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no text"
+        reason = error.strerror if isinstance(error, OSError) else "is not text"
         wrong(setting, f"{Path(name).name} cannot be read: {reason}", "set it to files with public material")
         return None
     if "PRIVATE KEY" in text:

@@ -71,16 +71,16 @@ def read_settings() -> Settings:
     cluster = config.require("cluster")
     repository = (HOME / Path(config.require("repositoryPath")).expanduser()).resolve()
     if not repository.is_dir():
-        wrong("repositoryPath", f"{repository} is no folder", "set it to a checkout of the Git repository")
+        wrong("repositoryPath", f"{repository} is not a directory", "set it to a checkout of the Git repository")
     git = read_git_settings(config, phase, wrong)
     network = read_network_settings(config, wrong)
     kubeconfig = Path(config.get("kubeconfig") or os.environ.get("KUBECONFIG", "~/.kube/config")).expanduser()
     kubeconfig = (HOME / kubeconfig).resolve()
     if phase >= Phase.GITOPS and not kubeconfig.is_file():
-        wrong("kubeconfig", f"{kubeconfig} is no file", "set it, or set KUBECONFIG, to the cluster's kubeconfig")
+        wrong("kubeconfig", f"{kubeconfig} is not a file", "set it, or set KUBECONFIG, to the cluster's kubeconfig")
     manifests = HOME / (config.get("manifests") or ".tools/manifests")
     if phase >= Phase.GITOPS and not manifests.is_dir():
-        wrong("manifests", f"{manifests} is no folder", "run `make tools`")
+        wrong("manifests", f"{manifests} is not a directory", "run `make tools`")
     image = config.get("engineImage") or ""
     if phase >= Phase.BOOTSTRAP and not image:
         fix = "set it to the engine's image; `python3 -m toolchain.images engine-reference` prints this version's name"

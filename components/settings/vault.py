@@ -26,7 +26,7 @@ class VaultSettings:
     shares: int = 5
     threshold: int = 3
     image: str = IMAGE
-    # Whether pods must stand on different nodes, or only should.
+    # Whether pods must run on different nodes, or only should.
     spread: str = "preferred"
     # The port on the operator's own machine through which pulumi-vault reaches Vault during a run.
     local_port: int = 0
@@ -58,7 +58,7 @@ class VaultSettings:
         if self.protect not in (True, False):
             wrong("protect", f"{self.protect!r} is neither true nor false", "write true or false")
         if not 1024 <= self.local_port <= 65535:
-            wrong("localPort", f"{self.local_port} is no port of a user", "use 1024 to 65535")
+            wrong("localPort", f"{self.local_port} is not an unprivileged port", "use 1024 to 65535")
         return found
 
 

@@ -288,7 +288,7 @@ CASES = [
     Case(
         "no checkout",
         lambda copy: shutil.rmtree(copy.folder),
-        ("secret-authority:repositoryPath:", "is no folder. Fix: set it to a checkout of the Git repository"),
+        ("secret-authority:repositoryPath:", "is not a directory. Fix: set it to a checkout of the Git repository"),
     ),
 ]
 
