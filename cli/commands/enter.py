@@ -12,14 +12,17 @@ from typing import Any
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
+from secret_authority.access.person import kubernetes_user
 from secret_authority.access.vault_session import Session, reading
 from secret_authority.access.vault_tunnel import VaultSessionError, free_port
 from secret_authority.clients.vault import VaultRefusedError
-from secret_authority.contract.names import ENTRY_ACCOUNT, ENTRY_ROLE
+from secret_authority.contract.names import AUTHORITY_MOUNT, ENTRY_ACCOUNT, ENTRY_ROLE, EVENTS
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.digest import encode_values
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
+from secret_authority.core.ledger.audit_trail import entered
 from secret_authority.core.limits import impossible_values
+from secret_authority.core.timestamps import api_time
 from secret_authority.repository.config_values import read_config_values
 from secret_authority.repository.intent import Intent, read_intent
 from secret_authority.repository.yaml_documents import load_documents
@@ -33,6 +36,14 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.add_argument("--replace", action="store_true", help="write a new version of a value that is there already")
     add_kubeconfig(verb)
     verb.set_defaults(run=_enter)
+
+
+class NoEventError(Exception):
+    """The value is written, its audit event is not."""
+
+    def __init__(self, version: int, reason: str) -> None:
+        self.version = version
+        super().__init__(reason)
 
 
 def _enter(options: argparse.Namespace) -> int:
@@ -54,6 +65,13 @@ def _enter(options: argparse.Namespace) -> int:
         return 1
     except (Unavailable, VaultRefusedError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except NoEventError as error:
+        print(
+            f"{secret.name}: version {error.version} is written to {secret.vault}, but the audit trail has no event of "
+            f"it: {error}. Fix: run `pulumi up`, which gives the right to it; Vault's own audit log has the request",
+            file=sys.stderr,
+        )
         return 1
     print(f"{secret.name}: version {version} written to {secret.vault}, keys {', '.join(keys)}")
     _say_line_ends(secret, texts)
@@ -162,7 +180,7 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[
 
     Raises `VaultSessionError`, `LostRace` and what `Vault.write` raises.
     """
-    place = secret.vault
+    place, person = secret.vault, kubernetes_user(connection(options))
     with tempfile.TemporaryDirectory() as folder:
         session = Session(connection(options), Path(folder), free_port(), ENTRY_ROLE, ENTRY_ACCOUNT)
         with reading(session) as vault:
@@ -178,4 +196,11 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[
                 # What was sent may have arrived before the connection was cut.
                 unknown = "whether the value was written is not known, run the command again"
                 raise Unavailable(f"{error}; {unknown}") from None
-            return int(made["data"]["version"])
+            version = int(made["data"]["version"])
+            event = entered(secret.name, str(place), version, api_time(made["data"]["created_time"]), person)
+            try:
+                path = f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/{event.id}"
+                vault.write(path, {"options": {"cas": 0}, "data": event.fields()})
+            except (Unavailable, VaultRefusedError, LostRace) as error:
+                raise NoEventError(version, str(error)) from None
+            return version

@@ -21,6 +21,7 @@ from secret_authority.contract.names import (
     TRAIL_KEY_PATH,
 )
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass
+from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX
 
 # What every token may do with itself.
 _OWN_TOKEN = (("auth/token/lookup-self", "read"), ("auth/token/revoke-self", "update"))
@@ -162,17 +163,19 @@ def requests_policy() -> str:
 def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
     """The policy of `secret-authority enter`: a new version of what is entered by hand, and nothing else."""
     entered = [
-        secret.vault
+        secret
         for secret in catalogue
         if secret.secret_class is SecretClass.EXTERNAL
         or (secret.secret_class is SecretClass.CONFIG and secret.name not in config_from_git)
     ]
     rules = [
         rule
-        for place in entered
+        for secret in entered
         for rule in (
-            _rule(f"{place.mount}/data/{place.path}", "create", "update"),
-            _rule(f"{place.mount}/metadata/{place.path}", "read"),
+            _rule(f"{secret.vault.mount}/data/{secret.vault.path}", "create", "update"),
+            _rule(f"{secret.vault.mount}/metadata/{secret.vault.path}", "read"),
+            # Its own events, and none that would speak of a handover.
+            _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/{ENTRY_PREFIX}*", "create"),
         )
     ]
     return "".join([*rules, _rule("auth/token/revoke-self", "update")])

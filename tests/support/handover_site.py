@@ -107,6 +107,14 @@ def strike_requests(fault: Fault, vault_address: str) -> None:
     HTTPConnectionPool.urlopen = passing  # type: ignore[method-assign,assignment]
 
 
+def _is_text(value: bytes) -> bool:
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Child:
     """A process forked from a server that has the modules loaded, so that it starts in no time."""
 
@@ -172,6 +180,7 @@ class Site:
             "class": "bootstrap",
             "owner": "team-drill",
             "bootstrap": {"namespace": self.namespace, "secret": name, "keys": list(keys)},
+            "binary": [key for key in keys if not _is_text(self.git.get(name, {}).get(key, b""))],
             "vault": {"datasource": "drill", "consumer": name},
             "rotation": {"type": "static"},
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from secret_authority.core.handover.state_machine import Record
@@ -32,9 +32,11 @@ class Event:
     # Where the value stands, `mount/path` in Vault.
     place: str
     digest: str
+    # Who asked for it, by Kubernetes' word; empty for what an engine does by itself.
+    person: str = ""
 
     def fields(self) -> dict[str, str]:
-        return asdict(self)
+        return {name: text for name, text in asdict(self).items() if name != "person" or text}
 
     def line(self) -> str:
         """The event as one line of JSON, keys in a fixed order."""
@@ -43,11 +45,12 @@ class Event:
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> Event:
         """Read what `fields` wrote. Raises ValueError naming what is missing or no text."""
-        names = tuple(cls.__dataclass_fields__)
-        wrong = [name for name in names if not isinstance(fields.get(name), str)]
+        found: dict[str, Any] = {name: fields.get(name) for name in cls.__dataclass_fields__}
+        found["person"] = fields.get("person", "")
+        wrong = [name for name, text in found.items() if not isinstance(text, str)]
         if wrong:
             raise ValueError(f"an audit event lacks {', '.join(wrong)}")
-        return cls(**{name: fields[name] for name in names})
+        return cls(**found)
 
 
 def handed_over(record: Record, place: str) -> Event:
@@ -65,6 +68,31 @@ def handed_over(record: Record, place: str) -> Event:
     )
 
 
+# Ids of entries begin with this; the entry identity may create no other event.
+ENTRY_PREFIX = "en-"
+
+
+def entered(secret: str, place: str, version: int, at: datetime, person: str) -> Event:
+    """The event of a value that a person has entered, as version `version` of `place`. `at` is when Vault wrote it.
+
+    It moves no authority: the first value's own event does, and Vault has the secret already when one is replaced.
+    """
+    moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return Event(
+        at=moment,
+        secret=secret,
+        change=f"value {'entered' if version == 1 else 'replaced'}, version {version}",
+        why="`secret-authority enter`",
+        run="-",
+        result="done",
+        # With its time: numbers begin again when a path is deleted with its metadata.
+        id=f"{ENTRY_PREFIX}{version}-{int(at.timestamp() * 1000)}",
+        place=place,
+        digest="",
+        person=person,
+    )
+
+
 def gives_to_vault(event: Event) -> bool:
     """Whether Vault became the authority with this event: a handover or a first value."""
     return event.change.endswith(f"-> {Authority.VAULT}") and event.result == "done"
@@ -72,8 +100,8 @@ def gives_to_vault(event: Event) -> bool:
 
 def table(events: Iterable[Event]) -> str:
     """Events in order of time, as aligned columns for people."""
-    head = ("when", "secret", "change", "why", "run", "result")
-    rows = [head, *((e.at, e.secret, e.change, e.why, e.run, e.result) for e in sorted(events))]
+    head = ("when", "secret", "change", "why", "by", "result")
+    rows = [head, *((e.at, e.secret, e.change, e.why, e.person or e.run, e.result) for e in sorted(events))]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)

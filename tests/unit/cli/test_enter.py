@@ -17,6 +17,7 @@ from cli.commands.enter import read_values, register
 from cli.main import main
 from secret_authority.clients.vault import VaultRefusedError
 from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
+from secret_authority.core.ledger.audit_trail import Event
 from tests.support.fleets import Fleet, new_fleet
 
 VALUE = "issued-7f3a"
@@ -33,6 +34,8 @@ class FakeVault:
     def __init__(self) -> None:
         self.version = 0
         self.refusal: Exception | None = None
+        self.event_refusal: Exception | None = None
+        self.events: list[tuple[str, Any]] = []
         self.asked: list[tuple[str, str, Any]] = []
 
     def read(self, path: str) -> dict[str, Any] | None:
@@ -40,10 +43,15 @@ class FakeVault:
         return {"data": {"current_version": self.version}} if self.version else None
 
     def write(self, path: str, data: dict[str, Any]) -> dict[str, Any]:
+        if "/events/" in path:
+            if self.event_refusal is not None:
+                raise self.event_refusal
+            self.events.append((path, data))
+            return {}
         self.asked.append(("POST", path, data))
         if self.refusal is not None:
             raise self.refusal
-        return {"data": {"version": self.version + 1}}
+        return {"data": {"version": self.version + 1, "created_time": "2026-01-02T03:04:05.678123456Z"}}
 
 
 @pytest.fixture
@@ -56,6 +64,7 @@ def vault(monkeypatch: pytest.MonkeyPatch) -> FakeVault:
         yield fake
 
     monkeypatch.setattr("cli.commands.enter.reading", reading)
+    monkeypatch.setattr("cli.commands.enter.kubernetes_user", lambda _: "ada@example.org")
     return fake
 
 
@@ -85,6 +94,29 @@ def test_a_value_that_stands_is_replaced_only_when_that_is_said(
     assert [method for method, _, _ in vault.asked] == ["GET"]
     assert enter(fleet, monkeypatch, "payment-api", "--replace") == 0
     assert vault.asked[-1][2]["options"] == {"cas": 3}
+
+
+@pytest.mark.parametrize(("version", "change"), [(0, "value entered, version 1"), (3, "value replaced, version 4")])
+def test_an_entry_leaves_an_event_with_the_person(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, version: int, change: str
+) -> None:
+    vault.version = version
+    assert enter(fleet, monkeypatch, "payment-api", "--replace") == 0
+    ((path, body),) = vault.events
+    assert path == f"platform-authority/data/events/payment-api/en-{version + 1}-1767323045678"
+    assert body["options"] == {"cas": 0} and VALUE not in str(body)
+    assert (body["data"]["change"], body["data"]["person"]) == (change, "ada@example.org")
+    assert Event.from_fields(body["data"]).place == "platform-data/payment/billing"
+
+
+def test_an_event_that_cannot_be_written_is_no_success(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault.event_refusal = VaultRefusedError("POST", "p", 403, ["permission denied"])
+    assert enter(fleet, monkeypatch, "payment-api") == 1
+    said = capsys.readouterr().err
+    assert "version 1 is written to platform-data/payment/billing, but the audit trail has no event" in said
+    assert VALUE not in said
 
 
 @pytest.mark.parametrize(

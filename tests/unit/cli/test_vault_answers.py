@@ -53,7 +53,7 @@ class FakeVault:
         if path.endswith("revoke-self"):
             return self.revoked, None if self.revoked == 204 else {"errors": ["sealed"]}
         if method == "POST":
-            return 200, {"data": {"version": 1}}
+            return 200, {"data": {"version": 1, "created_time": "2026-01-01T00:00:00Z"}}
         held = self.held.get(path.rstrip("/"))
         return (200, {"data": held}) if held else (404, {"errors": []})
 
@@ -99,6 +99,7 @@ def behind(patch: pytest.MonkeyPatch, vault: FakeVault) -> Iterator[None]:
         patch.setattr(vault_session, "ca_bundle", lambda _: "CA")
         patch.setattr(Session, "vault", property(lambda _: Vault(address)))
         patch.setattr(ClusterConnection, "core_api", lambda _: api)
+        patch.setattr("cli.commands.enter.kubernetes_user", lambda _: "ada@example.org")
         yield
 
 

@@ -256,6 +256,7 @@ def test_entering_writes_what_is_entered_and_reads_no_value(fleet: Fleet) -> Non
     assert rules == {
         "platform-data/data/payment/billing": ["create", "update"],
         "platform-data/metadata/payment/billing": ["read"],
+        "platform-authority/data/events/payment-api/en-*": ["create"],
         "auth/token/revoke-self": ["update"],
     }
 

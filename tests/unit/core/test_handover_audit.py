@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from secret_authority.core.handover.state_machine import Record
-from secret_authority.core.ledger.audit_trail import Event, handed_over, match_vault_log, table
+from secret_authority.core.ledger.audit_trail import Event, entered, gives_to_vault, handed_over, match_vault_log, table
 
 RECORD = Record("orders-db", "ho-1", "hmac-sha256:00", "2026-01-01T00:00:10+00:00", "run-1", "main@sha1:abc")
 EVENT = handed_over(RECORD, "platform-data/orders/api")
@@ -70,3 +70,45 @@ def test_a_record_without_its_event_is_found() -> None:
 def test_a_request_of_another_handover_does_not_count() -> None:
     found = match_vault_log([replace(EVENT, id="ho-2")], [entry()], HASHED, SECOND)
     assert len(found) == 2
+
+
+AT = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("version", "change"), [(1, "value entered, version 1"), (2, "value replaced, version 2")])
+def test_an_entry_names_the_person_and_moves_no_authority(version: int, change: str) -> None:
+    event = entered("payment-api", "platform-data/payment/billing", version, AT, "ada@example.org")
+    assert event.fields() == {
+        "at": "2026-01-02T03:04:05.678+00:00",
+        "secret": "payment-api",
+        "change": change,
+        "why": "`secret-authority enter`",
+        "run": "-",
+        "result": "done",
+        "id": f"en-{version}-1767323045678",
+        "place": "platform-data/payment/billing",
+        "digest": "",
+        "person": "ada@example.org",
+    }
+    assert Event.from_fields(event.fields()) == event and not gives_to_vault(event)
+    (_, line) = table([event]).splitlines()
+    assert "ada@example.org" in line
+
+
+def test_events_without_a_person_are_written_as_before() -> None:
+    assert "person" not in EVENT.fields() and Event.from_fields(EVENT.fields()).person == ""
+    with pytest.raises(ValueError, match="person"):
+        Event.from_fields({**EVENT.fields(), "person": 3})
+
+
+@pytest.mark.parametrize(
+    ("change", "result", "gives"),
+    [
+        ("authority git -> vault", "done", True),
+        ("authority git -> vault", "failed", False),
+        ("authority vault -> git", "done", False),
+        ("value rotated", "done", False),
+    ],
+)
+def test_what_gives_a_secret_to_vault(change: str, result: str, gives: bool) -> None:
+    assert gives_to_vault(replace(EVENT, change=change, result=result)) is gives
