@@ -11,7 +11,7 @@ from pathlib import Path
 
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
-from secret_authority.repository.yaml_documents import read_documents, yaml_files
+from secret_authority.repository.yaml_documents import has_link, read_documents, yaml_files
 
 
 def read_config_values(root: Path, folder: str, catalogue: Catalogue) -> dict[str, dict[str, str]]:
@@ -20,7 +20,10 @@ def read_config_values(root: Path, folder: str, catalogue: Catalogue) -> dict[st
         return {}
     entries = {secret.name: secret for secret in catalogue}
     values: dict[str, dict[str, str]] = {}
-    problems: list[Problem] = []
+    # Flux leaves links out of what it fetches, and a link may lead to a file that nobody meant to publish.
+    fix = "put the file itself here"
+    links = [path for path in [root / folder, *sorted((root / folder).rglob("*"))] if has_link(root, path)]
+    problems = [Problem(str(path.relative_to(root)), "", "is a symbolic link", fix) for path in links]
     for path in yaml_files(root / folder):
         shown = str(path.relative_to(root))
         entry = entries.get(path.stem)

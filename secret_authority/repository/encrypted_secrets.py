@@ -307,7 +307,9 @@ def undeliverable(secret: CatalogueSecret, values: Mapping[str, bytes], file: st
     """Values of a catalogue entry that can never reach Vault or a consumer."""
     wanted = {key: value for key, value in values.items() if secret.bootstrap and key in secret.bootstrap.keys}
     for key, what, fix in impossible_values(wanted, secret.binary):
-        yield Problem(file, f"data.{key}" if key else "data", what, fix)
+        # A word such as `root` under `data` happens to be base64.
+        hint = "; if it was meant as text, write it under stringData" if "is not UTF-8" in what else ""
+        yield Problem(file, f"data.{key}" if key else "data", what, fix + hint)
 
 
 def values_of(

@@ -108,17 +108,20 @@ class ClusterAdapter:
         return None if found is None else Begun(str(found.get("id", "")), str(found.get("place", "")))
 
     def begin(self, plan: Plan) -> None:
+        self._refuse_impossible()
         note = {"id": plan.id, "place": plan.place}
         self._vault.write(self._note_path(plan), {"options": {"cas": 0}, "data": note})
 
     def write(self, plan: Plan) -> None:
-        # What could not be recorded or delivered is refused before the first change.
-        self._base64_note()
-        values = self._values()
-        for key, what, fix in impossible_values(values, self._secret.binary):
-            raise ValueError(f"{self._target.namespace}/{self._target.secret} {key}".rstrip() + f" {what}; {fix}")
-        texts, _ = encode_values(values, self._secret.binary)
+        self._refuse_impossible()
+        texts, _ = encode_values(self._values(), self._secret.binary)
         self._vault.write(f"{self._place.mount}/data/{self._place.path}", {"options": {"cas": 0}, "data": texts})
+
+    def _refuse_impossible(self) -> None:
+        """What could not be recorded or delivered is refused before the first change. Raises ValueError."""
+        self._base64_note()
+        for key, what, fix in impossible_values(self._values(), self._secret.binary):
+            raise ValueError(f"{self._target.namespace}/{self._target.secret} {key}".rstrip() + f" {what}; {fix}")
 
     def record(self, plan: Plan, digest: str) -> None:
         # KV v2 has no check-and-set for metadata. An engine that slept since its last look sees here that another one

@@ -171,4 +171,4 @@ def lines(results: Iterable[Result]) -> list[dict[str, object]]:
 def _state(result: Result) -> str:
     if isinstance(result.end, Done):
         return "done"
-    return "waiting" if isinstance(result.end, Unavailable) or result.end.passing else "conflict"
+    return "conflict" if _for_a_person(result) else "waiting"

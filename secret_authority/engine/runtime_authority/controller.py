@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -21,7 +21,7 @@ from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, ENGINE_LEASE, EVENTS, TRAIL_WHOLE
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
-from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.errors import LostRace, Problem, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.handover.state_machine import Done, Step
 from secret_authority.core.ledger.audit_trail import Event
@@ -194,8 +194,7 @@ class RuntimeAuthorityController:
     def hand_over(self) -> bool:
         key = self.handover.key()
         git = self.git_state.read(key)
-        unreadable = ", ".join(sorted({problem.file for problem in git.unreadable.values()}))
-        self.status.set(GIT_READABLE, not unreadable, f"cannot be decrypted: {unreadable}" if unreadable else "")
+        self.status.set(GIT_READABLE, not git.unreadable, _unreadable(git.unreadable.values()))
         now = time.monotonic()
         if self.last_handover and self.last_handover[0] == git.revision and now < self.last_handover[1]:
             return True
@@ -259,3 +258,10 @@ def _why(state: SealState) -> str:
 
 def _finding(secret: str, done: bool, text: str) -> EvidenceResult:
     return EvidenceResult(secret, Outcome.MATCHES if done else Outcome.NOT_HANDED_OVER, "Vault" if done else text)
+
+
+def _unreadable(problems: Collection[Problem]) -> str:
+    """Files that cannot be decrypted, and what Flux would not apply as it is, each once."""
+    closed = ", ".join(sorted({problem.file for problem in problems if problem.field == "sops"}))
+    others = sorted({str(problem) for problem in problems if problem.field != "sops"})
+    return "; ".join([*([f"cannot be decrypted: {closed}"] if closed else []), *others])

@@ -13,13 +13,14 @@ import pulumi
 import pulumi_vault as vault
 import pytest
 
-from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
+from components.consumption.consumption import Consumption, ConsumptionArgs, external_secret_spec, read_consumption
 from components.consumption.external_secrets import controller_rules
 from components.consumption.foreign_secrets import owned_by_external_secrets
 from components.kit.ownership import owner
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.access.kubeconfig import ClusterConnection
+from secret_authority.contract.names import MANAGED_BY
 from secret_authority.contract.vault_policies import consumption_policy, engine_policy, entry_policy
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import decode_claim
@@ -314,6 +315,32 @@ def config_problems(home: Path, files: Mapping[str, str], fleet: Fleet) -> str:
     with pytest.raises(InvalidInputError) as caught:
         read_config_values(home, "config", fleet.read().catalogue)
     return str(caught.value)
+
+
+def test_configuration_behind_a_link_is_refused(tmp_path: Path, fleet: Fleet) -> None:
+    """A link may lead out of the repository, and Flux leaves it out."""
+    (tmp_path / "outside.yaml").write_text("host: hunter2\nport: '1'\n")
+    home = tmp_path / "repository"
+    (home / "config").mkdir(parents=True)
+    (home / "config/orders-db-endpoint.yaml").symlink_to(tmp_path / "outside.yaml")
+    with pytest.raises(InvalidInputError, match=r"config/orders-db-endpoint.yaml: is a symbolic link") as caught:
+        read_config_values(home, "config", fleet.read().catalogue)
+    assert "hunter2" not in str(caught.value)
+    (home / "config").rename(tmp_path / "elsewhere")
+    (home / "config").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInputError, match="config: is a symbolic link"):
+        read_config_values(home, "config", fleet.read().catalogue)
+
+
+def test_a_consumer_secret_has_the_type_of_its_bootstrap_secret_or_the_one_named(fleet: Fleet) -> None:
+    entry = next(entry for entry in fleet.read().catalogue if entry.name == "edge-tls")
+    (consumer,) = entry.consumers
+    plain = external_secret_spec(entry, consumer, "10m0s")
+    assert "template" not in plain["target"]
+    typed = external_secret_spec(entry, consumer, "10m0s", "kubernetes.io/tls")
+    assert typed["target"]["template"] == {"type": "kubernetes.io/tls", "metadata": {"labels": MANAGED_BY}}
+    named = consumer.model_copy(update={"type": "Opaque"})
+    assert external_secret_spec(entry, named, "10m0s", "kubernetes.io/tls") == plain
 
 
 def test_a_secret_in_the_clear_among_the_configuration_is_refused(tmp_path: Path, fleet: Fleet) -> None:

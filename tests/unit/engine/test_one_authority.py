@@ -5,6 +5,7 @@ The engine's own code over KV v2 and an API server in memory.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Blocked, Done, InGit, Reason, Step
 from secret_authority.engine.common.audit_events import RunInfo
 from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
-from secret_authority.engine.handover.controller import Handover
+from secret_authority.engine.handover.controller import Handover, lines
 from secret_authority.engine.handover.git_state import GitState
 from tests.fakes.handover import MemoryApi, MemoryVault, catalogue, entry, secret, secret_path
 
@@ -63,6 +64,34 @@ def reason(result: Result) -> Reason:
     assert isinstance(result.end, Blocked), result.end
     assert result.steps == () and result.end.reason.fix in str(result.end)
     return result.end.reason
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [(b"x" * 1_045_000, "bytes as JSON in Vault"), (b"<" * 200_000, "bytes as JSON"), (b"\xff", "is not UTF-8 text")],
+)
+def test_a_value_that_vault_can_never_take_is_one_condition_and_not_tried(value: bytes, says: str) -> None:
+    given = catalogue(ORDERS)
+    site = Site(given, {"password": value})
+    engine = Handover("dev", site.api, site.vault, "run-1", admitted_entries(given), 1)
+    summary = engine.run(in_git(given, {"orders-db": {"password": value}}), KEY)
+    (line,) = lines(summary.results)
+    assert line["state"] == "conflict" and says in str(line["message"]) and value.decode("latin-1") not in str(line)
+    assert summary.settled and not site.vault.data and site.data()
+
+
+def test_what_is_named_binary_is_in_base64_in_vault_whatever_it_is() -> None:
+    given = catalogue({**ORDERS, "binary": ["password"]})
+    for value in (b"plain text", b"\xff\x00"):
+        site = Site(given, {"password": value})
+        (result,) = site.run(in_git(given, {"orders-db": {"password": value}}))
+        assert isinstance(result.end, Done), result
+        (versions,) = [found for (mount, _), found in site.vault.data.items() if mount == "platform-data"]
+        assert base64.b64decode(versions[-1]["password"]) == value
+        notes = {
+            found.get("base64_keys") for (mount, _), found in site.vault.metadata.items() if mount != AUTHORITY_MOUNT
+        }
+        assert notes == {"password"}
 
 
 def test_without_a_file_in_git_nothing_moves() -> None:
