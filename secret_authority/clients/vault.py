@@ -59,7 +59,7 @@ class Vault:
         of `address`, as at the end of a tunnel.
         """
         self.address = address.rstrip("/")
-        self._ca_file, self._server_name = ca_file, server_name
+        self.ca_file, self._server_name = ca_file, server_name
         self._login = login
         self.token: str | None = None
         self._lock = threading.Lock()
@@ -67,7 +67,7 @@ class Vault:
 
     def with_token(self, token: str) -> Vault:
         """The same address with a fixed token."""
-        other = Vault(self.address, self._ca_file, server_name=self._server_name)
+        other = Vault(self.address, self.ca_file, server_name=self._server_name)
         other.token = token
         return other
 
@@ -143,7 +143,7 @@ class Vault:
         with self._lock:
             if self.token is None or self.token == refused:
                 assert self._login is not None  # noqa: S101  the callers checked it
-                self.token = self._login(Vault(self.address, self._ca_file, server_name=self._server_name))
+                self.token = self._login(Vault(self.address, self.ca_file, server_name=self._server_name))
             return self.token
 
     def _send(
@@ -173,7 +173,7 @@ class Vault:
                 f"{address or self.address}/v1/{path}",
                 data=None if data is None else _body(data),
                 headers=headers,
-                verify=self._ca_file,
+                verify=self.ca_file,
                 timeout=(TIMEOUT_SECONDS, seconds),  # to connect, to read
                 allow_redirects=False,
             )

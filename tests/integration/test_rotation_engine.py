@@ -100,20 +100,20 @@ class Cluster(Api):
 
     def __init__(self, root: Vault, lag: float = 0.05) -> None:
         self._root, self._lag = root, lag
-        self.secret: tuple[dict[str, str], Version] = self._newest()
+        self.secret: tuple[dict[str, str], Version] = self.newest()
         self.pods = [self.secret, self.secret]
         self.objects: dict[str, Any] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._deliver, daemon=True)
 
-    def _newest(self) -> tuple[dict[str, str], Version]:
+    def newest(self) -> tuple[dict[str, str], Version]:
         data = (self._root.read(DATA) or {})["data"]["data"]
         return data, newest_version(self._root, "platform-data", PATH)
 
     def _deliver(self) -> None:
         while not self._stop.wait(0.02):
             with contextlib.suppress(Unavailable):
-                found = self._newest()
+                found = self.newest()
                 if found[1].mark != self.secret[1].mark:
                     self._stop.wait(self._lag)
                     self.secret = found
@@ -210,7 +210,7 @@ class FaultyVault(Vault):
     """Calls `point` before and after each request of the engine."""
 
     def __init__(self, vault: Vault, point: Callable[[str], None]) -> None:
-        super().__init__(vault.address, vault._ca_file)
+        super().__init__(vault.address, vault.ca_file)
         self.token, self._point = vault.token, point
 
     def _send(self, method: str, path: str, *rest: Any) -> Any:
@@ -468,7 +468,7 @@ def test_a_consumer_that_does_not_restart_holds_the_old_login_open_and_is_named(
     engine = site.engine(cluster)
     site.ask("r1")
     work(engine, lambda: site.document().state is State.PUBLISHED, "published")
-    cluster.secret = cluster._newest()
+    cluster.secret = cluster.newest()
     for _ in range(5):
         engine.reconcile()
     assert site.document().state is State.PUBLISHED and site.accepted(site.value(1)) and site.accepted(site.value())

@@ -27,7 +27,7 @@ class SecretStoreBundles:
     """`ca_file` holds the certificates, PEM. `stores` are pairs of namespace and name."""
 
     def __init__(self, api: Api, ca_file: Path, stores: Collection[tuple[str, str]]) -> None:
-        self._api, self._ca_file, self._stores = api, ca_file, frozenset(stores)
+        self._api, self.ca_file, self._stores = api, ca_file, frozenset(stores)
         self._looked_at: float | None = None
 
     def reconcile(self) -> list[str]:
@@ -52,7 +52,7 @@ class SecretStoreBundles:
 
     def _bundle(self) -> str:
         try:
-            content = self._ca_file.read_bytes()
+            content = self.ca_file.read_bytes()
         except OSError as error:
             raise Unavailable(f"the CA certificates of Vault cannot be read: {error.strerror}") from None
         x509.load_pem_x509_certificates(content)

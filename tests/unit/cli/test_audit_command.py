@@ -15,7 +15,7 @@ from secret_authority.contract.names import AUTHORITY_MOUNT
 from secret_authority.core.handover.state_machine import Done
 from secret_authority.core.ledger.published_trail import PublishedTrail
 from tests.fakes.handover import MemoryVault, catalogue
-from tests.unit.engine.test_one_authority import ORDERS, VALUE, Site, in_git
+from tests.support.handover_in_memory import ORDERS, VALUE, Site, in_git
 
 PLACE = ("platform-data", "d/orders-db")
 

@@ -16,7 +16,6 @@ from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.names import AUTHORITY_MOUNT, STATE_LABEL
 from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import Catalogue, SecretClass
-from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import InvalidInputError, LostRace
 from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Blocked, Done, InGit, Reason, Step
@@ -24,40 +23,8 @@ from secret_authority.engine.common.audit_events import RunInfo
 from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
 from secret_authority.engine.handover.controller import Handover, lines
 from secret_authority.engine.handover.git_state import GitState
-from tests.fakes.handover import MemoryApi, MemoryVault, catalogue, entry, secret, secret_path
-
-KEY = b"k" * 32
-ORDERS = entry("orders-db", "orders-db", ["password"])
-VALUE = {"password": b"v1"}
-
-
-def in_git(given: Catalogue, values: Mapping[str, Mapping[str, bytes]], revision: str = "main@sha1:1") -> GitState:
-    """A revision whose encrypted files hold these values, by entry."""
-    entries = {found.name: found for found in given.of_class(SecretClass.BOOTSTRAP)}
-    known = {
-        name: InGit(value_digest(KEY, name, str(entries[name].vault), content)) for name, content in values.items()
-    }
-    return GitState(revision, given, known)
-
-
-class Site:
-    """A cluster with one bootstrap Secret, and the catalogue that the program has checked."""
-
-    def __init__(self, admitted: Catalogue, values: Mapping[str, bytes], name: str = "orders-db", **more: Any) -> None:
-        self.api, self.vault, self.admitted = MemoryApi(), MemoryVault(), admitted
-        self.path = secret_path(name)
-        self.flux(values, **more)
-
-    def flux(self, values: Mapping[str, bytes], **more: Any) -> None:
-        """Flux creates the Secret again."""
-        self.api.put(self.path, secret(self.path.rpartition("/")[2], values, **more))
-
-    def run(self, git: GitState, name: str = "run-1", workers: int = 1) -> tuple[Result, ...]:
-        engine = Handover("dev", self.api, self.vault, name, admitted_entries(self.admitted), workers)
-        return engine.run(git, KEY).results
-
-    def data(self) -> Mapping[str, str]:
-        return self.api.objects[self.path].get("data") or {}
+from tests.fakes.handover import MemoryApi, catalogue, entry, secret, secret_path
+from tests.support.handover_in_memory import KEY, ORDERS, VALUE, Site, in_git
 
 
 def reason(result: Result) -> Reason:
