@@ -389,7 +389,7 @@ def test_the_evidence_of_layer_3_reads_and_writes_through_it(api: Api, server: S
         Answer(200, {"metadata": {}}),
     )
     assert view.applied_revision() == "main@sha1:1"
-    assert view.secret("ns", "one") == {"data": {"key": b"\xff"}, "labels": {"a": "b"}}
+    assert view.secret("ns", "one") == {"data": {"key": b"\xff"}, "labels": {"a": "b"}, "annotations": {}}
     assert view.secret("ns", "one") == {"data": {}, "labels": {}}
 
 
