@@ -390,7 +390,7 @@ def test_the_evidence_of_layer_3_reads_and_writes_through_it(api: Api, server: S
     )
     assert view.applied_revision() == "main@sha1:1"
     assert view.secret("ns", "one") == {"data": {"key": b"\xff"}, "labels": {"a": "b"}, "annotations": {}}
-    assert view.secret("ns", "one") == {"data": {}, "labels": {}}
+    assert view.secret("ns", "one") == {"data": {}, "labels": {}, "annotations": {}}
 
 
 def test_evidence_of_layer_3_is_written_over_that_of_an_earlier_run(api: Api, server: Server) -> None:
