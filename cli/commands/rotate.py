@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from secret_authority.access.kubeconfig import ClusterConnection
     from secret_authority.clients.vault import Vault
 
-_POLL_SECONDS = 0.5
+POLL_SECONDS = 0.5
 _ANSWER_SECONDS = 60.0
 
 
@@ -110,7 +110,7 @@ def _ask(options: argparse.Namespace) -> int:
     print(f"{options.name}: {outcome} ({time.monotonic() - begun:.1f} s)")
     if outcome.startswith("refused"):
         return 1
-    return _follow(way, options, outcome.removeprefix("accepted as "), begun)
+    return follow(way, options, outcome.removeprefix("accepted as "), begun)
 
 
 def _request(options: argparse.Namespace) -> Request:
@@ -143,11 +143,11 @@ def _outcome(vault: Vault, path: str) -> str:
         found = ((vault.read(path) or {}).get("data") or {}).get("data") or {}
         if found.get("outcome"):
             return str(found["outcome"])
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     return ""
 
 
-def _follow(way: ClusterConnection, options: argparse.Namespace, identity: str, begun: float) -> int:
+def follow(way: ClusterConnection, options: argparse.Namespace, identity: str, begun: float) -> int:
     """Print each state of the rotation until its end. Returns 0 when it is done, 1 when it ends otherwise."""
     if not options.wait or options.kind is not RequestKind.ROTATE:
         return 0
@@ -165,7 +165,7 @@ def _follow(way: ClusterConnection, options: argparse.Namespace, identity: str, 
         if state == State.IDLE and entry.get("id") == identity and entry.get("result"):
             print(f"{options.name}: {entry['result']} ({time.monotonic() - begun:.1f} s)")
             return 0 if str(entry["result"]).startswith("done") else 1
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     print(f"{options.name}: not at its end after {options.wait:g} s; the engine goes on", file=sys.stderr)
     return 1
 

@@ -73,8 +73,8 @@ def test_the_end_of_a_rotation_is_waited_for(
 ) -> None:
     looks = iter([ENTRY, {**ENTRY, "waitsFor": ""}, {**ENTRY, "state": "idle", "result": "done"}])
     monkeypatch.setattr(rotate, "read_status", lambda _way: {"orders-db": next(looks)})
-    monkeypatch.setattr(rotate, "_POLL_SECONDS", 0)
+    monkeypatch.setattr(rotate, "POLL_SECONDS", 0)
     options = parser(["rotate"]).parse_args(["rotate", "orders-db", "--why", "x"])
-    assert rotate._follow(None, options, "ro-1", time.monotonic()) == 0  # type: ignore[arg-type]
+    assert rotate.follow(None, options, "ro-1", time.monotonic()) == 0  # type: ignore[arg-type]
     out = capsys.readouterr().out
     assert "retiring: not delivered: pod shop/web" in out and "orders-db: done" in out
