@@ -88,7 +88,7 @@ def _ask(options: argparse.Namespace) -> int:
         raise InvalidInputError([Problem("the command", "--cut-off", "is for a compromise only", "add --compromise")])
     way = connection(options)
     _known_secret(read_status(way), options.name)
-    request = request(options)
+    request = wanted_request(options)
     path = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/{options.name}/{request.id}"
     begun = time.monotonic()
     try:
@@ -113,7 +113,7 @@ def _ask(options: argparse.Namespace) -> int:
     return follow(way, options, outcome.removeprefix("accepted as "), begun)
 
 
-def request(options: argparse.Namespace) -> Request:
+def wanted_request(options: argparse.Namespace) -> Request:
     now = datetime.now(UTC)
     identity = options.id or f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
     if not identity.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(identity) > 128:

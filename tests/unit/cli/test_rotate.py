@@ -25,7 +25,7 @@ ENTRY: dict[str, Any] = {
 
 
 def request(*arguments: str) -> Any:
-    return rotate.request(parser(["rotate"]).parse_args(list(arguments)))
+    return rotate.wanted_request(parser(["rotate"]).parse_args(list(arguments)))
 
 
 def test_what_is_filed() -> None:
