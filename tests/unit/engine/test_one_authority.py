@@ -6,7 +6,6 @@ The engine's own code over KV v2 and an API server in memory.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
