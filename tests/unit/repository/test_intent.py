@@ -143,6 +143,21 @@ def test_keys_that_differ(fleet: Fleet) -> None:
     only(fleet, CATALOGUE, "has no port")
 
 
+def test_a_field_of_the_catalogue_that_is_there_twice(fleet: Fleet) -> None:
+    path = fleet.repository / CATALOGUE
+    line = "    vault: {datasource: postgres, consumer: orders}\n"
+    assert path.read_text().count(line) == 1
+    path.write_text(path.read_text().replace(line, line + line.replace("orders", "elsewhere")))
+    only(fleet, CATALOGUE, "line ", "a key is there twice", "remove one of them")
+
+
+def test_a_catalogue_behind_a_link(fleet: Fleet, tmp_path: Path) -> None:
+    path = fleet.repository / CATALOGUE
+    path.rename(tmp_path / "elsewhere.yaml")
+    path.symlink_to(tmp_path / "elsewhere.yaml")
+    only(fleet, CATALOGUE, "is reached through a symbolic link", "put the file itself here")
+
+
 def test_a_consumer_of_a_key_that_does_not_exist(fleet: Fleet) -> None:
     consumer = {"namespace": "shop", "secret": "orders-db", "keys": {"DB_PASSWORD": "passwrd"}}
     fleet.edit(CATALOGUE, lambda doc: doc["secrets"][0].update(consumers=[consumer]))
@@ -174,7 +189,7 @@ def test_two_entries_over_one_key_of_a_bootstrap_secret(fleet: Fleet) -> None:
         doc["secrets"].append({**entry, "name": "orders-db-twin", "vault": vault, "consumers": []})
 
     fleet.edit(CATALOGUE, twin)
-    only(fleet, CATALOGUE, "two authorities over", "orders-db, orders-db-twin", "bootstrap-data/orders-db")
+    only(fleet, CATALOGUE, "secrets[orders-db-twin].bootstrap.secret", "bootstrap Secret of orders-db already")
 
 
 def test_a_secret_outside_the_allowed_namespaces(fleet: Fleet) -> None:
