@@ -89,7 +89,7 @@ def stack(count: int) -> list[R]:
 
 def over_tree(root: Path) -> tuple[int, int]:
     tree = read_tree(root)
-    return len(tree.resources), len(check(new_context(tree.resources, problems=tree.problems)))
+    return len(tree.resources), len(check(new_context(tree.resources, problems=tree.problems, coverage=tree.coverage)))
 
 
 def over_state(file: Path) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def target_keys(spec: Any, resource: Resource) -> Keys | None:
         return Keys.all()
     if policy == "None" or dig(spec, "target", "manifest"):
         return None
-    if policy in WHOLE_OBJECT:
+    if str(policy) in WHOLE_OBJECT:
         return Keys.all()
     template = mapping(dig(spec, "target", "template"))
     names: set[str] = {str(key) for key in mapping(template.get("data"))}

@@ -35,7 +35,7 @@ def secret_keys(resource: Resource) -> Keys | None:
 def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     for resource in inventory.index.secrets:
         keys = secret_keys(resource)
-        if keys is None or resource.get("type") in _FILLED_BY_KUBERNETES:
+        if keys is None or str(resource.get("type")) in _FILLED_BY_KUBERNETES:
             continue
         path = vault_plugin_path(resource)
         if path is not None:

@@ -58,7 +58,7 @@ def _targets(store: Store, stores: Stores, resource: Resource, spec: Any) -> dic
         elif isinstance(given, Unknown):
             whole[location] = given
         else:
-            names[location].add(given)
+            names[location].add(str(given))
     if items(dig(spec, "dataTo")):
         unknown = Unknown(f"the remote keys of spec.dataTo of {resource.label}: list them under spec.data")
         whole[store.remote(unknown, stores.mounts)] = None

@@ -142,7 +142,11 @@ def _servers(addresses: set[str], named: Mapping[str, Iterable[str]], declared: 
 
 def reduce_address(address: str) -> str:
     """`host` or `host:port`, or `namespace/service` for a service of the cluster in any of its spellings."""
-    parts = urlsplit(address if "//" in address else f"//{address}")
+    try:
+        parts = urlsplit(address if "//" in address else f"//{address}")
+        parts.port  # noqa: B018  (raises for one that is not a number)
+    except ValueError:
+        return address
     host = (parts.hostname or address).rstrip(".")
     for suffix in (".cluster.local", ".svc"):
         host = host.removesuffix(suffix)

@@ -90,15 +90,15 @@ class Resource:
         group = api.rpartition("/")[0] if "/" in api else ""
         return ("" if group == "core" else group), kind
 
-    @property
+    @cached_property
     def is_kubernetes(self) -> bool:
         return self._kubernetes is not None and not self.token.startswith("kubernetes:helm.sh/")
 
-    @property
+    @cached_property
     def group(self) -> str:
         return self._kubernetes[0] if self._kubernetes else ""
 
-    @property
+    @cached_property
     def kind(self) -> str:
         """The Kubernetes kind; a Pulumi `...Patch` resource counts as the kind that it patches."""
         if not self._kubernetes:
@@ -106,7 +106,7 @@ class Resource:
         kind = self._kubernetes[1]
         return kind.removesuffix("Patch") if self.is_patch else kind
 
-    @property
+    @cached_property
     def is_patch(self) -> bool:
         found = self._kubernetes
         return found is not None and found[1].endswith("Patch") and self.origin is Origin.STACK
@@ -152,7 +152,13 @@ class Resource:
 def dig(value: Any, *path: str | int) -> Any:
     """Walk down a path. Stops at the first unknown or hidden value and gives that."""
     for step in path:
-        if isinstance(value, Unknown | Hidden):
+        if value is None:
+            return None
+        if type(value) is dict and type(step) is str:
+            # Nearly all that is asked.
+            value = value.get(step)
+            continue
+        if isinstance(value, (Unknown, Hidden)):
             return value
         if isinstance(step, int):
             if not isinstance(value, Sequence) or isinstance(value, str) or step >= len(value):

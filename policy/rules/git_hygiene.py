@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policy.context import RuleContext
+from policy.go_regex import search
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about
-from policy.rules.go_regex import search
 from policy.rules.secret_values import is_secret, stands_for_another, texts
 from policy.settings import Level, Profile
 

@@ -368,7 +368,7 @@ def _clusters(renderer: Renderer, roots: list[Applier]) -> list[ClusterEntry]:
                 why = "it applies its own folder" if root.applies_itself else "nothing else in the tree applies it"
                 cluster.add(f"{root.label} ({root.document.file})", why)
                 folder = os.path.dirname(root.document.file) or "."  # noqa: PTH120
-                if not self_applied and folder != "." and folder not in cluster.folders:
+                if not self_applied and folder != "." and not _is_cluster_folder(key):
                     cluster.files += [f for f in renderer.directly_in(folder) if f not in cluster.files]
             own = [r for r in by_key[key] if r.applies_itself or instance_path(r.document) is not None]
             if _is_cluster_folder(key) and not own:

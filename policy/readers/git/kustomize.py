@@ -49,7 +49,7 @@ CLUSTER_SCOPED = frozenset(
 _UNPREFIXED = frozenset({"Namespace", "CustomResourceDefinition", "APIService"})
 _TIMEOUT = 60  # seconds
 # What a manifest has: an apiVersion, or at least a kind of its own.
-_MANIFEST = re.compile(r"apiVersion|^kind:", re.MULTILINE)
+_KIND = re.compile(r"^kind:", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Renderer:
             text, problems = read_text(self.root, file)
             if problems:
                 self.broken[file] = problems
-            if problems or not (_MANIFEST.search(text) or file in self._kustomization_files):
+            if problems or not ("apiVersion" in text or _KIND.search(text) or file in self._kustomization_files):
                 self._skipped.add(file)
                 found = []
             else:
@@ -176,7 +176,10 @@ class Renderer:
 
     def is_folder(self, path: str) -> bool:
         """Whether a path of the tree is a folder with anything in it that is read here."""
-        return path == "." or path in self.folders or (self.root / path).is_dir()
+        return path == "." or path in self.folders or os.path.isdir(self.root / path)  # noqa: PTH112  (takes any text)
+
+    def _exists(self, path: str) -> bool:
+        return os.path.exists(self.root / path)  # noqa: PTH110  (takes any text)
 
     def kustomized(self) -> list[str]:
         """Folders with a kustomization, sorted."""
@@ -344,9 +347,9 @@ class Renderer:
         target = self.inside(folder, entry)
         if target is not None and target in self._kustomizations:
             found.take(self._build(target, above | {folder}))
-        elif target is None or not (self.root / target).exists():
+        elif target is None or not self._exists(target):
             self._problem(found, folder, f"resources: {entry}", "does not exist", "correct the path")
-        elif (self.root / target).is_dir():
+        elif target not in self.known and self.is_folder(target):
             self._problem(found, folder, f"resources: {entry}", "holds no kustomization.yaml", "add one")
         else:
             found.files.add(target)

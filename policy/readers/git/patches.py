@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from policy.go_regex import fullmatch
 from policy.inventory.resource import dig, items, mapping
 
 _DIRECTIVE = "$patch"
@@ -91,10 +92,8 @@ def _selected(document: Mapping[str, Any], target: Mapping[str, Any], name: Any,
 
 def _matches(pattern: str, text: str) -> bool:
     """kustomize anchors these expressions."""
-    try:
-        return re.fullmatch(pattern, text) is not None
-    except re.error:
-        return pattern == text
+    found = fullmatch(pattern, text)
+    return pattern == text if found is None else found
 
 
 def _text(value: Any) -> str:

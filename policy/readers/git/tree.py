@@ -132,6 +132,7 @@ class _Reader:
         self.tree = Tree()
         self._guessed = False
         self.hand_read: list[str] = []
+        self._kinds: dict[str, str | None] = {}
         self.problems: dict[Problem, None] = {}
         self.reached: dict[str, list[str]] = {}
         self.remote: dict[str, None] = {}
@@ -201,7 +202,7 @@ class _Reader:
         for file in renderer.files:
             if file in inputs and file not in self.reached:
                 continue
-            kind = next((found for d in renderer.documents(file) if (found := about_secrets(d.content))), None)
+            kind = self._kind_of(file)
             if kind is None:
                 continue
             if file in self.reached:
@@ -234,6 +235,13 @@ class _Reader:
             {file: tuple(who) for file, who in sorted(self.reached.items())},
             tuple(file for file in self.hand_read if file in read),
         )
+
+    def _kind_of(self, file: str) -> str | None:
+        """The kind about secrets that a file holds."""
+        if file not in self._kinds:
+            documents = self.renderer.documents(file)
+            self._kinds[file] = next((found for d in documents if (found := about_secrets(d.content))), None)
+        return self._kinds[file]
 
     def _inputs(self) -> set[str]:
         """What a patch or a generator reads is not a manifest of its own."""

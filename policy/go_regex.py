@@ -1,4 +1,4 @@
-"""Go's regular expressions, as SOPS reads those of .sops.yaml: RE2, which is what Go implements."""
+"""Go's regular expressions, as SOPS and kustomize read them: RE2, which is what Go implements."""
 
 from __future__ import annotations
 
@@ -14,3 +14,8 @@ def search(pattern: str, text: str) -> bool | None:
         return re2.compile(pattern, _OPTIONS).search(text) is not None
     except re2.error:
         return None
+
+
+def fullmatch(pattern: str, text: str) -> bool | None:
+    """Whether the pattern is all of the text; None when it is not an expression of RE2."""
+    return search(f"^(?:{pattern})$", text)

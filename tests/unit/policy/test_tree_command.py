@@ -1,0 +1,260 @@
+"""`policy check` over a tree that was written for others: coverage, baseline, exit codes, one verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.commands import policy
+from cli.main import main
+from policy.inventory.writers import WRITERS
+from policy.readers.git.envsubst import BadSubstitutionError, substitute
+from policy.readers.git.tree import read_tree
+from policy.rules.registry import AUTHORITY, BY_ID, check, new_context
+from policy.settings import Profile, Settings
+from secret_authority.core.claims.locations import Overlap, Unknown, VaultSecret, overlap_locations
+from tests.support.policy.stacks import CANARY
+from tests.support.policy.trees import corpus
+
+REPOSITORIES = {repository.name: repository for repository in corpus()}
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+def run(root: Path, *arguments: str) -> int:
+    return main(["policy", "check", str(root), *arguments])
+
+
+def document(root: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    run(root, "--format", "json", *arguments)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_header_says_where_clusters_start_and_what_was_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = REPOSITORIES["field-chart"].write(tmp_path)
+    assert run(root) == policy.LOW_COVERAGE
+    text = capsys.readouterr().out
+    assert text.startswith("1 cluster, 0 of 1 files about secrets read (0 %, at least 90 % is asked for)")
+    assert "starts at Application argocd/shop (argocd/app.yaml): nothing else in the tree applies it" in text
+    assert "charts/shop/templates/conflict.yaml is a template for Secret of the chart charts/shop" in text
+    found = document(root, capsys)["coverage"]
+    assert (found["read"], found["total"], found["percent"]) == (0, 1, 0)
+    assert found["notRead"][0]["file"] == "charts/shop/templates/conflict.yaml"
+
+
+def test_a_setting_moves_the_threshold(tmp_path: Path) -> None:
+    root = REPOSITORIES["field-chart"].write(tmp_path / "tree")
+    config = tmp_path / "policy.yaml"
+    config.write_text("minimumCoverage: 0\n")
+    assert run(root, "--config", str(config)) == 0
+    config.write_text("exclude: [charts]\n")
+    assert run(root, "--config", str(config)) == 0
+    config.write_text("minimumCoverage: 101\n")
+    assert run(root, "--config", str(config)) == policy.BAD_INPUT
+
+
+def test_explain_says_how_a_file_is_reached_or_why_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = REPOSITORIES["field-remote-entry"].write(tmp_path / "remote")
+    assert run(root, "--explain", "apps/shop/c.yaml") == 0
+    assert "apps/shop/c.yaml is read: Kustomization flux-system/apps of a" in capsys.readouterr().out
+    chart = REPOSITORIES["field-chart"].write(tmp_path / "chart")
+    run(chart, "--explain", "charts")
+    assert "was not read: it is a template for Secret" in capsys.readouterr().out
+    run(chart, "--explain", "README.md")
+    assert "is not about secrets, or not in the tree" in capsys.readouterr().out
+
+
+def test_a_fault_of_the_program_has_a_code_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError(CANARY)
+
+    monkeypatch.setattr("cli.commands.policy.read_tree", broken)
+    assert run(tmp_path) == policy.CRASH
+    error = capsys.readouterr()
+    assert "internal error: RuntimeError at test_tree_command.py" in error.err
+    assert CANARY not in error.err + error.out
+
+
+def test_the_codes_are_different() -> None:
+    codes = {policy.OK, policy.VIOLATIONS, policy.BAD_INPUT, policy.CRASH, policy.LOW_COVERAGE}
+    assert len(codes) == 5
+
+
+def test_the_profile_follows_from_the_catalogue(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stranger = REPOSITORIES["field-token-generator"].write(tmp_path / "stranger")
+    assert document(stranger, capsys)["profile"] == "authority"
+    own = REPOSITORIES["catalogued-clean"].write(tmp_path / "own")
+    assert document(own, capsys)["profile"] == "rfc"
+    assert document(stranger, capsys, "--profile", "rfc")["profile"] == "rfc"
+    assert set(BY_ID) > AUTHORITY
+
+
+def test_a_level_brings_a_rule_into_the_profile(tmp_path: Path) -> None:
+    root = REPOSITORIES["field-generated-once"].write(tmp_path)
+    tree = read_tree(root, Settings())
+
+    def rules(**settings: Any) -> set[str]:
+        given = Settings.model_validate(settings)
+        context = new_context(tree.resources, given, tree.problems, coverage=tree.coverage)
+        return {finding.rule.id for finding in check(context)}
+
+    assert "generator-bypasses-vault" not in rules()
+    assert "generator-bypasses-vault" in rules(levels={"generator-bypasses-vault": "advisory"})
+    assert "generator-bypasses-vault" in rules(profile=Profile.RFC)
+
+
+def test_a_baseline_lets_only_new_findings_fail(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = REPOSITORIES["in-the-clear"].write(tmp_path / "tree")
+    baseline = tmp_path / "baseline.json"
+    assert run(root, "--profile", "rfc", "--write-baseline", str(baseline)) == 0
+    assert CANARY not in baseline.read_text()
+    assert run(root, "--profile", "rfc", "--baseline", str(baseline)) == 0
+    capsys.readouterr()
+    # Lines that move are not new findings; a new Secret is one.
+    moved = root / "secrets" / "smtp.yaml"
+    moved.write_text("# moved\n\n" + moved.read_text())
+    assert run(root, "--profile", "rfc", "--baseline", str(baseline)) == 0
+    more = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: new}\nstringData: {token: abcd1234}\n"
+    moved.write_text(moved.read_text() + more)
+    capsys.readouterr()
+    assert run(root, "--profile", "rfc", "--baseline", str(baseline), "--format", "json") == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert "new" in finding["message"]
+    baseline.write_text("{}")
+    assert run(root, "--baseline", str(baseline)) == policy.BAD_INPUT
+
+
+def test_sarif_has_stable_fingerprints_and_the_coverage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = REPOSITORIES["in-the-clear"].write(tmp_path)
+
+    def prints() -> list[str]:
+        run(root, "--format", "sarif", "--profile", "rfc")
+        (one,) = json.loads(capsys.readouterr().out)["runs"]
+        assert one["properties"]["coverage"]["percent"] == 100
+        assert one["invocations"][0]["executionSuccessful"]
+        return sorted(result["partialFingerprints"]["secretAuthority/v1"] for result in one["results"])
+
+    before = prints()
+    file = root / "secrets" / "smtp.yaml"
+    file.write_text("# a line more\n" + file.read_text())
+    assert prints() == before
+    assert len(set(before)) == 3
+
+
+@pytest.mark.parametrize("name", ["field-same-last-folder", "field-writers", "multi-cluster", "hub-and-spokes"])
+def test_one_verdict_for_any_hash_seed_order_and_locale(name: str, tmp_path: Path) -> None:
+    repository = REPOSITORIES[name]
+    found = set()
+    for number, (seed, locale) in enumerate((("0", "C"), ("1", "C.UTF-8"), ("42", "POSIX"))):
+        root = tmp_path / str(number) / "tree"
+        root.mkdir(parents=True)
+        files = list(repository.files.items())
+        # Another order of the entries in each folder.
+        repository_files = files if number != 1 else list(reversed(files))
+        for file, text in repository_files:
+            (root / file).parent.mkdir(parents=True, exist_ok=True)
+            (root / file).write_text(text)
+        command = [sys.executable, "-m", "cli.main", "policy", "check", ".", "--format", "json"]
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
+        found.add((done.returncode, done.stdout))
+    assert len(found) == 1
+
+
+def test_a_rendered_object_keeps_its_line(tmp_path: Path) -> None:
+    """Also where one name is a part of another, and where kustomize itself renders."""
+    objects = "".join(
+        f"---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\n"
+        f"stringData: {{password: {CANARY}}}\n"
+        for name in ("db", "db-admin")
+    )
+    (tmp_path / "a.yaml").write_text(objects)
+    for extra in ("", "replacements: [{source: {kind: Secret, name: db}, targets: []}]\n"):
+        (tmp_path / "kustomization.yaml").write_text(f"resources: [a.yaml]\nnamePrefix: x-\n{extra}")
+        lines = {r.name: r.where.line for r in read_tree(tmp_path).resources}
+        assert lines == {"x-db": 2, "x-db-admin": 7}
+
+
+def test_a_repository_is_cloned_from_its_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = REPOSITORIES["field-certificate"].write(tmp_path / "source")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        subprocess.run(["git", *identity, *command], cwd=source, check=True)
+    assert main(["policy", "check", source.as_uri()]) == 1
+    assert "single-authority" in capsys.readouterr().out
+    assert main(["policy", "check", f"file://user:{CANARY}@/no/such"]) == 2
+    assert CANARY not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "becomes"),
+    [
+        ("${a}", "x.y"),
+        ("$${a}", "${a}"),
+        ("$a", "$a"),
+        ("${a^^}", "X.Y"),
+        ("${a/./-}", "x-y"),
+        ("${none:=d}", "d"),
+        ("${none:-${a}}", "x.y"),
+        ("${a:=d}", "x.y"),
+        ("${a:1}", ".y"),
+        ("${a:0:1}", "x"),
+        ("${#a}", "3"),
+        ("${a%.y}", "x"),
+        ("${a#x.}", "y"),
+        ("${none}", ""),
+        ("a}b", "a}b"),
+    ],
+)
+def test_substitution_is_that_of_flux(text: str, becomes: str) -> None:
+    assert substitute(text, lambda name, _: {"a": "x.y"}.get(name, "")) == becomes
+
+
+@pytest.mark.parametrize("text", ["${a", "${}", "${a-b}", "${a!b}"])
+def test_what_flux_cannot_parse_is_no_substitution(text: str) -> None:
+    with pytest.raises(BadSubstitutionError):
+        substitute(text, lambda *_: "x")
+
+
+def test_an_unknown_value_is_never_text() -> None:
+    found = substitute("${a}-tls", lambda *_: Unknown("variable a", shape="*", same="one"))
+    assert isinstance(found, Unknown)
+    assert (found.may_be("shop-tls"), found.may_be("db")) == (True, False)
+    here, again = VaultSecret("s", "m", found), VaultSecret("s", "m", found)
+    assert overlap_locations(here, again) is Overlap.YES
+    assert overlap_locations(here, VaultSecret("s", "m", "db")) is Overlap.NO
+    assert overlap_locations(here, VaultSecret("s", "m", "shop-tls")) is Overlap.PERHAPS
+
+
+def test_the_page_of_writers_is_the_table() -> None:
+    page = (ROOT / "docs" / "policy" / "writers.md").read_text()
+    for writer in WRITERS:
+        kind = "any kind" if writer.kind == "*" else f"`{writer.kind}`"
+        assert f"| {writer.project} | {kind} |" in page, writer
+
+
+def test_the_examples_of_ci_fail_on_every_code() -> None:
+    examples = ROOT / "examples" / "ci"
+    steps = yaml.safe_load((examples / "github-actions.yaml").read_text())["jobs"]["tree"]["steps"]
+    rules = next(step for step in steps if step.get("id") == "rules")["run"]
+    verdict = next(step for step in steps if step.get("name") == "Verdict")
+    guard = rules.strip().splitlines()[-1]
+    for code, goes_on in ((0, True), (1, True), (2, False), (3, False), (4, True)):
+        done = subprocess.run(["bash", "-c", f"code={code}; {guard}"], check=False)
+        assert (done.returncode == 0) is goes_on
+    # What goes on fails at the verdict.
+    assert verdict["run"] == "exit ${{ steps.rules.outputs.code }}"
+    script = yaml.safe_load((examples / "gitlab-ci.yaml").read_text())["rules"]["script"]
+    assert script[-1].startswith("secret-authority policy check")
+    assert "||" not in script[-1]
