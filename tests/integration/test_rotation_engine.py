@@ -31,6 +31,7 @@ from secret_authority.core.rotation.document import Document, Request, RequestKi
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption.versions import Version, newest_version
 from secret_authority.engine.rotation.controller import RotationController
+from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
 from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
 from tests.support.vault_process import servers, vault_program, wait_for
 
@@ -210,14 +211,14 @@ class FaultyVault(Vault):
     """Calls `point` before and after each request of the engine."""
 
     def __init__(self, vault: Vault, point: Callable[[str], None]) -> None:
-        super().__init__(vault.address, vault.ca_file)
-        self.token, self._point = vault.token, point
+        super().__init__(vault.address)
+        self._vault, self._point = vault, point
 
-    def _send(self, method: str, path: str, *rest: Any) -> Any:
+    def request(self, method: str, path: str, *rest: Any) -> dict[str, Any] | None:
         # The id of a rotation is another one in each run.
         shown = re.sub("ro-[0-9a-f]+", "ID", path.partition("?")[0])
         self._point(f"before {method} {shown}")
-        answer = super()._send(method, path, *rest)
+        answer = self._vault.request(method, path, *rest)
         self._point(f"after {method} {shown}")
         return answer
 
@@ -421,8 +422,6 @@ def test_killed_before_and_after_every_write_it_ends_in_one_state(
 def test_killed_before_and_after_every_change_of_the_database(
     root: Vault, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
-
     for method, after in itertools.product(("apply", "revoke"), (False, True)):
         site = Site(root, server, ["orders_a", "orders_b"])
         original = getattr(PostgresqlRotator, method)
