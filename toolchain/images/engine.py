@@ -38,7 +38,7 @@ LEFT_OUT = ("*.pyi", "*.c", "*.h", "*.pyx", "tests", "test", "__pycache__", "kub
 # Changes when the dependencies are to be laid out anew from the same lock file.
 SITE_RECIPE = b"3\n"
 # A module of each dependency that must load after that.
-MODULES = ("kubernetes", "hvac", "pyrage", "yaml", "cryptography.hazmat.primitives.hashes")
+MODULES = ("kubernetes", "hvac", "pg8000", "pyrage", "yaml", "cryptography.hazmat.primitives.hashes")
 
 
 def sources() -> list[Path]:

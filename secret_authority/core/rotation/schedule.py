@@ -58,7 +58,10 @@ def due_at(secret: str, policy: RotationPolicy, since: datetime) -> datetime | N
 
 @dataclass(frozen=True)
 class Candidate:
-    """A secret that could begin. `target` may be empty; `workloads` are those that use it."""
+    """A secret that could begin. `target` may be empty; `workloads` are those that use it.
+
+    `waited`: it was admitted before and could not begin, because a consumer is not current, say.
+    """
 
     secret: str
     urgency: Urgency
@@ -66,6 +69,13 @@ class Candidate:
     start: Start
     target: str = ""
     workloads: frozenset[str] = frozenset()
+    waited: bool = False
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Most urgent and oldest first. Who cannot begin takes no turn from the others, a compromise aside."""
+        late = self.waited and self.urgency is not Urgency.COMPROMISE
+        return (late, self.urgency, self.since, self.secret)
 
 
 def candidate(
@@ -120,7 +130,7 @@ def admit(
     targets = Counter(one.target for one in in_flight.values() if one.target)
     workloads = Counter(name for one in in_flight.values() for name in one.workloads)
     admitted: dict[str, Start] = {}
-    for one in sorted(candidates, key=lambda c: (c.urgency, c.since, c.secret)):
+    for one in sorted(candidates, key=lambda candidate: candidate.order):
         if one.secret in in_flight or len(in_flight) + len(admitted) >= most:
             continue
         if targets[one.target] or any(workloads[name] for name in one.workloads):

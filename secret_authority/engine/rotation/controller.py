@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError, create_or_patch
@@ -79,6 +79,8 @@ class Known:
     problem: str = ""
     drift: str = ""
     requests: tuple[Request, ...] = ()
+    # It was admitted in an earlier round and could not begin.
+    waited: bool = False
     accepted: Accepts = Accepts.UNKNOWN
     verified_at: float = float("-inf")
 
@@ -212,7 +214,7 @@ class RotationController:
                     name, known.policy, known.since, now, known.requests, known.rotator.target, known.workloads
                 )
                 if one is not None:
-                    waiting.append(one)
+                    waiting.append(replace(one, waited=known.waited))
         return admit(waiting, in_flight)
 
     def _advance(self, name: str, known: Known) -> None:
@@ -229,6 +231,7 @@ class RotationController:
             if not isinstance(move, (Clean, Answer)):
                 log.info("%s: %s", name, getattr(move, "what", type(move).__name__.lower()))
         known.waits_for = result.unavailable or result.waits_for
+        known.waited = known.cycle.start is not None
         if result.moves:
             self._look(known)
         elif not result.unavailable:

@@ -109,6 +109,15 @@ def test_the_oldest_of_three_hundred_begin_first() -> None:
     assert order == [f"s{n}" for n in range(300)]
 
 
+def test_who_cannot_begin_takes_no_turn_from_the_others() -> None:
+    start = Start(Trigger.TIME, "due")
+    stuck = [Candidate(f"stuck-{n}", Urgency.EXPIRED, T0, start, waited=True) for n in range(9)]
+    fine = [Candidate(f"fine-{n}", Urgency.DUE, T0 + timedelta(hours=n), start) for n in range(3)]
+    assert list(admit([*stuck, *fine], {}))[:3] == ["fine-0", "fine-1", "fine-2"]
+    leaked = Candidate("leaked", Urgency.COMPROMISE, T0 + timedelta(hours=9), start, waited=True)
+    assert next(iter(admit([*stuck, *fine, leaked], {}))) == "leaked"
+
+
 def test_backoff_doubles_up_to_an_hour() -> None:
     assert [backoff(n, 1.0).total_seconds() for n in (1, 2, 3, 8, 99)] == [30, 60, 120, 3600, 3600]
     assert backoff(4, 0.5) == timedelta(seconds=120) and backoff(99, 1.0) == MOST_BACKOFF
