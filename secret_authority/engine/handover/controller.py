@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault, VaultRefusedError
@@ -58,7 +58,7 @@ class Summary:
     @property
     def settled(self) -> bool:
         """Whether nothing changes by itself soon: what is not done waits for a person, or for another revision."""
-        return not self.skipped and all(_for_a_person(result) for result in self.open)
+        return not self.skipped and all(waits_for_a_person(result) for result in self.open)
 
 
 class Handover:
@@ -80,9 +80,18 @@ class Handover:
         self._admitted, self._workers = admitted, workers
         # By secret: what was reported last of why it is blocked, and of what is to be noticed.
         self._reported: dict[str, list[str]] = {}
+        self._last: dict[str, Result] = {}
 
-    def run(self, git: GitState, key: bytes, stop: Callable[[], bool] = lambda: False) -> Summary:
+    def run(
+        self,
+        git: GitState,
+        key: bytes,
+        stop: Callable[[], bool] = lambda: False,
+        due: Callable[[str], bool] = lambda _name: True,
+    ) -> Summary:
         """Take every secret as far as possible. `stop` is asked between secrets.
+
+        Of a secret that is not `due` nothing is read: it is as the last run left it.
 
         A secret is not touched when the catalogue names two authorities over it (RFC §3.3), or when its entry is not
         the one that the program has checked.
@@ -91,9 +100,19 @@ class Handover:
         conflicts = conflicts_by_secret(self._cluster, git.catalogue)
         secrets = git.catalogue.of_class(SecretClass.BOOTSTRAP)
         with ThreadPoolExecutor(max_workers=self._workers) as pool:
-            results = list(pool.map(lambda secret: self._one(secret, git, key, run, stop, conflicts), secrets))
+            results = list(
+                pool.map(
+                    lambda secret: self._last_result(secret, due) or self._one(secret, git, key, run, stop, conflicts),
+                    secrets,
+                )
+            )
+        self._last = {result.secret: result for result in results if result is not None}
         seen = tuple(result for result in results if result is not None)
         return Summary(seen, len(results) - len(seen))
+
+    def _last_result(self, secret: CatalogueSecret, due: Callable[[str], bool]) -> Result | None:
+        last = self._last.get(secret.name)
+        return None if last is None or due(secret.name) else replace(last, steps=())
 
     def key(self) -> bytes:
         return digest_key(self._vault)
@@ -151,7 +170,7 @@ class Handover:
         self._reported[result.secret] = lines_now
 
 
-def _for_a_person(result: Result) -> bool:
+def waits_for_a_person(result: Result) -> bool:
     return isinstance(result.end, Refused) or (isinstance(result.end, Blocked) and not result.end.passing)
 
 
@@ -171,4 +190,4 @@ def lines(results: Iterable[Result]) -> list[dict[str, object]]:
 def _state(result: Result) -> str:
     if isinstance(result.end, Done):
         return "done"
-    return "conflict" if _for_a_person(result) else "waiting"
+    return "conflict" if waits_for_a_person(result) else "waiting"

@@ -20,19 +20,21 @@ from secret_authority.clients.vault import Vault, kubernetes_login
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, ENGINE_LEASE, EVENTS, TRAIL_WHOLE
-from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
+from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, SecretClass
 from secret_authority.core.errors import LostRace, Problem, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
+from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Done, Step
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Phase
 from secret_authority.engine.common.audit_events import trail_signer
+from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.publisher import Publisher, UnknownTrailError
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.handover.controller import Handover, Summary, lines
+from secret_authority.engine.handover.controller import Handover, Summary, lines, waits_for_a_person
 from secret_authority.engine.handover.git_state import GitState, GitStateReader
 from secret_authority.engine.runtime_authority.drift import find_drift
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
@@ -55,11 +57,13 @@ NO_DRIFT = "NothingUnmanaged"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 5.0
-# Everything is looked at again after this time, or later when a look takes long: at most a twentieth of the
-# time is spent with looking. Between, the engine looks only when something has changed. It looks every
-# `BUSY_SECONDS` while something is open that may pass by itself.
-FULL_LOOK_SECONDS = (10.0, 60.0)
-_LOOK_SHARE = 20
+# Vault's audit log holds each request, so a secret to which nothing happens is looked at ever more rarely: first after
+# the first of these numbers of seconds, at last after two seconds for each secret of the catalogue, but within the
+# other two. After another revision of Git, or a restart, everything is looked at right away.
+PASSING_SECONDS = (1.0, 10.0, 60.0)  # what may pass by itself
+SETTLED_SECONDS = (10.0, 10.0, 300.0)  # what is done, or waits for a person
+_SECONDS_EACH = 2.0
+CONFIGURATION_SECONDS = 60.0
 # How long the published conditions may be without a new time.
 PUBLISH_SECONDS = 20.0
 
@@ -86,8 +90,11 @@ class RuntimeAuthorityController:
         self.git_state = GitStateReader(api, settings.git, identity)
         self.handover = Handover(settings.cluster, api, self._vault, run_name, settings.admitted)
         self._publisher = Publisher(api, settings.namespace)
-        # The revision that was looked at, and when to look again.
-        self.last_handover: tuple[str, float] | None = None
+        # When each secret is looked at again, for the state of Git that was looked at last.
+        self.pace = Backoff()
+        self._paced_for: tuple[str, str] | None = None
+        self._settled = False
+        self._key: bytes | None = None
         self._events_known = -1
         self._configuration_looked_at = -math.inf
         # Replaced as a whole, never changed: another thread publishes it.
@@ -135,7 +142,7 @@ class RuntimeAuthorityController:
             if configured and run_step(self.status, HANDED_OVER, self.hand_over):
                 return True
         # What was seen before the trouble counts no more: the next round looks at everything again.
-        self.last_handover, self._configuration_looked_at = None, -math.inf
+        self._key, self._configuration_looked_at = None, -math.inf
         return False
 
     def _publish(self) -> float:
@@ -177,7 +184,7 @@ class RuntimeAuthorityController:
 
     def look_at_configuration(self) -> bool:
         now = time.monotonic()
-        if self.status.holds(CONFIGURED) and now - self._configuration_looked_at < FULL_LOOK_SECONDS[1]:
+        if self.status.holds(CONFIGURED) and now - self._configuration_looked_at < CONFIGURATION_SECONDS:
             return True
         mounts = (self._vault.read("sys/mounts") or {}).get("data", {})
         missing = [mount for mount in (DATA_MOUNT, CONFIG_MOUNT) if f"{mount}/" not in mounts]
@@ -192,21 +199,33 @@ class RuntimeAuthorityController:
         return True
 
     def hand_over(self) -> bool:
-        key = self.handover.key()
-        git = self.git_state.read(key)
+        if self._key is None:
+            self._key = self.handover.key()
+        git = self.git_state.read(self._key)
         self.status.set(GIT_READABLE, not git.unreadable, _unreadable(git.unreadable.values()))
-        now = time.monotonic()
-        if self.last_handover and self.last_handover[0] == git.revision and now < self.last_handover[1]:
-            return True
-        summary = self.handover.run(git, key, self._may_not_change)
+        if self._paced_for != (git.revision, git.away):
+            self.pace.clear()
+            self._paced_for = (git.revision, git.away)
+        secrets = [secret.name for secret in git.catalogue.of_class(SecretClass.BOOTSTRAP)]
+        due = frozenset(name for name in secrets if self.pace.due(name))
+        if secrets and not due:
+            return self._settled
+        summary = self.handover.run(git, self._key, self._may_not_change, due.__contains__)
         if summary.skipped:
+            self.pace.clear()
             return False  # stopped: what was not looked at has no place in the evidence; the next engine tells
         self.publish_handover(git, summary)
-        if summary.settled:
-            least, most = FULL_LOOK_SECONDS
-            took = time.monotonic() - now
-            self.last_handover = (git.revision, now + max(least, min(most, _LOOK_SHARE * took)))
+        for result in summary.results:
+            if result.secret in due:
+                self._note_look(result, len(secrets))
+        self._settled = summary.settled
         return summary.settled
+
+    def _note_look(self, result: Result, secrets: int) -> None:
+        done = isinstance(result.end, Done)
+        least, low, high = SETTLED_SECONDS if done or waits_for_a_person(result) else PASSING_SECONDS
+        most = min(max(_SECONDS_EACH * secrets, low), high)
+        self.pace.looked(result.secret, "done" if done else str(result.end), least, most)
 
     def _may_not_change(self) -> bool:
         return self._loop.stopped() or not self._loop.held()

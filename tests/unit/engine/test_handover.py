@@ -16,11 +16,17 @@ from secret_authority.core.evidence import Evidence
 from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Blocked, Done, InGit, Notice, Reason
 from secret_authority.core.ledger.audit_trail import handed_over
+from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.handover import controller as handover_run
 from secret_authority.engine.handover.cluster_adapter import plan_for
 from secret_authority.engine.handover.controller import Handover, Refused, Summary
 from secret_authority.engine.handover.git_state import GitState
-from secret_authority.engine.runtime_authority.controller import GIT_READABLE, HANDED_OVER
+from secret_authority.engine.runtime_authority.controller import (
+    GIT_READABLE,
+    HANDED_OVER,
+    PASSING_SECONDS,
+    SETTLED_SECONDS,
+)
 from tests.fakes.untouched import Untouched
 from tests.support.controllers import GIT, RECORD, TrailSite
 from tests.support.documents import DOCUMENT
@@ -60,6 +66,8 @@ class Loop:
         self.handover, self.view = ScriptedHandover(*says), OneView()
         monkeypatch.setattr(self.engine, "handover", self.handover)
         monkeypatch.setattr(self.engine, "git_state", self.view)
+        self.now = 0.0
+        self.engine.pace = Backoff(lambda: self.now)
 
     def round(self) -> bool:
         return self.engine.hand_over()
@@ -83,7 +91,7 @@ def test_a_stopped_run_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loop.round()
     told = loop.condition(), dict(loop.engine.published_handover)
     assert loop.evidence() == ["s-0"] and told[0]["status"] is True
-    loop.engine.last_handover = None
+    loop.now += SETTLED_SECONDS[0]
     assert not loop.round() and loop.handover.runs == 2
     assert (loop.condition(), loop.engine.published_handover) == told
 
@@ -180,7 +188,13 @@ def test_the_engine_looks_again_soon_only_for_what_passes_by_itself(
     monkeypatch: pytest.MonkeyPatch, results: tuple[Result, ...], pauses: bool
 ) -> None:
     loop = Loop(monkeypatch, Summary(results))
-    assert [loop.round(), loop.round()] == [pauses, pauses]
+    names = {result.secret for result in results}
+    first, *_ = GIT.catalogue.of_class(SecretClass.BOOTSTRAP)
+    those = tuple(first.model_copy(update={"name": name}) for name in names)
+    loop.view.state = replace(GIT, catalogue=GIT.catalogue.model_copy(update={"secrets": those}))
+    assert loop.round() is pauses
+    loop.now += PASSING_SECONDS[0]
+    assert loop.round() is pauses
     assert loop.handover.runs == (1 if pauses else 2)
     assert loop.condition()["status"] is (results == (DONE,)), "a pause does not make it done"
 

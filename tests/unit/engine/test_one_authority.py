@@ -6,6 +6,8 @@ The engine's own code over KV v2 and an API server in memory.
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +21,14 @@ from secret_authority.core.errors import InvalidInputError, LostRace
 from secret_authority.core.handover.runner import Result
 from secret_authority.core.handover.state_machine import Blocked, Done, InGit, Reason, Step
 from secret_authority.engine.common.audit_events import RunInfo
+from secret_authority.engine.common.backoff import Backoff
+from secret_authority.engine.common.loop import LeasedLoop
 from secret_authority.engine.handover.cluster_adapter import ClusterAdapter, plan_for
 from secret_authority.engine.handover.controller import Handover, lines
 from secret_authority.engine.handover.git_state import GitState
+from secret_authority.engine.runtime_authority.controller import HANDED_OVER
 from tests.fakes.handover import MemoryApi, catalogue, entry, secret, secret_path
+from tests.support.controllers import TrailSite
 from tests.support.handover_in_memory import KEY, ORDERS, VALUE, Site, in_git
 
 
@@ -281,3 +287,35 @@ def test_equal_values_do_not_show_equal_digests() -> None:
     assert all(isinstance(result.end, Done) for result in results)
     digests = {metadata["handover_digest"] for metadata in site.vault.metadata.values()}
     assert len(digests) == 2 and all(digest.startswith("hmac-sha256-v2:") for digest in digests)
+
+
+def test_secrets_that_wait_do_not_fill_the_audit_log_of_vault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vault writes each request to a log that holds about 65,000 of them."""
+    given = catalogue(*(entry(f"s-{number}", f"s-{number}", ["password"]) for number in range(50)))
+    site = Site(given, VALUE, "s-0")
+    for number in range(1, 50):
+        site.api.put(secret_path(f"s-{number}"), secret(f"s-{number}", {"password": b"older"}))
+    git = in_git(given, {found.name: VALUE for found in given})
+    engine = TrailSite(monkeypatch).engine
+    monkeypatch.setattr(LeasedLoop, "held", lambda _: True)
+    now = 0.0
+    engine.pace = Backoff(lambda: now)
+    handover = Handover("dev", site.api, site.vault, "run-1", admitted_entries(given), 1)
+    monkeypatch.setattr(handover, "key", lambda: KEY)
+    monkeypatch.setattr(engine, "handover", handover)
+    monkeypatch.setattr(engine, "git_state", SimpleNamespace(read=lambda _key: git))
+    per_minute: list[int] = []
+    for _ in range(20):
+        before = len(site.vault.requests)
+        for _ in range(60):
+            engine.hand_over()
+            now += 1.0
+        per_minute.append(len(site.vault.requests) - before)
+    assert engine.status.as_dict()[HANDED_OVER]["status"] is False
+    # The first minute, and then a full look every 100 seconds: at this rate the log lasts for hours.
+    assert per_minute[0] < 2000 and max(per_minute[3:]) <= 300 and sum(per_minute) < 4000, per_minute
+    # What a person mends is seen within the pause; another revision is looked at right away.
+    site.api.put(secret_path("s-1"), secret("s-1", VALUE))
+    git = replace(git, revision="main@sha1:2")
+    engine.hand_over()
+    assert "2 of 50" in str(engine.status.as_dict()[HANDED_OVER]["message"])
