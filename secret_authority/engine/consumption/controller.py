@@ -22,6 +22,7 @@ from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.phases import Phase
 from secret_authority.engine.common.audit_events import consumption_digest_key
+from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop, Part
@@ -49,6 +50,9 @@ QUIET_SECONDS = 2.0
 REST_SECONDS = 5.0
 # First values and configuration change rarely.
 VALUES_SECONDS = 30.0
+# The longest pause between two looks at a secret that waits for its first value, and at one that is in disorder.
+WAITING_SECONDS = 300.0
+FAILING_SECONDS = 60.0
 PUBLISH_SECONDS = 10.0
 
 
@@ -72,7 +76,7 @@ class ConsumptionController:
         self._restarts = WorkloadRestarts(api)
         stores = {(consumer.namespace, consumer.mount) for consumer in task.consumers}
         self._bundles = SecretStoreBundles(api, ca_file, stores)
-        self._reconciled_at: float | None = None
+        self.pace = Backoff()
         self._published: tuple[float, object] = (0.0, None)
         self._waiting: dict[str, str] = {}
         self._failing: dict[str, str] = {}
@@ -123,27 +127,38 @@ class ConsumptionController:
         return True
 
     def reconcile_values(self) -> bool:
-        """First values on record, configuration as Git says. Looked at now and then, and while one is missing."""
-        due = self._reconciled_at is None or time.monotonic() - self._reconciled_at >= VALUES_SECONDS
-        if not due and not self._waiting and not self._failing:
-            return True
+        """First values on record, configuration as Git says. Each secret is looked at now and then.
+
+        One that waits for a person costs Vault's audit log next to nothing: its path is read ever more rarely, and at
+        once when `_deliver` sees that something was written there.
+        """
+        due = [secret for secret in self._task.catalogue if self.pace.due(secret.name)]
+        if due:
+            self._reconcile_those(due)
+        self._status.number("secrets_without_value", len(self._waiting))
+        self._status.set(VALUES, not self._failing, "; ".join([*self._failing.values(), *self._waiting.values()]))
+        return not self._failing
+
+    def _reconcile_those(self, secrets: Iterable[CatalogueSecret]) -> None:
         key = consumption_digest_key(self._vault)
         writes = FirstWrites(self._vault, key, RunInfo(self._task.cluster, self._run_name))
-        waiting: dict[str, str] = {}
-        failed: dict[str, str] = {}
-        for secret in self._task.catalogue:
+        waiting, failing = dict(self._waiting), dict(self._failing)
+        for secret in secrets:
+            waiting.pop(secret.name, None)
+            failing.pop(secret.name, None)
             try:
                 state = self._reconcile_one(writes, secret)
             except (LostRace, VaultRefusedError, LookupError, ValueError) as error:
                 # One secret in disorder holds up no other.
-                failed[secret.name] = f"{secret.name}: {error}"
+                failing[secret.name] = f"{secret.name}: {error}"
+                self.pace.looked(secret.name, failing[secret.name], BUSY_SECONDS, FAILING_SECONDS)
                 continue
-            if state is not State.ON_RECORD:
+            if state is State.ON_RECORD:
+                self.pace.looked(secret.name, state, VALUES_SECONDS, VALUES_SECONDS)
+            else:
                 waiting[secret.name] = _what_is_missing(secret, state, self._task.cluster)
-        self._waiting, self._failing, self._reconciled_at = waiting, failed, time.monotonic()
-        self._status.number("secrets_without_value", len(waiting))
-        self._status.set(VALUES, not failed, "; ".join([*failed.values(), *waiting.values()]))
-        return not failed
+                self.pace.looked(secret.name, state, QUIET_SECONDS, WAITING_SECONDS)
+        self._waiting, self._failing = waiting, failing
 
     def _reconcile_one(self, writes: FirstWrites, secret: CatalogueSecret) -> State:
         match secret.secret_class:
@@ -165,6 +180,9 @@ class ConsumptionController:
 
     def _deliver(self) -> bool:
         deliveries = self._delivery.deliver(self._task.consumers)
+        for delivery in deliveries:
+            if delivery.version.number and delivery.consumer.secret in self._waiting:
+                self.pace.forget(delivery.consumer.secret)
         open_ones = [d for d in deliveries if d.problem and d.consumer.secret not in self._waiting]
         if any(d.problem for d in deliveries):
             self._delivery.resync_failed_stores(self._namespaces)
