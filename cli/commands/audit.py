@@ -15,11 +15,10 @@ from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.handover.state_machine import Notice
 from secret_authority.core.ledger.audit_trail import table
 from secret_authority.core.ledger.consistency import trail_mismatches
+from secret_authority.repository.encrypted_secrets import ciphertext_digest, ciphertext_mark
 from secret_authority.repository.intent import Intent, read_intent
 from secret_authority.repository.tombstones import (
     Tombstone,
-    ciphertext_at,
-    ciphertext_digest,
     git_user,
     read_tombstones,
     read_trail_key,
@@ -107,20 +106,18 @@ def _tombstone(options: argparse.Namespace) -> int:
 def _not_as_handed_over(name: str, intent: Intent, status: PublishedStatus) -> Iterator[Problem]:
     """A tombstone says that the file is what was handed over. Only the engine, which has the keys, can compare values.
 
-    It has compared one revision; so the file must be that of this revision, byte by byte of its ciphertext.
+    It says of which ciphertext it has compared the value; so the file must have that ciphertext.
     """
     file = intent.file_of(name)
     if Notice.GIT_CHANGED in status.notices.get(name, ()):
         fix = f"restore the file that was handed over, or rotate {name} in Vault; a rebuild would bring this value back"
         yield Problem(file.file, "", f"holds another value than the one of {name} that was handed over", fix)
         return
-    sha = status.revision.rpartition(":")[2]
-    if name not in status.done or not sha:
+    compared = status.done.get(name)
+    if not compared:
         yield Problem(file.file, "", f"was not compared yet with what was handed over of {name}", "wait for the engine")
-        return
-    now = ciphertext_digest(intent.root, file)
-    if ciphertext_at(intent.root, sha, file) != now:
-        fix = "commit and push it, or fetch and check out that revision; the engine compares what Flux has fetched"
+    elif compared != ciphertext_mark(intent.root, file):
+        fix = "commit and push it, or check out that revision; the engine compares what Flux has fetched"
         yield Problem(file.file, "", f"is not the file that the engine has compared, at {status.revision}", fix)
 
 

@@ -23,7 +23,8 @@ class PublishedStatus:
     """
 
     revision: str = ""
-    done: frozenset[str] = frozenset()
+    # Marks of the encrypted values that the engine compared, of secrets that are handed over.
+    done: Mapping[str, str] = field(default_factory=dict)
     notices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     failing: Mapping[str, str] = field(default_factory=dict)
     waiting: frozenset[str] | None = None
@@ -60,7 +61,7 @@ def read_status(maps: Mapping[str, Mapping[str, str]]) -> PublishedStatus:
         versions = {str(name): number for name, number in numbers.items() if isinstance(number, int)}
     return PublishedStatus(
         revision=str(_json(handover, "evidence", {}).get("revision") or ""),
-        done=frozenset(str(line["secret"]) for line in lines if line.get("state") == "done"),
+        done={str(line["secret"]): str(line.get("ciphertext") or "") for line in lines if line.get("state") == "done"},
         notices={secret: said for secret, said in notices.items() if said},
         failing=failing,
         waiting=waiting,

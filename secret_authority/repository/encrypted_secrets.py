@@ -5,6 +5,8 @@ There is one reading, for `check`, the evidence, the handover and the policy pac
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections import defaultdict
@@ -35,7 +37,7 @@ from secret_authority.core.kubernetes_secrets import (
 )
 from secret_authority.core.limits import impossible_values
 from secret_authority.repository.flux_folder import Manifest, read_folder
-from secret_authority.repository.yaml_documents import Document, read_sources
+from secret_authority.repository.yaml_documents import Document, read_documents, read_sources
 
 _FIELDS = frozenset({"apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable", "sops"})
 _METADATA = frozenset({"name", "namespace", "labels", "annotations", "creationTimestamp"})
@@ -345,3 +347,19 @@ def open_all(root: Path, folders: Iterable[str], identities: Sequence[str]) -> d
             values[secret.place] = opened
     raise_if_any(problems)
     return values
+
+
+def ciphertext_digest(root: Path, secret: EncryptedSecret) -> str:
+    """SHA-256 of the encrypted values. Adding or removing a recipient leaves them as they are."""
+    documents = read_documents(root / secret.file, secret.file)
+    document = documents[secret.index] if secret.index < len(documents) else None
+    if not isinstance(document, Mapping):
+        what = f"has no Secret {secret.namespace}/{secret.name}"
+        raise InvalidInputError([Problem(secret.file, "", what, "restore the file from Git")])
+    values = {field: document.get(field) for field in ("data", "stringData")}
+    return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def ciphertext_mark(root: Path, secret: EncryptedSecret) -> str:
+    """The beginning of `ciphertext_digest`: enough to tell two files apart in a status that holds thousands of them."""
+    return ciphertext_digest(root, secret)[: len("sha256:") + 20]

@@ -7,10 +7,7 @@ values is never applied, and a review can see that without a cluster. RFC-SECOPS
 
 from __future__ import annotations
 
-import hashlib
-import json
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,7 +16,7 @@ from typing import Any
 import yaml
 
 from secret_authority.core.errors import InvalidInputError, Problem
-from secret_authority.repository.encrypted_secrets import EncryptedSecret
+from secret_authority.repository.encrypted_secrets import ciphertext_digest
 from secret_authority.repository.intent import Intent
 from secret_authority.repository.yaml_documents import read_documents
 
@@ -45,17 +42,6 @@ class Tombstone:
 
 def tombstone_file(intent: Intent) -> Path:
     return intent.root / PurePosixPath(intent.layout.catalogue).parent / FILE
-
-
-def ciphertext_digest(root: Path, secret: EncryptedSecret) -> str:
-    """SHA-256 of the encrypted values. Adding or removing a recipient leaves them as they are."""
-    documents = read_documents(root / secret.file, secret.file)
-    document = documents[secret.index] if secret.index < len(documents) else None
-    if not isinstance(document, Mapping):
-        what = f"has no Secret {secret.namespace}/{secret.name}"
-        raise InvalidInputError([Problem(secret.file, "", what, "restore the file from Git")])
-    values = {field: document.get(field) for field in ("data", "stringData")}
-    return "sha256:" + hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def read_tombstones(intent: Intent) -> dict[str, Tombstone]:
@@ -99,25 +85,6 @@ def write_tombstones(intent: Intent, tombstones: Mapping[str, Tombstone], trail_
     fresh.write_text(_HEAD + yaml.safe_dump(body, sort_keys=False))
     fresh.replace(path)
     return path
-
-
-def ciphertext_at(root: Path, revision: str, secret: EncryptedSecret) -> str | None:
-    """`ciphertext_digest` of the file at a commit; None when the commit or the Secret is not there."""
-    done = subprocess.run(
-        ["git", "-C", str(root), "show", "--end-of-options", f"{revision}:./{secret.file}"],
-        capture_output=True,
-        check=False,
-    )
-    if done.returncode:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / secret.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(done.stdout)
-        try:
-            return ciphertext_digest(Path(folder), secret)
-        except InvalidInputError:
-            return None
 
 
 def git_user(root: Path) -> str:

@@ -129,6 +129,8 @@ def match_vault_log(
 ) -> list[Mismatch]:
     """Compare the trail with Vault's own audit log, both ways; empty when they tell the same story.
 
+    Only events that gave a secret to Vault are compared: each has a patch of the metadata.
+
     `log` are the lines of a file audit device. Vault writes values as HMACs there: `hashed` gives for each
     handover id its HMAC (sys/audit-hash). A handover is in the log as a successful patch of the metadata of
     the place, carrying the id, at the time of the event give or take `tolerance`.
@@ -136,7 +138,7 @@ def match_vault_log(
     requests = list(_patches(log))
     found: list[Mismatch] = []
     used: set[_Request] = set()
-    for event in events:
+    for event in filter(gives_to_vault, events):
         mount, _, path = event.place.partition("/")
         wanted = f"{mount}/metadata/{path}"
         when = datetime.fromisoformat(event.at)

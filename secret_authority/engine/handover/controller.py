@@ -174,14 +174,18 @@ def waits_for_a_person(result: Result) -> bool:
     return isinstance(result.end, Refused) or (isinstance(result.end, Blocked) and not result.end.passing)
 
 
-def lines(results: Iterable[Result]) -> list[dict[str, object]]:
-    """The results as plain data for the status, without any value."""
+def lines(results: Iterable[Result], ciphertexts: Mapping[str, str] | None = None) -> list[dict[str, object]]:
+    """The results as plain data for the status, without any value.
+
+    `ciphertexts`: marks of the encrypted values that were compared, for `secret-authority tombstone`.
+    """
     return [
         {
             "secret": result.secret,
             "state": _state(result),
             "message": "" if isinstance(result.end, Done) else str(result.end),
             "notices": [str(notice) for notice in result.notices],
+            "ciphertext": (ciphertexts or {}).get(result.secret, ""),
         }
         for result in results
     ]

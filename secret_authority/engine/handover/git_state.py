@@ -18,7 +18,12 @@ from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import Problem, Unavailable
 from secret_authority.core.handover.state_machine import InGit, Reason
 from secret_authority.repository.catalogue_file import read_catalogue
-from secret_authority.repository.encrypted_secrets import open_secrets, read_encrypted, values_of
+from secret_authority.repository.encrypted_secrets import (
+    ciphertext_mark,
+    open_secrets,
+    read_encrypted,
+    values_of,
+)
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class GitState:
     revision: str
     catalogue: Catalogue
     values: Mapping[str, InGit] = field(default_factory=dict)
+    # Marks of the encrypted values, by secret: Git shows them anyway.
+    ciphertexts: Mapping[str, str] = field(default_factory=dict)
     # Why files cannot be decrypted, or are not ones that Flux applies as they are, by secret.
     unreadable: Mapping[str, Problem] = field(default_factory=dict)
     # Why the present revision could not be read: what is here is that of an earlier one. Empty when it was.
@@ -78,6 +85,8 @@ class GitStateReader:
         encrypted = read_encrypted(folder, self.places.bootstrap, fetched=True)
         values: dict[str, InGit] = {}
         unreadable: dict[str, Problem] = {}
+        ciphertexts: dict[str, str] = {}
+        places = {one.place: one for one in encrypted.found}
         identities = [line for line in identity.splitlines() if line and not line.startswith("#")]
         opened = open_secrets(folder, encrypted.found, identities)
         for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
@@ -89,13 +98,13 @@ class GitStateReader:
                 continue
             if found is None:
                 continue
+            file = places[secret.bootstrap.namespace, secret.bootstrap.secret]
             missing = sorted(set(secret.bootstrap.keys) - set(found))
             if missing:
-                place = secret.bootstrap.namespace, secret.bootstrap.secret
-                file = next(one.file for one in encrypted.found if one.place == place)
-                detail = f"{file}: {', '.join(missing)}"
+                detail = f"{file.file}: {', '.join(missing)}"
                 values[secret.name] = InGit(unknown=Reason.KEYS_NOT_IN_GIT, detail=detail)
                 continue
+            ciphertexts[secret.name] = ciphertext_mark(folder, file)
             wanted = {name: found[name] for name in secret.bootstrap.keys}
             values[secret.name] = InGit(value_digest(key, secret.name, str(secret.vault), wanted))
-        return GitState(revision, catalogue, values, unreadable)
+        return GitState(revision, catalogue, values, ciphertexts, unreadable)

@@ -253,7 +253,10 @@ class RuntimeAuthorityController:
             datetime.now(UTC),
             tuple(_finding(result.secret, isinstance(result.end, Done), str(result.end)) for result in summary.results),
         )
-        self.published_handover = {"handover": json.dumps(lines(summary.results)), "evidence": evidence.to_json()}
+        self.published_handover = {
+            "handover": json.dumps(lines(summary.results, git.ciphertexts)),
+            "evidence": evidence.to_json(),
+        }
 
     def _publish_trail(self, events: Iterable[Event]) -> None:
         try:

@@ -180,7 +180,8 @@ def test_there_is_something_to_look_for(searched: RecordedStack, scan: Scan) -> 
     in_git = {value for data in searched.wanted_values().values() for value in data.values()}
     assert in_git <= set(scan.names.values())
     beside = set(scan.names) - {name for name in scan.names if " version " in name}
-    wanted = {"root identity", "cluster identity", "passphrase", "digest key", "vault-ca key 1", "vault-tls key 1"}
+    wanted = {"root identity", "cluster identity", "passphrase", "vault-ca key 1", "vault-tls key 1"}
+    wanted |= {f"platform-authority/data/{name}" for name in ("digest-key", "consumption-digest-key", "trail-key")}
     wanted |= {f"unseal share {number}" for number in range(1, 6)} | {"token 0", "token 1", "hidden in Vault"}
     assert beside >= wanted
     assert "entered" not in beside, "Vault has the entered value"

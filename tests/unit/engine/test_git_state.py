@@ -18,6 +18,7 @@ from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.handover.state_machine import Reason
 from secret_authority.engine.handover import git_state
 from secret_authority.engine.handover.git_state import GitState, GitStateReader
+from secret_authority.repository.encrypted_secrets import ciphertext_mark
 from tests.support.fleets import Fleet, new_fleet
 
 FILE = "clusters/dev/bootstrap/orders-db.yaml"
@@ -67,6 +68,9 @@ def test_a_file_that_cannot_be_decrypted_is_named_and_has_no_digest(
 ) -> None:
     seen = Seen(fleet, monkeypatch)
     names = {secret.name for secret in seen.look().catalogue.of_class(SecretClass.BOOTSTRAP)}
+    file = fleet.read().file_of("orders-db")
+    assert set(seen.look().ciphertexts) == names
+    assert seen.look().ciphertexts["orders-db"] == ciphertext_mark(fleet.repository, file)
     assert known(seen.look()) == names and not seen.look().unreadable and seen.fetched == 1
     fleet.edit(FILE, lambda doc: doc["metadata"].update(labels={"a": "b"}))
     seen.source.revision = "main@sha1:2"

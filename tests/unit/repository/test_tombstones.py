@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from secret_authority.core.errors import InvalidInputError
+from secret_authority.repository.encrypted_secrets import ciphertext_digest
 from secret_authority.repository.intent import Intent
 from secret_authority.repository.tombstones import (
     Tombstone,
     changed_after_handover,
-    ciphertext_at,
-    ciphertext_digest,
     read_tombstones,
     read_trail_key,
     tombstone_file,
@@ -81,13 +79,3 @@ def test_the_key_of_the_trail_is_pinned(fleet: Fleet) -> None:
     tombstone_file(fleet.read()).write_text("trailKey: 3\ntombstones: []\n")
     with pytest.raises(InvalidInputError, match="trailKey: is not a text"):
         read_trail_key(fleet.read())
-
-
-def test_the_ciphertext_of_an_earlier_commit(fleet: Fleet) -> None:
-    found = fleet.read().file_of("orders-db")
-    now = ciphertext_digest(fleet.repository, found)
-    (fleet.repository / FILE).write_text("changed: true\n")
-    assert ciphertext_at(fleet.repository, "HEAD", found) == now
-    assert ciphertext_at(fleet.repository, "HEAD", replace(found, index=9)) is None
-    assert ciphertext_at(fleet.repository, "0" * 40, found) is None
-    assert ciphertext_at(fleet.repository, "--output=x", found) is None
