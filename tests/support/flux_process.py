@@ -130,8 +130,8 @@ def _object(group: str, kind: str, name: str, spec: Mapping[str, Any]) -> dict[s
 
 
 @contextlib.contextmanager
-def flux(folder: Path, identity: str, namespaces: tuple[str, ...]) -> Iterator[tuple[Flux, str]]:
-    """The running Flux, and the address from which it fetches artifacts. `identity` is an age secret key."""
+def api_server(folder: Path, namespaces: tuple[str, ...]) -> Iterator[Flux]:
+    """A bare API server over etcd, which lets its administrator do everything; `folder`/kubeconfig leads there."""
     etcd, peer, port = free_ports(3)
     token = secrets.token_hex(16)
     (folder / "tokens").write_text(f'{token},admin,admin,"system:masters"\n')
@@ -145,9 +145,9 @@ def flux(folder: Path, identity: str, namespaces: tuple[str, ...]) -> Iterator[t
         peers = [f"http://127.0.0.1:{peer}"] * 2
         store += ["--listen-peer-urls", peers[0], "--initial-advertise-peer-urls", peers[1]]
         store += ["--initial-cluster", f"default={peers[0]}", "--unsafe-no-fsync"]
-        _start(stack, folder, "etcd", store)
+        start(stack, folder, "etcd", store)
         account = [f"--service-account-{part}-file={folder}/sa.key" for part in ("key", "signing-key")]
-        _start(
+        start(
             stack,
             folder,
             "kube-apiserver",
@@ -165,18 +165,8 @@ def flux(folder: Path, identity: str, namespaces: tuple[str, ...]) -> Iterator[t
             ],
         )
         wait_for(lambda: _answers(running), "the API server", 180)
-        for namespace in (FLUX, *namespaces):
+        for namespace in namespaces:
             running.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-        for which in ("kustomize-controller", "source-controller"):
-            for path in sorted((MANIFESTS / which).rglob("*.yaml")):
-                for document in yaml.safe_load_all(path.read_text()):
-                    if isinstance(document, dict) and document.get("kind") == "CustomResourceDefinition":
-                        running.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
-        for group, kind in ((_KUSTOMIZE, "kustomizations"), (_SOURCE, "gitrepositories")):
-            listed = f"/apis/{group}/v1/namespaces/{FLUX}/{kind}"
-            wait_for(lambda listed=listed: bool(running.call("GET", listed)), kind)  # type: ignore[misc]
-        age = {"metadata": {"name": "sops-age"}, "stringData": {"identity.agekey": identity}}
-        running.call("POST", f"/api/v1/namespaces/{FLUX}/secrets", age)
         kubeconfig = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -186,14 +176,37 @@ def flux(folder: Path, identity: str, namespaces: tuple[str, ...]) -> Iterator[t
             "users": [{"name": "a", "user": {"token": token}}],
         }
         (folder / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+        yield running
+
+
+@contextlib.contextmanager
+def flux(folder: Path, identity: str, namespaces: tuple[str, ...]) -> Iterator[tuple[Flux, str]]:
+    """The running Flux, and the address from which it fetches artifacts. `identity` is an age secret key."""
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(api_server(folder, (FLUX, *namespaces)))
+        for which in ("kustomize-controller", "source-controller"):
+            for path in sorted((MANIFESTS / which).rglob("*.yaml")):
+                for document in yaml.safe_load_all(path.read_text()):
+                    if isinstance(document, dict) and document.get("kind") == "CustomResourceDefinition":
+                        define(running, document)
+        for group, kind in ((_KUSTOMIZE, "kustomizations"), (_SOURCE, "gitrepositories")):
+            listed = f"/apis/{group}/v1/namespaces/{FLUX}/{kind}"
+            wait_for(lambda listed=listed: bool(running.call("GET", listed)), kind)  # type: ignore[misc]
+        age = {"metadata": {"name": "sops-age"}, "stringData": {"identity.agekey": identity}}
+        running.call("POST", f"/api/v1/namespaces/{FLUX}/secrets", age)
         environment = {"KUBECONFIG": f"{folder}/kubeconfig", "RUNTIME_NAMESPACE": FLUX, "HOME": str(folder)}
         options = ["--metrics-addr=:0", "--health-addr=:0", "--concurrent=2"]
         url = stack.enter_context(_server(running))
-        _start(stack, folder, "kustomize-controller", options, environment)
+        start(stack, folder, "kustomize-controller", options, environment)
         yield running, url
 
 
-def _start(
+def define(running: Flux, document: Mapping[str, Any]) -> None:
+    """Make a CustomResourceDefinition."""
+    running.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", document)
+
+
+def start(
     stack: contextlib.ExitStack,
     folder: Path,
     program: str,
