@@ -292,26 +292,32 @@ def test_two_runs_in_one_another_end_in_the_same_state(data: st.DataObject) -> N
 
 
 class Turns:
-    """Engines as threads of which one runs at a time: `order` says which goes on at each request."""
+    """Engines as threads, of which one runs at a time: `order` says which continues at each request, and which dies.
+
+    When the order is used up, the engines end one after the other.
+    """
 
     def __init__(self, order: list[tuple[int, bool]]) -> None:
         self.order, self.turn = order, 0
         self.lock = threading.Condition()
-        self.waiting: set[int] = set()
-        self.ended: set[int] = set()
+        self.running: int | None = None
+        self.alive: set[int] = set()
+
+    def _next(self) -> int:
+        while self.turn < len(self.order) and self.order[self.turn][0] not in self.alive:
+            self.turn += 1
+        return self.order[self.turn][0] if self.turn < len(self.order) else min(self.alive)
 
     def fault(self, number: int) -> Callable[[str], None]:
         def fault(_point: str) -> None:
             with self.lock:
-                while self.turn < len(self.order) and self.order[self.turn][0] != number:
-                    if self.order[self.turn][0] in self.ended:
-                        self.turn += 1
-                        continue
-                    self.lock.notify_all()
-                    self.lock.wait()
+                if self.running == number:
+                    self.running = None
+                self.lock.notify_all()
+                self.lock.wait_for(lambda: self.running is None and self._next() == number)
+                self.running = number
                 killed = self.turn < len(self.order) and self.order[self.turn][1]
                 self.turn += 1
-                self.lock.notify_all()
             if killed:
                 raise Killed
 
@@ -324,9 +330,11 @@ class Turns:
                     run(cluster, self.fault(number), f"run-{number}", plan)
             finally:
                 with self.lock:
-                    self.ended.add(number)
+                    self.alive.discard(number)
+                    self.running = None if self.running == number else self.running
                     self.lock.notify_all()
 
+        self.alive = set(range(len(engines)))
         threads = [threading.Thread(target=one, args=(number, *engine)) for number, engine in enumerate(engines)]
         for thread in threads:
             thread.start()
