@@ -40,7 +40,9 @@ _PLACEHOLDER = re.compile(
 _LITERAL = re.compile(r"^(true|false|yes|no|on|off|-?\d{1,5}(\.\d+)?)$", re.IGNORECASE)
 _PUBLIC_PEM = re.compile(r"-----BEGIN (CERTIFICATE|PUBLIC KEY|TRUSTED CERTIFICATE)-----")
 _PRIVATE_PEM = re.compile(r"PRIVATE KEY-----|BEGIN AGE|AGE-SECRET-KEY-")
-_USER_INFO = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+_USER_INFO = re.compile(r"://[^/\s:@]+:([^/\s@]+)@")
+# A name in capitals stands for what somebody else fills in.
+_NAMED = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
 _ASSIGNED = re.compile(
     r"(pass(word|wd)?|secret|token|api[-_]?key|private[-_]?key|credentials?)[\"']?\s*[:=]\s*[\"']?(?!\s*$)\S",
@@ -76,12 +78,13 @@ def is_secret(key: str, text: str) -> bool:
     """Whether a value is a secret itself, or could be."""
     if key in PUBLIC_KEYS or not text.strip() or stands_for_another(text):
         return False
-    if _PRIVATE_PEM.search(text) or _USER_INFO.search(text):
+    user = _USER_INFO.search(text)
+    if _PRIVATE_PEM.search(text) or (user and not (_NAMED.fullmatch(user[1]) or stands_for_another(user[1]))):
         return True
     if _PUBLIC_PEM.search(text):
         return False
-    if "\n" in text.strip():
-        # A file: it holds a secret where something in it is called one, and given a value.
+    if "\n" in text.strip() or text.strip()[:1] in ("{", "["):
+        # A file, or JSON: it holds a secret where something in it is called one, and given a value.
         return any(_assigns(line) for line in text.splitlines())
     if _SECRET.search(key):
         return not _LITERAL.match(text.strip()) or len(text.strip()) > 3

@@ -37,6 +37,13 @@ def _is_takeover(conflict: Conflict) -> bool:
     return isinstance(conflict.first.location, KubernetesSecret) and once in ((True, False), (False, True))
 
 
+def _is_one_manifest(conflict: Conflict, context: RuleContext) -> bool:
+    """One manifest of a tree that several clusters get: what is not known of it is each cluster's own."""
+    subject = conflict.first.claimant.subject
+    source = context.claim_sources.get(subject)
+    return subject == conflict.second.claimant.subject and source is not None and source.origin is Origin.GIT
+
+
 def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:
     """Conflicts that share a claim over one location, so that each location is one finding."""
     by_claim: dict[tuple[Location, Claimant], list[Conflict]] = {}
@@ -118,7 +125,11 @@ def single_authority(context: RuleContext) -> Iterator[Violation]:
 
 
 def undecided_authority(context: RuleContext) -> Iterator[Violation]:
-    open_ones = [conflict for conflict in context.conflicts if not conflict.certain and not _is_takeover(conflict)]
+    open_ones = [
+        conflict
+        for conflict in context.conflicts
+        if not conflict.certain and not _is_takeover(conflict) and not _is_one_manifest(conflict, context)
+    ]
     yield from _violations(open_ones, context)
 
 
