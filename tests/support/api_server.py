@@ -69,8 +69,9 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(home: Path) -> Iterator[ApiServer]:
-    """The two processes, for as long as the context lasts. Everybody may do everything but what admission refuses.
+def api_server(home: Path, authorization: str = "AlwaysAllow") -> Iterator[ApiServer]:
+    """The two processes, for as long as the context lasts. Everybody may do everything but what admission refuses,
+    or what RBAC says when that is the `authorization`.
 
     They start within seconds, on a busy machine within minutes.
     """
@@ -99,7 +100,7 @@ def api_server(home: Path) -> Iterator[ApiServer]:
         "--bind-address=127.0.0.1",
         f"--cert-dir={home / 'certs'}",
         f"--token-auth-file={home / 'tokens.csv'}",
-        "--authorization-mode=AlwaysAllow",
+        f"--authorization-mode={authorization}",
         "--service-cluster-ip-range=10.96.0.0/16",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={home / 'sa.key'}",
@@ -133,11 +134,11 @@ def _await(condition: Any, running: list[subprocess.Popen[bytes]], log: Path, se
         time.sleep(0.2)
 
 
-def kubeconfig(server: ApiServer, file: Path) -> ClusterConnection:
-    """A connection as the administrator."""
+def kubeconfig(server: ApiServer, file: Path, token: str = _TOKEN) -> ClusterConnection:
+    """A connection with this token, the administrator's by default."""
     document = {
         "clusters": [{"name": "c", "cluster": {"server": server.address, "certificate-authority": str(server.ca)}}],
-        "users": [{"name": "u", "user": {"token": _TOKEN}}],
+        "users": [{"name": "u", "user": {"token": token}}],
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "c",
     }
