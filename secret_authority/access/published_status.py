@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from secret_authority.contract.names import CONSUMPTION_STATUS, HANDOVER_STATUS, TRAIL_WHOLE
+from secret_authority.contract.names import CONSUMPTION_STATUS, ENGINE_NAMESPACE, HANDOVER_STATUS, TRAIL_WHOLE
 from secret_authority.core.catalogue.schema import Catalogue
+from secret_authority.core.conditions import read_conditions
 from secret_authority.core.ledger.ledger import ConsumptionFacts
 
 
@@ -43,9 +45,16 @@ class PublishedStatus:
         return ConsumptionFacts({name: number for name, number in numbers.items() if number}, self.waiting)
 
 
-def read_status(maps: Mapping[str, Mapping[str, str]]) -> PublishedStatus:
-    """The status from the data of the engines' ConfigMaps. What cannot be read is left out."""
+def read_status(maps: Mapping[str, Mapping[str, str]], now: datetime | None = None) -> PublishedStatus:
+    """The status from the data of the engines' ConfigMaps. What cannot be read is left out.
+
+    An engine that has observed nothing for a while may be down: what it says of the trail is then a problem, and what
+    it says of values in Vault is unknown.
+    """
+    now = now or datetime.now(UTC)
     handover, consumption = maps.get(HANDOVER_STATUS, {}), maps.get(CONSUMPTION_STATUS)
+    if consumption is not None and _silent(consumption, now):
+        consumption = None
     lines = [line for line in _json(handover, "handover", []) if isinstance(line, dict) and "secret" in line]
     failing = {str(line["secret"]): str(line.get("message")) for line in lines if line.get("state") != "done"}
     notices = {str(line["secret"]): tuple(map(str, line.get("notices") or ())) for line in lines}
@@ -66,8 +75,20 @@ def read_status(maps: Mapping[str, Mapping[str, str]]) -> PublishedStatus:
         failing=failing,
         waiting=waiting,
         versions=versions,
-        trail_problem="" if trail.get("status", True) else str(trail.get("message")),
+        trail_problem=_silent(handover, now) or ("" if trail.get("status", True) else str(trail.get("message"))),
     )
+
+
+def _silent(data: Mapping[str, str], now: datetime) -> str:
+    """Why an engine's conditions are unknown; empty when it has observed one of them lately, or has published none."""
+    try:
+        conditions = read_conditions(data.get("conditions", "")).values()
+    except ValueError:
+        return ""
+    if not conditions or any(condition.known(now) is not None for condition in conditions):
+        return ""
+    last = max(condition.observed_at for condition in conditions) or "an unknown time"
+    return f"the engine has observed nothing since {last}; see the pods of namespace {ENGINE_NAMESPACE}"
 
 
 def _undelivered(data: Mapping[str, str]) -> dict[str, str]:

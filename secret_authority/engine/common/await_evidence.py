@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from secret_authority.clients.kubernetes import Api, named
+from secret_authority.core.conditions import Condition, read_conditions
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.evidence import Evidence
 
@@ -68,11 +69,22 @@ def wait(look: Callable[[], str | None], seconds: float) -> str:
 
 def missing(status: dict[str, str], wanted: Set[str], not_before: datetime) -> str | None:
     """What is missing in the engine's status; None when fresh evidence covers every wanted secret."""
-    conditions = json.loads(status.get("conditions", "{}"))
-    failed = [f"{name}: {c['message']}" for name, c in conditions.items() if not c["status"]]
+    now = datetime.now(UTC)
+    failed = [
+        f"{name}: {condition.message}" if condition.known(now) is False else f"{name}: {_unknown(condition)}"
+        for name, condition in read_conditions(status.get("conditions", "{}")).items()
+        if condition.known(now) is not True
+    ]
     if "evidence" not in status:
         return "\n".join(failed) or "the engine has published no evidence yet"
     evidence = Evidence.from_json(status["evidence"])
     if evidence.at < not_before:
         return "\n".join(failed) or f"the evidence is of {evidence.at.isoformat()}, before this look began"
     return "\n".join(evidence.lacking(wanted)) or None
+
+
+def _unknown(condition: Condition) -> str:
+    when = condition.observed_at or "an unknown time"
+    return (
+        f"unknown; at {when} it was {condition.status}, {condition.message or 'without a message'}. Is the engine up?"
+    )

@@ -66,7 +66,8 @@ class LeasedLoop:
             self._stop.wait(self._idle_seconds)
         threads = [threading.Thread(target=self._go, args=(part,), name=part.name, daemon=True) for part in parts]
         if not self._stop.is_set():
-            for thread in threads:
+            for part, thread in zip(parts, threads, strict=True):
+                self._status.heartbeat(part.name, part.patience)  # a first round that hangs is seen as well
                 thread.start()
             self._keep_lease()
         end = time.monotonic() + END_SECONDS

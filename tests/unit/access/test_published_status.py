@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from secret_authority.access.published_status import PublishedStatus, read_status
+from secret_authority.core.conditions import STALE_SECONDS
 from secret_authority.core.ledger.ledger import ConsumptionFacts
 from tests.support.documents import CATALOGUE
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HANDOVER = {
     "handover": json.dumps(
         [
@@ -18,7 +21,7 @@ HANDOVER = {
         ]
     ),
     "evidence": json.dumps({"revision": "main@sha1:1"}),
-    "conditions": json.dumps({"AuditTrailWhole": {"status": True, "message": ""}}),
+    "conditions": json.dumps({"AuditTrailWhole": {"status": True, "message": "", "observedAt": NOW.isoformat()}}),
 }
 CONSUMPTION = {
     "waiting": json.dumps({"c": "c is not entered yet"}),
@@ -34,7 +37,7 @@ def test_nothing_published_is_nothing_known() -> None:
 
 
 def test_what_the_engines_publish() -> None:
-    found = read_status({"runtime-authority-status": HANDOVER, "consumption-status": CONSUMPTION})
+    found = read_status({"runtime-authority-status": HANDOVER, "consumption-status": CONSUMPTION}, NOW)
     assert (found.revision, found.done, found.notices) == (
         "main@sha1:1",
         {"a": "sha256:1"},
@@ -57,8 +60,21 @@ def test_versions_are_those_of_the_catalogues_consumers() -> None:
 
 
 def test_the_complaint_about_the_trail_is_passed_on() -> None:
-    conditions = json.dumps({"AuditTrailWhole": {"status": False, "message": "lacks 2 events"}})
-    assert read_status({"runtime-authority-status": {"conditions": conditions}}).trail_problem == "lacks 2 events"
+    said = {"status": False, "message": "lacks 2 events", "observedAt": NOW.isoformat()}
+    conditions = json.dumps({"AuditTrailWhole": said})
+    maps = {"runtime-authority-status": {"conditions": conditions}}
+    assert read_status(maps, NOW).trail_problem == "lacks 2 events"
+
+
+@pytest.mark.parametrize("observed", [NOW.isoformat(), "", "yesterday", None])
+def test_an_engine_that_is_down_says_nothing(observed: str | None) -> None:
+    later = NOW + timedelta(seconds=STALE_SECONDS + 1)
+    said = {"status": True, "message": "", **({} if observed is None else {"observedAt": observed})}
+    conditions = {"conditions": json.dumps({"AuditTrailWhole": said})}
+    maps = {"runtime-authority-status": HANDOVER | conditions, "consumption-status": CONSUMPTION | conditions}
+    found = read_status(maps, later)
+    assert "the engine has observed nothing since" in found.trail_problem
+    assert found.waiting is None and found.versions is None
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", "3", "null", '[["x"]]', '[{"secret": "s"}]'])

@@ -218,7 +218,10 @@ def published(at: datetime, *outcomes: Outcome) -> dict[str, str]:
     ("status", "words"),
     [
         ({}, "published no evidence"),
-        ({"conditions": '{"VaultInService": {"status": false, "message": "sealed"}}'}, "VaultInService: sealed"),
+        (
+            {"conditions": '{"VaultInService": {"status": false, "message": "sealed"}}'},
+            "False, sealed. Is the engine up?",
+        ),
         (published(NOW - timedelta(seconds=1), Outcome.MATCHES), "before this look began"),
         (published(NOW, Outcome.NOT_HANDED_OVER), "s0: Vault has no authority over it yet"),
         (published(NOW), "s0: not looked at"),
@@ -226,6 +229,12 @@ def published(at: datetime, *outcomes: Outcome) -> dict[str, str]:
 )
 def test_missing_evidence_is_said(status: dict[str, str], words: str) -> None:
     assert words in str(missing(status, {"s0"}, NOW))
+
+
+def test_the_last_words_of_an_engine_that_is_down_are_unknown() -> None:
+    said = {"VaultInService": {"status": True, "message": "1 of 1", "observedAt": "2020-01-01T00:00:00+00:00"}}
+    words = str(missing({"conditions": json.dumps(said)}, {"s0"}, NOW))
+    assert "VaultInService: unknown; at 2020-01-01T00:00:00+00:00 it was True, 1 of 1. Is the engine up?" in words
 
 
 def test_fresh_and_whole_evidence_is_enough() -> None:
