@@ -47,7 +47,8 @@ _LEFT_OUT = [
     "**/.sops.yaml",
     "**/.flux.yaml",
 ]
-_SOPS_CONFIG = (".sops.yaml", ".sops.yml")
+# Left out by Flux, and of use to sops.
+SOPS_CONFIG = ".sops.yaml"
 _FIELDS = frozenset({"apiVersion", "kind", "metadata", "resources", "namespace", "namePrefix", "nameSuffix"})
 
 
@@ -120,7 +121,7 @@ class _Reader:
                     self.add(shown, "", "is a symbolic link, which Flux leaves out", "put the file itself here")
             elif path.name == ".git":
                 self.add(shown, "", "makes its folder a repository of its own, which Flux does not fetch", "remove it")
-            elif not path.is_file() or path.name in _SOPS_CONFIG or ".git" in path.relative_to(home).parts:
+            elif not path.is_file() or path.name == SOPS_CONFIG or ".git" in path.relative_to(home).parts:
                 continue
             elif path in self._reached:
                 if shown in left_out:
@@ -144,7 +145,7 @@ class _Reader:
                     continue
                 if path.is_dir():
                     self._directory(path, names, home)
-                elif path.suffix in APPLIED and path.name not in _SOPS_CONFIG:
+                elif path.suffix in APPLIED and path.name != SOPS_CONFIG:
                     self._file(path, names)
 
     def _kustomized(self, file: Path, names: _Names, home: Path) -> None:

@@ -14,6 +14,7 @@ import yaml
 
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.repository.encrypted_secrets import open_all
+from secret_authority.repository.intent_digest import intent_digest
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
 
 HOME = f"clusters/{CLUSTER}/bootstrap"
@@ -396,3 +397,25 @@ def test_a_pull_secret_that_is_not_json_is_refused(fleet: Fleet) -> None:
     assert "is not JSON, as type kubernetes.io/dockerconfigjson needs it" in fleet.problems()[0]
     fleet.encrypt(NEW, manifest(body=body % '{"auths": {}}'))
     assert fleet.problems() == []
+
+
+def test_the_configuration_of_sops_in_the_folder_is_nothing_that_flux_fetches(fleet: Fleet) -> None:
+    def digest() -> str:
+        return intent_digest(fleet.repository, f"secret-authority/{CLUSTER}/catalogue.yaml", [HOME])
+
+    before = digest()
+    (fleet.bootstrap / ".sops.yaml").write_text("creation_rules: []\n")
+    assert fleet.problems() == [] and digest() == before
+    (fleet.bootstrap / ".sops.yml").write_text("creation_rules: []\n")
+    assert any("bootstrap/.sops.yml: kind: names no kind" in problem for problem in keyless(fleet))
+
+
+def test_a_kustomization_without_an_ending_is_part_of_the_intent(fleet: Fleet) -> None:
+    fleet.add_entry("a-new", "password")
+    fleet.encrypt(f"{HOME}/part/new.yaml", manifest())
+    (fleet.bootstrap / "part/Kustomization").write_text("resources: [new.yaml]\nnamePrefix: a-\n")
+    assert fleet.problems() == [] and values(fleet, "a-new") == {"password": b"text"}
+    catalogue = f"secret-authority/{CLUSTER}/catalogue.yaml"
+    before = intent_digest(fleet.repository, catalogue, [HOME])
+    (fleet.bootstrap / "part/Kustomization").write_text("resources: [new.yaml]\nnamePrefix: b-\n")
+    assert intent_digest(fleet.repository, catalogue, [HOME]) != before
