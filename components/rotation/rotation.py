@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pulumi
 import pulumi_kubernetes as k8s
@@ -41,6 +42,7 @@ from secret_authority.core.errors import InvalidInputError
 # A document changes up to ten times in a rotation; the versions of two are there until they are destroyed.
 _VERSIONS = 20
 _CA_FOLDER = f"/{CA_CONFIG}"
+_POSTGRESQL_PORT, _HTTPS_PORT = 5432, 443
 _SELECTOR = {"matchLabels": {"app": ROTATION_ACCOUNT}}
 
 
@@ -79,7 +81,13 @@ class RotationArgs:
     def targets(self) -> list[tuple[str, int]]:
         """Host and port of every target that has one."""
         settings = [secret.rotator.settings for secret in self.catalogue if secret.rotator]
-        return sorted({(str(one["host"]), int(one.get("port", 5432))) for one in settings if "host" in one})
+        urls = [urlsplit(str(one["url"])) for one in settings if "url" in one]
+        return sorted(
+            {
+                *((str(one["host"]), int(one.get("port", _POSTGRESQL_PORT))) for one in settings if "host" in one),
+                *((str(url.hostname), url.port or _HTTPS_PORT) for url in urls),
+            }
+        )
 
 
 class Rotation(pulumi.ComponentResource):

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from pg8000.native import Connection
@@ -26,6 +27,7 @@ from secret_authority.core.rotation.rotator import (
 )
 from secret_authority.engine.rotation.rotators import registry
 from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
+from tests.support.issuer import Issuer, serving
 from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
 
 FIRST = {"username": "orders_a", "password": "first-password", "host": "db"}
@@ -87,6 +89,21 @@ def fence(generation: int, in_force: Value, identity: str = "") -> Fence:
     return Fence("orders-db", generation, identity or f"ro-{generation}", in_force)
 
 
+ISSUED = {"key-id": "first", "api-key": "first-issued-secret"}
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Iterator[Issuer]:
+    with serving(tmp_path) as made:
+        made.register("first", ISSUED["api-key"], "orders-db", 0)
+        yield made
+
+
+def at_issuer(issuer: Issuer) -> Rotator:
+    settings = {"kind": "issuer", "url": issuer.url, "keys": {"id": "key-id", "secret": "api-key"}, "admin": "admin"}
+    return registry.build(entry(settings, ["key-id", "api-key"]), lambda _name: issuer.login)
+
+
 @dataclass
 class Case:
     rotator: Rotator
@@ -97,7 +114,12 @@ class Case:
         return self.rotator.plan(self.current, fenced), fenced
 
 
-CASES = ["generated", "key-set", *(f"{users} {version}" for users in ("two-users", "one-user") for version in VERSIONS)]
+CASES = [
+    "generated",
+    "key-set",
+    "issuer",
+    *(f"{users} {version}" for users in ("two-users", "one-user") for version in VERSIONS),
+]
 
 
 @pytest.fixture(params=CASES)
@@ -108,6 +130,9 @@ def case(request: pytest.FixtureRequest, started: Callable[[str], PostgresServer
         keys = {"current": "key", "next": "key-next", "previous": "key-previous"}
         secret = entry({"kind": "key-set", "keys": keys}, list(keys.values()), max_overlap="1h")
         return Case(registry.build(secret, lambda _: {}), Value({"key": "old", "key-next": "x", "key-previous": "y"}))
+    if request.param == "issuer":
+        issuer: Issuer = request.getfixturevalue("issuer")
+        return Case(at_issuer(issuer), Value(ISSUED))
     kind, version = request.param.split()
     users = ["orders_a", "orders_b"] if kind == "two-users" else ["orders_a"]
     return Case(at_server(as_at_first(started(version)), users), Value(FIRST))
@@ -149,9 +174,9 @@ def test_what_is_retired_is_refused_after_revoke_and_the_new_one_is_not(case: Ca
 
 
 def test_discard_leaves_the_value_that_is_in_force(case: Case) -> None:
-    plan, fenced = case.plan()
-    pending = plan.publications[0].value
     for applied in (False, True):
+        plan, fenced = case.plan()
+        pending = plan.publications[0].value
         if applied:
             case.rotator.apply(pending, fenced)
         for _ in range(2):
@@ -168,9 +193,13 @@ def test_an_older_generation_changes_nothing(case: Case) -> None:
     new, fenced = plan.publications[0].value, fence(5, case.current)
     case.rotator.apply(new, fenced)
     assert case.rotator.generation() == 5
-    stale = Value({**new.fields, "password": "stale-password"})
+    # Ids of keys are never used twice; users are, so a database has to know the rotation, too.
+    also = [] if case.rotator.kind == "issuer" else [fence(5, case.current, "another-rotation")]
+    stale = Value(
+        {name: text if name in ("username", "key-id") else f"stale-{text}" for name, text in new.fields.items()}
+    )
     for call in (case.rotator.apply, case.rotator.discard):
-        for older in (fence(4, case.current), fence(5, case.current, "another-rotation")):
+        for older in (fence(4, case.current), *also):
             with pytest.raises(FencedError):
                 call(stale, older)
     assert case.rotator.accepts(new) is Accepts.YES and case.rotator.accepts(stale) is Accepts.NO
@@ -181,8 +210,53 @@ def test_no_value_is_shown(case: Case, caplog: pytest.LogCaptureFixture) -> None
     plan, fenced = case.plan()
     case.rotator.apply(plan.publications[0].value, fenced)
     shown = repr(plan) + repr(fenced) + repr(case.rotator) + caplog.text
-    values = [text for one in plan.publications for name, text in one.value.fields.items() if name != "username"]
+    values = [
+        text
+        for one in plan.publications
+        for name, text in one.value.fields.items()
+        if name not in ("username", "key-id")
+    ]
     assert not [text for text in values if len(text) > 8 and text in shown]
+
+
+# Issuers.
+
+
+def test_an_issuer_that_is_away_has_neither_accepted_nor_refused(issuer: Issuer) -> None:
+    rotator, current = at_issuer(issuer), Value(ISSUED)
+    issuer.down = True
+    assert rotator.accepts(current) is Accepts.UNKNOWN
+    for call in (lambda: rotator.apply(Value({**ISSUED, "key-id": "x"}), fence(1, current)), rotator.ready):
+        with pytest.raises(Unavailable, match="issuer localhost"):
+            call()
+
+
+def test_a_key_that_was_ended_never_comes_back(issuer: Issuer) -> None:
+    """A paused engine registers what another one has taken back meanwhile."""
+    rotator, current = at_issuer(issuer), Value(ISSUED)
+    new = rotator.plan(current, fence(1, current)).publications[0].value
+    rotator.apply(new, fence(1, current))
+    rotator.discard(new, fence(1, current))
+    with pytest.raises(FencedError):
+        rotator.apply(new, fence(1, current))
+    assert rotator.accepts(new) is Accepts.NO and list(issuer.keys) == ["first"]
+
+
+def test_a_key_taken_back_before_it_arrived_never_comes_either(issuer: Issuer) -> None:
+    rotator, current = at_issuer(issuer), Value(ISSUED)
+    new = rotator.plan(current, fence(1, current)).publications[0].value
+    rotator.discard(new, fence(1, current))
+    with pytest.raises(FencedError):
+        rotator.apply(new, fence(1, current))
+
+
+def test_another_administrator_token_is_a_matter_for_a_person(issuer: Issuer) -> None:
+    settings = {"kind": "issuer", "url": issuer.url, "keys": {"id": "key-id", "secret": "api-key"}, "admin": "admin"}
+    wrong = {**issuer.login, "token": "canary-token"}
+    rotator = registry.build(entry(settings, ["key-id", "api-key"]), lambda _name: wrong)
+    with pytest.raises(TargetRefusedError, match="answered 403") as refused:
+        rotator.ready()
+    assert "canary" not in str(refused.value)
 
 
 # PostgreSQL.
@@ -319,6 +393,8 @@ GOOD: Settings = {"kind": "postgresql", "host": "h", "database": "d", "users": [
         ({**GOOD, "admin": "nobody"}, "nobody is not a secret"),
         ({"kind": "postgresql", "users": ["a", "b"]}, "host"),
         ({"kind": "mysql"}, "no rotator mysql"),
+        ({"kind": "issuer", "url": "http://x", "keys": {"id": "a", "secret": "b"}, "admin": "orders-db"}, "https URL"),
+        ({"kind": "issuer", "url": "https://x", "keys": {"id": "a"}, "admin": "orders-db"}, "the two keys"),
         ({"kind": "generated", "bytes": 3}, "is not a field of generated"),
         ({"kind": "key-set"}, "three keys"),
         ({"kind": "key-set", "keys": {"current": "k", "next": "n", "previous": "p"}}, "does not take k, n, p"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pulumi
 import pulumi_vault as vault
@@ -94,6 +94,14 @@ def test_the_engine_reaches_vault_and_its_targets(stack: Recorder) -> None:
     into = policies["rotation-vault-allow-rotation"]["spec"]["ingress"]
     assert into[0]["from"][0]["podSelector"] == {"matchLabels": {"app": "secret-authority-rotation"}}
     assert target_egress("db.example.com", 6432) == {"ports": [{"protocol": "TCP", "port": 6432}]}
+
+
+def test_an_issuer_is_reached_at_the_port_of_its_url(fleet: Fleet, catalogue: Catalogue) -> None:
+    keys = {"id": "client-id", "secret": "client-secret"}
+    issuer = {"kind": "issuer", "url": "https://issuer.edge.svc:8443/v1", "keys": keys, "admin": "dns-token"}
+    connection = cast(VaultConnection, None)
+    args = RotationArgs(settings(fleet), "dev", with_rotator(catalogue, "oidc-client", issuer), connection)
+    assert args.targets == [("issuer.edge.svc", 8443)]
 
 
 def test_settings_go_there_and_back(stack: Recorder, catalogue: Catalogue) -> None:

@@ -21,6 +21,7 @@ _PACKAGE = "secret_authority.engine.rotation.rotators"
 # Loaded when they are used: each may need a client of its own.
 _BUILT_IN = {
     "generated": f"{_PACKAGE}.generated:GeneratedRotator",
+    "issuer": f"{_PACKAGE}.issuer:IssuerRotator",
     "key-set": f"{_PACKAGE}.key_set:KeySetRotator",
     "postgresql": f"{_PACKAGE}.postgresql:PostgresqlRotator",
 }

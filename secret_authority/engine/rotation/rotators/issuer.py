@@ -1,0 +1,164 @@
+"""`issuer`: keys of an API whose provider registers values made here, by the small HTTPS contract below.
+
+    rotator:
+      kind: issuer
+      url: https://issuer.example/v1
+      keys: {id: key-id, secret: api-key}   # keys of the Vault secret
+      admin: issuer-admin                   # a secret of the catalogue with the key token, and ca.crt if needed
+
+    PUT    URL/keys/ID     {"secret", "owner", "generation"}: register. 200 or 201, also when repeated.
+                           409 for another secret, 410 for an id that was deleted, 412 when the owner has a newer one.
+    GET    URL/check       Authorization: Bearer ID:SECRET. 204 accepted, 401 refused; anything else says nothing.
+    DELETE URL/keys/ID?generation=N   204, or 404 when it is gone; 412 when the key is of a newer generation.
+    GET    URL/owners/OWNER           {"generation": N}, 404 for none.
+
+All but `check` carry `Authorization: Bearer TOKEN` of the administrator. The value is made and stored before it is
+registered, so a lost answer loses no key: the same request is sent again. Bodies are never logged.
+"""
+
+from __future__ import annotations
+
+import secrets
+import ssl
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+import urllib3
+
+from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.core.rotation.rotator import (
+    Accepts,
+    Fence,
+    FencedError,
+    Overlap,
+    Plan,
+    Publication,
+    TargetRefusedError,
+    Value,
+)
+from secret_authority.engine.rotation.rotators.settings import (
+    Logins,
+    binary_problems,
+    field,
+    text_problems,
+    unknown_fields,
+)
+
+TIMEOUT_SECONDS = 10.0
+_FENCED = (409, 410, 412)
+
+
+class IssuerRotator:
+    """Keys of one owner, which is the secret's name."""
+
+    kind: ClassVar[str] = "issuer"
+    # Each key has an id of its own, and as many as are needed are valid at once.
+    overlap: ClassVar[Overlap] = Overlap.TWO_SLOTS
+    window: ClassVar[bool] = False
+
+    def __init__(self, owner: str, url: str, names: Mapping[str, str], admin: str, logins: Logins) -> None:
+        self._owner, self._url, self._admin, self._logins = owner, url.rstrip("/"), admin, logins
+        self._id, self._secret = names["id"], names["secret"]
+
+    @classmethod
+    def build(cls, secret: CatalogueSecret, settings: Mapping[str, Any], logins: Logins) -> IssuerRotator:
+        return cls(secret.name, settings["url"], settings["keys"], settings["admin"], logins)
+
+    @classmethod
+    def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
+        found = [
+            *unknown_fields(secret, settings, {"kind", "url", "keys", "admin"}, file),
+            *text_problems(secret, settings, ("url", "admin"), file),
+            *binary_problems(secret, file),
+        ]
+        url = settings.get("url")
+        if isinstance(url, str) and url and (urlsplit(url).scheme != "https" or not urlsplit(url).hostname):
+            found.append(Problem(file, field(secret, "rotator.url"), "is not an https URL", "write https://HOST/PATH"))
+        names = settings.get("keys")
+        if not isinstance(names, Mapping) or set(names) != {"id", "secret"} or names["id"] == names["secret"]:
+            fix = "write keys: {id: key-id, secret: api-key}"
+            found.append(Problem(file, field(secret, "rotator.keys"), "does not name the two keys", fix))
+        return found
+
+    @property
+    def target(self) -> str:
+        return f"issuer {urlsplit(self._url).netloc}"
+
+    def ready(self) -> str:
+        self.generation()
+        return ""
+
+    def plan(self, current: Value, fence: Fence) -> Plan:
+        fresh = {self._id: f"sa-{secrets.token_hex(12)}", self._secret: secrets.token_urlsafe(32)}
+        return Plan((Publication(Value({**current.fields, **fresh})),), retires=current)
+
+    def apply(self, value: Value, fence: Fence) -> None:
+        self._refuse_in_force(value, fence, same_is_fine=True)
+        body = {"secret": value.fields[self._secret], "owner": self._owner, "generation": fence.generation}
+        self._change("PUT", self._key(value), body)
+
+    def accepts(self, value: Value) -> Accepts:
+        bearer = f"{value.fields.get(self._id, '')}:{value.fields.get(self._secret, '')}"
+        try:
+            status, _ = self._ask("GET", "check", bearer, None)
+        except (Unavailable, TargetRefusedError):
+            return Accepts.UNKNOWN
+        return {204: Accepts.YES, 401: Accepts.NO}.get(status, Accepts.UNKNOWN)
+
+    def in_use(self, value: Value) -> int | None:
+        return None
+
+    def revoke(self, value: Value, fence: Fence) -> None:
+        self._refuse_in_force(value, fence)
+        self._change("DELETE", f"{self._key(value)}?generation={fence.generation}", None)
+
+    def discard(self, value: Value, fence: Fence) -> None:
+        self.revoke(value, fence)
+
+    def generation(self) -> int | None:
+        status, body = self._ask("GET", f"owners/{quote(self._owner, safe='')}", self._token(), None)
+        if status == 404:
+            return 0
+        if status != 200 or not isinstance(body, Mapping) or not isinstance(body.get("generation"), int):
+            raise self._refusal(status)
+        return int(body["generation"])
+
+    def _key(self, value: Value) -> str:
+        return f"keys/{quote(value.fields[self._id], safe='')}"
+
+    def _refuse_in_force(self, value: Value, fence: Fence, same_is_fine: bool = False) -> None:
+        if value.fields[self._id] == fence.in_force.fields.get(self._id) and not (
+            same_is_fine and value == fence.in_force
+        ):
+            raise FencedError("that key is what consumers use now")
+
+    def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> None:
+        status, _ = self._ask(method, path, self._token(), body)
+        if status in _FENCED:
+            raise FencedError(f"{self.target} knows a newer generation, or this key has ended")
+        if status not in (200, 201, 204) and not (method == "DELETE" and status == 404):
+            raise self._refusal(status)
+
+    def _refusal(self, status: int) -> Exception:
+        if status >= 500 or status == 429:
+            return Unavailable(f"{self.target} answered {status}")
+        return TargetRefusedError(f"{self.target} answered {status}")
+
+    def _token(self) -> str:
+        token = self._logins(self._admin).get("token")
+        if not token:
+            raise TargetRefusedError(f"secret {self._admin} has no key token")
+        return token
+
+    def _ask(self, method: str, path: str, bearer: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
+        context = ssl.create_default_context(cadata=self._logins(self._admin).get("ca.crt"))
+        try:
+            with urllib3.PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT_SECONDS) as pool:
+                headers = {"Authorization": f"Bearer {bearer}"}
+                answer = pool.request(method, f"{self._url}/{path}", json=body, headers=headers, redirect=False)
+                text = answer.json() if answer.status == 200 and answer.data else None
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            raise Unavailable(f"{self.target} cannot be reached: {type(error).__name__}") from None
+        return answer.status, text
