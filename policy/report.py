@@ -96,7 +96,7 @@ def _coverage_line(coverage: Coverage, minimum: float) -> str:
 
 
 def _where(finding: Finding) -> str:
-    return str(finding.where) or "(settings)"
+    return str(finding.where) or "(no file)"
 
 
 def _short(message: str) -> str:

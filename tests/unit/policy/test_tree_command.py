@@ -258,3 +258,14 @@ def test_the_examples_of_ci_fail_on_every_code() -> None:
     script = yaml.safe_load((examples / "gitlab-ci.yaml").read_text())["rules"]["script"]
     assert script[-1].startswith("secret-authority policy check")
     assert "||" not in script[-1]
+
+
+def test_the_pre_commit_hook_names_a_command_that_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    program, *arguments = hook["entry"].split()
+    assert program == "secret-authority"
+    assert arguments == ["policy", "check", "."]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments[:2], "--help"])
+    assert ended.value.code == 0
+    assert "--baseline" in capsys.readouterr().out
