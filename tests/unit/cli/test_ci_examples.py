@@ -93,3 +93,50 @@ def test_kubectl_is_installed_only_with_its_published_checksum(tmp_path: Path, p
     shell = f"set -eo pipefail\nKUBECTL={release.as_uri()}/kubectl\n" + shell.replace("/usr/local/bin", str(programs))
     done = subprocess.run(["bash", "-c", shell], text=True, capture_output=True, check=False)
     assert (done.returncode == 0, (programs / "kubectl").exists()) == (not published, not published), done.stderr
+
+
+def test_actions_are_pinned_by_commit() -> None:
+    used = re.findall(r"uses: (\S+)", GITHUB.read_text())
+    assert len(used) >= 6
+    assert [action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action)] == []
+
+
+@pytest.mark.parametrize("file", [GITHUB, GITLAB], ids=["github", "gitlab"])
+@pytest.mark.parametrize("base_has_settings", [True, False])
+def test_settings_come_from_the_base_branch(tmp_path: Path, file: Path, base_has_settings: bool) -> None:
+    """The pull request's own policy.yaml takes every rule back; what judges it does not read it."""
+    origin, fleet, tool = tmp_path / "origin", tmp_path / "fleet", tmp_path / "bin"
+    tool.mkdir()
+    said = tmp_path / "said"
+    (tool / "secret-authority").write_text(
+        f'#!/bin/bash\nwhile [ $# -gt 0 ]; do [ "$1" = --config ] && cat "$2" >> {said}; shift; done\n'
+    )
+    (tool / "secret-authority").chmod(0o755)
+
+    def git(folder: Path, *words: str) -> str:
+        who = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
+        done = subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    origin.mkdir()
+    git(origin, "init", "-q", "-b", "main")
+    (origin / "policy.yaml" if base_has_settings else origin / "other").write_text("of the base\n")
+    git(origin, "add", "-A")
+    git(origin, "commit", "-qm", "one")
+    git(tmp_path, "clone", "-q", str(origin), str(fleet))
+    (fleet / "policy.yaml").write_text("of the request\n")
+    git(fleet, "add", "-A")
+    git(fleet, "commit", "-qm", "two")
+    (script,) = [s for s in scripts(yaml.safe_load(file.read_text())) if "policy check" in s]
+    environment = {
+        "PATH": f"{tool}:/usr/bin:/bin",
+        "BASE": git(origin, "rev-parse", "main"),
+        "RUNNER_TEMP": str(tmp_path),
+        "GITHUB_OUTPUT": str(tmp_path / "output"),
+        "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+        "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+    }
+    cwd = tmp_path if file == GITHUB else fleet
+    subprocess.run(["bash", "-e", "-c", script], cwd=cwd, env=environment, check=True, capture_output=True)
+    found = said.read_text() if said.exists() else ""
+    assert set(found.split("\n")) - {""} == ({"of the base"} if base_has_settings else set())
