@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from secret_authority.clients.age import Identity, Passphrase, read_identity
@@ -38,17 +37,16 @@ def passphrase(descriptor: int | None) -> Passphrase:
     """Where the passphrase comes from. The result raises `InvalidInputError` when it cannot be read."""
     if descriptor is not None:
         return lambda _: _from_descriptor(descriptor)
-    return lambda shown: _at_terminal(f"Passphrase of {shown}: ")
+    return lambda shown: at_terminal(f"Passphrase of {shown}: ")
 
 
-def new_passphrase(descriptor: int | None, ask: Callable[[str], str] | None = None) -> str:
+def new_passphrase(descriptor: int | None) -> str:
     """A passphrase for a new file: twice at the terminal, once from a file descriptor. Raises `InvalidInputError`."""
     if descriptor is not None:
         chosen = _from_descriptor(descriptor)
     else:
-        ask = ask or _at_terminal
-        chosen = ask("Passphrase: ")
-        if chosen != ask("The same again: "):
+        chosen = at_terminal("Passphrase: ")
+        if chosen != at_terminal("The same again: "):
             raise InvalidInputError([Problem("passphrase", "", "the two are different", "run the command again")])
     if not chosen:
         raise InvalidInputError([Problem("passphrase", "", "is empty", "use several random words")])
@@ -67,7 +65,8 @@ def _from_descriptor(descriptor: int) -> str:
     return content.decode(errors="replace").partition("\n")[0]
 
 
-def _at_terminal(prompt: str) -> str:
+def at_terminal(prompt: str) -> str:
+    """Ask a person. Raises `InvalidInputError` when there is nobody to ask."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

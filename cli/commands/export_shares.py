@@ -18,7 +18,7 @@ from secret_authority.core.errors import Unavailable
 from secret_authority.engine.runtime_authority.seal_store import read_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError
 from secret_authority.repository.round_trip import replace_all
-from secret_authority.repository.share_export import export_file, exported_text
+from secret_authority.repository.share_export import compare_export, export_file, exported_text
 from secret_authority.repository.trust import read_trust
 
 
@@ -37,6 +37,10 @@ def run(options: argparse.Namespace) -> int:
     except (SharesError, Unavailable, ApiRefusedError) as error:
         print(f"nothing was written: {error}", file=sys.stderr)
         return 1
+    if options.check:
+        missing = compare_export(options.repository, options.name, shares.ciphertexts, shares.threshold)
+        print(missing or f"{file} holds the {len(shares.ciphertexts)} shares of the cluster's Vault")
+        return 1 if missing else 0
     replace_all({options.repository / file: exported_text(options.name, shares.ciphertexts, shares.threshold)})
     print(f"{file}: {len(shares.ciphertexts)} shares, {shares.threshold} of them open Vault. Commit it.")
     return 0

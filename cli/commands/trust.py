@@ -18,6 +18,7 @@ from secret_authority.engine.rotation.rotators import registry
 from secret_authority.repository.intent import Intent, check_readable, read_intent
 from secret_authority.repository.namespaces import check_namespaces, namespaces_folder
 from secret_authority.repository.round_trip import replace_all
+from secret_authority.repository.share_export import read_export
 from secret_authority.repository.trust import read_trust
 from secret_authority.repository.trust_writer import (
     add_cluster,
@@ -101,6 +102,7 @@ def _register_cluster(cluster: argparse.ArgumentParser) -> None:
     add_kubeconfig(shares)
     shares.set_defaults(run=_reseal_shares)
     export = verb("export-shares", "write Vault's unseal shares, which are ciphertext, into the repository", root=False)
+    export.add_argument("--check", action="store_true", help="write nothing; say whether Git has the present shares")
     add_kubeconfig(export)
     export.set_defaults(run=_export_shares)
     restore = verb("restore-shares", "put exported unseal shares back into a cluster that has lost them", root=False)
@@ -212,7 +214,9 @@ def _report(options: argparse.Namespace, intent: Intent, digest: str) -> None:
     born, opened = len(intent.catalogue.of_class(SecretClass.BOOTSTRAP)), bool(options.root_identity)
     if options.output == "json":
         counts = {"secrets": len(intent.catalogue.secrets), "inGit": born, "files": len(intent.encrypted)}
-        print(json.dumps({**counts, "decrypted": opened, "rootOfTrust": digest}, indent=2))
+        shares = len((read_export(options.repository, options.cluster) or ((), 0))[0])
+        answer = {**counts, "decrypted": opened, "rootOfTrust": digest, "unsealShares": shares}
+        print(json.dumps(answer, indent=2))
         return
     depth = (
         "every file decrypted, every MAC fits, the recipients are admitted"
@@ -221,3 +225,6 @@ def _report(options: argparse.Namespace, intent: Intent, digest: str) -> None:
     )
     print(f"{len(intent.catalogue.secrets)} secrets, {born} of them in Git, {len(intent.encrypted)} files: {depth}")
     print(f"root of trust {digest}")
+    exported = read_export(options.repository, options.cluster)
+    if exported:
+        print(f"unseal shares in Git: {len(exported[0])}, {exported[1]} of them open the Vault that they are of")

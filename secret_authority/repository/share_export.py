@@ -44,3 +44,16 @@ def read_export(repository: Path, cluster: str) -> tuple[tuple[str, ...], int] |
         fix = f"run `secret-authority cluster export-shares {cluster}` again"
         raise InvalidInputError([Problem(file, "", "does not hold the shares of one Vault", fix)])
     return shares, int(threshold.group(1))
+
+
+def compare_export(repository: Path, cluster: str, ciphertexts: Sequence[str], threshold: int) -> str | None:
+    """What Git lacks of the stored shares, None when it has them. Raises `InvalidInputError`."""
+    exported = read_export(repository, cluster)
+    fix = f"Run `secret-authority cluster export-shares {cluster}` and commit the file"
+    lost = "without them the values in Vault are lost with this cluster"
+    if exported is None:
+        return f"{export_file(cluster)} is missing: Git has no copy of Vault's unseal shares, and {lost}. {fix}"
+    if exported != (tuple(f"{text.rstrip()}\n" for text in ciphertexts), threshold):
+        other = "holds other unseal shares than the cluster: of an earlier seal, or of another Vault"
+        return f"{export_file(cluster)} {other}. {fix}"
+    return None

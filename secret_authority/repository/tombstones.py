@@ -18,6 +18,7 @@ import yaml
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.encrypted_secrets import ciphertext_digest
 from secret_authority.repository.intent import Intent
+from secret_authority.repository.round_trip import replace_all
 from secret_authority.repository.yaml_documents import read_documents
 
 FILE = "tombstones.yaml"
@@ -77,13 +78,11 @@ def read_trail_key(intent: Intent) -> str | None:
 
 
 def write_tombstones(intent: Intent, tombstones: Mapping[str, Tombstone], trail_key: str | None) -> Path:
-    """Write the file, sorted, for review. Returns its path."""
+    """Write the file whole, sorted, for review. Returns its path. Raises `InvalidInputError`."""
     path = tombstone_file(intent)
     pinned = {} if trail_key is None else {"trailKey": trail_key}
     body = {**pinned, "tombstones": [vars(tombstones[name]) for name in sorted(tombstones)]}
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(_HEAD + yaml.safe_dump(body, sort_keys=False))
-    fresh.replace(path)
+    replace_all({path: _HEAD + yaml.safe_dump(body, sort_keys=False)})
     return path
 
 
