@@ -21,6 +21,9 @@ from pyrage import x25519
 from secret_authority.clients.age_header import is_sealed, parse_header
 from secret_authority.core.errors import InvalidInputError, Problem
 
+# How the message begins when scrypt's work factor is far above what takes a second on this machine.
+_TOO_MUCH_WORK = "Excessive work"
+
 # Gives the passphrase of a protected identity file, whose name it gets. Raises `InvalidInputError` when it cannot.
 Passphrase = Callable[[str], str]
 
@@ -94,8 +97,12 @@ def _unprotect(content: bytes, shown: str, passphrase: Passphrase | None) -> byt
         )
     try:
         opened: bytes = age_passphrase.decrypt(content, passphrase(shown))
-    except pyrage.DecryptError:
-        raise InvalidInputError([Problem(shown, "", "does not open with this passphrase", "try again")]) from None
+    except pyrage.DecryptError as error:
+        problem = Problem(shown, "", "does not open with this passphrase", "try again")
+        if str(error).startswith(_TOO_MUCH_WORK):
+            reason = "was protected on a faster machine: opening it takes longer than age allows here at the moment"
+            problem = Problem(shown, "", reason, "try again when the machine is idle, or open it with age into a pipe")
+        raise InvalidInputError([problem]) from None
     return opened
 
 

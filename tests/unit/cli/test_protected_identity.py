@@ -14,7 +14,9 @@ from pyrage import x25519
 from cli import passphrase as prompts
 from cli.main import main
 from secret_authority.clients.age import Identity, read_identity, write_identity
+from secret_authority.clients.age_header import is_sealed
 from secret_authority.core.errors import InvalidInputError
+from tests.support.age_files import protect
 from tests.support.fleets import Fleet, new_fleet
 
 PASSPHRASE = "correct horse battery staple"
@@ -24,8 +26,7 @@ PASSPHRASE = "correct horse battery staple"
 def fleet(tmp_path: Path) -> Fleet:
     made = new_fleet(tmp_path)
     root = made.root()
-    made.root_file.unlink()
-    write_identity(root, made.root_file, PASSPHRASE)
+    made.root_file.write_bytes(protect(root.as_file().encode(), PASSPHRASE))
     return made
 
 
@@ -135,10 +136,13 @@ def test_an_identity_that_a_key_protects_comes_through_a_pipe(fleet: Fleet, tmp_
     os.close(reading)
 
 
-def test_a_protected_file_is_private_and_damaged_ones_are_said(tmp_path: Path) -> None:
+def test_a_protected_file_is_private_and_damaged_ones_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "root.age"
+    # pyrage's own, with the work factor of this machine: tests/integration/test_offline_ceremony.py.
+    monkeypatch.setattr(pyrage.passphrase, "encrypt", lambda content, words, **_: protect(content, words))
     write_identity(Identity.generate(), file, PASSPHRASE)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600 and b"SECRET" not in file.read_bytes()
+    assert is_sealed(file.read_bytes())
     file.write_bytes(file.read_bytes()[:60])
     with pytest.raises(InvalidInputError, match="is a damaged age file"):
         read_identity(file, lambda _: PASSPHRASE)
