@@ -125,7 +125,7 @@ def test_a_change_in_git_after_the_handover_is_reported_and_never_applied(
 
 
 def _sops_set(file: Path, key: str, value: str, identity: str) -> None:
-    field = "stringData" if "stringData" in file.read_text() else "data"
+    field = "stringData" if "\nstringData:" in file.read_text() else "data"
     text = value if field == "stringData" else base64.b64encode(value.encode()).decode()
     subprocess.run(
         [sops_program(), "set", str(file), f'["{field}"]["{key}"]', json.dumps(text)],
