@@ -27,18 +27,18 @@ lint: tools
 	.venv/bin/mypy
 
 # CONTRIBUTING.md says what each of these runs.
-FAST := $(PYTEST) -n auto --dist loadfile --durations=15 -m "not cluster and not drill and not nightly"
+UNIT := $(PYTEST) -n auto --dist loadfile --durations=15 tests/unit
 LANES := .venv/bin/python -m tests.lanes --durations=15
 
-test-fast: tools ## what needs no node, about a minute
-	$(FAST)
+test-fast: tools ## what needs neither a node nor other processes, about a minute
+	$(UNIT)
 
 test: lint ## what a change has to pass, in part on two real nodes side by side
-	$(FAST)
+	$(UNIT)
 	$(LANES) -m "not nightly"
 
 # Three Vault servers that start at once must form one cluster, each of twenty times.
 test-all: export CLUSTER_FORMATION_ROUNDS ?= 20
 test-all: lint ## everything, also what is nightly
-	$(PYTEST) -n auto --dist loadfile --durations=15 -m "not cluster and not drill"
+	$(UNIT)
 	$(LANES)

@@ -1,6 +1,8 @@
-"""Two lanes of node tests side by side, each with a pytest and a node of its own: `python -m tests.lanes [OPTION...]`.
+"""Lanes of slow tests side by side, each with a pytest of its own: `python -m tests.lanes [OPTION...]`.
 
-Lines carry the name of their lane. At the end stand the closing lines of both; the exit code is 0 when both passed.
+Two lanes have a node each; the third has the tests with other processes, at a lower priority. A node's tests mostly
+wait, so that the third costs them little. Lines carry the name of their lane. At the end stand the closing lines of
+all; the exit code is 0 when all passed.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from pathlib import Path
 from tests.support.stages import LANES
 
 ROOT = Path(__file__).parents[1]
+# What has processes of its own and no node.
+WITHOUT_NODES = ("tests/integration", "tests/fuzz")
+LOWER_PRIORITY = ("nice", "-n", "10")
 # pytest's code for "no tests": a selection may leave a lane empty.
 NOTHING = 5
 
@@ -23,11 +28,10 @@ NOTHING = 5
 class Lane:
     """One pytest and what it said last."""
 
-    def __init__(self, name: str, options: Sequence[str]) -> None:
+    def __init__(self, name: str, options: Sequence[str], prefix: Sequence[str] = ()) -> None:
         self.name, self.closing = name, "ended without a closing line"
-        command = [sys.executable, "-u", "-m", "pytest", "--color=no", "--lane", name, *options]
         self._process = subprocess.Popen(
-            command,
+            [*prefix, sys.executable, "-u", "-m", "pytest", "--color=no", *options],
             cwd=ROOT,
             env={**os.environ, "TEST_NODE": f"lane-{name}"},
             stdin=subprocess.DEVNULL,
@@ -60,7 +64,8 @@ class Lane:
 def main(options: Sequence[str]) -> int:
     # Where this runs in the background, the shell has it ignore Ctrl-C; the lanes must not.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    lanes = [Lane(name, options) for name in LANES]
+    lanes = [Lane(name, ["--lane", name, *options]) for name in LANES]
+    lanes.append(Lane("c", [*WITHOUT_NODES, *options], LOWER_PRIORITY))
 
     def stop(*_: object) -> None:
         for lane in lanes:
