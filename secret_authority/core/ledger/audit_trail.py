@@ -164,10 +164,10 @@ def match_vault_log(
 def _patches(log: Iterable[str]) -> Iterator[_Request]:
     for line in log:
         entry = json.loads(line)
-        request = entry.get("request", {})
+        request = entry.get("request") or {}
         if entry.get("type") != "response" or entry.get("error") or request.get("operation") != "patch":
             continue
-        if (entry.get("response", {}).get("data") or {}).get("error"):
+        if ((entry.get("response") or {}).get("data") or {}).get("error"):
             continue
         metadata = (request.get("data") or {}).get("custom_metadata") or {}
         if "handover_id" in metadata:

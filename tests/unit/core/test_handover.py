@@ -175,6 +175,7 @@ class Process:
 
     def consume(self, plan: Plan, record: Record) -> None:
         self.fault("before consume")
+        assert (plan.secret, plan.id) == (record.secret, record.id)
         if self.held is None or self.held[0] != self.cluster.secret_version:
             raise LostRace
         self.cluster.secret, self.cluster.mark = {}, Mark(record.id, record.at)
@@ -184,6 +185,7 @@ class Process:
 
     def audit(self, plan: Plan, record: Record) -> None:
         self.fault("before audit")
+        assert (plan.secret, plan.id) == (record.secret, record.id)
         if any(event.id == record.id for event in self.cluster.trail):
             raise LostRace
         self.cluster.trail.append(handed_over(record, plan.place))
@@ -408,6 +410,38 @@ def test_git_changing_under_a_handover_never_changes_vault_after_the_record(chan
     else:
         assert isinstance(result.end, Blocked) and result.end.reason is Reason.NOT_FROM_GIT
         assert cluster.metadata == {} and cluster.secret == VALUE and result.steps == ()
+
+
+def test_a_secret_that_changes_all_the_time_is_left_for_the_next_run() -> None:
+    class Restless(Process):
+        tries = 0
+
+        def consume(self, plan: Plan, record: Record) -> None:
+            self.tries += 1
+            raise LostRace
+
+    process = Restless(Cluster(git=dict(VALUE)), quiet)
+    result = hand_over(PLAN, process)
+    assert isinstance(result.end, Unavailable) and "change faster" in str(result.end)
+    assert result.secret == "orders-db" and result.steps == (Step.BEGIN, Step.WRITE, Step.RECORD)
+    assert process.tries == 13 and result.notices == ()
+    process.cluster.git = dict(OTHER)
+    assert hand_over(PLAN, process).notices == (Notice.GIT_CHANGED,)
+
+
+def test_notices_are_kept_when_the_systems_go_away() -> None:
+    cluster = Cluster()
+    run(cluster)
+    cluster.git, cluster.secret, cluster.mark = dict(OTHER), dict(VALUE), None
+    cluster.secret_version += 1
+
+    class Away(Process):
+        def consume(self, plan: Plan, record: Record) -> None:
+            raise Unavailable("away")
+
+    result = hand_over(PLAN, Away(cluster, quiet, "run-2"))
+    assert isinstance(result.end, Unavailable) and result.steps == () and result.secret == "orders-db"
+    assert result.notices == (Notice.GIT_CHANGED,)
 
 
 def test_a_secret_that_flux_creates_again_is_consumed_again() -> None:

@@ -117,3 +117,15 @@ def test_events_without_a_person_are_written_as_before() -> None:
 )
 def test_what_gives_a_secret_to_vault(change: str, result: str, gives: bool) -> None:
     assert gives_to_vault(replace(EVENT, change=change, result=result)) is gives
+
+
+def test_the_tolerance_is_part_of_what_fits() -> None:
+    at = entry(time="2026-01-01T00:00:15.000000Z")
+    assert match_vault_log([EVENT], [at], HASHED, SECOND) == []
+    late = entry(time="2026-01-01T00:00:15.001000Z")
+    assert len(match_vault_log([EVENT], [late], HASHED, SECOND)) == 2
+
+
+def test_lines_without_a_request_are_passed_over() -> None:
+    noise = [json.dumps({"type": "response", "time": "2026-01-01T00:00:11Z"}), entry(response=None)]
+    assert match_vault_log([EVENT], noise, HASHED, SECOND) == []
