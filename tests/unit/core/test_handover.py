@@ -496,7 +496,7 @@ BEFORE = TrailEntry("ho-x", ELSEWHERE)
             "(secret a, handover ho-x)",
         ),
         (Observation(InVault(1, DIGEST, RECORD), EMPTIED, GIT), Reason.CONSUMED_BY_ANOTHER, "(handover x)"),
-        (Observation(InVault(1, DIGEST, RECORD), replace(HELD, more=("b",)), GIT), Reason.MORE_KEYS, "(b)"),
+        (Observation(InVault(1, DIGEST, RECORD), replace(HELD, more=("b", "c")), GIT), Reason.MORE_KEYS, "(b, c)"),
         (Observation(InVault(1, DIGEST), HELD, GIT, SecretTrail(OWN)), Reason.RECORD_LOST, f"(handover {PLAN.id})"),
         (
             Observation(InVault(), HELD, GIT, SecretTrail(None, (BEFORE,))),
@@ -599,6 +599,11 @@ def test_a_record_is_whole_or_refused(key: str) -> None:
     del metadata[key]
     with pytest.raises(ValueError, match=key):
         Record.from_metadata(metadata)
+
+
+def test_a_record_keeps_the_revision_that_it_was_made_from() -> None:
+    made = replace(RECORD, revision="main@sha1:1")
+    assert Record.from_metadata(made.metadata()) == made and "handover_revision" not in RECORD.metadata()
 
 
 def test_other_metadata_is_no_record() -> None:
