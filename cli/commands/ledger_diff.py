@@ -65,6 +65,6 @@ def _extract(repository: Path, revision: str, into: Path) -> None:
     )
     if done.returncode:
         fix = "give a folder, or a revision that is fetched (in CI: fetch-depth: 0)"
-        raise InvalidInputError([Problem(revision, "", f"is no folder and no revision of {repository}", fix)])
+        raise InvalidInputError([Problem(revision, "", f"is not a directory, and not a revision of {repository}", fix)])
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(into, filter="data")

@@ -18,7 +18,8 @@ def expired_exception(context: RuleContext) -> Iterator[Violation]:
             yield Violation(f"{what} names no rule. Correct the name, or remove it", Position(), names)
         elif exemption.expires < context.settings.today:
             yield Violation(
-                f"{what} ended on {exemption.expires.isoformat()}. Mend what it excused and remove it, or decide anew",
+                f"{what} ended on {exemption.expires.isoformat()}. Correct what it excused and remove it, or set a new "
+                "date",
                 Position(),
                 names,
             )
