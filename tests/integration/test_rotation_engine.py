@@ -28,8 +28,9 @@ from secret_authority.contract.vault_policies import requests_policy, rotation_p
 from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.rotation.document import Document, Request, RequestKind, State, Trigger
+from secret_authority.core.timestamps import api_time
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.consumption.versions import Version, newest_version
+from secret_authority.engine.consumption.versions import Version
 from secret_authority.engine.rotation.controller import RotationController
 from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
 from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
@@ -108,8 +109,10 @@ class Cluster(Api):
         self._thread = threading.Thread(target=self._deliver, daemon=True)
 
     def newest(self) -> tuple[dict[str, str], Version]:
-        data = (self._root.read(DATA) or {})["data"]["data"]
-        return data, newest_version(self._root, "platform-data", PATH)
+        """Value and version in one look, as External Secrets reads them."""
+        found = (self._root.read(DATA) or {})["data"]
+        details = found["metadata"]
+        return found["data"], Version(int(details["version"]), api_time(details["created_time"]))
 
     def _deliver(self) -> None:
         while not self._stop.wait(0.02):
