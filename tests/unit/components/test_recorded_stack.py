@@ -74,6 +74,10 @@ CHANGED: dict[str, dict[str, set[str]]] = {
     "Vault alone gets its account's token; the reloader gets the certificate without its key": {
         "StatefulSet runtime-authority-vault": {"spec.template", "options.protect"},
     },
+    "an entered value leaves an event, and the consumption engine's digests have a key of their own": {
+        "Policy consumption-roles-consumption": {"policy"},
+        "Policy consumption-roles-entry": {"policy"},
+    },
     "Vault's values cannot be made again": {"Namespace runtime-authority-vault": {"options.protect"}},
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"
