@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import venv
 from toolchain.errors import ToolchainError
 from toolchain.programs import cache, found, golang, links, pins, provide
 from toolchain.programs.progress import Progress, duration
@@ -241,23 +240,3 @@ def test_what_a_build_has_used_is_known_while_it_runs_and_afterwards(
     assert first > 0.1, "the children of the go command count"
     golang.run(["build"], tmp_path, log)
     assert golang.used(log) > first
-
-
-def test_virtual_environment_is_made_once(tmp_path: Path) -> None:
-    lock, place = tmp_path / "requirements.lock", tmp_path / ".venv"
-    lock.write_text("# nothing\n")
-    venv.provide(lock, place)
-    (place / "mine").write_text("kept while the lock is the same")
-    venv.provide(lock, place)
-    assert (place / "mine").exists()
-    lock.write_text("# something else\n")
-    venv.provide(lock, place)
-    assert not (place / "mine").exists()
-
-
-def test_package_without_a_hash_is_refused(tmp_path: Path) -> None:
-    lock = tmp_path / "requirements.lock"
-    lock.write_text("pyyaml==6.0.2\n")
-    with pytest.raises(ToolchainError, match="hash"):
-        venv.provide(lock, tmp_path / ".venv")
-    assert not (tmp_path / ".venv" / ".made-from").exists()
