@@ -14,7 +14,8 @@ from cli.main import main
 from components.preflight.exported_shares import exported_shares_warning
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
 from secret_authority.access.kubeconfig import ClusterConnection
-from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.kubernetes import Api, named
+from secret_authority.contract.names import UNSEAL_SHARES
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares, seal_shares
@@ -67,7 +68,7 @@ def test_shares_of_another_seal_are_said(
     fleet: Fleet, api: FakeApi, export: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert export() == 0
-    api.delete("/api/v1/namespaces/vault/secrets/vault-unseal-shares")
+    api.delete(named("secrets", "vault", UNSEAL_SHARES))
     again = seal_shares(VALUES, 3, sorted(fleet.read().trust.wanted("dev")))
     ClusterSealStore(api, "vault", "run", "configuration").store(again)
     assert export("--check") == 1
@@ -104,7 +105,7 @@ def warning(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, answer: Any) -> str |
 def test_a_run_warns_while_git_lacks_the_shares(
     fleet: Fleet, api: FakeApi, export: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored = api.get("/api/v1/namespaces/vault/secrets/vault-unseal-shares")
+    stored = api.get(named("secrets", "vault", UNSEAL_SHARES))
     assert stored
     said = warning(fleet, monkeypatch, stored["data"])
     assert said and "Git has no copy of Vault's unseal shares" in said
