@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         guards = (NAMESPACES, TOKENS, adoption_guard(ESO_NAMESPACE), ENGINE_GUARD)
         for guard in guards:
             install(found, guard)
-        until(lambda: all(in_force(found, guard) for guard in guards), "the policies are in force", 60)
+        until(lambda: all(in_force(found, guard) for guard in guards), "the policies are in force", 240)
         yield found
 
 
