@@ -89,4 +89,4 @@ def test_two_revisions_of_a_repository(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_an_unknown_revision_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ledger-diff", "nowhere", "nowhere", "--repository", str(tmp_path)]) == 2
-    assert "no revision" in capsys.readouterr().err
+    assert "not a revision" in capsys.readouterr().err
