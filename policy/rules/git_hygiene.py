@@ -13,7 +13,7 @@ from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about
-from policy.rules.secret_values import is_secret, stands_for_another, texts
+from policy.rules.secret_values import is_secret, is_sops_file, stands_for_another, texts
 from policy.settings import Level, Profile
 
 _ENVIRONMENT = re.compile(
@@ -38,25 +38,49 @@ def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
 
 def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.secrets:
-        # A generator puts the bytes of an encrypted file into base64; then the block is inside.
-        if resource.origin is not Origin.GIT or resource.get("sops") is None:
+        if resource.origin is not Origin.GIT:
             continue
-        clear = {
-            key
-            for key, text in texts(resource)
-            if not text.startswith("ENC[") and not key.startswith("sops_") and not stands_for_another(text)
-        }
+        if resource.get("sops") is not None:
+            clear = {key for key, text in _outside_sops(resource) if not stands_for_another(text)}
+            fix = "Set encrypted_regex to ^(data|stringData)$ in .sops.yaml"
+        elif _from_encrypted_env(resource):
+            # A generator may have literals and other files beside the encrypted one.
+            clear = {key for key, text in _outside_sops(resource) if is_secret(key, text)}
+            fix = "Put it into an env file that sops encrypts whole, without encrypted_regex"
+        else:
+            continue
         if clear:
             yield about(
                 resource,
-                f"has a sops block, but {', '.join(sorted(clear))} is not encrypted. Set encrypted_regex to "
-                "^(data|stringData)$ in .sops.yaml, encrypt again, and give it a new value",
+                f"has a sops block, but {', '.join(sorted(clear))} is not encrypted. {fix}, encrypt again, and give it "
+                "a new value",
             )
+
+
+def _outside_sops(resource: Resource) -> Iterator[tuple[str, str]]:
+    """(key, text) of what sops has not encrypted."""
+    for key, text in texts(resource):
+        if not text.startswith("ENC[") and not key.startswith("sops_"):
+            yield key, text
+
+
+def _from_encrypted_env(resource: Resource) -> bool:
+    """Whether a generator made the Secret of an env file that sops encrypted: its block is a key of each field."""
+    return any(key == "sops_mac" for key, _ in texts(resource))
+
+
+def _holds_ciphertext(resource: Resource) -> bool:
+    """Whether a manifest, or a file that a generator put into a Secret, is encrypted with sops."""
+    if resource.get("sops") is not None:
+        return True
+    return resource.kind == "Secret" and (
+        _from_encrypted_env(resource) or any(is_sops_file(text) for _, text in texts(resource))
+    )
 
 
 def encrypted_not_decrypted(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.kubernetes:
-        if resource.origin is Origin.GIT and resource.applied_by.decrypts is False and resource.get("sops") is not None:
+        if resource.origin is Origin.GIT and resource.applied_by.decrypts is False and _holds_ciphertext(resource):
             yield about(
                 resource,
                 f"is encrypted with sops, but {resource.applied_by.applier} does not decrypt. Set "

@@ -66,12 +66,14 @@ def _decoded(value: str) -> str:
         return value
 
 
+def is_sops_file(text: str) -> bool:
+    """Whether a value is a whole file that sops encrypted, put into a Secret by a generator."""
+    return "ENC[AES256_GCM," in text and "sops" in text
+
+
 def stands_for_another(text: str) -> bool:
     """Whether a text is a reference or a placeholder, which something else replaces."""
-    if "ENC[AES256_GCM," in text and "sops" in text:
-        # A file that sops encrypted as a whole, in a generator.
-        return True
-    return bool(_REFERENCE.match(text) or _AVP.search(text) or _PLACEHOLDER.match(text.strip()))
+    return is_sops_file(text) or bool(_REFERENCE.match(text) or _AVP.search(text) or _PLACEHOLDER.match(text.strip()))
 
 
 def is_secret(key: str, text: str) -> bool:
