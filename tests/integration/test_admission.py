@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         guards = (NAMESPACES, TOKENS, adoption_guard(ESO_NAMESPACE), ENGINE_GUARD)
         for guard in guards:
             install(found, guard)
-        until(lambda: all(in_force(found, guard) for guard in guards), "the policies are in force", 240)
+        until(lambda: all(in_force(found, guard) for guard in guards), "the policies are in force", 60)
         yield found
 
 
@@ -57,7 +57,7 @@ def install(server: ApiServer, guard: AdmissionGuard) -> None:
 def in_force(server: ApiServer, guard: AdmissionGuard) -> bool:
     """The API server has compiled the policy: a request that it must refuse is refused."""
     tries: dict[str, tuple[str, str, dict[str, Any], str]] = {
-        NAMESPACES.name: ("DELETE", f"{NAMESPACE_PATH}/vault?dryRun=All", {}, FLUX),
+        NAMESPACES.name: ("POST", f"{NAMESPACE_PATH}?dryRun=All", {"metadata": {"name": "kube-probe"}}, FLUX),
         TOKENS.name: ("POST", f"{NAMESPACE_PATH}/shop/secrets?dryRun=All", token_secret(), FLUX_SECRETS),
         adoption_guard(ESO_NAMESPACE).name: ("POST", f"{NAMESPACE_PATH}/shop/secrets?dryRun=All", secret(), ESO),
     }
