@@ -105,7 +105,9 @@ def host_facts() -> set[str]:
     facts += [f"setting {name}={Path(name).read_text().strip()}" for name in settings]
     foreign = [node for node in layout.known_nodes() if node.name not in (ONE, TWO)]
     marks = [mark for node in foreign for mark in (node.link, f"/{node.name}", f"-{node.name}.")]
-    return {fact for fact in facts if not any(mark in fact for mark in marks)}
+    # The folders of all nodes: they come with the first and go with the last one, whoever's it is.
+    shared = {"file /var/lib/secret-authority", "file /run/secret-authority"} if foreign else set()
+    return {fact for fact in facts if not any(mark in fact for mark in marks)} - shared
 
 
 def identities(pids: list[int]) -> set[tuple[int, str]]:
