@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("name")
     commands.add_parser("list", help="show the programs and what is there")
     commands.add_parser("times", help="show how long each program took, slowest first")
-    relock = commands.add_parser("lock", help="make go.mod and go.sum of programs anew from pins.toml")
+    relock = commands.add_parser("lock", help="write go.mod and go.sum of programs from pins.toml")
     relock.add_argument("name", nargs="+")
     commands.add_parser("manifests", help="link upstream manifests into .tools/manifests")
     commands.add_parser("venv", help="make .venv from requirements.lock")

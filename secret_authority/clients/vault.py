@@ -214,7 +214,7 @@ def kubernetes_login(role: str, token_file: str) -> Callable[[Vault], str]:
     """
 
     def login(vault: Vault) -> str:
-        with open(token_file, encoding="ascii") as file:  # noqa: PTH123  read anew at each login
+        with open(token_file, encoding="ascii") as file:  # noqa: PTH123  read again at each login
             jwt = file.read().strip()
         answer = vault.write("auth/kubernetes/login", {"role": role, "jwt": jwt})
         return str(answer["auth"]["client_token"])

@@ -43,7 +43,7 @@ class Condition:
 
 
 def read_conditions(text: str) -> dict[str, Condition]:
-    """What an engine has published under `conditions`. Raises ValueError for what is no mapping of conditions."""
+    """What an engine has published under `conditions`. Raises ValueError for anything but a mapping of conditions."""
     found = json.loads(text or "{}")
     if not isinstance(found, Mapping) or not all(isinstance(fields, Mapping) for fields in found.values()):
         raise ValueError("the conditions are not a mapping")

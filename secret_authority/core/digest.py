@@ -82,7 +82,7 @@ def encode_values(values: Mapping[str, bytes], binary: Collection[str] = ()) -> 
 
     Every other value is UTF-8 text and is written as it is, so that people and External Secrets read it directly.
     The catalogue decides, never the value: what is decoded on delivery is known before any value is (ADR 15).
-    Raises ValueError naming a key that is no text and is not in `binary`.
+    Raises ValueError naming a key that is not text and is not in `binary`.
     """
     texts: dict[str, str] = {}
     encoded = tuple(sorted(set(binary) & set(values)))

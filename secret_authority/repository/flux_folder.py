@@ -181,7 +181,7 @@ class _Reader:
             inside = "://" not in resource and ".." not in Path(resource).parts and not Path(resource).is_absolute()
             if not inside or not target.exists() or has_link(self._root, target):
                 fix = "name a file or a folder below this one"
-                self.add(shown, where, f"{resource} is no file of this folder", fix)
+                self.add(shown, where, f"{resource} is not a file of this folder", fix)
             elif target in self._reached:
                 self.add(shown, where, f"{resource} is listed twice", "list it once")
             elif target.is_file():

@@ -109,7 +109,7 @@ def read_intent(root: Path, layout: Layout) -> Intent:
     clear, wrong recipients, a file without an entry, an entry without a file, two claims over one place.
     """
     if not root.is_dir():
-        raise InvalidInputError([Problem(str(root), "", "is no folder", "set repositoryPath to a checkout")])
+        raise InvalidInputError([Problem(str(root), "", "is not a directory", "set repositoryPath to a checkout")])
     trust = read_trust(root)
     wanted = trust.wanted(layout.cluster)
     catalogue = read_catalogue(root, layout.catalogue)

@@ -1,7 +1,7 @@
 """Tombstones: what Git itself says of secrets that Vault has taken over.
 
 The encrypted file of a secret stays in Git after its handover, because Git and the root key must suffice to
-build a cluster anew. `tombstones.yaml` beside the catalogue says that it is inert: a later change of its
+rebuild a cluster. `tombstones.yaml` beside the catalogue says that it is inert: a later change of its
 values is never applied, and a review can see that without a cluster. RFC-SECOPS-0001 §5 (copied, never moved).
 """
 

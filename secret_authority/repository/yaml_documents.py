@@ -1,7 +1,7 @@
 """Reads YAML (and JSON) files of a repository into documents, with the file named in every error.
 
 One dialect for everything that this project reads: the core schema of YAML 1.2 with the booleans of YAML 1.1, no
-timestamps, no key twice. Where YAML 1.1 and 1.2 differ, an unquoted scalar is read as what is no text in either of
+timestamps, no key twice. Where YAML 1.1 and 1.2 differ, an unquoted scalar counts as text only if it is text in both of
 them, so that a name that one program would take for a number is never taken for a text here.
 """
 
@@ -69,7 +69,7 @@ class _BinaryLoader(yaml.SafeLoader):
 
 
 def _construct_number(loader: Any, node: Any) -> int | float:
-    """The number; of one that is written in a way that only some programs read, that it is no text is enough."""
+    """The number; of one that is written in a way that only some programs read, that it is not text is enough."""
     text = str(loader.construct_scalar(node)).replace("_", "")
     try:
         return int(text, 0 if re.match(r"[-+]?0[box]", text) else 10)

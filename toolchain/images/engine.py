@@ -35,7 +35,7 @@ CONTEXT = CACHE / "engine"
 PYTHON = "3.11"
 # Files of dependencies that only their own developers need.
 LEFT_OUT = ("*.pyi", "*.c", "*.h", "*.pyx", "tests", "test", "__pycache__", "kubernetes/aio")
-# Changes when the dependencies are to be laid out anew from the same lock file.
+# Changes when the dependencies are to be laid out again from the same lock file.
 SITE_RECIPE = b"3\n"
 # A module of each dependency that must load after that.
 MODULES = ("kubernetes", "hvac", "pg8000", "pyrage", "yaml", "cryptography.hazmat.primitives.hashes")

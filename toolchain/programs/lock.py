@@ -1,4 +1,4 @@
-"""Makes the lock of a program anew from the table of pins, with the go command alone."""
+"""Writes the lock of a program from the table of pins, with the go command alone."""
 
 from __future__ import annotations
 

@@ -274,7 +274,7 @@ def _names_twice(catalogue: Catalogue, file: str) -> Iterator[Problem]:
     seen: set[str] = set()
     for secret in catalogue:
         if secret.name in seen:
-            yield Problem(file, f"secrets[{secret.name}]", "stands twice", "give each secret one entry")
+            yield Problem(file, f"secrets[{secret.name}]", "is defined twice", "give each secret one entry")
         seen.add(secret.name)
 
 

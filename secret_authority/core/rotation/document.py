@@ -211,7 +211,7 @@ class Request:
         except KeyError as error:
             raise ValueError(f"a request lacks {error.args[0]}") from None
         except TypeError as error:
-            raise ValueError(f"{error} of a request is no text") from None
+            raise ValueError(f"{error} of a request is not text") from None
         if made.cut_off and made.trigger is not Trigger.COMPROMISE:
             raise ValueError("only a compromise may cut consumers off")
         return made

@@ -1,6 +1,6 @@
 """`listener`: beside Vault in its pod, tell it about new certificates and a full audit file.
 
-Vault reads certificates again and opens its audit file anew on SIGHUP. This process shares the pod's process
+Vault reads certificates again and reopens its audit file on SIGHUP. This process shares the pod's process
 namespace and user with Vault and has no rights in the cluster.
 """
 
@@ -91,7 +91,7 @@ def fingerprint(files: Iterable[Path]) -> str:
 def rotate_log(file: Path, most_bytes: int, keep: int) -> bool:
     """Rename the audit file when it is full, so that Vault begins a new one; the oldest goes.
 
-    True when Vault has to open its file anew: also when there is none beside an older one, as after a kill between
+    True when Vault has to reopen its file: also when there is none beside an older one, as after a kill between
     the renaming and the signal. Vault writes on to the older one then.
     """
     newest_old = file.with_name(f"{file.name}.1")

@@ -1,4 +1,4 @@
-"""The newest version of each KV v2 path, read anew only when Vault says that something was written.
+"""The newest version of each KV v2 path, read again only when Vault says that something was written.
 
 Vault decrypts and audits each look at a path. So one look at its own counters comes first: how many requests have
 changed something below a mount. While they stand still, so do the versions.

@@ -86,7 +86,7 @@ def _marks(pod: Object) -> list[str]:
 
 
 def _started(pod: Object, secret: str) -> Iterator[tuple[str, datetime]]:
-    """The running containers of a pod that use the Secret, and since when. One that waits will read it anew."""
+    """The running containers of a pod that use the Secret, and since when. One that waits will read the new value."""
     users = set(containers_that_use(pod["spec"], secret))
     status = pod.get("status") or {}
     for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):

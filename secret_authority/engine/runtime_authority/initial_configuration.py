@@ -1,6 +1,6 @@
 """What is done with Vault's root token, and how it is made sure that none is left.
 
-The root token comes from initialisation or, after a run that was killed, is made anew from the shares. It
+The root token comes from initialisation or, after a run that was killed, is generated from the shares. It
 enables two audit devices before anything else, then makes the engine's identities, and is revoked. Every
 step may be done again.
 """
@@ -47,7 +47,7 @@ class FirstConfiguration:
 
 
 def fingerprint(wanted: FirstConfiguration) -> str:
-    """Changes when the first configuration does, so that an engine with other policies configures anew."""
+    """Changes when the first configuration does, so that an engine with other policies configures Vault again."""
     texts = [policies.engine_policy(), policies.configurator_policy(), policies.auditor_policy(), repr(wanted)]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
@@ -101,7 +101,7 @@ def _enable(root: Vault, where: str, name: str, body: Mapping[str, object]) -> N
 
 def _kubernetes_auth(root: Vault, wanted: FirstConfiguration) -> None:
     _enable(root, "sys/auth", "kubernetes", {"type": "kubernetes"})
-    # Without a reviewer token Vault uses the short-lived one of its own pod, read anew from disk.
+    # Without a reviewer token Vault uses the short-lived one of its own pod, read again from disk.
     config: dict[str, object] = {"kubernetes_host": wanted.kubernetes_host}
     if wanted.kubernetes_ca is not None:
         # Vault outside of the cluster: callers' tokens review themselves.

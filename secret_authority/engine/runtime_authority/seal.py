@@ -78,8 +78,8 @@ class SealProblem(StrEnum):
         "secret-authority cluster restore-shares CLUSTER"
     )
     STORAGE_LOST = (
-        "shares are stored, but no Vault pod has data. Restore a snapshot, or, when the cluster is to be built "
-        "anew, delete the stored shares and the ConfigMap of the initialisation"
+        "shares are stored, but no Vault pod has data. Restore a snapshot, or, to start over with an empty Vault, "
+        "delete the stored shares and the ConfigMap of the initialisation"
     )
     STRANGER = (
         "Vault was initialised by somebody else, and may hold values: nothing is done to it (docs/runbooks/unseal.md)"

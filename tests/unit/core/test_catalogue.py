@@ -89,7 +89,7 @@ def test_a_mistake_in_a_secret(fields: dict[str, Any], field: str, says: str) ->
 def test_a_name_twice() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["secrets"][1]["name"] = "orders-db"
-    assert any("stands twice" in problem for problem in problems(document))
+    assert any("is defined twice" in problem for problem in problems(document))
 
 
 def test_a_consumer_secret_twice_in_one_entry() -> None:
