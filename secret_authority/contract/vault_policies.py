@@ -54,6 +54,8 @@ def engine_policy() -> str:
             _rule("sys/auth", "read"),
             _rule("sys/policies/acl", "list"),
             _rule("auth/kubernetes/role", "list"),
+            # Counters of requests by mount: the trail is read only after something was written.
+            _rule("sys/metrics", "read"),
             _rule("sys/storage/raft/configuration", "read"),
         )
     )

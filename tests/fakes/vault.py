@@ -6,7 +6,7 @@ import base64
 import threading
 from typing import Any
 
-from secret_authority.clients.vault import Vault
+from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS, TRAIL_KEY_PATH
 from secret_authority.core.errors import LostRace
 from secret_authority.core.ledger.audit_trail import Event
@@ -75,6 +75,13 @@ class TrailVault(Vault):
     def __init__(self, *events: Event) -> None:
         super().__init__("https://vault.invalid")
         self.events, self.reads = list(events), 0
+        # Whether it keeps counters of requests.
+        self.counts = True
+
+    def text(self, path: str) -> str:
+        if not self.counts:
+            raise VaultRefusedError("GET", path, 400, [])
+        return f"vault_route_create_{AUTHORITY_MOUNT.replace('-', '_')}__count {len(self.events)}\n"
 
     def list(self, path: str) -> list[str]:
         base = f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"

@@ -10,9 +10,10 @@ import pytest
 
 from components.runtime_authority.vault_config import vault_config
 from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.clients.vault_counters import changes
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.consumption import versions
-from secret_authority.engine.consumption.versions import Version, Versions, changes
+from secret_authority.engine.consumption.versions import Version, Versions
 from tests.support.vault_process import Server, servers, vault_program, wait_for
 
 pytestmark = [

@@ -3,20 +3,19 @@
 Vault decrypts and audits each look at a path. So one look at its own counters comes first: how many requests have
 changed something below a mount. While they stand still, so do the versions.
 
-Upstream: developer.hashicorp.com/vault, `/sys/metrics`, KV v2 "Read secret metadata".
+Upstream: developer.hashicorp.com/vault, KV v2 "Read secret metadata".
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from secret_authority.clients.vault import Vault, VaultRefusedError
-from secret_authority.core.errors import Unavailable
+from secret_authority.clients.vault import Vault
+from secret_authority.clients.vault_counters import change_counters
 from secret_authority.core.handover.state_machine import BASE64_KEYS
 from secret_authority.core.timestamps import api_time
 
@@ -25,8 +24,6 @@ WORKERS = 8
 # However still the counters stand, every path is looked at this often: an end that was set for a later time
 # (`delete_version_after`) is no request.
 FULL_LOOK_SECONDS = 600.0
-_COUNTERS = "sys/metrics?format=prometheus"
-_CHANGES = ("create", "update", "patch", "delete")
 
 Place = tuple[str, str]
 
@@ -75,7 +72,7 @@ class Versions:
     def of(self, places: Collection[Place]) -> dict[Place, Version]:
         """The newest version at each (mount, path). Raises what `Vault.read` raises."""
         # Before the versions: what is written meanwhile changes the counters once more.
-        counters = self._count({mount for mount, _ in places})
+        counters = change_counters(self._vault, {mount for mount, _ in places})
         due = time.monotonic() - self.last_full_read >= FULL_LOOK_SECONDS
         if due or counters is None or counters != self._counters or not self._known.keys() >= set(places):
             self._counters = None
@@ -84,21 +81,3 @@ class Versions:
             self._known = dict(zip(places, found, strict=True))
             self._counters, self.last_full_read = counters, begun
         return {place: self._known[place] for place in places}
-
-    def _count(self, mounts: Collection[str]) -> frozenset[str] | None:
-        """The counters of changes to these mounts, None when they cannot be had: Vault may keep none.
-
-        Each is a count and the time spent, so that those of another active server are never the same.
-        """
-        try:
-            text = self._vault.text(_COUNTERS)
-        except (VaultRefusedError, Unavailable):
-            return None
-        return changes(text, mounts)
-
-
-def changes(metrics: str, mounts: Collection[str]) -> frozenset[str]:
-    """The lines of Vault's metrics, in Prometheus' format, that count changes to these mounts."""
-    names = "|".join(sorted(re.sub(r"\W", "_", f"{mount}/", flags=re.ASCII) for mount in mounts))
-    pattern = re.compile(rf"^vault_route_(?:{'|'.join(_CHANGES)})_(?:{names})_(?:count|sum)\b.*$", re.MULTILINE)
-    return frozenset(pattern.findall(metrics))

@@ -17,6 +17,7 @@ from functools import partial
 
 from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault, kubernetes_login
+from secret_authority.clients.vault_counters import change_counters
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.engine_settings import EngineSettings
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_ACCOUNT, ENGINE_LEASE, EVENTS, TRAIL_WHOLE
@@ -95,7 +96,7 @@ class RuntimeAuthorityController:
         self._paced_for: tuple[str, str] | None = None
         self._settled = False
         self._key: bytes | None = None
-        self._events_known = -1
+        self._events_known: object = None
         self._configuration_looked_at = -math.inf
         # Replaced as a whole, never changed: another thread publishes it.
         self.published_handover: dict[str, str] = {}
@@ -238,11 +239,11 @@ class RuntimeAuthorityController:
         message = f"{done} of {total} bootstrap secrets are handed over"
         first = next((str(result.end) for result in summary.open), None)
         self.status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
-        # Layer 5 puts first values on record as well: one listing shows whether a secret has come to the trail.
-        known = len(self._vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}"))
+        # The other engines and people at `enter` append events as well.
+        known = self._trail_mark()
         moved = any(Step.AUDIT in result.steps for result in summary.results)
         if known != self._events_known or moved:
-            self._events_known = -1  # until it is told
+            self._events_known = None  # until it is published
             trail = read_trail(self._vault)
             self.status.set(TRAIL_READABLE, not trail.malformed, "; ".join(trail.malformed))
             self._publish_trail(trail.events)
@@ -257,6 +258,14 @@ class RuntimeAuthorityController:
             "handover": json.dumps(lines(summary.results, git.ciphertexts)),
             "evidence": evidence.to_json(),
         }
+
+    def _trail_mark(self) -> object:
+        """Another one when an event may have been appended, also for a secret that has events already."""
+        secrets = self._vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}")
+        counters = change_counters(self._vault, [AUTHORITY_MOUNT])
+        if counters is not None:
+            return len(secrets), counters
+        return tuple((name, len(self._vault.list(f"{AUTHORITY_MOUNT}/metadata/{EVENTS}/{name}"))) for name in secrets)
 
     def _publish_trail(self, events: Iterable[Event]) -> None:
         try:

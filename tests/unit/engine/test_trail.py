@@ -47,6 +47,19 @@ def test_news_come_to_the_cluster(monkeypatch: pytest.MonkeyPatch, more: Event, 
     assert place.cluster.trail() == (event("s-0", 0), more)
 
 
+@pytest.mark.parametrize("counts", [True, False])
+def test_an_event_of_a_secret_that_has_some_already_comes_to_the_cluster(
+    monkeypatch: pytest.MonkeyPatch, counts: bool
+) -> None:
+    """`enter` appends before the engine of consumption records authority, and rotation goes on appending."""
+    place = TrailSite(monkeypatch, event("s-0", 0))
+    place.vault.counts = counts
+    place.tell()
+    place.vault.events.append(event("s-0", 1))
+    place.tell()
+    assert place.cluster.trail() == (event("s-0", 0), event("s-0", 1))
+
+
 def test_news_that_could_not_go_out_are_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     place = TrailSite(monkeypatch, event("s-0", 0))
     place.tell()
