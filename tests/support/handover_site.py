@@ -236,13 +236,18 @@ class Site:
         return Child(task)
 
     def state(self, name: str) -> dict[str, object]:
-        """All that a handover leaves of one secret, without the time and the name of the run."""
+        """All that a handover leaves of one secret, without the time and the name of the run.
+
+        The digest is made with a key of each secret's own, so it is compared with what it has to be.
+        """
         found = self.root.read(f"platform-data/data/drill/{name}") or {"data": {"data": None, "metadata": {}}}
         metadata = found["data"]["metadata"]
         custom = dict(metadata.get("custom_metadata") or {})
         at = custom.pop("handover_at", None)
         custom.pop("handover_run", None)
         custom.pop("handover_id", None)
+        digest = custom.pop("handover_digest", None)
+        wanted = value_digest(digest_key(self.root), name, f"platform-data/drill/{name}", self.git[name]).current
         held = self.api.get(named("secrets", self.namespace, name)) or {"metadata": {}}
         annotations = held["metadata"].get("annotations") or {}
         events = list(read_trail(self.root, name).events)
@@ -256,6 +261,7 @@ class Site:
             and annotations.get("secret-authority.dev/handover-at") == at
             and [event.at for event in events] == [at],
             "events": len(events),
+            "digest fits": digest == wanted,
         }
 
     def events(self) -> list[Event]:

@@ -48,7 +48,12 @@ def test_killed_sealed_and_cut_at_every_boundary(place: Site, stack: RecordedSta
     requests = int(quiet.split()[-1])
     reference = place.state("reference")
     assert reference["values"] == {"password": "one", "blob": "/wAB"} and reference["data"] is None
-    assert reference["times agree"] and reference["events"] == 1 and reference["state"] == "consumed"
+    assert (
+        reference["times agree"]
+        and reference["digest fits"]
+        and reference["events"] == 1
+        and reference["state"] == "consumed"
+    )
     cases = [(way, at, after) for way in WAYS for at in range(requests) for after in (False, True)]
     names = {case: f"case-{number}" for number, case in enumerate(cases)}
     broken = 0
