@@ -30,9 +30,9 @@ from secret_authority.contract.engine_settings import Identities
 from secret_authority.contract.names import ENGINE_ACCOUNT
 from secret_authority.core.catalogue.admission import admitted_entries
 from secret_authority.core.catalogue.schema import parse_catalogue
-from secret_authority.core.digest import value_digest
+from secret_authority.core.digest import decode_values, value_digest
 from secret_authority.core.errors import Unavailable
-from secret_authority.core.handover.state_machine import Done, InGit, Reason
+from secret_authority.core.handover.state_machine import BASE64_KEYS, Done, InGit, Reason
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.phases import Authority
 from secret_authority.engine.common.audit_events import RunInfo, digest_key
@@ -238,7 +238,8 @@ class Site:
     def state(self, name: str) -> dict[str, object]:
         """All that a handover leaves of one secret, without the time and the name of the run.
 
-        The digest is made with a key of each secret's own, so it is compared with what it has to be.
+        The digest is made with a key of each secret's own, so it is compared with what it has to be
+        for the value in Vault.
         """
         found = self.root.read(f"platform-data/data/drill/{name}") or {"data": {"data": None, "metadata": {}}}
         metadata = found["data"]["metadata"]
@@ -247,7 +248,10 @@ class Site:
         custom.pop("handover_run", None)
         custom.pop("handover_id", None)
         digest = custom.pop("handover_digest", None)
-        wanted = value_digest(digest_key(self.root), name, f"platform-data/drill/{name}", self.git[name]).current
+        wanted = None
+        if (texts := found["data"]["data"]) is not None:
+            values = decode_values(texts, (custom.get(BASE64_KEYS) or "").split())
+            wanted = value_digest(digest_key(self.root), name, f"platform-data/drill/{name}", values).current
         held = self.api.get(named("secrets", self.namespace, name)) or {"metadata": {}}
         annotations = held["metadata"].get("annotations") or {}
         events = list(read_trail(self.root, name).events)
