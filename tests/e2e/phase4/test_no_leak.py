@@ -100,7 +100,7 @@ def scan(searched: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPat
     )
     made = Scan(names, leak_values.allowed(searched, in_vault, names), plant, ended)
     canaries = Canaries({**names, "planted": plant.name.encode()})
-    searched: dict[str, Texts] = places(searched) | {
+    everywhere: dict[str, Texts] = places(searched) | {
         "Vault's audit log": chain(*map(files, volume_folders(searched, "audit-vault-"))),
         "Vault's data": chain(*map(files, volume_folders(searched, "data-vault-"))),
         "entering": entering,
@@ -108,7 +108,7 @@ def scan(searched: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPat
         "temporary files": files(temporary),
     }
     begun = time.monotonic()
-    for place, texts in searched.items():
+    for place, texts in everywhere.items():
         made.places.add(place)
         made.hits += canaries.search(place, made.tokens.passing(place, texts))
     searched.measured.append(("search of every place at phase 4", time.monotonic() - begun))
