@@ -30,7 +30,9 @@ def files(folder: Path, *without: str) -> Iterator[tuple[str, bytes]]:
 
     `without` are folders, as paths below `folder`, that are passed over.
     """
-    for path in sorted(folder.rglob("*")):
+    # os.walk passes over a folder that goes away meanwhile, as folders of running programs do.
+    found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    for path in sorted(found):
         inside = path.relative_to(folder)
         if any(inside.is_relative_to(other) for other in without) or path.is_symlink() or not path.is_file():
             continue
