@@ -219,10 +219,15 @@ def test_a_closed_pipe_ends_the_command_without_a_word(fleet: Fleet) -> None:
 def test_an_interrupted_command_says_so_in_one_line(fleet: Fleet) -> None:
     reading, writing = os.pipe()  # the passphrase never comes, so the command waits
     arguments = ["root", "new", f"--out={fleet.repository.parent / 'new.age'}", "--holder=a"]
-    with command(*arguments, f"--passphrase-fd={reading}", pass_fds=(reading,)) as process:
-        _until_it_reads(process.pid, reading)
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)
+    # Where the tests run in the background, the shell has them ignore Ctrl-C; the command must not.
+    heeding = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with command(*arguments, f"--passphrase-fd={reading}", pass_fds=(reading,), **heeding) as process:
+        try:
+            _until_it_reads(process.pid, reading)
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)
+        finally:
+            process.kill()
     os.close(reading)
     os.close(writing)
     assert (process.returncode, *said) == (130, "", "interrupted\n")
