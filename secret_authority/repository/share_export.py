@@ -31,7 +31,7 @@ def exported_text(cluster: str, ciphertexts: Sequence[str], threshold: int) -> s
 
 
 def read_export(repository: Path, cluster: str) -> tuple[tuple[str, ...], int] | None:
-    """The exported ciphertexts and their threshold; None when there is no file. Raises `InvalidInputError`."""
+    """The exported ciphertexts and their threshold; None without a file. Raises `InvalidInputError`."""
     file = export_file(cluster)
     try:
         text = (repository / file).read_text()

@@ -46,7 +46,7 @@ def tombstone_file(intent: Intent) -> Path:
 
 
 def read_tombstones(intent: Intent) -> dict[str, Tombstone]:
-    """The tombstones of the repository by secret; none when there is no file. Raises `InvalidInputError`."""
+    """The tombstones of the repository by secret; none without a file. Raises `InvalidInputError`."""
     path = tombstone_file(intent)
     if not path.exists():
         return {}

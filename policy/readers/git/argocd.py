@@ -8,7 +8,6 @@ of what has none of its own. An ApplicationSet makes an Application for each set
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 from collections import Counter
@@ -20,6 +19,7 @@ from policy.inventory.resource import dig, items, mapping
 from policy.readers.git.checkout import repository_of as _repository_of
 from policy.readers.git.kustomize import CLUSTER_SCOPED, Build, Change, Renderer
 from policy.readers.git.manifests import Document, parse, read_text
+from policy.settings import globbed
 from secret_authority.core.claims.locations import Unknown
 
 GROUP = "argoproj.io"
@@ -269,16 +269,7 @@ def _globbed(path: str, pattern: str) -> bool:
             _globbed(path, pattern[: choice.start()] + option + pattern[choice.end() :])
             for option in choice[1].split(",")
         )
-    parts, wanted = path.split("/"), pattern.strip("/").removeprefix("./").split("/")
-    return _fits(parts, wanted)
-
-
-def _fits(parts: list[str], wanted: list[str]) -> bool:
-    if not wanted:
-        return not parts
-    if wanted[0] == "**":
-        return any(_fits(parts[skip:], wanted[1:]) for skip in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], wanted[0]) and _fits(parts[1:], wanted[1:])
+    return globbed(path, pattern)
 
 
 def _path(folder: str) -> dict[str, Any]:
