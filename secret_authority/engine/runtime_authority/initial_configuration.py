@@ -11,8 +11,9 @@ import base64
 import hashlib
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract import vault_policies as policies
@@ -143,6 +144,16 @@ def _ended(error: VaultRefusedError) -> bool:
     return error.status in (403, 404) or (error.status == 400 and "invalid accessor" in str(error))
 
 
+def living_tokens(root: Vault) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Accessor and properties of each token. One that ends between the list and its turn is passed over."""
+    for accessor in root.list("auth/token/accessors"):
+        try:
+            yield accessor, root.write("auth/token/lookup-accessor", {"accessor": accessor})["data"]
+        except VaultRefusedError as error:
+            if not _ended(error):
+                raise
+
+
 def revoke_every_root(root: Vault) -> int:
     """Revoke all root tokens, the one in use last, and see that it is refused. Returns how many there were.
 
@@ -151,14 +162,12 @@ def revoke_every_root(root: Vault) -> int:
     """
     own = str((root.read("auth/token/lookup-self") or {})["data"]["accessor"])
     count = 1
-    for accessor in root.list("auth/token/accessors"):
-        if accessor == own:
+    for accessor, token in living_tokens(root):
+        if accessor == own or "root" not in token["policies"]:
             continue
         try:
-            found = root.write("auth/token/lookup-accessor", {"accessor": accessor})
-            if "root" in found["data"]["policies"]:
-                root.write("auth/token/revoke-accessor", {"accessor": accessor})
-                count += 1
+            root.write("auth/token/revoke-accessor", {"accessor": accessor})
+            count += 1
         except VaultRefusedError as error:
             if not _ended(error):
                 raise

@@ -1,4 +1,4 @@
-"""README's first secret, by README's own words, on a stack that stands at phase 4; then its consumer goes again."""
+"""README's first secret, by README's own words, on a stack at phase 4; then its consumer is removed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ CHAPTER = "## Your first secret in five minutes"
 
 @pytest.fixture
 def checkout(altered: RecordedStack, tmp_path: Path) -> Iterator[Path]:
-    """A checkout of the team's repository. Afterwards Git and the cluster are as they were."""
+    """A checkout of the team's repository. Afterwards Git is as it was."""
     with altered.copied_fleet(tmp_path) as folder:
         yield folder
-    altered.set_up(4, vault=altered.present_vault())
 
 
 def chapter() -> str:
@@ -79,6 +78,6 @@ def test_the_first_secret_of_the_readme_arrives_and_its_consumer_can_be_removed(
     lines = [line for line in entry().splitlines(True) if "consumers:" not in line and "namespace: shop" not in line]
     catalogue.write_text(before + "".join(lines))
     stack.publish(checkout)
-    stack.reach(4, repositoryPath=str(checkout), vault=stack.present_vault()).passed()
+    stack.set_up(4, repositoryPath=str(checkout), vault=stack.present_vault())
     until(lambda: stack.objects.secret("shop", "mailer") is None, "the Secret has gone with its consumer", 60)
     assert ledger(stack, checkout)["mailer"] == "vault"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENGINE_NAMESPACE, VAULT_NAMESPACE, reader_role
+from secret_authority.engine.runtime_authority.initial_configuration import living_tokens
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError, open_shares
 from tests.support.flux import ask_flux
 from tests.support.recorded_stack import RecordedStack
@@ -52,11 +53,9 @@ def test_what_is_stored_of_the_shares_is_ciphertext_for_cluster_and_root(runtime
 def test_break_glass_opens_vault_and_leaves_no_root_token(runtime: RecordedStack, tmp_path: Path) -> None:
     root, _ = runtime.identities()
     with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
-        found = [
-            vault.write("auth/token/lookup-accessor", {"accessor": accessor})["data"]
-            for accessor in vault.list("auth/token/accessors")
-        ]
-        assert sum("root" in token["policies"] for token in found) == 1, "the break-glass token alone"
+        # Tokens of the engines come and go meanwhile.
+        roots = [accessor for accessor, token in living_tokens(vault) if "root" in token["policies"]]
+        assert len(roots) == 1, "the break-glass token alone"
         assert set((vault.read("sys/audit") or {})["data"]) == {"file/", "stdout/"}
         mounts = (vault.read("sys/mounts") or {})["data"]
         assert {"platform-data/", "platform-config/", f"{AUTHORITY_MOUNT}/"} <= set(mounts)
@@ -124,9 +123,8 @@ def noticed(runtime: RecordedStack, tmp_path_factory: pytest.TempPathFactory) ->
     )
 
 
-def test_unmanaged_configuration_is_reported_while_it_is_there(runtime: RecordedStack, noticed: Noticed) -> None:
+def test_unmanaged_configuration_is_reported_while_it_is_there(noticed: Noticed) -> None:
     assert noticed.reported < 90 and noticed.condition["status"] is False
-    until(lambda: conditions(runtime)["NothingUnmanaged"]["status"] is True, "it is gone", 90)
 
 
 def test_a_new_certificate_is_served_without_a_restart(noticed: Noticed) -> None:
@@ -186,3 +184,10 @@ def test_a_killed_engine_is_replaced(runtime: RecordedStack) -> None:
     gone = ready_pods(runtime)
     runtime.objects.request("DELETE", f"{PODS}/vault-0")
     back_in_service(runtime, "its pod and the engine were deleted", gone)
+
+
+def test_unmanaged_configuration_is_no_longer_reported_when_it_has_gone(
+    runtime: RecordedStack, noticed: Noticed
+) -> None:
+    """Last, so that the minute until the engine looks again is that of the tests before."""
+    until(lambda: conditions(runtime)["NothingUnmanaged"]["status"] is True, "it is gone", 120)
