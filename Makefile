@@ -27,18 +27,15 @@ lint: tools
 	.venv/bin/mypy
 
 # CONTRIBUTING.md says what each of these runs.
-UNIT := $(PYTEST) -n auto --dist loadfile --durations=15 tests/unit
 LANES := .venv/bin/python -m tests.lanes --durations=15
 
 test-fast: tools ## what needs neither a node nor other processes, about a minute
-	$(UNIT)
+	$(PYTEST) -n auto --dist loadfile --durations=15 tests/unit
 
-test: lint ## what a change has to pass, in part on two real nodes side by side
-	$(UNIT)
+test: tools ## what a change has to pass: lint, tests, and those on three real nodes, all side by side
 	$(LANES) -m "not nightly"
 
 # Three Vault servers that start at once must form one cluster, each of twenty times.
 test-all: export CLUSTER_FORMATION_ROUNDS ?= 20
-test-all: lint ## everything, also what is nightly
-	$(UNIT)
+test-all: tools ## everything, also what is nightly
 	$(LANES)

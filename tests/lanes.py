@@ -1,8 +1,8 @@
-"""Lanes of slow tests side by side, each with a pytest of its own: `python -m tests.lanes [OPTION...]`.
+"""All that a change has to pass, in lanes side by side: `python -m tests.lanes [OPTION...]`, options being pytest's.
 
-Two lanes have a node each; the third has the tests with other processes, at a lower priority. A node's tests mostly
-wait, so that the third costs them little. Lines carry the name of their lane. At the end stand the closing lines of
-all; the exit code is 0 when all passed.
+Three lanes have a node each, whose tests mostly wait. The fourth, at a lower priority, uses the time: it has ruff and
+mypy, the unit tests, and the tests with other processes. Lines carry the name of their lane. At the end are the closing
+lines of all; the exit code is 0 when all passed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 from tests.support.stages import LANES
 
 ROOT = Path(__file__).parents[1]
+CHECKS = ((sys.executable, "-m", "ruff", "check", "."), (sys.executable, "-m", "mypy"))
+UNIT = ("-n", "auto", "--dist", "loadfile", "tests/unit")
 # What has processes of its own and no node.
 WITHOUT_NODES = ("tests/integration", "tests/fuzz")
 LOWER_PRIORITY = ("nice", "-n", "10")
@@ -26,58 +28,81 @@ NOTHING = 5
 
 
 class Lane:
-    """One pytest and what it said last."""
+    """Commands that run one after the other, whatever the one before said, and the closing line of each."""
 
-    def __init__(self, name: str, options: Sequence[str], prefix: Sequence[str] = ()) -> None:
-        self.name, self.closing = name, "ended without a closing line"
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, "-u", "-m", "pytest", "--color=no", *options],
-            cwd=ROOT,
-            env={**os.environ, "TEST_NODE": f"lane-{name}"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+    def __init__(self, name: str, commands: Sequence[Sequence[str]]) -> None:
+        self.name, self.closing, self.code = name, list[str](), 0
+        self._stopped = False
+        self._process: subprocess.Popen[str] | None = None
+        self._thread = threading.Thread(target=self._run, args=(commands,))
+        self._thread.start()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            print(f"{self.name}| {line}", end="", flush=True)
-            if line.strip():
-                self.closing = line.strip("= \n")
+    def _run(self, commands: Sequence[Sequence[str]]) -> None:
+        for command in commands:
+            if self._stopped:
+                self.code = self.code or -signal.SIGINT
+                return
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, "TEST_NODE": f"lane-{self.name}"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            )
+            closing = "ended without a closing line"
+            assert self._process.stdout is not None
+            for line in self._process.stdout:
+                print(f"{self.name}| {line}", end="", flush=True)
+                if line.strip():
+                    closing = line.strip("= \n")
+            code = self._process.wait()
+            self.closing.append(closing)
+            self.code = self.code or (0 if code == NOTHING else code)
 
-    def interrupt(self) -> None:
-        """As Ctrl-C does it: pytest ends its test, then takes its node down."""
-        self._process.send_signal(signal.SIGINT)
+    def stop(self, interrupt: bool) -> None:
+        """Start nothing more; `interrupt` what runs, so that pytest ends its test, then takes its node down."""
+        self._stopped = True
+        if interrupt and self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+
+    @property
+    def running(self) -> bool:
+        """Whether a command of it runs."""
+        return self._process is not None and self._process.poll() is None
 
     def end(self) -> int:
-        """Wait for it; gives its exit code."""
-        code = self._process.wait()
-        self._reader.join()
-        return 0 if code == NOTHING else code
+        """Wait for it; gives the first exit code that is not 0."""
+        self._thread.join()
+        return self.code
+
+
+def pytest(*options: str) -> list[str]:
+    return [sys.executable, "-u", "-m", "pytest", "--color=no", *options]
 
 
 def main(options: Sequence[str]) -> int:
-    # Where this runs in the background, the shell has it ignore Ctrl-C; the lanes must not.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    lanes = [Lane(name, ["--lane", name, *options]) for name in LANES]
-    lanes.append(Lane("c", [*WITHOUT_NODES, *options], LOWER_PRIORITY))
+    lanes = list[Lane]()
 
-    def stop(*_: object) -> None:
+    def stop(number: int, _: object) -> None:
         for lane in lanes:
-            lane.interrupt()
+            # Ctrl-C reaches the processes by itself, as they are in the terminal's group; a second one would cut short
+            # what takes a node down.
+            lane.stop(interrupt=number != signal.SIGINT)
 
-    # Ctrl-C reaches the lanes by itself, as they are in the terminal's group; the end of this process does not.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Before the first process: where this runs in the background the shell has it ignore Ctrl-C, and they would too.
+    signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    lanes += [Lane(name, [pytest("--lane", name, *options)]) for name in LANES]
+    commands = [*CHECKS, pytest(*UNIT, *options), pytest(*WITHOUT_NODES, *options)]
+    lanes.append(Lane("d", [[*LOWER_PRIORITY, *command] for command in commands]))
+
     codes = [lane.end() for lane in lanes]
     for lane in lanes:
         print(f"lane {lane.name}:")
-        print(lane.closing, flush=True)
+        print("\n".join(lane.closing), flush=True)
     return max(codes, key=abs)
 
 

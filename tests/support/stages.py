@@ -7,9 +7,10 @@ from collections.abc import Collection
 # Fixtures of tests/e2e/conftest.py in the order in which one stack passes through them. A module runs at the furthest
 # stage that it asks for. `stack` alone asks for a node, in whatever state; a module without any has nodes of its own.
 STAGES = ("empty", "built", "destroyed", "rising", "stack", "runtime", "complete", "searched", "altered", "expendable")
-# From this stage on the stack has a Vault. What comes before runs in lane "a", beside it in lane "b".
-SECOND_LANE = "runtime"
-LANES = ("a", "b")
+# The first stage of each lane after the first. Lane "b" has a Vault from its start; lane "c" has what leaves the stack
+# changed or lost, and rises to phase 4 by itself.
+BOUNDS = ("runtime", "altered")
+LANES = ("a", "b", "c")
 OWN_NODES = -1
 
 
@@ -23,4 +24,4 @@ def stage(fixtures: Collection[str]) -> int:
 
 def lane(of: int) -> str:
     """The lane of a stage."""
-    return LANES[of >= STAGES.index(SECOND_LANE)]
+    return LANES[sum(of >= STAGES.index(bound) for bound in BOUNDS)]
