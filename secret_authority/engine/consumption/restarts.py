@@ -42,15 +42,21 @@ class WorkloadRestarts:
         used = [synced[name] for name in sorted(secret_names(workload["spec"]["template"]["spec"])) if name in synced]
         if annotations.get(RESTART_ON_CHANGE) != "true" and not any(status.consumer.restart for status in used):
             return False
-        # All of its Secrets have arrived first, so that one restart serves all of them.
-        if not used or any(status.problem for status in used):
-            return False
-        now = ",".join(f"{status.consumer.name}={status.version.mark}" for status in used)
         before = annotations.get(SECRET_VERSIONS)
+        known = dict(mark.partition("=")[::2] for mark in (before or "").split(","))
+        # A Secret without a first value holds up no other: when it gets one, that is another restart.
+        having = [status for status in used if status.version.number]
+        # All others have arrived first, so that one restart serves all of them.
+        if not having or any(status.problem for status in having):
+            return False
+        marks = {status.consumer.name: status.version.mark for status in having}
+        # The Secret of a path that is gone from Vault stays, and so does its mark.
+        marks |= {s.consumer.name: known[s.consumer.name] for s in used if s.consumer.name in known.keys() - marks}
+        now = ",".join(f"{name}={mark}" for name, mark in sorted(marks.items()))
         if before == now:
             return False
         made = api_time(metadata["creationTimestamp"])
-        changed = before is not None or any(s.version.written and s.version.written > made for s in used)
+        changed = before is not None or any(s.version.written and s.version.written > made for s in having)
         patch: dict[str, Any] = {
             "metadata": {"annotations": {SECRET_VERSIONS: now}, "resourceVersion": metadata["resourceVersion"]}
         }

@@ -334,6 +334,35 @@ def test_a_workload_is_restarted_when_a_secret_that_it_uses_has_a_new_value(site
     assert site.restart(ORDERS, BROKER) == [], "once"
 
 
+def test_a_restart_does_not_wait_for_a_secret_without_a_first_value(site: Site) -> None:
+    site.workload(**{RESTART_ON_CHANGE: "true"})
+    site.vault.write("platform-data/postgres/orders", "2026-02-01T00:00:01.5Z")
+    site.deliver(ORDERS, BROKER)
+    site.arrive()
+    assert site.restart(ORDERS, BROKER) == ["deployments shop/web"]
+    assert site.restart(ORDERS, BROKER) == [], "once"
+    site.vault.write("platform-data/broker/orders", "2026-03-01T00:00:00Z")
+    site.deliver(ORDERS, BROKER)
+    assert site.restart(ORDERS, BROKER) == [], "it has a value now, and its Secret not yet"
+    site.arrive("broker")
+    assert site.restart(ORDERS, BROKER) == ["deployments shop/web"], "the pods started without it"
+
+
+def test_a_path_that_is_gone_from_vault_restarts_nothing(site: Site) -> None:
+    site.workload(**{RESTART_ON_CHANGE: "true"})
+    for path in ("platform-data/postgres/orders", "platform-data/broker/orders"):
+        site.vault.write(path)
+    site.deliver(ORDERS, BROKER)
+    site.arrive("orders-db", "broker")
+    site.restart(ORDERS, BROKER)
+    del site.vault.paths["platform-data/broker/orders"]
+    assert site.restart(ORDERS, BROKER) == [], "its Secret stays as it is"
+    site.vault.write("platform-data/broker/orders", "2026-03-01T00:00:00Z")
+    site.deliver(ORDERS, BROKER)
+    site.arrive("broker")
+    assert site.restart(ORDERS, BROKER) == ["deployments shop/web"]
+
+
 def test_a_consumer_with_reload_restart_restarts_a_workload_that_does_not_ask(site: Site) -> None:
     site.workload()
     site.vault.write("platform-data/postgres/orders", "2026-02-01T00:00:01.5Z")
