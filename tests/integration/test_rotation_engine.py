@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import re
 import threading
 import time
@@ -55,9 +56,10 @@ class Killed(BaseException):
     """The engine's process ends here."""
 
 
-def catalogue(port: int, users: list[str], ttl: str = "720h") -> Catalogue:
+def catalogue(port: int, users: list[str], ttl: str = "720h", **more: str) -> Catalogue:
     rotator = {"kind": "postgresql", "host": "127.0.0.1", "port": port, "database": "orders", "tls": False}
     rotator |= {"users": users, "admin": "orders-db-admin", **({"accept_window": True} if len(users) == 1 else {})}
+    rotator |= more
     keys = {"DB_USER": "username", "DB_PASSWORD": "password"}
     return parse_catalogue(
         {
@@ -231,9 +233,9 @@ class FaultyVault(Vault):
 class Site:
     """A Vault in which orders-db was handed over, with tokens of the real policies."""
 
-    def __init__(self, root: Vault, server: PostgresServer, users: list[str], ttl: str = "720h") -> None:
+    def __init__(self, root: Vault, server: PostgresServer, users: list[str], ttl: str = "720h", **more: str) -> None:
         self.root, self.server = root, server
-        self.catalogue = catalogue(server.port, users, ttl)
+        self.catalogue = catalogue(server.port, users, ttl, **more)
         for mount in ("platform-data", "platform-authority", "platform-rotation"):
             with contextlib.suppress(VaultRefusedError):
                 root.delete(f"sys/mounts/{mount}")
@@ -374,6 +376,33 @@ def test_what_is_due_rotates_by_itself_again_and_again(root: Vault, server: Post
         work(engine, lambda: site.document().generation >= 4, "the fourth generation", 60)
     assert watcher.denied == [] and watcher.logins > 20
     assert [event["why"].split(":")[0] for event in site.events()[:3]] == ["rotation (time)"] * 3
+
+
+def test_a_database_without_its_users_gets_them_as_soon_as_it_is_there(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"], owner="orders")
+    with contextlib.closing(server.superuser()) as admin:
+        admin.run("DROP ROLE orders_a")
+        admin.run("DROP ROLE orders_b")
+    server.kill()
+    try:
+        with Cluster(root) as cluster:
+            engine = site.engine(cluster)
+            for _ in range(3):
+                engine.reconcile()
+            said = cluster.objects["api/v1/namespaces/ns/configmaps/rotation-status"]["data"]["secrets"]
+            assert "cannot be reached" in json.loads(said)["orders-db"]["problem"]
+            server.start()
+            work(engine, lambda: site.accepted(site.value()), "the login of Vault's value", 60)
+            assert site.value()["username"] == "orders_a" and root.read(DOCS) is None, "that is no rotation"
+            site.ask("r1")
+            work(engine, lambda: done(site), "the rotation")
+        assert site.value()["username"] == "orders_b" and not site.accepted(site.value(1))
+    finally:
+        with contextlib.closing(server.superuser()) as admin:
+            for user in ("orders_a", "orders_b"):
+                admin.run(f"DROP ROLE IF EXISTS {user}")
+                admin.run(f"CREATE ROLE {user} LOGIN IN ROLE orders")
+                admin.run(f"GRANT {user} TO rotator WITH ADMIN OPTION")
 
 
 class Writes:

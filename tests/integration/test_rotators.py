@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,12 @@ from secret_authority.core.rotation.rotator import (
     FencedError,
     Overlap,
     Plan,
+    Provisioner,
     Rotator,
     TargetRefusedError,
     Value,
 )
+from secret_authority.engine.rotation.controller import drain_of
 from secret_authority.engine.rotation.rotators import registry
 from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
 from tests.support.issuer import Issuer, serving
@@ -368,6 +371,76 @@ def test_a_quote_in_a_name_stays_a_name(fresh: PostgresServer) -> None:
     assert new.fields["username"] == name and rotator.accepts(new) is Accepts.YES
 
 
+def without_users(server: PostgresServer) -> PostgresServer:
+    """A server that knows the application's owner and the administrator, and no login of the application."""
+    with contextlib.closing(server.superuser()) as admin:
+        for user in ("orders_a", "orders_b"):
+            admin.run(f"DROP ROLE {user}")
+    return server
+
+
+def with_users_as_documented(server: PostgresServer) -> None:
+    with contextlib.closing(server.superuser()) as admin:
+        for user in ("orders_a", "orders_b"):
+            admin.run(f"DROP ROLE IF EXISTS {user}")
+            admin.run(f"CREATE ROLE {user} LOGIN IN ROLE orders")
+            admin.run(f"GRANT {user} TO rotator WITH ADMIN OPTION")
+
+
+def test_missing_users_are_made_as_members_of_the_owner(fresh: PostgresServer) -> None:
+    rotator, current = at_server(without_users(fresh), ["orders_a", "orders_b"], owner="orders"), Value(FIRST)
+    logged = len(fresh.log())
+    try:
+        assert isinstance(rotator, Provisioner) and rotator.accepts(current) is Accepts.NO
+        assert rotator.provision(current) == "users orders_a, orders_b"
+        assert rotator.accepts(current) is Accepts.YES and rotator.ready() == ""
+        assert rotator.provision(current) == "", "they are there"
+        login = {"host": "127.0.0.1", "port": fresh.port, "database": "orders"}
+        with contextlib.closing(Connection("orders_a", password="first-password", **login)) as session:
+            assert session.run("SELECT session_user, current_user") == [["orders_a", "orders"]]
+            session.run("CREATE TABLE made_by_a (id int)")
+        new = rotator.plan(current, fence(1, current)).publications[0].value
+        rotator.apply(new, fence(1, current))
+        with contextlib.closing(Connection("orders_b", password=password_of(new), **login)) as session:
+            session.run("DROP TABLE made_by_a")
+        rotator.revoke(current, fence(1, new))
+        assert rotator.accepts(current) is Accepts.NO
+        assert rotator.provision(current) == "" and rotator.accepts(current) is Accepts.NO, "it brings nothing back"
+        assert "CREATE ROLE" in fresh.log()[logged:] and "first-password" not in fresh.log()[logged:]
+    finally:
+        with_users_as_documented(fresh)
+
+
+def test_users_that_exist_are_left_as_they_are(fresh: PostgresServer) -> None:
+    with contextlib.closing(fresh.superuser()) as admin:
+        admin.run("DROP ROLE orders_b")
+    rotator = at_server(fresh, ["orders_a", "orders_b"], owner="orders")
+    assert isinstance(rotator, Provisioner)
+    try:
+        assert rotator.provision(Value({**FIRST, "password": "of-somebody-else"})) == "users orders_b"
+        assert rotator.accepts(Value(FIRST)) is Accepts.YES
+        assert rotator.accepts(Value({**FIRST, "username": "orders_b"})) is Accepts.NO, "it has no password yet"
+    finally:
+        with_users_as_documented(fresh)
+
+
+def test_nothing_is_made_without_an_owner_or_without_that_role(fresh: PostgresServer) -> None:
+    try:
+        unasked = at_server(without_users(fresh), ["orders_a", "orders_b"])
+        assert isinstance(unasked, Provisioner) and unasked.provision(Value(FIRST)) == ""
+        assert "has no role orders_a, orders_b" in unasked.ready()
+        lost = at_server(fresh, ["orders_a", "orders_b"], owner="nobody")
+        assert isinstance(lost, Provisioner)
+        with pytest.raises(TargetRefusedError, match="has no role nobody"):
+            lost.provision(Value(FIRST))
+        fresh.kill()
+        with pytest.raises(Unavailable):
+            lost.provision(Value(FIRST))
+        fresh.start()
+    finally:
+        with_users_as_documented(fresh)
+
+
 def test_the_verifier_is_that_of_rfc_7677() -> None:
     """The exchange of RFC 7677 section 3: user, pencil, this salt."""
     made = scram_verifier("pencil", base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="))
@@ -389,6 +462,8 @@ GOOD: Settings = {"kind": "postgresql", "host": "h", "database": "d", "users": [
         ({**GOOD, "users": ["a", "b" * 64]}, "63 bytes"),
         ({**GOOD, "port": "5432"}, "is not a number"),
         ({**GOOD, "tls": "no"}, "is not true or false"),
+        ({**GOOD, "owner": 7}, "is not a text"),
+        ({**GOOD, "drain": "soon"}, "is not a duration"),
         ({**GOOD, "password": "x"}, "is not a field of postgresql"),
         ({**GOOD, "admin": "nobody"}, "nobody is not a secret"),
         ({"kind": "postgresql", "users": ["a", "b"]}, "host"),
@@ -409,11 +484,17 @@ def test_wrong_settings_are_found_without_a_connection(settings: Settings, words
 def test_right_settings_are_right() -> None:
     secrets = [
         entry(GOOD, ["username", "password"]),
+        entry({**GOOD, "owner": "orders", "drain": "10s"}, ["username", "password"]),
         entry({**GOOD, "users": ["a"], "accept_window": True}, ["username", "password"]),
         entry({"kind": "generated"}, ["key"]),
     ]
     for secret in secrets:
         assert registry.check([secret], "c") == []  # type: ignore[arg-type]
+
+
+def test_the_entry_says_how_long_an_old_value_is_out_of_use() -> None:
+    assert drain_of(entry({**GOOD, "drain": "1m10s"}, ["username"])) == timedelta(seconds=70)
+    assert drain_of(entry(GOOD, ["username"])) is None
 
 
 def test_a_package_adds_a_rotator_and_cannot_replace_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import LostRace, Problem
@@ -123,3 +123,14 @@ class Rotator(Protocol):
 
     def generation(self) -> int | None:
         """The newest generation that the target knows; None when it keeps none."""
+
+
+@runtime_checkable
+class Provisioner(Protocol):
+    """A rotator that can also make what its target lacks before any rotation, such as the users of a new database."""
+
+    def provision(self, current: Value) -> str:
+        """Make what is missing, so that the target accepts the current value, and leave what exists as it is.
+
+        Returns what was made in words, empty for nothing. May be repeated.
+        """

@@ -24,14 +24,21 @@ from secret_authority.contract.names import (
     STATUS_LABELS,
 )
 from secret_authority.contract.rotation_settings import RotationSettings
-from secret_authority.core.catalogue.rotation_policy import RotationPolicy
+from secret_authority.core.catalogue.rotation_policy import RotationPolicy, parse_duration
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.handover.state_machine import Record
 from secret_authority.core.rotation import record
 from secret_authority.core.rotation.cycle import Cycle
 from secret_authority.core.rotation.document import Document, Request, Start, State
-from secret_authority.core.rotation.rotator import Accepts, Overlap, Rotator
+from secret_authority.core.rotation.rotator import (
+    Accepts,
+    Overlap,
+    Provisioner,
+    Rotator,
+    TargetRefusedError,
+    Value,
+)
 from secret_authority.core.rotation.runner import advance
 from secret_authority.core.rotation.schedule import Candidate, InFlight, admit, candidate, due_at, expires_at
 from secret_authority.core.rotation.state_machine import DRAIN, Answer, Clean, Rules
@@ -57,8 +64,9 @@ BUSY_SECONDS = 1.0
 QUIET_SECONDS = 5.0
 # Every secret's metadata are read this often, whatever happens: somebody may have changed a policy.
 FULL_LOOK_SECONDS = 300.0
-# Each current value is tried at its target about this often.
+# Each current value is tried at its target about this often; one whose target could not be set up yet, sooner.
 VERIFY_SECONDS = 600.0
+PROVISION_SECONDS = 3.0
 PUBLISH_SECONDS = 10.0
 
 
@@ -82,7 +90,10 @@ class Known:
     # It was admitted in an earlier round and could not begin.
     waited: bool = False
     accepted: Accepts = Accepts.UNKNOWN
-    verified_at: float = float("-inf")
+    verify_at: float = float("-inf")
+    # How often its target could not be set up, and why not.
+    attempts: int = 0
+    unprovisioned: str = ""
 
     @property
     def rules(self) -> Rules:
@@ -162,7 +173,7 @@ class RotationController:
         policy = entry.rotation or RotationPolicy(type="static")
         evidence = DeliveryEvidence(self._api, entry, lambda: vault_clock(self._vault)[0])
         cycle = Cycle(store, rotator, evidence, self._run_name, policy.revoke_old)
-        return Known(entry, rotator, cycle, store, policy, self._drain)
+        return Known(entry, rotator, cycle, store, policy, drain_of(entry) or self._drain)
 
     def _login(self, name: str) -> Mapping[str, str]:
         """The present value of another secret of the catalogue, for a rotator that has to log in to its target."""
@@ -238,14 +249,23 @@ class RotationController:
             known.document, known.unclean = result.document, False
 
     def _verify_one(self) -> None:
-        """Try one current value at its target: somebody may have changed the target behind Vault's back."""
-        due = time.monotonic() - VERIFY_SECONDS
-        for known in self._known.values():
-            if known.verified_at > due or known.document.in_flight or known.since is None or not known.rotator.target:
+        """Try one current value at its target: somebody may have changed the target behind Vault's back.
+
+        What the target lacks is made before, unless a rotation is in flight.
+        """
+        now = time.monotonic()
+        for name, known in self._known.items():
+            if known.verify_at > now or known.document.in_flight or known.since is None or not known.rotator.target:
                 continue
-            known.verified_at = time.monotonic()
             newest = known.store.newest()
-            known.accepted = known.rotator.accepts(newest.value) if newest.value else Accepts.UNKNOWN
+            if newest.value is None:
+                known.accepted, known.verify_at = Accepts.UNKNOWN, now + VERIFY_SECONDS
+                return
+            known.unprovisioned = _provision(name, known.rotator, newest.value)
+            known.attempts = known.attempts + 1 if known.unprovisioned else 0
+            again = PROVISION_SECONDS * 2 ** min(known.attempts - 1, 10) if known.unprovisioned else VERIFY_SECONDS
+            known.accepted = Accepts.UNKNOWN if known.unprovisioned else known.rotator.accepts(newest.value)
+            known.verify_at = time.monotonic() + min(again, VERIFY_SECONDS)
             return
 
     def _tell(self, now: datetime) -> None:
@@ -269,8 +289,7 @@ class RotationController:
             self._status.number(f"rotation_failures{label}", document.failures)
             if known.accepted is not Accepts.UNKNOWN:
                 self._status.number(f"credential_accepted{label}", int(known.accepted is Accepts.YES))
-            if known.problem:
-                bad.append(f"{name}: {known.problem}")
+            bad += [f"{name}: {problem}" for problem in (known.problem, known.unprovisioned) if problem]
         refused = sorted(name for name, known in self._known.items() if known.accepted is Accepts.NO)
         self._status.number("rotations_in_flight", sum(known.document.in_flight for known in self._known.values()))
         self._status.set(HEALTHY, not bad, "; ".join(bad[:5]))
@@ -290,6 +309,25 @@ class RotationController:
             self._published = (now, text)
         except (Unavailable, LostRace, ApiRefusedError) as error:
             log.warning("the status cannot be published: %s", error)
+
+
+def drain_of(entry: CatalogueSecret) -> timedelta | None:
+    """How long an old value must be out of use before it is revoked, where the entry says so."""
+    text = entry.rotator.settings.get("drain") if entry.rotator else None
+    return None if text is None else parse_duration(text)
+
+
+def _provision(name: str, rotator: Rotator, value: Value) -> str:
+    """Make what the target lacks for this value. Empty, or why that cannot be done now."""
+    if not isinstance(rotator, Provisioner):
+        return ""
+    try:
+        made = rotator.provision(value)
+    except (Unavailable, TargetRefusedError) as error:
+        return str(error)
+    if made:
+        log.info("%s: made at %s: %s", name, rotator.target, made)
+    return ""
 
 
 def overdue(document: Document, policy: RotationPolicy, now: datetime) -> bool:
@@ -314,6 +352,6 @@ def shown(name: str, known: Known) -> dict[str, object]:
         "why": document.why,
         "result": document.result,
         "waitsFor": known.waits_for,
-        "problem": known.problem or known.drift,
+        "problem": known.problem or known.unprovisioned or known.drift,
         "requests": [request.id for request in known.requests],
     }

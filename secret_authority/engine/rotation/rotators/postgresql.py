@@ -6,6 +6,8 @@
       database: orders
       users: [orders_a, orders_b]   # they take turns; one name alone needs accept_window: true
       admin: orders-db-admin        # a secret of the catalogue with the keys username and password
+      owner: orders                 # users that are missing are made as members of this role; without it none is made
+      drain: 10s                    # how long the old user must be without a session; 60s without it
 
 Two users that take turns are the normal case: the new login works before anybody has it, and the old one until
 everybody has the new one. With one user a new password ends the old one, so consumers are refused from then until they
@@ -48,13 +50,14 @@ from secret_authority.core.rotation.rotator import (
 from secret_authority.engine.rotation.rotators.settings import (
     Logins,
     binary_problems,
+    duration_problems,
     field,
     text_problems,
     unknown_fields,
 )
 
 TIMEOUT_SECONDS = 10
-_FIELDS = {"kind", "host", "port", "database", "users", "admin", "tls", "accept_window"}
+_FIELDS = {"kind", "host", "port", "database", "users", "admin", "tls", "accept_window", "owner", "drain"}
 _COMMENT = re.compile(r"^secret-authority gen=(\d+) id=(\S+)$")
 _INVALID_PASSWORD = "28P01"
 # Connection, operator intervention, resources, serialisation, "tuple concurrently updated": another try may succeed.
@@ -143,19 +146,22 @@ class PostgresqlRotator:
     overlap: ClassVar[Overlap] = Overlap.TWO_SLOTS
     window: ClassVar[bool] = False
 
-    def __init__(self, server: _Server, users: list[str]) -> None:
-        self._server, self._users = server, users
+    def __init__(self, server: _Server, users: list[str], owner: str = "") -> None:
+        self._server, self._users, self._owner = server, users, owner
 
     @classmethod
     def build(cls, secret: CatalogueSecret, settings: Mapping[str, Any], logins: Logins) -> PostgresqlRotator:
         users = [str(user) for user in settings["users"]]
-        return (cls if len(users) > 1 else OneUserRotator)(_Server(settings, logins), users)
+        owner = str(settings.get("owner", ""))
+        return (cls if len(users) > 1 else OneUserRotator)(_Server(settings, logins), users, owner)
 
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
         found = [
             *unknown_fields(secret, settings, _FIELDS, file),
             *text_problems(secret, settings, ("host", "database", "admin"), file),
+            *text_problems(secret, settings, settings.keys() & {"owner"}, file),
+            *duration_problems(secret, settings, settings.keys() & {"drain"}, file),
             *binary_problems(secret, file),
         ]
         for name, kind, words in (("port", int, "a number"), ("tls", bool, "true or false")):
@@ -190,6 +196,31 @@ class PostgresqlRotator:
             found = admin.run("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)", names=self._users)
         missing = sorted(set(self._users) - {name for (name,) in found or []})
         return f"{self.target} has no role {', '.join(missing)}; see docs/rotation.md" if missing else ""
+
+    def provision(self, current: Value) -> str:
+        """Make the users that are missing; the one that the current value names gets its password.
+
+        A user that exists is left alone, whatever its password: it is somebody's, or a rotation's.
+        """
+        if not self._owner:
+            return ""
+        with self._server.admin() as admin:
+            admin.run("BEGIN")
+            admin.run("SET LOCAL statement_timeout = '10s'")
+            for user in self._users:
+                admin.run("SELECT pg_advisory_xact_lock(hashtext(:name))", name=f"secret-authority:{user}")
+            query = "SELECT rolname FROM pg_roles WHERE rolname = ANY(:names)"
+            there = {name for (name,) in admin.run(query, names=[*self._users, self._owner]) or []}
+            if self._owner not in there:
+                raise TargetRefusedError(f"{self.target} has no role {self._owner}; see docs/rotation.md")
+            missing = [user for user in self._users if user not in there]
+            for user in missing:
+                named = user == current.fields.get("username")
+                password = literal(scram_verifier(current.fields["password"])) if named else "NULL"
+                admin.run(f"CREATE ROLE {identifier(user)} LOGIN PASSWORD {password} IN ROLE {identifier(self._owner)}")
+                admin.run(f"ALTER ROLE {identifier(user)} SET role = {identifier(self._owner)}")
+            admin.run("COMMIT")
+        return f"users {', '.join(missing)}" if missing else ""
 
     def plan(self, current: Value, fence: Fence) -> Plan:
         used = current.fields.get("username")

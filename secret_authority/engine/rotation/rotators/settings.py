@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from secret_authority.core.catalogue.rotation_policy import parse_duration
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import Problem
 
@@ -32,6 +33,17 @@ def text_problems(
     for name in names:
         if not isinstance(settings.get(name), str) or not settings[name]:
             yield Problem(file, field(secret, f"rotator.{name}"), "is missing or is not a text", "add it")
+
+
+def duration_problems(
+    secret: CatalogueSecret, settings: Mapping[str, Any], names: Collection[str], file: str
+) -> Iterator[Problem]:
+    """A problem for each of these fields that is not a duration."""
+    for name in sorted(names):
+        try:
+            parse_duration(settings[name])
+        except ValueError:
+            yield Problem(file, field(secret, f"rotator.{name}"), "is not a duration", "write it like 10s or 5m")
 
 
 def binary_problems(secret: CatalogueSecret, file: str) -> Iterator[Problem]:
