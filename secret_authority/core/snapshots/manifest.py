@@ -54,8 +54,8 @@ class SavedSecret:
 class Manifest:
     """`cluster` is the name in root-of-trust.yaml, `cluster_id` Vault's own. `taken_at` by Vault's clock, UTC.
 
-    `node`: the Raft node that a single restored server has to be. `sha256` and `bytes` are those of the snapshot
-    before its encryption.
+    `node`: the Raft node that a single restored server has to be. `sha256` (hex) and `size` (bytes) are those of the
+    snapshot before its encryption.
     """
 
     cluster: str
@@ -66,7 +66,7 @@ class Manifest:
     server_version: str
     node: str
     sha256: str
-    bytes: int
+    size: int
     seal: SealFacts
     audit: tuple[AuditDevice, ...]
     secrets: tuple[SavedSecret, ...]
@@ -86,12 +86,15 @@ class Manifest:
             if taken_at.utcoffset() is None:
                 raise ValueError("the manifest's time has no zone")
             made = cls(
-                **{
-                    name: _text(data.pop(name))
-                    for name in ("cluster", "cluster_id", "server_version", "node", "sha256")
-                },
-                **{name: _number(data.pop(name)) for name in ("index", "term", "bytes")},
+                cluster=_text(data.pop("cluster")),
+                cluster_id=_text(data.pop("cluster_id")),
                 taken_at=taken_at,
+                index=_number(data.pop("index")),
+                term=_number(data.pop("term")),
+                server_version=_text(data.pop("server_version")),
+                node=_text(data.pop("node")),
+                sha256=_text(data.pop("sha256")),
+                size=_number(data.pop("size")),
                 seal=_fields(SealFacts, data.pop("seal")),
                 audit=tuple(_fields(AuditDevice, one) for one in data.pop("audit")),
                 secrets=tuple(_fields(SavedSecret, one) for one in data.pop("secrets")),

@@ -37,7 +37,7 @@ manifests = st.builds(
     server_version=texts,
     node=texts,
     sha256=texts,
-    bytes=numbers,
+    size=numbers,
     seal=st.builds(SealFacts, numbers, numbers, texts),
     audit=st.lists(st.builds(AuditDevice, texts, texts), max_size=3).map(tuple),
     secrets=st.lists(secrets, max_size=5, unique_by=lambda secret: secret.location).map(tuple),
