@@ -93,6 +93,8 @@ ENTRY_ACCOUNT = "secret-authority-entry"
 ROTATION_ACCOUNT = "secret-authority-rotation"
 # The identity of `secret-authority rotate`: it files requests and reads no value.
 REQUESTS_ACCOUNT = "secret-authority-rotation-requests"
+# The identity that takes snapshots, and can do nothing else.
+SNAPSHOT_ACCOUNT = "secret-authority-snapshot"
 # The engines' leases are named like their accounts.
 ENGINE_LEASE, CONSUMPTION_LEASE, ROTATION_LEASE = ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT, ROTATION_ACCOUNT
 # The account in a consumer's namespace as which External Secrets reads that namespace's secrets.
@@ -104,6 +106,7 @@ CONSUMPTION_ROLE = f"{CONSUMER_PREFIX}system.consumption"
 ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
 ROTATION_ROLE = f"{CONSUMER_PREFIX}system.rotation"
 REQUESTS_ROLE = f"{CONSUMER_PREFIX}system.rotation-requests"
+SNAPSHOT_ROLE = f"{CONSUMER_PREFIX}system.snapshot"
 
 # KV v2 mount of the engine: its keys, the notes of handovers, and the audit trail.
 AUTHORITY_MOUNT = "platform-authority"

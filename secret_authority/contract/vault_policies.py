@@ -23,6 +23,8 @@ from secret_authority.contract.names import (
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass
 from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX
 
+# The mounts whose metadata a snapshot's manifest has.
+SAVED_MOUNTS = (DATA_MOUNT, CONFIG_MOUNT, AUTHORITY_MOUNT, ROTATION_MOUNT)
 # What every token may do with itself.
 _OWN_TOKEN = (("auth/token/lookup-self", "read"), ("auth/token/revoke-self", "update"))
 
@@ -157,6 +159,25 @@ def requests_policy() -> str:
     return "".join(
         (
             _rule(f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/*", "create", "read"),
+            _rule("auth/token/revoke-self", "update"),
+        )
+    )
+
+
+def snapshot_policy() -> str:
+    """The policy of who takes snapshots: the snapshot, metadata without values, and which tokens there are.
+
+    A root token must not get into a snapshot, and only accessors show that there is one. An accessor is no token, and
+    without "update" on auth/token/revoke-accessor it ends none.
+    """
+    return "".join(
+        (
+            _rule("sys/storage/raft/snapshot", "read"),
+            *(_rule(f"{mount}/metadata/*", "read", "list") for mount in SAVED_MOUNTS),
+            *(_rule(f"{mount}/metadata", "list") for mount in SAVED_MOUNTS),
+            _rule("auth/token/accessors", "list", "sudo"),
+            _rule("auth/token/accessors/", "list", "sudo"),
+            _rule("auth/token/lookup-accessor", "update"),
             _rule("auth/token/revoke-self", "update"),
         )
     )
