@@ -28,12 +28,14 @@ from components.rotation.rotation import Rotation, RotationArgs, check_rotators,
 from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings.stack import read_settings
 from components.settings.vault import read_vault_settings
+from components.snapshots.snapshots import UNSAVED, Snapshots, SnapshotsArgs
 from secret_authority.access.cluster_state import UNREACHABLE, read_cluster_state
 from secret_authority.core.errors import InvalidInputError, raise_if_any
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition
 from secret_authority.repository.intent import read_intent
 from secret_authority.repository.namespaces import check_namespaces
+from secret_authority.repository.snapshot_settings import read_snapshot_settings, settings_file
 from secret_authority.repository.tombstones import changed_after_handover
 
 
@@ -45,6 +47,9 @@ def build() -> None:
     for problem in changed_after_handover(intent):
         pulumi.log.warn(str(problem))
     check_rotators(intent.catalogue, intent.layout.catalogue)
+    snapshots = read_snapshot_settings(intent.root, intent.layout)
+    if settings.phase >= Phase.RUNTIME_AUTHORITY and snapshots is None:
+        pulumi.log.warn(f"{settings_file(intent.layout)} {UNSAVED}")
     in_cluster = settings.phase >= Phase.GITOPS
     cluster = read_cluster_state(settings.connection) if in_cluster else UNREACHABLE
     check_transition(cluster.reached, settings.phase)
@@ -93,6 +98,9 @@ def build() -> None:
         runtime = RuntimeAuthority("runtime-authority", args, here)
         record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job])
         evidence["runtimeAuthority"] = runtime.evidence
+        if snapshots is not None:
+            here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime])
+            Snapshots("snapshots", SnapshotsArgs(runtime.configuration.connection), here)
 
     if settings.phase >= Phase.CONSUMPTION:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime, record])

@@ -27,5 +27,6 @@ COMMANDS = {
     "rotate": Command("rotate", "give a secret a new value now"),
     "rotation": Command("rotate", "what is rotated when, and why; hold, resume or abort it"),
     "root": Command("trust", "the offline root of trust"),
+    "snapshot": Command("snapshot", "save Vault outside of its cluster, and verify what is saved"),
     "tombstone": Command("audit", "say in Git which secrets Vault has taken over; for review"),
 }

@@ -50,7 +50,7 @@ class Session:
     """`folder` gets the CA and the token.
 
     `engine` is the address whose end is the end of the run; empty when the end is that of standard input.
-    `patience` is how long a login is tried, in seconds.
+    `patience` is how long a login is tried, in seconds. `pod`: one Vault pod; empty for any that is ready.
     """
 
     connection: ClusterConnection
@@ -60,6 +60,7 @@ class Session:
     account: str
     engine: str = ""
     patience: float = _START_SECONDS
+    pod: str = ""
 
     @property
     def address(self) -> str:
@@ -140,7 +141,7 @@ def main() -> int:
     folder = session.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        open_tunnel(session.connection, session.port)
+        open_tunnel(session.connection, session.port, session.pod)
         _write(folder / CA_FILE, ca_bundle(session))
         token = _first_login(session)
     except ERRORS as error:
@@ -233,7 +234,7 @@ def reading(session: Session) -> Iterator[Vault]:
     Yields Vault as `session.role`. Raises `VaultSessionError` when the way cannot be opened. A token that cannot be
     revoked is a warning: what the command did is done.
     """
-    open_tunnel(session.connection, session.port)
+    open_tunnel(session.connection, session.port, session.pod)
     try:
         _write(session.folder / CA_FILE, ca_bundle(session))
         token, seconds = _login(session)

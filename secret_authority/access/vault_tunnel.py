@@ -47,10 +47,13 @@ def free_port() -> int:
         return port
 
 
-def open_tunnel(connection: ClusterConnection, port: int) -> None:
-    """Serve `port` on the loopback address for as long as this process lives. Raises `VaultSessionError`."""
+def open_tunnel(connection: ClusterConnection, port: int, pod: str = "") -> None:
+    """Serve `port` on the loopback address for as long as this process lives. Raises `VaultSessionError`.
+
+    `pod`: the Vault pod at the far end; empty for any that is ready.
+    """
     listener = _listen(port)
-    threading.Thread(target=_accept, args=(listener, connection), daemon=True).start()
+    threading.Thread(target=_accept, args=(listener, connection, pod), daemon=True).start()
 
 
 def _listen(port: int) -> socket.socket:
@@ -71,18 +74,18 @@ def _listen(port: int) -> socket.socket:
             return listener
 
 
-def _accept(listener: socket.socket, connection: ClusterConnection) -> None:
+def _accept(listener: socket.socket, connection: ClusterConnection, pod: str) -> None:
     while True:
         client, _ = listener.accept()
-        threading.Thread(target=_carry, args=(client, connection), daemon=True).start()
+        threading.Thread(target=_carry, args=(client, connection, pod), daemon=True).start()
 
 
-def _carry(client: socket.socket, connection: ClusterConnection) -> None:
-    """Carry one connection to a Vault pod that is ready."""
+def _carry(client: socket.socket, connection: ClusterConnection, pod: str) -> None:
+    """Carry one connection to the pod, or to one that is ready."""
     with contextlib.suppress(*ERRORS), client:
         api = connection.core_api()
         forward = portforward(
-            api.connect_get_namespaced_pod_portforward, _ready_pod(api), VAULT_NAMESPACE, ports=str(VAULT_PORT)
+            api.connect_get_namespaced_pod_portforward, pod or _ready_pod(api), VAULT_NAMESPACE, ports=str(VAULT_PORT)
         )
         far = forward.socket(VAULT_PORT)
         far.setblocking(True)

@@ -26,8 +26,8 @@ from secret_authority.clients.object_store import (
 from secret_authority.core.errors import Unavailable
 
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 300
-# Of lists and deletions the library has no error of its own for this.
-_FORBIDDEN = "status code: 403"
+# Of lists and deletions the library has no error of its own for this; the second is S3's own code.
+_FORBIDDEN = ("status code: 403", "AccessDenied")
 _T = TypeVar("_T")
 
 
@@ -109,6 +109,6 @@ class S3Store:
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
             raise self._refused(what) from None
         except (exceptions.BaseError, OSError) as error:
-            if _FORBIDDEN in str(error):
+            if any(text in str(error) for text in _FORBIDDEN):
                 raise self._refused(what) from None
             raise Unavailable(f"{self._shown} cannot answer {what}: {type(error).__name__}") from None

@@ -1,0 +1,242 @@
+"""`snapshot now`, `list`, `verify`: save Vault outside of its cluster, and prove that what is saved can be restored."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cli.arguments import add_kubeconfig, add_layout, connection, layout
+from cli.commands import COMMANDS
+from cli.passphrase import add_root_identity, root_identity
+from secret_authority.contract.names import SNAPSHOT_ACCOUNT, SNAPSHOT_ROLE, UNSEAL_SHARES, VAULT_NAMESPACE
+from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
+from secret_authority.core.snapshots.naming import COMPLETE, BundleName, complete_bundles, prefix
+from secret_authority.core.snapshots.retention import not_needed
+from secret_authority.repository.share_export import export_file, read_export
+from secret_authority.repository.trust import RootOfTrust, read_trust
+
+if TYPE_CHECKING:
+    from secret_authority.access.cluster_state import ClusterState
+    from secret_authority.access.kubeconfig import ClusterConnection
+    from secret_authority.clients.object_store import ObjectStore
+    from secret_authority.clients.vault import Vault
+    from secret_authority.core.snapshots.manifest import AuditDevice
+
+# Older than this, `list` says that the newest snapshot is stale and ends with 1.
+STALE = timedelta(days=1, hours=1)
+
+
+def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    snapshot = verbs.add_parser("snapshot", help=COMMANDS["snapshot"].help)
+    subjects = snapshot.add_subparsers(required=True, metavar="SUBJECT")
+    now = subjects.add_parser("now", help="take a snapshot and write it to the store")
+    add_kubeconfig(now)
+    now.set_defaults(run=_now)
+    listed = subjects.add_parser("list", help="the complete snapshots in the store; 1 when the newest is stale")
+    listed.add_argument("--format", choices=["table", "json"], default="table")
+    listed.set_defaults(run=_list)
+    verify = subjects.add_parser("verify", help="restore a snapshot into a throwaway server on this machine")
+    verify.add_argument("--snapshot", metavar="NAME", help="as `list` names it (default: the newest)")
+    verify.add_argument("--vault", default="vault", metavar="PROGRAM", help="of the same version (default: vault)")
+    add_root_identity(verify, required=True, help_text="a root identity, which opens the snapshot")
+    verify.add_argument("--prune", action="store_true", help="delete older snapshots that are not needed any more")
+    verify.add_argument("--delete-credentials", type=Path, metavar="FILE", help="with --prune: of who may delete")
+    verify.set_defaults(run=_verify)
+    for verb in (now, listed, verify):
+        add_layout(verb)
+        verb.add_argument("--credentials", type=Path, metavar="FILE", help="of the store, where it asks for them")
+
+
+def _now(options: argparse.Namespace) -> int:
+    from cli.snapshot_store import open_store
+    from secret_authority.access.cluster_state import read_cluster_state
+    from secret_authority.access.vault_tunnel import VaultSessionError
+    from secret_authority.clients.kubernetes import ApiRefusedError, named
+    from secret_authority.clients.object_store import StoreRefusedError
+    from secret_authority.clients.snapshot_bundle import BundleError, write_bundle
+    from secret_authority.clients.vault import VaultRefusedError
+    from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
+    from secret_authority.engine.runtime_authority.seal_store import read_shares
+    from secret_authority.engine.runtime_authority.unseal_shares import SharesError
+    from secret_authority.engine.snapshots.take import NotTakenError, take
+
+    trust = read_trust(options.repository)
+    trust.cluster(options.cluster)
+    store = open_store(options.repository, layout(options), options.credentials, "--credentials")
+    way = connection(options)
+    state = read_cluster_state(way)
+    if not state.reachable:
+        print(f"the cluster of {way.kubeconfig} does not answer; nothing was written", file=sys.stderr)
+        return 1
+    recipients = admitted_recipients(trust, options.cluster, state)
+    try:
+        shares = read_shares(way.api().get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
+        with _session(way) as vault:
+            bundle = take(vault, options.cluster, shares, audit_devices(FirstConfiguration.audit_file))
+        name = write_bundle(store, bundle, recipients)
+    except (VaultSessionError, NotTakenError, SharesError, BundleError) as error:
+        print(f"no snapshot was written: {error}", file=sys.stderr)
+        return 1
+    except (Unavailable, VaultRefusedError, ApiRefusedError, StoreRefusedError) as error:
+        print(f"no complete snapshot was written: {error}. Run this command again", file=sys.stderr)
+        return 1
+    print(f"{name.folder}: {len(bundle.manifest.secrets)} paths, {bundle.manifest.size} bytes")
+    return 0
+
+
+def admitted_recipients(trust: RootOfTrust, cluster: str, state: ClusterState) -> list[str]:
+    """To whom the snapshot is encrypted, when Git and the cluster's own record agree. Raises `InvalidInputError`."""
+    wanted = trust.wanted(cluster)
+    on_record = state.trust
+    if on_record is None or {*on_record.root, on_record.recipient} != wanted:
+        reason = f"names other recipients than the record of the cluster that a root holder admitted for {cluster}"
+        fix = "correct --repository or --context, or run `secret-authority pulumi up` with this revision first"
+        raise InvalidInputError([Problem("root-of-trust.yaml", "", reason, fix)])
+    return sorted(wanted)
+
+
+def audit_devices(audit_file: str) -> tuple[AuditDevice, ...]:
+    """The devices that the first configuration of Vault enables."""
+    from secret_authority.core.snapshots.manifest import AuditDevice
+
+    return AuditDevice("file/", audit_file), AuditDevice("stdout/", "stdout")
+
+
+@contextmanager
+def _session(way: ClusterConnection) -> Iterator[Vault]:
+    """Vault's active node, as the identity that takes snapshots. Raises as `reading` does."""
+    from secret_authority.access.vault_session import Session, reading
+    from secret_authority.access.vault_tunnel import free_port
+
+    with tempfile.TemporaryDirectory() as folder:
+        first = Session(way, Path(folder), free_port(), SNAPSHOT_ROLE, SNAPSHOT_ACCOUNT)
+        with reading(first) as vault:
+            pod = standby_of(vault)
+            if not pod:
+                yield vault
+                return
+        with reading(Session(way, Path(folder), free_port(), SNAPSHOT_ROLE, SNAPSHOT_ACCOUNT, pod=pod)) as vault:
+            yield vault
+
+
+def standby_of(vault: Vault) -> str:
+    """The pod of the active node; empty when it is this one, or nobody knows it."""
+    found = vault.read("sys/leader") or {}
+    host = urlsplit(str(found.get("leader_address") or "")).hostname or ""
+    return "" if found.get("is_self") else host.partition(".")[0]
+
+
+def _list(options: argparse.Namespace) -> int:
+    from cli.snapshot_store import open_store
+    from secret_authority.clients.object_store import StoreRefusedError
+
+    store = open_store(options.repository, layout(options), options.credentials, "--credentials")
+    try:
+        found, sizes = bundles(store, options.cluster)
+    except (Unavailable, StoreRefusedError) as error:
+        print(f"the store cannot be listed: {error}", file=sys.stderr)
+        return 1
+    lines = [
+        {"name": one.folder, "takenAt": one.taken_at.isoformat(), "index": one.index, "bytes": sizes[one.folder]}
+        for one in found
+    ]
+    if options.format == "json":
+        print(json.dumps(lines, indent=2))
+    else:
+        print("\n".join(f"{line['takenAt']}  {line['bytes']:>12}  {line['name']}" for line in lines) or "none")
+    problem = stale(found, datetime.now(UTC))
+    if problem:
+        print(problem, file=sys.stderr)
+    return 1 if problem else 0
+
+
+def bundles(store: ObjectStore, cluster: str) -> tuple[list[BundleName], dict[str, int]]:
+    """The complete bundles of a cluster, oldest first, and the bytes of each by its folder."""
+    sizes: dict[str, int] = {}
+    objects = store.list(prefix(cluster))
+    for one in objects:
+        folder = one.key.rpartition("/")[0]
+        sizes[folder] = sizes.get(folder, 0) + one.size
+    return complete_bundles(cluster, [one.key for one in objects]), sizes
+
+
+def stale(found: list[BundleName], now: datetime) -> str:
+    """Why what is saved is too old; empty when it is not."""
+    if not found:
+        return "no complete snapshot is in the store: what has changed in Vault since phase 3 is not saved"
+    age = now - found[-1].taken_at
+    if age <= STALE:
+        return ""
+    return f"the newest snapshot is {age.total_seconds() / 3600:.0f} hours old; run `secret-authority snapshot now`"
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from cli.snapshot_store import open_store
+    from secret_authority.clients.object_store import StoreRefusedError
+    from secret_authority.clients.snapshot_bundle import BundleError, read_bundle
+    from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
+    from secret_authority.engine.snapshots.throwaway import ThrowawayError
+    from secret_authority.engine.snapshots.verify import NotVerifiedError, verify
+
+    if options.delete_credentials and not options.prune:
+        raise InvalidInputError([Problem("the command", "--delete-credentials", "is for --prune only", "add --prune")])
+    place = layout(options)
+    store = open_store(options.repository, place, options.credentials, "--credentials")
+    deleter = store
+    if options.prune:
+        deleter = open_store(options.repository, place, options.delete_credentials, "--delete-credentials")
+    exported = read_export(options.repository, options.cluster)
+    if exported is None:
+        fix = f"run `secret-authority cluster export-shares {options.cluster}` and commit the file"
+        reason = "does not exist: nothing shows that a snapshot is of this cluster"
+        raise InvalidInputError([Problem(export_file(options.cluster), "", reason, fix)])
+    identity = root_identity(options)
+    try:
+        found, _ = bundles(store, options.cluster)
+        name = chosen(options.snapshot, found)
+        bundle = read_bundle(store, name, [identity.secret])
+        done = verify(bundle, options.cluster, SealedShares(*exported), identity.secret, program(options.vault))
+        print(f"{name.folder}: verified, {done.paths} paths in {done.seconds:.1f} s")
+        if options.prune:
+            gone = not_needed(found, [name])
+            for old in gone:
+                # First what makes it count: a deletion that is interrupted leaves nothing that looks whole.
+                keys = [one.key for one in store.list(f"{old.folder}/")]
+                for key in sorted(keys, key=lambda key: key != old.part(COMPLETE)):
+                    deleter.delete(key)
+                print(f"{old.folder}: deleted")
+    except (BundleError, NotVerifiedError) as error:
+        print(f"NOT verified: {error}. Nothing was changed", file=sys.stderr)
+        return 1
+    except (ThrowawayError, Unavailable, StoreRefusedError) as error:
+        print(f"not finished: {error}. Nothing is known of the snapshot; run this command again", file=sys.stderr)
+        return 1
+    return 0
+
+
+def chosen(wanted: str | None, found: list[BundleName]) -> BundleName:
+    """The bundle of this name, else the newest. Raises `InvalidInputError`."""
+    fix = "name one that `secret-authority snapshot list` shows, or take one"
+    if wanted is None and found:
+        return found[-1]
+    for one in found:
+        if one.folder == wanted:
+            return one
+    raise InvalidInputError([Problem("the store", wanted or "", "has no such complete snapshot", fix)])
+
+
+def program(given: str) -> str:
+    """The path of a program. Raises `InvalidInputError`."""
+    path = shutil.which(given)
+    if path is None:
+        raise InvalidInputError([Problem("the command", "--vault", f"{given} was not found", "give its path")])
+    return path

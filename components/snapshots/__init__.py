@@ -1,0 +1,1 @@
+"""Snapshots of Vault: the identity that takes them."""
