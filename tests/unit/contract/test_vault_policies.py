@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from secret_authority.contract.vault_policies import auditor_policy, configurator_policy, engine_policy
+from secret_authority.contract.vault_policies import (
+    auditor_policy,
+    configurator_policy,
+    engine_policy,
+    snapshot_policy,
+)
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 
 
@@ -17,3 +22,14 @@ def test_nobody_can_delete_a_mount_and_all_values_in_it() -> None:
         assert "update" in rule and "delete" not in rule
     for policy in (engine_policy(), auditor_policy()):
         assert "delete" not in policy
+
+
+def test_who_takes_snapshots_reads_no_value_and_changes_nothing() -> None:
+    policy = snapshot_policy()
+    assert "/data/" not in policy and "restore" not in policy and "snapshot-force" not in policy
+    for word in ("create", "patch", "delete"):
+        assert f'"{word}"' not in policy
+    changing = [line for line in policy.splitlines() if "update" in line]
+    assert len(changing) == 2, "look up an accessor, and end its own token"
+    for path in ("auth/token/lookup-accessor", "auth/token/revoke-self"):
+        assert capabilities(policy, path).count('"update"') == 1
