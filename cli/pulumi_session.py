@@ -46,7 +46,7 @@ def reads_first(arguments: Sequence[str], environment: Mapping[str, str]) -> boo
 
 
 def wanted_session(program: str, arguments: Sequence[str]) -> Session | None:
-    """The session that the stack's providers need, None when nothing of the stack lies in Vault."""
+    """The session that the stack's providers need, None when nothing of the stack is in Vault."""
     export = [program, *_place(arguments), "stack", "export"]
     done = subprocess.run(export, text=True, capture_output=True, check=False)
     if done.returncode:
@@ -66,7 +66,7 @@ def wanted_session(program: str, arguments: Sequence[str]) -> Session | None:
 def around(session: Session, arguments: Sequence[str]) -> Iterator[tuple[list[str], dict[str, str]]]:
     """Hold the session; yields the arguments and what to add to the environment.
 
-    A plain refresh goes on without a Vault that does not answer, and leaves out what lies in it. Raises
+    A plain refresh continues without a Vault that does not answer, and leaves out what is in it. Raises
     `NoVaultError` for other runs: what they leave out would not be made either.
     """
     with contextlib.ExitStack() as held:
@@ -76,7 +76,7 @@ def around(session: Session, arguments: Sequence[str]) -> Iterator[tuple[list[st
             if _REFRESH not in arguments:
                 fix = "run it without --refresh, or bring Vault into service first (docs/runbooks/unseal.md)"
                 raise NoVaultError(f"{error}. Fix: {fix}.") from None
-            print(f"{error}. What lies in Vault is left out; refresh again when Vault is in service.")
+            print(f"{error}. What is in Vault is left out; refresh again when Vault is in service.")
             yield [*arguments, "--exclude", VAULT_RESOURCES], {}
         else:
             yield list(arguments), {OPEN_VARIABLE: str(os.getpid())}

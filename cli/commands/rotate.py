@@ -166,7 +166,7 @@ def follow(way: ClusterConnection, options: argparse.Namespace, identity: str, b
             print(f"{options.name}: {entry['result']} ({time.monotonic() - begun:.1f} s)")
             return 0 if str(entry["result"]).startswith("done") else 1
         time.sleep(POLL_SECONDS)
-    print(f"{options.name}: not at its end after {options.wait:g} s; the engine goes on", file=sys.stderr)
+    print(f"{options.name}: not at its end after {options.wait:g} s; the engine continues", file=sys.stderr)
     return 1
 
 

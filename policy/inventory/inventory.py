@@ -131,7 +131,7 @@ class Inventory:
 
     @cached_property
     def namespaces_in_use(self) -> tuple[str, ...]:
-        """Names of the namespaces that any object stands in, sorted."""
+        """Names of the namespaces that any object is in, sorted."""
         used = {resource.namespace for resource in self.index.kubernetes if not resource.kind.startswith("Cluster")}
         return tuple(sorted({n for n in used if isinstance(n, str)} | {name for _, name in self.namespaces}))
 

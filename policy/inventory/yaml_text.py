@@ -1,4 +1,4 @@
-"""What stands in YAML that is carried as text, such as a values file in a ConfigMap."""
+"""What is in YAML that is carried as text, such as a values file in a ConfigMap."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _first_match(rules: list[Mapping[str, Any]], file: str) -> int | None:
 RULES = (
     Rule(
         "plaintext-secret",
-        "No Secret stands in the clear in Git",
+        "No Secret is in the clear in Git",
         "Who can read the repository, or any clone of it, has the value, also after it is deleted.",
         "Encrypt it with sops and rotate the value.",
         "§5",
@@ -226,7 +226,7 @@ RULES = (
     Rule(
         "encrypted-not-decrypted",
         "What is encrypted is applied with decryption",
-        "Flux applies ciphertext as it stands when decryption is not set, or fails for the whole Kustomization.",
+        "Flux applies ciphertext as it is when decryption is not set, or fails for the whole Kustomization.",
         "Set spec.decryption.provider: sops with the Secret of the cluster's identity.",
         "§4",
         Severity.HIGH,

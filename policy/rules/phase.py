@@ -59,7 +59,7 @@ def layer_order(context: RuleContext) -> Iterator[Violation]:
         if ORDER.index(upper.name) - ORDER.index(lower.name) > 1:
             missing = ORDER[ORDER.index(lower.name) + 1]
             yield about(
-                upper.resource, f"layer {upper.name} stands on {lower.name}; layer {missing} is missing between"
+                upper.resource, f"layer {upper.name} is built on {lower.name}; layer {missing} is missing between"
             )
             continue
         # The engine records dependencies on what a component made. A layer that made nothing (the root of trust)

@@ -102,7 +102,7 @@ def _message(group: list[Conflict], claims: list[Claim]) -> str:
         return str(group[0])
     named = list(dict.fromkeys(str(claim.claimant) for claim in claims))
     if len(named) < len({claim.claimant for claim in claims}):
-        # Some have one name: they are told apart by where they were found.
+        # Some have one name: they are distinguished by where they were found.
         named = sorted({f"{claim.claimant} in {claim.claimant.origin}" for claim in claims})
     shown = ", ".join(named[:_SHOWN]) + (f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else "")
     secrets = sorted({claim.secret for claim in claims if claim.secret})

@@ -214,7 +214,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _runs(engine: str) -> bool:
-    """Whether the run goes on, after a second. Its open port, or our standard input, is the only sign of it."""
+    """Whether the run still runs, after a second. Its open port, or our standard input, is the only sign of it."""
     if not engine:
         ended, _, _ = select.select([sys.stdin], [], [], 1)
         return not ended

@@ -42,7 +42,7 @@ def engine_policy() -> str:
     """Handover: create values, never change one; patch metadata; append events; look at the configuration."""
     return "".join(
         (
-            # Without "update" a value that stands cannot be overwritten, whatever a request says.
+            # Without "update" an existing value cannot be overwritten, whatever a request says.
             _rule(f"{DATA_MOUNT}/data/*", "create", "read"),
             _rule(f"{DATA_MOUNT}/metadata/*", "read", "patch", "list"),
             _rule(f"{CONFIG_MOUNT}/metadata/*", "read", "list"),
@@ -108,7 +108,7 @@ def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -
         events = f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/*"
         match secret.secret_class:
             case SecretClass.INTERNAL:
-                # No "update": a value that stands cannot be overwritten, whatever a request says.
+                # No "update": an existing value cannot be overwritten, whatever a request says.
                 rules += [
                     _rule(data, "create", "read"),
                     _rule(metadata, "read", "patch"),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing to mend: where it stands, what is wrong, what to do."""
+    """One thing to mend: where it is, what is wrong, what to do."""
 
     file: str
     field: str
@@ -42,7 +42,7 @@ def raise_if_any(problems: Iterable[Problem]) -> None:
 
 
 class Unavailable(Exception):
-    """A system cannot be asked now (Vault sealed, API server away, network cut). A later run goes on."""
+    """A system cannot be asked now (Vault sealed, API server away, network cut). A later run continues."""
 
 
 class LostRace(Exception):

@@ -114,7 +114,7 @@ class Conflict:
         )
 
     def _claimants(self) -> tuple[str, str]:
-        """Both claimants; two of one name are told apart by where they were found."""
+        """Both claimants; two of one name are distinguished by where they were found."""
         first, second = self.first.claimant, self.second.claimant
         if str(first) != str(second):
             return str(first), str(second)

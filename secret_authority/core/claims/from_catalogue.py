@@ -17,7 +17,7 @@ from secret_authority.core.phases import Phase
 def catalogue_claims(cluster: str, catalogue: Catalogue, phase: Phase | None = None) -> Iterator[Claim]:
     """Each secret's hold on its bootstrap Secret, on its Vault path, and on each consumer's cache.
 
-    `phase` is where the cluster stands: what a later phase brings is left out. None takes all phases.
+    `phase` is the phase of the cluster: what a later phase brings is left out. None takes all phases.
     A cache is claimed as a whole: External Secrets owns the objects that it makes.
     """
     for entry in catalogue:

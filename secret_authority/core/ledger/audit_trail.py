@@ -29,7 +29,7 @@ class Event:
     result: str
     # The transaction: the id of the handover or of the rotation.
     id: str
-    # Where the value stands, `mount/path` in Vault.
+    # Where the value is, `mount/path` in Vault.
     place: str
     digest: str
     # Who asked for it, by Kubernetes' word; empty for what an engine does by itself.

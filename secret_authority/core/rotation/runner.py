@@ -67,4 +67,4 @@ def advance(
                 continue
     except Unavailable as error:
         return Result(document, tuple(done), unavailable=str(error))
-    return Result(document, tuple(done), waits_for="more moves are due; the next look goes on")
+    return Result(document, tuple(done), waits_for="more moves are due; the next look continues")

@@ -22,7 +22,7 @@ _KNOWN: tuple[type[Exception], ...] = (VaultRefusedError, ApiRefusedError, Inval
 def run_step(status: Status, name: str, step: Callable[[], T], known: tuple[type[Exception], ...] = ()) -> T | None:
     """Do a step. What it raises becomes the condition `name`, and None is returned.
 
-    Of an error that nobody foresaw only the type and the place are told: its message may hold a value. `known` are
+    Of an error that nobody foresaw only the type and the place are said: its message may hold a value. `known` are
     further errors whose messages are safe.
     """
     safe = _KNOWN + known

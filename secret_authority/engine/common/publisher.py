@@ -32,7 +32,7 @@ class UnknownTrailError(Exception):
 class Publisher:
     """Keeps the ConfigMaps of the engine as they should be: a lost or altered one is put right.
 
-    What was told last stays in memory and is compared with the cluster at every `reconcile`, at most each
+    What was published last stays in memory and is compared with the cluster at every `reconcile`, at most each
     `RESYNC_SECONDS`; a change of content goes out at once. Every method raises `Unavailable`, `LostRace` and
     `ApiRefusedError`; what could not be written is tried again by the next `reconcile`. Threads may share one.
     """
@@ -82,7 +82,7 @@ class Publisher:
         return ()
 
     def reconcile(self) -> None:
-        """Compare what was told with what the cluster has, now and then, and put it right."""
+        """Compare what was published with what the cluster has, now and then, and put it right."""
         now = self._clock()
         with self._lock:
             if not self._dirty and self._resynced_at is not None and now - self._resynced_at < RESYNC_SECONDS:

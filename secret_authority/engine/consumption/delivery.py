@@ -37,7 +37,7 @@ RESYNC_SECONDS_MOST = 60.0
 
 @dataclass(frozen=True)
 class SyncStatus:
-    """How a consumer stands. `problem` is empty when its Secret has the newest version."""
+    """The state of a consumer. `problem` is empty when its Secret has the newest version."""
 
     consumer: SyncTarget
     version: Version
@@ -97,7 +97,7 @@ class SecretDelivery:
         self._vault_away = False
 
     def deliver(self, consumers: Iterable[SyncTarget]) -> list[SyncStatus]:
-        """Ask for the newest version wherever it is not asked for; says how each consumer stands."""
+        """Ask for the newest version wherever it is not asked for; gives the state of each consumer."""
         wanted = list(consumers)
         places = list(dict.fromkeys((consumer.mount, consumer.path) for consumer in wanted))
         try:

@@ -34,7 +34,7 @@ RANDOM_BYTES = 32
 
 
 class State(StrEnum):
-    """How a secret stands after a look."""
+    """The state of a secret after a look."""
 
     ON_RECORD = "on record"
     NOT_ENTERED = "not entered yet"

@@ -1,7 +1,8 @@
 """The loop of rotation: what is due or asked for, a few at once, each taken as far as it goes; status and metrics.
 
 RFC-SECOPS-0001 §6. Everything that has to survive is in Vault. Git and Pulumi are not asked: the catalogue comes as a
-mounted file, and where the policy in a secret's metadata differs from it, the metadata wins and the difference is told.
+mounted file, and where the policy in a secret's metadata differs from it, the metadata wins and the
+difference is reported.
 """
 
 from __future__ import annotations

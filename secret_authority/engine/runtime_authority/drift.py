@@ -23,9 +23,9 @@ _BUILT_IN = frozenset({"default", "root"})
 
 
 def find_drift(vault: Vault) -> list[str]:
-    """What stands in Vault beside the managed configuration, in words.
+    """What is in Vault beside the managed configuration, in words.
 
-    Names of consumers are passed over: which of them pulumi-vault made stands in its state alone.
+    Names of consumers are passed over: which of them pulumi-vault made is in its state alone.
     """
     mounts = set((vault.read("sys/mounts") or {}).get("data", {}))
     methods = set((vault.read("sys/auth") or {}).get("data", {}))

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FirstConfiguration:
-    """Where the audit devices write, and who may log in. `audit_file` lies on a volume."""
+    """Where the audit devices write, and who may log in. `audit_file` is on a volume."""
 
     identities: Identities
     audit_file: str = "/vault/audit/audit.log"

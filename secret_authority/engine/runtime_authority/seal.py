@@ -134,7 +134,7 @@ class Seal:
         self._root_token: str | None = None
 
     def reconcile(self) -> SealState:
-        """Look, do what can be done now, and say how it stands. Raises `Unavailable` when a system is away."""
+        """Look, do what can be done now, and give the state. Raises `Unavailable` when a system is away."""
         statuses = [_status(pod) for pod in self._pods]
         stage = self._store.stage()
         reachable = sum(status is not None for status in statuses)

@@ -1,7 +1,7 @@
 """Puts newly sealed shares in the place of the stored ones, so that a run that ends at any moment loses none.
 
 The Secret is immutable, so it has to go before a new one takes its name. Until that one is there, a second Secret
-holds the shares. Whatever a run leaves, the next run goes on from there. One run at a time.
+holds the shares. Whatever a run leaves, the next run continues from there. One run at a time.
 """
 
 from __future__ import annotations

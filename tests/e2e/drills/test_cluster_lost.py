@@ -30,7 +30,7 @@ pytestmark = pytest.mark.drill
 PRODUCTION = {"storageClass": "local", "replicas": 3, "protect": False}
 STATEFUL_SET = f"/apis/apps/v1/namespaces/{VAULT_NAMESPACE}/statefulsets/vault"
 REFRESH = ("refresh", "--yes", "--non-interactive")
-LEFT_OUT = "What lies in Vault is left out"
+LEFT_OUT = "What is in Vault is left out"
 Secrets = Mapping[tuple[str, str], Mapping[str, bytes]]
 
 
@@ -89,7 +89,7 @@ def test_the_ledger_says_what_has_to_be_entered_again(stack: RecordedStack, befo
         done = subprocess.run([*command, *where], cwd=CHECKOUT, text=True, capture_output=True, check=True)
         return {entry["secret"]: entry["authority"] for entry in json.loads(done.stdout)}
 
-    # Generated anew in the cluster; the engine publishes its first value within a minute.
+    # Generated again in the cluster; the engine publishes its first value within a minute.
     until(lambda: authorities()["session-key"] == "vault", "the internal secret is in the ledger", 120)
     found = authorities()
     assert found["orders-db"] == "vault"

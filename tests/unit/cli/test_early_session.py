@@ -100,7 +100,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_refresh_without_vault_leaves_out_what_lies_in_it(away: None, capsys: pytest.CaptureFixture[str]) -> None:
     with around(SESSION, ["refresh", "--yes"]) as (arguments, more):
         assert arguments == ["refresh", "--yes", "--exclude", "**vault:**"] and not more
-    assert "no Vault pod is ready. What lies in Vault is left out" in capsys.readouterr().out
+    assert "no Vault pod is ready. What is in Vault is left out" in capsys.readouterr().out
 
 
 def test_an_update_that_refreshes_is_refused_without_vault(away: None) -> None:
