@@ -28,12 +28,16 @@ def declared_claims(inventory: Inventory) -> list[tuple[Claim, Layer]]:
 def localise(claim: Claim, inventory: Inventory) -> Claim:
     """Layer components call the one Vault of a cluster by the cluster's name; so do the identities of a stack."""
     source = _localise(claim.source, inventory) if claim.source is not None else None
-    return replace(claim, location=_localise(claim.location, inventory), source=source)
+    location = _localise(claim.location, inventory)
+    if location is claim.location and source is claim.source:
+        return claim
+    return replace(claim, location=location, source=source)
 
 
 def _localise(location: Location, inventory: Inventory) -> Location:
     if isinstance(location, VaultSecret):
-        return VaultSecret(inventory.identities.home(location.server), location.mount, location.path)
+        home = inventory.identities.home(location.server)
+        return location if home is location.server else VaultSecret(home, location.mount, location.path)
     return location
 
 

@@ -21,6 +21,14 @@ _FILLED_BY_KUBERNETES = frozenset({"kubernetes.io/service-account-token"})
 
 def secret_keys(resource: Resource) -> Keys | None:
     """The keys that a Secret object brings; None when it brings none."""
+    known = resource.derived
+    if "secret keys" not in known:
+        known["secret keys"] = _secret_keys(resource)
+    found: Keys | None = known["secret keys"]
+    return found
+
+
+def _secret_keys(resource: Resource) -> Keys | None:
     names: set[str] = set()
     unknown: Unknown | None = None
     for field in ("data", "stringData"):

@@ -89,12 +89,22 @@ def _csi(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
 
 def mirror_marks(resource: Resource) -> dict[str, str]:
     """The annotations on the Secret of a resource by which a controller copies it, with their values."""
+    known = resource.derived
+    if "mirror marks" not in known:
+        known["mirror marks"] = _mirror_marks(resource)
+    found: dict[str, str] = known["mirror marks"]
+    return found
+
+
+def _mirror_marks(resource: Resource) -> dict[str, str]:
     own = mapping(resource.get("metadata", "annotations")) if resource.is_a("", "Secret") else {}
     marks = {
         **own,
         **mapping(resource.get("spec", "target", "template", "metadata", "annotations")),
         **mapping(resource.get("spec", "secretTemplate", "annotations")),
     }
+    if not marks:
+        return {}
     if str(marks.get(f"{_REFLECTOR}/reflection-auto-enabled", "true")).lower() == "false":
         marks.pop(f"{_REFLECTOR}/reflection-auto-namespaces", None)
     return {mark: str(marks[mark]) for mark in MIRRORS if marks.get(mark)}

@@ -9,10 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
 
 from secret_authority.core.claims.locations import Part, Unknown
+
+if TYPE_CHECKING:
+    from functools import cached_property as computed_once
+else:
+
+    class computed_once:
+        """A property that is computed on first use; functools.cached_property of Python 3.11 takes a lock for it."""
+
+        def __init__(self, compute):
+            self._compute = compute
+            self.__doc__ = compute.__doc__
+
+        def __set_name__(self, _owner, name):
+            self._name = name
+
+        def __get__(self, instance, _owner=None):
+            if instance is None:
+                return self
+            value = instance.__dict__[self._name] = self._compute(instance)
+            return value
 
 
 class Hidden:
@@ -77,28 +97,28 @@ class Resource:
     provider: Provider | None = None
     applied_by: AppliedBy = AppliedBy()
 
-    @cached_property
+    @computed_once
     def props(self) -> Mapping[str, Any]:
         return self.load()
 
-    @cached_property
-    def _kubernetes(self) -> tuple[str, str] | None:
-        package, _, rest = self.token.partition(":")
-        if package != "kubernetes":
-            return None
-        api, _, kind = rest.rpartition(":")
-        group = api.rpartition("/")[0] if "/" in api else ""
-        return ("" if group == "core" else group), kind
+    @computed_once
+    def derived(self) -> dict[str, Any]:
+        """What others worked out about the resource and want to keep."""
+        return {}
 
-    @cached_property
+    @computed_once
+    def _kubernetes(self) -> tuple[str, str] | None:
+        return _group_and_kind(self.token)
+
+    @computed_once
     def is_kubernetes(self) -> bool:
         return self._kubernetes is not None and not self.token.startswith("kubernetes:helm.sh/")
 
-    @cached_property
+    @computed_once
     def group(self) -> str:
         return self._kubernetes[0] if self._kubernetes else ""
 
-    @cached_property
+    @computed_once
     def kind(self) -> str:
         """The Kubernetes kind; a Pulumi `...Patch` resource counts as the kind that it patches."""
         if not self._kubernetes:
@@ -106,7 +126,7 @@ class Resource:
         kind = self._kubernetes[1]
         return kind.removesuffix("Patch") if self.is_patch else kind
 
-    @cached_property
+    @computed_once
     def is_patch(self) -> bool:
         found = self._kubernetes
         return found is not None and found[1].endswith("Patch") and self.origin is Origin.STACK
@@ -117,13 +137,18 @@ class Resource:
 
     def get(self, *path: str | int) -> Any:
         """The value at a path, None when there is none, `Unknown` or `Hidden` when it cannot be read."""
-        return dig(self.props, *path)
+        value: Any = self.props
+        for position, step in enumerate(path):
+            if type(value) is not dict or type(step) is not str:
+                return dig(value, *path[position:])
+            value = value.get(step)
+        return value
 
-    @cached_property
+    @computed_once
     def metadata_name(self) -> Part:
         return part(self.get("metadata", "name"), f"metadata.name of {self.name}")
 
-    @cached_property
+    @computed_once
     def namespace(self) -> Part:
         """The namespace in which the API server would put the object."""
         given = self.get("metadata", "namespace")
@@ -131,7 +156,7 @@ class Resource:
             given = dig(self.provider.props, "namespace")
         return part(given or "default", f"metadata.namespace of {self.name}")
 
-    @cached_property
+    @computed_once
     def label(self) -> str:
         """How messages name the object: kind, namespace and name; never a value."""
         if not self._kubernetes:
@@ -147,6 +172,16 @@ class Resource:
         """A label or an annotation (`kind` is "labels" or "annotations"); None when it cannot be read."""
         value = self.get("metadata", kind, key)
         return value if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=4096)
+def _group_and_kind(token: str) -> tuple[str, str] | None:
+    package, _, rest = token.partition(":")
+    if package != "kubernetes":
+        return None
+    api, _, kind = rest.rpartition(":")
+    group = api.rpartition("/")[0] if "/" in api else ""
+    return ("" if group == "core" else group), kind
 
 
 def dig(value: Any, *path: str | int) -> Any:
@@ -173,26 +208,24 @@ def dig(value: Any, *path: str | int) -> Any:
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """The value when it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
+    return value if type(value) is dict or isinstance(value, Mapping) else {}
 
 
 def items(value: Any) -> Sequence[Any]:
     """The value when it is a list, else an empty one."""
-    return value if isinstance(value, list | tuple) else ()
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def part(value: Any, field_name: str) -> Part:
     """A part of an identity: the text, or `Unknown` naming the field."""
-    if isinstance(value, Unknown):
-        return value
     if isinstance(value, str) and value:
         return value
-    return Unknown(field_name)
+    return value if isinstance(value, Unknown) else Unknown(field_name)
 
 
 def opaque(value: Any) -> bool:
     """Whether a value is there but cannot be read."""
-    return isinstance(value, Unknown | Hidden)
+    return isinstance(value, (Unknown, Hidden))
 
 
 def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,12 @@ _BUILT_IN = {
     ("", "PodTemplate"): ("template",),
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
+_Way = tuple[tuple[str, bool], ...]
+# What messages call a field of `POD_FIELDS`, the way to what holds it (each step with: is it a list), and its name.
+_WAYS: tuple[tuple[str, _Way, str], ...] = tuple(
+    (how, tuple((step.removesuffix("[]"), step.endswith("[]")) for step in way), field)
+    for how, (*way, field) in ((how, path.split(".")) for path, how in POD_FIELDS.items())
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,14 @@ class Pods:
 
 def pods_of(resource: Resource) -> Pods | None:
     """The pods of a resource, None when it makes none. Also for custom kinds with spec.template."""
+    known = resource.derived
+    if "pods" not in known:
+        known["pods"] = _pods(resource)
+    found: Pods | None = known["pods"]
+    return found
+
+
+def _pods(resource: Resource) -> Pods | None:
     if not resource.is_kubernetes:
         return None
     path = _BUILT_IN.get((resource.group, resource.kind), ("spec", "template"))
@@ -55,8 +69,16 @@ class SecretUse:
     name: Part
 
 
-def secret_uses(resource: Resource) -> Iterator[SecretUse]:
+def secret_uses(resource: Resource) -> Sequence[SecretUse]:
     """Every reference of a workload, or of a service account, to a Secret of its namespace."""
+    known = resource.derived
+    if "secret uses" not in known:
+        known["secret uses"] = tuple(_uses(resource))
+    found: Sequence[SecretUse] = known["secret uses"]
+    return found
+
+
+def _uses(resource: Resource) -> Iterator[SecretUse]:
     if resource.is_a("", "ServiceAccount"):
         for field in ("secrets", "imagePullSecrets"):
             for entry in items(resource.get(field)):
@@ -65,18 +87,19 @@ def secret_uses(resource: Resource) -> Iterator[SecretUse]:
     pods = pods_of(resource)
     if pods is None:
         return
-    for path, how in POD_FIELDS.items():
-        *way, field = path.split(".")
+    for how, way, field in _WAYS:
+        if way[0][0] not in pods.spec:
+            continue
         for reference in _references(pods.spec, way):
             if reference:
                 yield SecretUse(how, _name(reference, field, resource))
 
 
-def _references(value: Any, way: list[str]) -> Iterator[Any]:
-    """What is at the end of a path of `POD_FIELDS`, without its last field."""
-    for position, step in enumerate(way):
-        value = dig(value, step.removesuffix("[]"))
-        if step.endswith("[]"):
+def _references(value: Any, way: _Way) -> Iterator[Any]:
+    """What is at the end of a way through lists and fields."""
+    for position, (step, is_list) in enumerate(way):
+        value = dig(value, step)
+        if is_list:
             for entry in items(value):
                 yield from _references(entry, way[position + 1 :])
             return

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from policy.inventory.coverage import Entry
@@ -84,9 +84,8 @@ class Appliers:
         self.sources = sources
         self._own = own
         self.all: list[Applier] = []
-        for file in renderer.files:
-            for document in renderer.documents(file):
-                self.all += self._read(document)
+        for document in renderer.survey.leading:
+            self.all += self._read(document)
 
     def _read(self, document: Document) -> list[Applier]:
         if is_flux(document):
@@ -455,12 +454,14 @@ def _below_clusters(renderer: Renderer, known: list[ClusterEntry], appliers: App
     return found
 
 
-def by_hand(renderer: Renderer, reached: Iterable[str], unread: Iterable[str]) -> list[tuple[str, list[str]]]:
+def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str]) -> list[tuple[str, list[str]]]:
     """(folder, files) of what nothing applies and somebody may apply by hand, such as what starts a cluster.
 
     A folder is left out where it defines an object that is applied already, or that another such folder defines: then
     they are alternatives, and nothing says which counts.
     """
+    if not unread:
+        return []
     applied = {_identity(d) for file in reached for d in renderer.documents(file) if d.is_manifest}
     units: dict[str, list[str]] = defaultdict(list)
     for file in unread:

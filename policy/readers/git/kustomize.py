@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ CLUSTER_SCOPED = frozenset(
 )
 # Kinds whose names kustomize leaves as they are.
 _UNPREFIXED = frozenset({"Namespace", "CustomResourceDefinition", "APIService"})
+# Kinds that apply more of the tree, carry objects, or say where a source is.
+LEADING = frozenset(
+    {"Kustomization", "FluxInstance", "HelmRelease", "ResourceSet", "Application", "ApplicationSet"}
+    | {"GitRepository", "OCIRepository", "Bucket", "ArtifactGenerator"}
+)
 _TIMEOUT = 60  # seconds
 # What a manifest has: an apiVersion, or at least a kind of its own.
 _KIND = re.compile(r"^kind:", re.MULTILINE)
@@ -76,6 +82,17 @@ class Build:
     problems: tuple[Problem, ...] = ()
     # Plugins that would make more, and are not run.
     plugins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The documents of a tree that say how to read it, in the order of the files."""
+
+    # Of the kinds of `LEADING`.
+    leading: tuple[Document, ...]
+    catalogues: tuple[Document, ...]
+    # With a field `sops`.
+    encrypted: tuple[Document, ...]
 
 
 class _Accumulator:
@@ -166,6 +183,25 @@ class Renderer:
             if file not in self.broken:
                 self._parse(file, read_text(self.root, file)[0])
         return [document for document in found if document.is_manifest]
+
+    @cached_property
+    def survey(self) -> Survey:
+        """What leads through the tree, found in one pass over all files."""
+        leading: list[Document] = []
+        catalogues: list[Document] = []
+        encrypted: list[Document] = []
+        for file in self.files:
+            for document in self.documents(file):
+                content = document.content
+                kind = content.get("kind")
+                if isinstance(kind, str):
+                    if kind in LEADING:
+                        leading.append(document)
+                    elif kind == "SecretCatalogue":
+                        catalogues.append(document)
+                if "sops" in content:
+                    encrypted.append(document)
+        return Survey(tuple(leading), tuple(catalogues), tuple(encrypted))
 
     def is_kustomized(self, folder: str) -> bool:
         return folder in self._kustomizations

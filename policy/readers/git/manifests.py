@@ -1,14 +1,13 @@
 """Reads the YAML files of a tree into documents with their lines. Errors name file and line, never content.
 
-Objects are built from libyaml's nodes here, not by PyYAML's constructor, which takes two thirds of the time; JSON is
-read by the standard library.
+Most manifests are read by `plain_yaml`, JSON by the standard library. For the rest objects are built from libyaml's
+nodes here, not by PyYAML's constructor, which takes two thirds of the time.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 
 import yaml
 
+from policy.readers.git import plain_yaml
+from policy.readers.git.plain_yaml import scalar
 from secret_authority.core.errors import Problem
 
 SUFFIXES = (".yaml", ".yml", ".json")
@@ -26,15 +27,6 @@ _CHART = frozenset({"templates", "charts", "crds"})
 _MAX_DEPTH = 200
 _MAX_NODES = 2_000_000
 _TAG = "tag:yaml.org,2002:"
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*)$")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
-_OTHER_INTEGER = re.compile(r"[-+]?(0o?[0-7_]+|0x[0-9a-fA-F_]+|0b[01_]+)$")
-# Plain scalars that are no strings, as Kubernetes (YAML 1.1 without dates) reads them.
-_WORDS: dict[str, Any] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"), True),
-    **dict.fromkeys(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"), False),
-}
 
 
 class _NotYamlError(yaml.YAMLError):
@@ -100,7 +92,7 @@ class _Builder:
         if depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
             raise _NotYamlError("is nested too deeply")
         if isinstance(node, yaml.ScalarNode):
-            return _scalar(node)
+            return scalar(node.value) if node.tag == "plain" else node.value
         if isinstance(node, yaml.SequenceNode):
             return [self.build(inner, depth + 1) for inner in node.value]
         found: dict[Any, Any] = {}
@@ -118,27 +110,6 @@ class _Builder:
         return found
 
 
-def _scalar(node: Any) -> Any:
-    text = node.value
-    tag = node.tag
-    if tag != "plain":
-        return text
-    if text in _WORDS:
-        return _WORDS[text]
-    if text[0] in "+-.0123456789":
-        try:
-            if _INTEGER.match(text):
-                return int(text.replace("_", ""))
-            if _OTHER_INTEGER.match(text):
-                return int(re.sub(r"^([-+]?)0([0-7])", r"\g<1>0o\2", text.replace("_", "")), 0)
-            if _FLOAT.match(text):
-                return float(text)
-        except (ValueError, OverflowError):
-            # Too long for a number, which no field of a manifest needs: text.
-            return text
-    return text
-
-
 def parse(text: str, file: str) -> tuple[list[Document], list[Problem]]:
     """Documents of a text, and what is wrong with it."""
     if text[:1] == "{" and file.endswith(".json"):
@@ -147,8 +118,10 @@ def parse(text: str, file: str) -> tuple[list[Document], list[Problem]]:
             return ([Document(file, 1, content)] if isinstance(content, Mapping) else []), []
         except (ValueError, RecursionError):
             pass
+    if (plain := plain_yaml.read(text)) is not None:
+        return [Document(file, line, content) for line, content in plain], []
     try:
-        return _parse(text, file, _Parser), []
+        return parse_with_libyaml(text, file), []
     except (yaml.YAMLError, RecursionError):
         pass
     try:
@@ -157,6 +130,11 @@ def parse(text: str, file: str) -> tuple[list[Document], list[Problem]]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else ""
         return [], [Problem(file, where, "is not valid YAML", "correct the syntax there")]
+
+
+def parse_with_libyaml(text: str, file: str) -> list[Document]:
+    """Documents of a text, by libyaml. Raises `yaml.YAMLError` or `RecursionError` for what is no YAML."""
+    return _parse(text, file, _Parser)
 
 
 def _parse(text: str, file: str, kind: Any) -> list[Document]:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ from policy.readers.git.flux import (
     values_of,
 )
 from policy.readers.git.flux_sources import Sources
-from policy.readers.git.kustomize import NAMES, Build, Renderer, patched
+from policy.readers.git.kustomize import LEADING, NAMES, Build, Renderer, patched
 from policy.readers.git.manifests import Document, Files, list_files, parse, read_text
 from policy.readers.git.secret_kinds import about_secrets, in_template
 from policy.readers.lists import expand_lists, token_of
@@ -118,7 +119,7 @@ class _Reader:
         self._settings = settings
         self._excluded = excluded
         known = remotes(root)
-        documents = [d for file in renderer.files for d in renderer.documents(file)]
+        documents = list(renderer.survey.leading)
         sync = [source for d in documents if (source := instance_source(d))]
         sync += _syncs(documents)
         patched_ones = [d for d in _overlaid(renderer, documents) if is_flux(d)]
@@ -149,10 +150,11 @@ class _Reader:
             tree.resources += self._catalogues(cluster, len(clusters))
         tree.resources += self._sops_config()
         entries = tuple(sorted({entry for cluster in clusters for entry in cluster.entries}))
-        if len(clusters) == 1 and not self._settings.entries:
-            tree.resources += self._by_hand(clusters[0], self._coverage(entries, left_out))
-        self._guessed = all(entry.why == GUESS or entry.why == ALTERNATIVE for entry in entries)
         tree.coverage = self._coverage(entries, left_out)
+        if len(clusters) == 1 and not self._settings.entries and tree.coverage.unread:
+            tree.resources += self._by_hand(clusters[0], tree.coverage)
+            tree.coverage = self._coverage(entries, left_out)
+        self._guessed = all(entry.why == GUESS or entry.why == ALTERNATIVE for entry in entries)
         self._judge_broken()
         self._hidden_identity()
         tree.problems = list(self.problems)
@@ -285,16 +287,14 @@ class _Reader:
 
     def _catalogues(self, cluster: ClusterEntry, clusters: int) -> Iterator[Resource]:
         """The catalogue of a cluster is in its folder or below secret-authority/CLUSTER; with one cluster, anywhere."""
-        for file in self.renderer.files:
-            for document in self.renderer.documents(file):
-                if document.content.get("kind") != "SecretCatalogue":
-                    continue
-                starts = [*cluster.folders, *(r.path for r in cluster.roots if r.path is not None)]
-                near = any(_holds(folder, file) for folder in starts) or file.startswith(f"{HOME}/{cluster.name}/")
-                shared = not file.startswith(("clusters/", f"{HOME}/"))
-                if near or clusters == 1 or shared:
-                    self.reached.setdefault(file, [])
-                    yield resource_of(document, cluster.name, None)
+        for document in self.renderer.survey.catalogues:
+            file = document.file
+            starts = [*cluster.folders, *(r.path for r in cluster.roots if r.path is not None)]
+            near = any(_holds(folder, file) for folder in starts) or file.startswith(f"{HOME}/{cluster.name}/")
+            shared = not file.startswith(("clusters/", f"{HOME}/"))
+            if near or clusters == 1 or shared:
+                self.reached.setdefault(file, [])
+                yield resource_of(document, cluster.name, None)
 
     def _sops_config(self) -> Iterator[Resource]:
         if not (self._root / ".sops.yaml").is_file():
@@ -308,17 +308,14 @@ class _Reader:
 
     def _hidden_identity(self) -> None:
         """A manifest whose kind or name is ciphertext cannot be judged."""
-        for file in self.renderer.files:
-            for document in self.renderer.documents(file):
-                if "sops" not in document.content:
-                    continue
-                for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
-                    value = dig(document.content, *path)
-                    if isinstance(value, str) and value.startswith("ENC["):
-                        problem = "is encrypted, so nobody can see which secret this is"
-                        fix = "encrypt with encrypted_regex ^(data|stringData)$"
-                        self.problems[Problem(document.file, ".".join(path), problem, fix)] = None
-                        break
+        for document in self.renderer.survey.encrypted:
+            for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
+                value = dig(document.content, *path)
+                if isinstance(value, str) and value.startswith("ENC["):
+                    problem = "is encrypted, so nobody can see which secret this is"
+                    fix = "encrypt with encrypted_regex ^(data|stringData)$"
+                    self.problems[Problem(document.file, ".".join(path), problem, fix)] = None
+                    break
 
 
 class _Cluster:
@@ -417,14 +414,19 @@ class _Cluster:
         for document in documents:
             if _is_own_format(document):
                 continue
-            self._remember(document)
-            self._lead_on(document, flux, target)
+            kind = document.content.get("kind")
+            if kind == "ConfigMap" or kind == "Secret":
+                self._remember(document)
+            leads = isinstance(kind, str) and kind in LEADING
+            if leads:
+                self._lead_on(document, flux, target)
             if flux and is_disabled(document):
                 skipped = f"{RECONCILE} is disabled, {flux.label} skips it"
                 self._tree.unjudged.append(f"{label(document)} of {target}: {skipped}")
                 continue
             yield resource_of(document, target, flux, argo)
-            yield from self._carried(document, target, flux)
+            if leads or self._made:
+                yield from self._carried(document, target, flux)
 
     def _remember(self, document: Document) -> None:
         kind = document.content.get("kind")
@@ -690,8 +692,13 @@ def resource_of(
         Origin.GIT,
         lambda: content,
         cluster=cluster,
-        applied_by=AppliedBy(applier, decrypts),
+        applied_by=_applied_by(applier, decrypts),
     )
+
+
+@lru_cache(maxsize=1024)
+def _applied_by(applier: str, decrypts: bool | None) -> AppliedBy:
+    return AppliedBy(applier, decrypts)
 
 
 def _is_own_format(document: Document) -> bool:
