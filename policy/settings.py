@@ -70,6 +70,8 @@ class Settings(BaseModel):
     handed_over: tuple[str, ...] = Field(default=(), alias="handedOver")
     # Git tree: cluster -> folders that Flux (or its bootstrap) applies, where the tree does not say it.
     entries: Mapping[str, tuple[str, ...]] = {}
+    # Git tree: cluster -> folders of its encrypted Secrets, where they are not clusters/CLUSTER/bootstrap.
+    bootstrap_paths: Mapping[str, tuple[str, ...]] = Field(default={}, alias="bootstrapPaths")
     # Git tree: folders and files that are not of a cluster, as globs.
     exclude: tuple[Text, ...] = ()
     # Which rules count: "authority" or "rfc"; by default "rfc" where there is a catalogue, else "authority".

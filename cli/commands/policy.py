@@ -179,7 +179,7 @@ def run_pack_config(options: argparse.Namespace) -> int:
         mode="json",
         by_alias=True,
         exclude_unset=True,
-        exclude={"levels", "today", "entries", "exclude", "profile", "minimum_coverage"},
+        exclude={"levels", "today", "entries", "bootstrap_paths", "exclude", "profile", "minimum_coverage"},
     )
     document = {}
     for rule in BY_ID.values():

@@ -2,15 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from policy.inventory.index import ResourceIndex
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Origin, Resource, dig, items, mapping
-from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.contract.names import CLASS_LABEL
+from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
+from secret_authority.core.errors import Problem
 
-CLASS_LABEL = "secret-authority.dev/class"
-BOOTSTRAP = "bootstrap"
+BOOTSTRAP = SecretClass.BOOTSTRAP.value
 # Flux: values of the annotation with which it does not put an object back that exists.
 IGNORING = frozenset({"IfNotPresent", "Ignore"})
 SSA = "kustomize.toolkit.fluxcd.io/ssa"
+
+
+@dataclass(frozen=True)
+class BootstrapFolders:
+    """What `secret-authority check` says, without a key, of the encrypted files of one cluster of this project."""
+
+    cluster: str
+    folders: tuple[str, ...]
+    # Of single files; of files without an entry of the catalogue; of entries without their file.
+    files: tuple[Problem, ...] = ()
+    uncatalogued: tuple[Problem, ...] = ()
+    missing: tuple[Problem, ...] = ()
+
+    def holds(self, resource: Resource) -> bool:
+        return any(resource.where.file.startswith(f"{folder}/") for folder in self.folders)
+
+
+def judged_folders(index: ResourceIndex) -> Iterator[BootstrapFolders]:
+    """What the reader of a Git tree found in the bootstrap folders of this project's own clusters."""
+    for resource in index.of("secret-authority.dev", "BootstrapFolders"):
+        found = resource.props.get("found")
+        if isinstance(found, BootstrapFolders):
+            yield found
 
 
 def is_encrypted(resource: Resource) -> bool:

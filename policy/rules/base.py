@@ -9,6 +9,7 @@ from enum import StrEnum
 from policy.context import RuleContext
 from policy.inventory.resource import Position, Resource
 from policy.settings import Level
+from secret_authority.core.errors import Problem
 
 
 class Severity(StrEnum):
@@ -82,3 +83,8 @@ def about(resource: Resource, message: str, *others: str) -> Violation:
     """A violation by one object; its label, location and logical name can be named in exceptions."""
     names = (resource.label, resource.name, resource.where.urn or resource.where.file, *others)
     return Violation(f"{resource.label}: {message}", resource.where, names)
+
+
+def refused(problem: Problem) -> Violation:
+    """What `secret-authority check` refuses, in its own words."""
+    return Violation(str(problem), Position(file=problem.file), (problem.file, problem.field))

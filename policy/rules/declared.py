@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from policy.claims.declared import VISIBLE_IN_STACK, declared_claims
 from policy.context import RuleContext
-from policy.inventory.bootstrap_secrets import BOOTSTRAP, CLASS_LABEL, catalogue_entry, is_encrypted, is_labelled
+from policy.inventory.bootstrap_secrets import BOOTSTRAP, catalogue_entry, is_encrypted, is_labelled, judged_folders
 from policy.inventory.resource import Origin
-from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
 from policy.settings import Level
+from secret_authority.contract.names import CLASS_LABEL
 from secret_authority.core.claims.locations import Overlap, overlap_keys, overlap_locations
 from secret_authority.core.phases import Phase
 
@@ -71,9 +72,14 @@ def catalogue_valid(context: RuleContext) -> Iterator[Violation]:
 
 
 def uncatalogued_secret(context: RuleContext) -> Iterator[Violation]:
+    own = list(judged_folders(context.index))
+    for problem in (each for folders in own for each in folders.uncatalogued):
+        yield refused(problem)
     for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or not is_encrypted(resource):
             continue
+        if any(folders.holds(resource) for folders in own):
+            continue  # judged above, or refused as a file
         catalogue = context.inventory.catalogue_of(resource)
         if catalogue is not None and catalogue_entry(context.inventory, resource) is None:
             yield about(
@@ -84,6 +90,9 @@ def uncatalogued_secret(context: RuleContext) -> Iterator[Violation]:
 
 
 def missing_bootstrap_manifest(context: RuleContext) -> Iterator[Violation]:
+    own = {folders.cluster: folders for folders in judged_folders(context.index)}
+    for problem in (each for folders in own.values() for each in folders.missing):
+        yield refused(problem)
     if context.inventory.phase is not None and context.inventory.phase >= Phase.CONSUMPTION:
         return
     present = {
@@ -93,6 +102,8 @@ def missing_bootstrap_manifest(context: RuleContext) -> Iterator[Violation]:
     }
     for document in context.index.of("secret-authority.dev", "SecretCatalogue"):
         cluster = str(document.cluster)
+        if cluster in own:
+            continue  # judged above
         for entry in context.inventory.catalogues.get(cluster) or ():
             target = entry.bootstrap
             if target and (cluster, target.namespace, target.secret) not in present:

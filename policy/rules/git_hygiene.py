@@ -10,9 +10,9 @@ from typing import Any
 from policy.context import RuleContext
 from policy.go_regex import search
 from policy.inventory.argocd_marks import vault_plugin_path
-from policy.inventory.bootstrap_secrets import is_encrypted
+from policy.inventory.bootstrap_secrets import is_encrypted, judged_folders
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
-from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
 from policy.rules.secret_values import is_secret, is_sops_file, stands_for_another, texts
 from policy.settings import Level, Profile
 
@@ -86,6 +86,13 @@ def encrypted_not_decrypted(context: RuleContext) -> Iterator[Violation]:
                 f"is encrypted with sops, but {resource.applied_by.applier} does not decrypt. Set "
                 "spec.decryption.provider: sops on it",
             )
+
+
+def bootstrap_file(context: RuleContext) -> Iterator[Violation]:
+    """The files of our own bootstrap folders, by the reader of `check`, the evidence and the handover."""
+    for folders in judged_folders(context.index):
+        for problem in folders.files:
+            yield refused(problem)
 
 
 def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
@@ -233,6 +240,18 @@ RULES = (
         Level.MANDATORY,
         Scope.STACK,
         encrypted_not_decrypted,
+    ),
+    Rule(
+        "bootstrap-file",
+        "Files of bootstrap folders are read as Flux reads them",
+        "What Flux leaves out, refuses or applies in another way never becomes the Secret that the catalogue names, "
+        "and a file that somebody else can open is no secret.",
+        "Do what the message says; `secret-authority check` says the same of the file.",
+        "§5",
+        Severity.HIGH,
+        Level.MANDATORY,
+        Scope.STACK,
+        bootstrap_file,
     ),
     Rule(
         "branch-as-environment",

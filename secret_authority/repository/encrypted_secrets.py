@@ -24,7 +24,8 @@ from secret_authority.clients.sops import (
     decrypt_text,
     parse_header,
 )
-from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.contract.names import CLASS_LABEL, DOMAIN
+from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.kubernetes_secrets import (
     MAX_SECRET_BYTES,
@@ -52,7 +53,7 @@ _STEERING = (
     "internal.config.kubernetes.io/",
     "kustomize.config.k8s.io/",
 )
-_OWN = "secret-authority.dev/"
+_OWN = f"{DOMAIN}/"
 _ENCRYPT_AGAIN = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
 
 
@@ -153,7 +154,7 @@ def _shape(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
                 yield Problem(shown, where, "is not a text", "put it in quotes")
             elif key.startswith(_STEERING):
                 yield Problem(shown, where, "makes Flux apply something else than what is written here", "remove it")
-            elif key.startswith(_OWN) and (key, text) != (f"{_OWN}class", "bootstrap"):
+            elif key.startswith(_OWN) and (key, text) != (CLASS_LABEL, SecretClass.BOOTSTRAP):
                 yield Problem(shown, where, "is set by secret-authority alone", "remove it")
     if "immutable" in value and not isinstance(value["immutable"], bool):
         yield Problem(shown, "immutable", "is not true or false", "correct it, without quotes")

@@ -18,6 +18,7 @@ from policy.inventory.coverage import Coverage, Entry
 from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping, walk
 from policy.readers.git import argocd, charts, resource_sets
 from policy.readers.git.argocd import label
+from policy.readers.git.bootstrap_folders import read_bootstrap_folders
 from policy.readers.git.checkout import remotes
 from policy.readers.git.entries import (
     ALTERNATIVE,
@@ -53,6 +54,7 @@ from policy.settings import Settings, globbed
 from secret_authority.core.claims.locations import Unknown
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.layout import HOME
+from secret_authority.repository.trust import FILE as TRUST_FILE
 
 _TEMPLATE = re.compile(r"\{\{|\{%|<[A-Z][A-Z0-9_]+>|<%|\[\[")
 _DECRYPT = f"{FLUX}/decrypt"
@@ -149,6 +151,7 @@ class _Reader:
             tree.resources += expand_lists(_Cluster(self, cluster).read())
             tree.resources += self._catalogues(cluster, len(clusters))
         tree.resources += self._sops_config()
+        tree.resources += self._bootstrap_folders()
         entries = tuple(sorted({entry for cluster in clusters for entry in cluster.entries}))
         tree.coverage = self._coverage(entries, left_out)
         if len(clusters) == 1 and not self._settings.entries and tree.coverage.unread:
@@ -305,6 +308,12 @@ class _Reader:
         for document in documents:
             content = {**document.content, "apiVersion": "secret-authority.dev/v1", "kind": "SopsConfig"}
             yield resource_of(Document(document.file, document.line, content), ONE_CLUSTER, None)
+
+    def _bootstrap_folders(self) -> Iterator[Resource]:
+        for folders in read_bootstrap_folders(self._root, self._settings):
+            kind = {"apiVersion": "secret-authority.dev/v1", "kind": "BootstrapFolders", "found": folders}
+            file = next(iter(folders.folders), TRUST_FILE)
+            yield resource_of(Document(file, 1, kind), folders.cluster or ONE_CLUSTER, None)
 
     def _hidden_identity(self) -> None:
         """A manifest whose kind or name is ciphertext cannot be judged."""

@@ -24,6 +24,7 @@ TREE_RULES = frozenset(
         "half-encrypted-secret",
         "sops-rules",
         "encrypted-not-decrypted",
+        "bootstrap-file",
         "unread-manifest",
         "coverage",
     }
