@@ -139,21 +139,36 @@ def decrypt(path: Path, shown: str, identities: Sequence[str]) -> dict[str, Any]
 def decrypt_text(
     content: bytes, kind: str, shown: str, identities: Sequence[str], ignore_mac: bool = False
 ) -> dict[str, Any]:
-    """Decrypt the text of a file (`kind` yaml or json), for messages named `shown`.
+    """Decrypt the text of a file (`kind` yaml or json), for messages named `shown`. See `decrypt_content`.
+
+    `ignore_mac` is for one document of several under one MAC that was checked before.
+    """
+    options = ["--input-type", kind, "--output-type", "json", *(["--ignore-mac"] if ignore_mac else [])]
+    clear: dict[str, Any] = json.loads(_decrypt(content, options, shown, identities))
+    return clear
+
+
+def decrypt_content(content: bytes, kind: str, shown: str, identities: Sequence[str]) -> bytes:
+    """Decrypt a file and check its MAC. Returns the clear file in its own format (`kind` yaml, json, dotenv, binary).
 
     `identities` are age secret keys (AGE-SECRET-KEY-1...). They reach sops through an anonymous file, not
     through arguments, the environment or the disk; keys that lie about on the machine are not tried.
-    `ignore_mac` is for one document of several under one MAC that was checked before. Raises `SopsError`.
+    Raises `SopsError`.
     """
+    return _decrypt(content, ["--input-type", kind, "--output-type", kind], shown, identities)
+
+
+def _decrypt(content: bytes, options: Sequence[str], shown: str, identities: Sequence[str]) -> bytes:
     key_file = os.memfd_create("identities")
     try:
         os.write(key_file, "\n".join(identities).encode())
         environment = {"HOME": "/nonexistent", "SOPS_AGE_KEY_FILE": f"/proc/self/fd/{key_file}"}
-        options = ["--input-type", kind, "--output-type", "json", *(["--ignore-mac"] if ignore_mac else [])]
         done = subprocess.run(
             [sops_program(), "decrypt", *options, "/dev/stdin"],
             env=environment,
             pass_fds=(key_file,),
+            # A .sops.yaml above the working directory would say how to indent.
+            cwd="/",
             input=content,
             capture_output=True,
             check=False,
@@ -161,8 +176,7 @@ def decrypt_text(
     finally:
         os.close(key_file)
     if done.returncode == 0:
-        clear: dict[str, Any] = json.loads(done.stdout)
-        return clear
+        return done.stdout
     # sops' own words are not repeated: in some errors it quotes a part of the file.
     match done.returncode:
         case code if code in (_MAC_MISMATCH, _MAC_NOT_FOUND):

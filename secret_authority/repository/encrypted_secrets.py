@@ -37,7 +37,8 @@ from secret_authority.core.kubernetes_secrets import (
     type_problems,
 )
 from secret_authority.core.limits import impossible_values
-from secret_authority.repository.flux_folder import Manifest, read_folder
+from secret_authority.repository.flux_folder import Generator, Manifest, read_folder
+from secret_authority.repository.generated_secrets import Input, generated_digest, open_generated, read_generator
 from secret_authority.repository.yaml_documents import Document, read_documents, read_sources
 
 _FIELDS = frozenset({"apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable", "sops"})
@@ -54,6 +55,8 @@ _STEERING = (
     "kustomize.config.k8s.io/",
 )
 _OWN = f"{DOMAIN}/"
+_IN_MANIFEST = "write metadata.name and metadata.namespace in the file, then run sops on it again"
+_IN_KUSTOMIZATION = "write the name in the generator, and the namespace there or in the kustomization"
 _ENCRYPT_AGAIN = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
 
 
@@ -71,6 +74,13 @@ class EncryptedSecret:
     header: SopsHeader
     index: int = 0
     type: str = OPAQUE
+    # The encrypted files of a generated Secret; `file` is its kustomization then.
+    inputs: tuple[Input, ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, SopsHeader], ...]:
+        """Each encrypted file that it comes from, with its header."""
+        return tuple((one.file, one.header) for one in self.inputs) or ((self.file, self.header),)
 
     @property
     def place(self) -> tuple[str, str]:
@@ -100,6 +110,11 @@ def read_encrypted(root: Path, folders: Iterable[str], fetched: bool = False) ->
                 secrets.append(_read(manifest))
             except InvalidInputError as error:
                 problems += error.problems
+        for generator in reading.generators:
+            try:
+                secrets.append(_read_generated(generator))
+            except InvalidInputError as error:
+                problems += error.problems
     return EncryptedSecrets(tuple(secrets), tuple(problems))
 
 
@@ -113,13 +128,31 @@ def _read(manifest: Manifest) -> EncryptedSecret:
         fix = f"run `sops encrypt --in-place {shown}`, then give the secret a new value: Git keeps the old"
         raise InvalidInputError([Problem(shown, "data", "is a Secret in the clear", fix)])
     header = parse_header(value, shown)
-    problems = [*_shape(value, shown), *_names(manifest), *_values(value, shown)]
+    problems = [*_shape(value, shown), *_values(value, shown)]
+    if isinstance(value.get("metadata"), Mapping):
+        problems += _names(manifest.name, manifest.namespace, shown, _IN_MANIFEST)
     if problems:
         raise InvalidInputError(problems)
     keys = frozenset(secret_data(value))
     secret_type = str(value.get("type") or OPAQUE)
     return EncryptedSecret(
         shown, str(manifest.namespace), str(manifest.name), keys, header, manifest.index, secret_type
+    )
+
+
+def _read_generated(generator: Generator) -> EncryptedSecret:
+    """Raises `InvalidInputError`, see `read_generator`."""
+    made = read_generator(generator)
+    shown = generator.file
+    raise_if_any([*_shape(made.value, shown), *_names(generator.name, generator.namespace, shown, _IN_KUSTOMIZATION)])
+    return EncryptedSecret(
+        shown,
+        str(generator.namespace),
+        str(generator.name),
+        made.keys,
+        made.inputs[0].header,
+        type=str(made.value["type"]),
+        inputs=made.inputs,
     )
 
 
@@ -138,8 +171,7 @@ def _shape(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
         yield Problem(shown, name, "is not a field of a Secret, so the API server refuses it", "remove it")
     metadata = value.get("metadata")
     if not isinstance(metadata, Mapping):
-        fix = "write metadata.name and metadata.namespace in the file, then run sops on it again"
-        yield Problem(shown, "metadata", "names no Secret and namespace", fix)
+        yield Problem(shown, "metadata", "names no Secret and namespace", _IN_MANIFEST)
         return
     for name in sorted(str(name) for name in metadata if name not in _METADATA):
         yield Problem(shown, f"metadata.{name}", "belongs to an object of a cluster", "remove it")
@@ -166,14 +198,8 @@ def _shape(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
         yield Problem(shown, "type", f"{secret_type} needs {', '.join(missing)}", "add it, or use type Opaque")
 
 
-def _names(manifest: Manifest) -> Iterator[Problem]:
-    shown, fix = manifest.file, "write metadata.name and metadata.namespace in the file, then run sops on it again"
-    if not isinstance(manifest.value.get("metadata"), Mapping):
-        return
-    for part, found, pattern, limit in (
-        ("name", manifest.name, _SUBDOMAIN, 253),
-        ("namespace", manifest.namespace, _LABEL, 63),
-    ):
+def _names(name: object, namespace: object, shown: str, fix: str) -> Iterator[Problem]:
+    for part, found, pattern, limit in (("name", name, _SUBDOMAIN, 253), ("namespace", namespace, _LABEL, 63)):
         if not isinstance(found, str) or not found:
             yield Problem(shown, f"metadata.{part}", "names no Secret and namespace", fix)
         elif not pattern.fullmatch(found) or len(found) > limit:
@@ -249,10 +275,21 @@ def open_secrets(
     """What each Secret decrypts to, with its MAC checked, or why it cannot be used. Never raises for a file."""
     by_file: dict[str, list[EncryptedSecret]] = defaultdict(list)
     for secret in secrets:
-        by_file[secret.file].append(secret)
+        if not secret.inputs:
+            by_file[secret.file].append(secret)
+    generated = [secret for secret in secrets if secret.inputs]
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         opened = pool.map(lambda item: _open_file(root, item[0], item[1], identities), by_file.items())
-    return {secret: values for file in opened for secret, values in file.items()}
+        made = pool.map(lambda secret: _open_generated(root, secret, identities), generated)
+        return {
+            **{secret: values for file in opened for secret, values in file.items()},
+            **dict(zip(generated, made, strict=True)),
+        }
+
+
+def _open_generated(root: Path, secret: EncryptedSecret, identities: Sequence[str]) -> Opened:
+    found = open_generated(root, secret.file, secret.inputs, identities)
+    return found if isinstance(found, tuple) else _of_type(secret, found)
 
 
 def _open_file(
@@ -299,6 +336,10 @@ def _clear(manifest: Mapping[str, Any], secret: EncryptedSecret) -> Opened:
         values = secret_values(manifest, secret.file)
     except InvalidInputError as error:
         return error.problems
+    return _of_type(secret, values)
+
+
+def _of_type(secret: EncryptedSecret, values: dict[str, bytes]) -> Opened:
     problems = tuple(
         Problem(secret.file, f"data.{key}", what, "correct the value, or use type Opaque")
         for key, what in type_problems(secret.type, values)
@@ -352,6 +393,8 @@ def open_all(root: Path, folders: Iterable[str], identities: Sequence[str]) -> d
 
 def ciphertext_digest(root: Path, secret: EncryptedSecret) -> str:
     """SHA-256 of the encrypted values. Adding or removing a recipient leaves them as they are."""
+    if secret.inputs:
+        return generated_digest(root, secret.inputs)
     documents = read_documents(root / secret.file, secret.file)
     document = documents[secret.index] if secret.index < len(documents) else None
     if not isinstance(document, Mapping):

@@ -49,7 +49,10 @@ _LEFT_OUT = [
 ]
 # Left out by Flux, and of use to sops.
 SOPS_CONFIG = ".sops.yaml"
-_FIELDS = frozenset({"apiVersion", "kind", "metadata", "resources", "namespace", "namePrefix", "nameSuffix"})
+_FIELDS = frozenset({"apiVersion", "kind", "metadata", "resources", "namespace", "namePrefix", "nameSuffix"}) | {
+    "secretGenerator",
+    "generatorOptions",
+}
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,36 @@ class Manifest:
     name: object
 
 
+@dataclass(frozen=True)
+class Source:
+    """A file that a secretGenerator reads, by its name there; `key` is empty for an env file."""
+
+    path: Path
+    shown: str
+    name: str
+    key: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Generator:
+    """One entry of a secretGenerator: its options, its files, and the name that the Secret gets without a hash."""
+
+    file: str
+    where: str
+    entry: Mapping[str, Any]
+    options: Mapping[str, Any]
+    sources: tuple[Source, ...]
+    namespace: object
+    name: object
+
+
 @dataclass
 class FolderReading:
     """What a folder holds. Problems of one file leave the manifests of the others."""
 
     manifests: list[Manifest] = field(default_factory=list)
+    generators: list[Generator] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -191,6 +219,50 @@ class _Reader:
             else:
                 self._directory(target, inner, home)
 
+        self._generate(file, document, inner)
+
+    def _generate(self, file: Path, document: Mapping[str, Any], names: _Names) -> None:
+        shown = self._shown(file)
+        entries, shared = document.get("secretGenerator") or [], document.get("generatorOptions") or {}
+        if not isinstance(entries, list) or not isinstance(shared, Mapping):
+            self.add(shown, "secretGenerator", "is not a list, or its options are not a mapping", "correct it")
+            return
+        for number, entry in enumerate(entries):
+            where = f"secretGenerator[{number}]"
+            own = (entry.get("options") or {}) if isinstance(entry, Mapping) else None
+            if not isinstance(entry, Mapping) or not isinstance(own, Mapping):
+                self.add(shown, where, "is not a mapping", "write name, files or envs")
+                continue
+            sources = [self._source(file, where, part, text) for part, text in _listed(entry)]
+            if None in sources:
+                continue
+            options = {**shared, **own}
+            for group in ("labels", "annotations"):
+                both = [each.get(group) or {} for each in (shared, own)]
+                if all(isinstance(each, Mapping) for each in both):
+                    options[group] = {**both[0], **both[1]}
+            namespace, name = names.of({"metadata": entry})
+            found = tuple(source for source in sources if source is not None)
+            self.found.generators.append(Generator(shown, where, entry, options, found, namespace, name))
+
+    def _source(self, file: Path, entry: str, part: str, text: object) -> Source | None:
+        shown, where = self._shown(file), f"{entry}.{part}"
+        if not isinstance(text, str):
+            self.add(shown, where, "is not a text", "write the name of a file, or key=file")
+            return None
+        key, found, name = text.partition("=")
+        name = name if found and part.startswith("files") else text
+        target = file.parent / name
+        inside = "://" not in name and ".." not in Path(name).parts and not Path(name).is_absolute()
+        if not name or "=" in name or not key or not inside or not target.is_file() or has_link(self._root, target):
+            self.add(shown, where, f"{name or text} is not a file of this folder", "name a file below this one")
+            return None
+        if target in self._reached:
+            self.add(shown, where, f"{name} is listed twice", "list it once")
+            return None
+        self._reached.add(target)
+        return Source(target, self._shown(target), name, key if part.startswith("files") else "", where)
+
     def _file(self, path: Path, names: _Names) -> None:
         self._reached.add(path)
         shown = self._shown(path)
@@ -208,6 +280,16 @@ class _Reader:
 
     def _shown(self, path: Path) -> str:
         return str(path.relative_to(self._root))
+
+
+def _listed(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """(field, text) of all that a generator reads."""
+    found: list[tuple[str, object]] = []
+    for part in ("files", "envs"):
+        listed = entry.get(part) or []
+        listed = listed if isinstance(listed, list) else [None]
+        found += [(f"{part}[{number}]", text) for number, text in enumerate(listed)]
+    return found
 
 
 def _left_out(root: Path, folder: str) -> set[str]:

@@ -119,12 +119,15 @@ def read_intent(root: Path, layout: Layout) -> Intent:
         # A file that could not be taken in would only be missed here again.
         problems += check_entries_and_files(catalogue, encrypted, layout.catalogue)
     for secret in encrypted:
-        problems += check_header(secret.header, secret.file)
+        for file, header in secret.parts:
+            problems += check_header(header, file)
         problems += check_recipients(secret, wanted, trust)
+    manifests = [secret.file for secret in encrypted if not secret.inputs]
+    inputs = [(one.file, one.kind) for secret in encrypted for one in secret.inputs]
     problems += check_place_of_catalogue(root, layout)
     problems += check_seal(root, layout.cluster, trust)
     problems += check_admission(root, layout.cluster, trust)
-    problems += check_creation_rules(root, [secret.file for secret in encrypted], wanted)
+    problems += check_creation_rules(root, manifests, wanted, inputs)
     raise_if_any(problems)
     intent = Intent(root, layout, trust, catalogue, encrypted)
     raise_if_any(check_claims(intent.claims, layout.catalogue))

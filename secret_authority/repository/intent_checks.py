@@ -28,21 +28,26 @@ def check_header(header: SopsHeader, shown: str) -> Iterator[Problem]:
 
 
 def check_recipients(secret: EncryptedSecret, wanted: frozenset[str], trust: RootOfTrust) -> Iterator[Problem]:
+    for file, header in secret.parts:
+        yield from _check_recipients(file, header, wanted, trust)
+
+
+def _check_recipients(file: str, header: SopsHeader, wanted: frozenset[str], trust: RootOfTrust) -> Iterator[Problem]:
     retired = {entry.recipient: entry for entry in trust.retired}
-    fix = f"run `sops updatekeys {secret.file}`"
-    for recipient in sorted(wanted - secret.header.recipients):
-        yield Problem(secret.file, "sops.age", f"is not readable by {_named(recipient, trust)}", fix)
-    for recipient in sorted(secret.header.recipients - wanted):
+    fix = f"run `sops updatekeys {file}`"
+    for recipient in sorted(wanted - header.recipients):
+        yield Problem(file, "sops.age", f"is not readable by {_named(recipient, trust)}", fix)
+    for recipient in sorted(header.recipients - wanted):
         if recipient in retired:
             yield Problem(
-                secret.file,
+                file,
                 "sops.age",
                 f"is still readable by the retired recipient {recipient}",
-                f"{fix}, then `sops rotate --in-place {secret.file}`, then give the secret a new value",
+                f"{fix}, then `sops rotate --in-place {file}`, then give the secret a new value",
             )
         else:
             yield Problem(
-                secret.file,
+                file,
                 "sops.age",
                 f"is readable by {recipient}, which {TRUST_FILE} does not name",
                 f"{fix}, or add the recipient there after review",
@@ -105,14 +110,14 @@ def check_genuine(trust: RootOfTrust, cluster: str, identity: Identity) -> Itera
 
 def check_own_stanzas(secrets: Sequence[EncryptedSecret], identity: Identity, root: Identity) -> Iterator[Problem]:
     """The given root holder's stanza of each file holds the data key that the cluster's stanza holds."""
-    for secret in secrets:
-        sealed = [secret.header.data_keys.get(key.recipient) for key in (identity, root)]
+    for file, header in (part for secret in secrets for part in secret.parts):
+        sealed = [header.data_keys.get(key.recipient) for key in (identity, root)]
         if None in sealed:
             continue  # not a holder any more, or not a reader: `check_recipients` says that
         opened = [open_data_key(str(text), key) for text, key in zip(sealed, (identity, root), strict=True)]
         if opened[1] is None or opened[0] != opened[1]:
-            fix = f"run `sops updatekeys {secret.file}` with the key of another holder; it was edited by hand"
-            yield Problem(secret.file, "sops.age", f"holds no data key for {root.recipient}, though it names it", fix)
+            fix = f"run `sops updatekeys {file}` with the key of another holder; it was edited by hand"
+            yield Problem(file, "sops.age", f"holds no data key for {root.recipient}, though it names it", fix)
 
 
 def _named(recipient: str, trust: RootOfTrust) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from secret_authority.clients.sops import parse_header, sops_program
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.whole_files import DOTENV, JSON, YAML, parse_whole_file
 from secret_authority.repository.yaml_documents import load_documents, read_documents
 
 FILE = ".sops.yaml"
@@ -24,11 +25,16 @@ _PROBE = (
     "apiVersion: v1\nkind: Secret\nmetadata: {name: probe, namespace: probe}\n"
     "type: Opaque\ndata: {probe: cHJvYmU=}\nstringData: {other: probe}\n"
 )
+_PROBES = {YAML: _PROBE, DOTENV: "PROBE=probe\n", JSON: '{"probe": "probe"}'}
 _READABLE = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": "probe"}}
 
 
-def check_creation_rules(root: Path, files: Iterable[str], wanted: frozenset[str]) -> Iterator[Problem]:
+def check_creation_rules(
+    root: Path, files: Iterable[str], wanted: frozenset[str], inputs: Iterable[tuple[str, str]] = ()
+) -> Iterator[Problem]:
     """For each file, the rule that sops takes must have exactly the wanted recipients, and encrypt the values only.
+
+    `inputs` are files of a secretGenerator with their formats: of those everything must be encrypted.
 
     A repository without .sops.yaml is taken as it is: its people name recipients in another way.
     """
@@ -45,14 +51,14 @@ def check_creation_rules(root: Path, files: Iterable[str], wanted: frozenset[str
                 fix = "write path_regex, encrypted_regex and age, or remove the empty entry"
                 yield Problem(FILE, f"creation_rules[{index}]", "is not a mapping", fix)
         return
-    asked: set[tuple[bool | None, ...]] = set()
+    asked: set[tuple[str, tuple[bool | None, ...]]] = set()
     said: set[tuple[str, str]] = set()
-    for file in files:
+    for file, kind in [*((file, YAML) for file in files), *inputs]:
         matches = tuple(_matches(rule, file) for rule in rules)
-        if matches in asked:
+        if (kind, matches) in asked:
             continue  # files that match the same expressions come to the same rule
-        asked.add(matches)
-        for problem in _ask(root, file, rules, matches, wanted):
+        asked.add((kind, matches))
+        for problem in _ask(root, file, kind, rules, matches, wanted):
             if (problem.field, problem.message.partition(",")[0]) not in said:
                 said.add((problem.field, problem.message.partition(",")[0]))
                 yield problem
@@ -69,16 +75,16 @@ def _matches(rule: Mapping[str, Any], file: str) -> bool | None:
 
 
 def _ask(
-    root: Path, file: str, rules: list[Any], matches: tuple[bool | None, ...], wanted: frozenset[str]
+    root: Path, file: str, kind: str, rules: list[Any], matches: tuple[bool | None, ...], wanted: frozenset[str]
 ) -> Iterator[Problem]:
     index = next((number for number, match in enumerate(matches) if match is not False), None)
     rule = f"creation_rules[{index}]" if index is not None else "creation_rules"
-    types = ["--filename-override", file, "--input-type", "yaml", "--output-type", "yaml"]
+    types = ["--filename-override", file, "--input-type", kind, "--output-type", kind]
     try:
         done = subprocess.run(
             [sops_program(), "encrypt", *types, "/dev/stdin"],
             cwd=root,
-            input=_PROBE.encode(),
+            input=_PROBES.get(kind, "probe").encode(),
             env={"HOME": "/nonexistent"},
             capture_output=True,
             check=False,
@@ -99,11 +105,17 @@ def _ask(
             fix = "use age recipients only, and one of the options that choose what is encrypted"
             yield Problem(FILE, rule, f"is refused by sops for {file}", fix)
         return
+    document: dict[str, Any] = {}
     try:
-        (document,) = load_documents(done.stdout.decode(), file)
-        header = parse_header(document, file)
+        if kind == YAML:
+            (document,) = load_documents(done.stdout.decode(), file)
+            header = parse_header(document, file)
+        else:
+            header = parse_whole_file(done.stdout.decode(), file, kind).header
     except (InvalidInputError, ValueError):
         fix = "use one flat list of age recipients, without key groups that need several keys"
+        if kind != YAML:
+            fix = f"write a rule above it for {file}, with the same recipients and no encrypted_regex"
         yield Problem(FILE, rule, f"makes files like {file} that are refused here", fix)
         return
     if header.recipients != wanted or header.other_keys:
@@ -112,6 +124,11 @@ def _ask(
         fix = f"set it to {listed}" if part == "age" else f"name {listed} there: sops then does not read `age`"
         what = f"does not name the recipients of root-of-trust.yaml, so new files like {file} would be wrong"
         yield Problem(FILE, f"{rule}.{part}", what, fix)
+    if kind != YAML:
+        if header.mac_only_encrypted:
+            what = f"does not put everything under the MAC, so {file} would be refused"
+            yield Problem(FILE, rule, what, "remove mac_only_encrypted")
+        return
     readable = {key: document.get(key) for key in _READABLE} == _READABLE
     values = [*(document.get("data") or {}).values(), *(document.get("stringData") or {}).values()]
     clear = [value for value in values if not str(value).startswith("ENC[")]

@@ -61,6 +61,18 @@ class Maker:
         )
         return done.stdout.decode()
 
+    def encrypt_whole(self, content: str | bytes, kind: str, *options: str) -> str:
+        """A file for a generator: all of it is encrypted, where no option says otherwise."""
+        types = ["--input-type", kind, "--output-type", kind, "--filename-override", "x"]
+        done = subprocess.run(
+            [sops_program(), "encrypt", "--age", ",".join(self.recipients), *types, *options, "/dev/stdin"],
+            input=content if isinstance(content, bytes) else content.encode(),
+            capture_output=True,
+            check=True,
+            env={"HOME": "/nonexistent"},
+        )
+        return done.stdout.decode()
+
     def folder(self, number: int) -> Folder:
         random_ = random.Random(number)  # noqa: S311
         change, name = CHANGES[number % len(CHANGES)]
@@ -164,6 +176,105 @@ def _listed_json(maker: Maker, random_: random.Random, texts: list[str], files: 
     return {**_as_json(maker, random_, texts, files), "kustomization.yaml": "resources: [a.json]\n"}
 
 
+_PLAIN_NAME = "options: {disableNameSuffixHash: true}"
+_ENV = "A=b c\n# a note\n\nQUOTED=\"q\"\nEMPTY=\nODD= $HOME ${A} #x=y \\n 'z' \nU=grüße \u2028 😀\nlast-one.x=1"
+
+
+def _generated(
+    entry: str, make: Callable[[Maker, random.Random], Files], extra: str = "", where: str = "kustomization.yaml"
+) -> Change:
+    """A generator named g-NUMBER in place of the manifests. `entry` is what it says beside its name and namespace."""
+
+    def change(maker: Maker, random_: random.Random, texts: list[str], _f: Files) -> Files:
+        name = yaml.safe_load(texts[0])["metadata"]["name"]
+        text = f"secretGenerator:\n- name: {name}\n  namespace: {NAMESPACE}\n"
+        text += "".join(f"  {line}\n" for line in entry.splitlines()) + extra
+        return {**make(maker, random_), where: text}
+
+    return change
+
+
+def _env(text: str = _ENV, *options: str) -> Callable[[Maker, random.Random], Files]:
+    return lambda maker, _r: {"a.env": maker.encrypt_whole(text, "dotenv", *options)}
+
+
+def _blob(name: str = "blob.bin", content: bytes | None = None) -> Callable[[Maker, random.Random], Files]:
+    def make(maker: Maker, random_: random.Random) -> Files:
+        return {name: maker.encrypt_whole(random_.randbytes(300) if content is None else content, "binary")}
+
+    return make
+
+
+def _json(text: str, after: Callable[[str], str] = str) -> Callable[[Maker, random.Random], Files]:
+    return lambda maker, _r: {"a.json": after(maker.encrypt_whole(text, "json"))}
+
+
+def _both(maker: Maker, random_: random.Random) -> Files:
+    return {**_env()(maker, random_), **_blob()(maker, random_)}
+
+
+_AUTHS = '{"auths": {"example.org": {"auth": "Z3LDvMOfZTpw", "email": "", "a": null, "b": ["<&>\\u2028", "\\/"]}}}'
+_GENERATORS: tuple[tuple[Change, str], ...] = (
+    (_generated(f"files: [blob.bin]\n{_PLAIN_NAME}", _blob()), "a binary file"),
+    (_generated(f"files: [blob.bin]\n{_PLAIN_NAME}", _blob(content=b"")), "an empty file"),
+    (_generated(f"files: [key.store=sub/blob]\n{_PLAIN_NAME}", _blob("sub/blob")), "a file under another key"),
+    (_generated(f"files: [sub/blob]\n{_PLAIN_NAME}", _blob("sub/blob")), "a file of a folder"),
+    (_generated(f"envs: [a.env]\n{_PLAIN_NAME}", _env()), "an env file"),
+    (_generated(f"files: [a.env]\n{_PLAIN_NAME}", _env()), "an env file as a file"),
+    (_generated(f"files: [blob.bin]\nenvs: [a.env]\n{_PLAIN_NAME}", _both), "a file and an env file"),
+    (
+        _generated(
+            "envs: [a.env]\noptions: {labels: {a: b}}",
+            _env(),
+            "generatorOptions: {disableNameSuffixHash: true, annotations: {c: d}}\nnamePrefix: p-\nnameSuffix: -s\n",
+        ),
+        "options for all and a prefix",
+    ),
+    (
+        _generated(
+            f"files: [.dockerconfigjson=a.json]\ntype: kubernetes.io/dockerconfigjson\n{_PLAIN_NAME}", _json(_AUTHS)
+        ),
+        "a generated pull secret",
+    ),
+    (_generated("envs: [a.env]", _env()), "a name with a hash"),
+    (_generated(f"envs: [a.env]\nliterals: [B=c]\n{_PLAIN_NAME}", _env()), "a literal"),
+    (_generated(f"envs: [a.env]\n{_PLAIN_NAME}", _env("A=b\nC=d", "--encrypted-regex", "^A$")), "half encrypted"),
+    (_generated(f"envs: [a.env]\n{_PLAIN_NAME}", lambda _m, _r: {"a.env": "A=b\n"}), "an env file in the clear"),
+    (_generated(f"files: [blob.bin]\n{_PLAIN_NAME}", lambda _m, _r: {"blob.bin": "x"}), "a file in the clear"),
+    (_generated(f"files: [a.json]\n{_PLAIN_NAME}", _json('{"a": 12345678901234567890}')), "a number in JSON"),
+    (_generated(f"files: [a.json]\n{_PLAIN_NAME}", _blob("a.json")), "binary under a name of JSON"),
+    (
+        _generated(f"files: [a.json]\n{_PLAIN_NAME}", _json(_AUTHS, lambda t: json.dumps(json.loads(t)))),
+        "JSON on one line",
+    ),
+    (
+        _generated(
+            f"files: [a.json]\n{_PLAIN_NAME}",
+            _json(_AUTHS, lambda t: json.dumps(json.loads(t), separators=(",", ":"))),
+        ),
+        "JSON without spaces",
+    ),
+    (
+        _generated(f"files: [a.yaml]\n{_PLAIN_NAME}", lambda m, _r: {"a.yaml": m.encrypt_whole("a: b\n", "yaml")}),
+        "a YAML file for a generator",
+    ),
+    (_generated(f"files: [blob.bin]\n{_PLAIN_NAME}", _blob(content=b"[sops]\na=b\n")), "what looks like sops"),
+    (_generated(f"files: [blob.bin]\nbehavior: merge\n{_PLAIN_NAME}", _blob()), "a merge"),
+    (_generated(f"files: [A=blob.bin]\nenvs: [a.env]\n{_PLAIN_NAME}", _both), "a key in two files"),
+    (_generated(f"files: [missing]\n{_PLAIN_NAME}", _blob()), "a file that is not there"),
+    (_generated(f"files: [../blob.bin]\n{_PLAIN_NAME}", _blob()), "a file above"),
+    (_generated(f"files: ['a b=blob.bin']\n{_PLAIN_NAME}", _blob()), "a bad key for a file"),
+    (_generated(f"envs: [a.env]\n{_PLAIN_NAME}", _env("A b=c")), "a bad name in an env file"),
+    (_generated(f"envs: [a.env]\n{_PLAIN_NAME}", _env("1A=c")), "an env name that begins with a digit"),
+    (
+        _generated(f"envs: [a.env]\n{_PLAIN_NAME}", lambda m, _r: {"a.env": m.encrypt_whole("A=b", "dotenv") + "B\n"}),
+        "an env line without =",
+    ),
+    (_generated(f"envs: [a.env]\n{_PLAIN_NAME}", _env("A=" + "x" * 66_000)), "a long env line"),
+    (_generated(f"envs: [a.env]\n{_PLAIN_NAME}", _env("A=" + "x" * 65_000)), "a rather long env line"),
+)
+
+
 _HEAD = "apiVersion: v1\nkind: Secret\nmetadata: {name: clear, namespace: bootstrap-data}\n"
 CHANGES: tuple[tuple[Change, str], ...] = (
     (_as("secrets.yaml"), "as it is"),
@@ -224,4 +335,5 @@ CHANGES: tuple[tuple[Change, str], ...] = (
     (_beside("README.md", "# text\n"), "another file"),
     (_beside("values.yaml", "a: b\n"), "no object"),
     (_beside("broken.yaml", "a: [\n"), "no YAML"),
+    *_GENERATORS,
 )

@@ -41,7 +41,8 @@ def _judge(root: Path, layout: Layout, trust: RootOfTrust) -> BootstrapFolders:
     reading = read_encrypted(root, layout.bootstrap)
     files, wanted = list(reading.problems), trust.wanted(layout.cluster)
     for secret in reading.found:
-        files += check_header(secret.header, secret.file)
+        for file, header in secret.parts:
+            files += check_header(header, file)
         files += check_recipients(secret, wanted, trust)
     together: list[Problem] = []
     if not reading.problems and (root / layout.catalogue).is_file():

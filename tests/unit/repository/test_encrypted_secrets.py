@@ -227,7 +227,7 @@ def test_nested_kustomizations_give_the_outer_namespace_and_both_prefixes(fleet:
     ("text", "wanted"),
     [
         ("resources: []\n", "new.yaml: is not applied by Flux: no kustomization.yaml lists it"),
-        ("resources: [new.yaml]\nsecretGenerator: [{name: a, literals: [b=c]}]\n", "secretGenerator: is not read here"),
+        ("resources: [new.yaml]\nsecretGenerator: [{name: a, literals: [b=c]}]\n", "literals: are in the clear"),
         ("resources: [new.yaml]\npatches: [{patch: x}]\n", "patches: is not read here"),
         ("resources: [new.yaml, ../../x.yaml]\n", "resources[1]: ../../x.yaml is not a file of this folder"),
         ("resources: [new.yaml, 'https://example.org/x']\n", "is not a file of this folder"),
