@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+
+from secret_authority.core.errors import Unavailable
 
 # Exit code for a fault of the program itself (sysexits.h, EX_SOFTWARE).
 INTERNAL = 70
 INTERRUPTED = 130
 PIPE_CLOSED = 141
+
+
+class CommandError(Exception):
+    """Ends a command with exit code 1; the message is all that it says."""
+
+
+@contextlib.contextmanager
+def vault_errors(undone: str) -> Iterator[None]:
+    """Around a session with Vault: `CommandError` when the way there or Vault itself says no.
+
+    `undone` begins the message for what Vault refused or did not answer.
+    """
+    # Their modules take longer to load than most commands run.
+    from secret_authority.access.vault_tunnel import VaultSessionError
+    from secret_authority.clients.vault import VaultRefusedError
+
+    try:
+        yield
+    except VaultSessionError as error:
+        raise CommandError(f"Vault cannot be reached: {error}") from None
+    except (Unavailable, VaultRefusedError) as error:
+        raise CommandError(f"{undone}: {error}") from None
 
 
 def describe(error: Exception) -> tuple[int, str]:

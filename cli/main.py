@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
 from cli.commands import COMMANDS
-from cli.failures import INTERRUPTED, PIPE_CLOSED, describe
+from cli.failures import INTERRUPTED, PIPE_CLOSED, CommandError, describe
 from secret_authority.core.errors import InvalidInputError
 
 
@@ -67,6 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidInputError as error:
         print(error, file=sys.stderr)
         return 2
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

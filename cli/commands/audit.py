@@ -9,9 +9,10 @@ from pathlib import Path
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
+from cli.failures import vault_errors
 from secret_authority.access.published_status import PublishedStatus
 from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.core.errors import InvalidInputError, Problem, Unavailable, raise_if_any
+from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.handover.state_machine import Notice
 from secret_authority.core.ledger.audit_trail import table
 from secret_authority.core.ledger.consistency import trail_mismatches
@@ -46,8 +47,6 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _audit(options: argparse.Namespace) -> int:
     # The clients take longer to load than everything else together.
     from cli.cluster_answers import published_trail, read_vault, trusted_cluster
-    from secret_authority.access.vault_tunnel import VaultSessionError
-    from secret_authority.clients.vault import VaultRefusedError
 
     cluster = None
     if options.cluster:
@@ -56,14 +55,8 @@ def _audit(options: argparse.Namespace) -> int:
         cluster = trusted_cluster(options, intent, "what it took over is not known")
         if cluster is None:
             return 1
-    try:
+    with vault_errors("the audit trail cannot be read"):
         trail, records = read_vault(connection(options))
-    except VaultSessionError as error:
-        print(f"Vault cannot be reached: {error}", file=sys.stderr)
-        return 1
-    except (Unavailable, VaultRefusedError) as error:
-        print(f"the audit trail cannot be read: {error}", file=sys.stderr)
-        return 1
     events = list(trail.events)
     if options.secret:
         events = [event for event in events if event.secret == options.secret]

@@ -12,9 +12,10 @@ from typing import Any
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
+from cli.failures import vault_errors
 from secret_authority.access.person import kubernetes_user
 from secret_authority.access.vault_session import Session, reading
-from secret_authority.access.vault_tunnel import VaultSessionError, free_port
+from secret_authority.access.vault_tunnel import free_port
 from secret_authority.clients.vault import VaultRefusedError
 from secret_authority.contract.names import AUTHORITY_MOUNT, ENTRY_ACCOUNT, ENTRY_ROLE, EVENTS
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
@@ -56,15 +57,10 @@ def _enter(options: argparse.Namespace) -> int:
         raise InvalidInputError([Problem(intent.layout.catalogue, f"secrets[{secret.name}]", "names no key", fix)])
     texts = read_values(keys, options.file, secret.name, secret.binary)
     try:
-        version = _write(options, secret, texts)
-    except VaultSessionError as error:
-        print(f"Vault cannot be reached: {error}", file=sys.stderr)
-        return 1
+        with vault_errors(secret.name):
+            version = _write(options, secret, texts)
     except LostRace:
         print(f"{secret.vault}: somebody else wrote a version meanwhile; nothing was written", file=sys.stderr)
-        return 1
-    except (Unavailable, VaultRefusedError) as error:
-        print(error, file=sys.stderr)
         return 1
     except NoEventError as error:
         print(

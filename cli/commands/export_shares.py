@@ -9,9 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from cli.arguments import connection
-from cli.commands.reseal_shares import refuse_another_cluster
-from secret_authority.access.cluster_state import read_cluster_state
+from cli.shares_cluster import shares_cluster
 from secret_authority.clients.kubernetes import ApiRefusedError, named
 from secret_authority.contract.names import UNSEAL_SHARES, VAULT_NAMESPACE
 from secret_authority.core.errors import Unavailable
@@ -26,12 +24,7 @@ def run(options: argparse.Namespace) -> int:
     trust = read_trust(options.repository)
     wanted = trust.cluster(options.name).recipient
     file = export_file(options.name)
-    there = connection(options)
-    cluster = read_cluster_state(there)
-    if not cluster.reachable:
-        print(f"the cluster of {there.kubeconfig} does not answer; nothing was written", file=sys.stderr)
-        return 1
-    refuse_another_cluster(cluster, wanted)
+    there = shares_cluster(options, wanted, "nothing was written")
     try:
         shares = read_shares(there.api().get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
     except (SharesError, Unavailable, ApiRefusedError) as error:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from cli.arguments import connection
 from cli.passphrase import root_identity
-from secret_authority.access.cluster_state import ClusterState, read_cluster_state
+from cli.shares_cluster import shares_cluster
+from secret_authority.access.person import kubernetes_user
 from secret_authority.clients.age import Identity, open_sealed
 from secret_authority.clients.kubernetes import ApiRefusedError
 from secret_authority.contract.names import VAULT_NAMESPACE
@@ -32,14 +32,12 @@ def run(options: argparse.Namespace) -> int:
     recipients = _admitted(trust, options.name, identity or open_cluster(options.repository, options.name, root))
     # Whichever of them the shares are sealed to: a root holder, or the cluster's identity of now or before.
     keys = "\n".join(one.secret for one in (root, *opened))
-    there = connection(options)
-    cluster = read_cluster_state(there)
-    if not cluster.reachable:
-        print(f"the cluster of {there.kubeconfig} does not answer; nothing was changed", file=sys.stderr)
-        return 1
-    refuse_another_cluster(cluster, wanted)
+    there = shares_cluster(options, wanted, "nothing was changed")
     try:
-        number = replace_shares(there.api(), VAULT_NAMESPACE, lambda sealed: reseal_shares(sealed, keys, recipients))
+        person = kubernetes_user(there)
+        number = replace_shares(
+            there.api(), VAULT_NAMESPACE, lambda sealed: reseal_shares(sealed, keys, recipients), person
+        )
     except SharesError as error:
         print(f"nothing was changed: {error}", file=sys.stderr)
         return 1
@@ -59,12 +57,3 @@ def _admitted(trust: RootOfTrust, name: str, identity: Identity) -> tuple[str, .
         reason = "are not those that a root holder admitted"
         raise InvalidInputError([Problem("root-of-trust.yaml", f"the recipients of {name}", reason, fix)])
     return admission.recipients
-
-
-def refuse_another_cluster(cluster: ClusterState, wanted: str) -> None:
-    """Shares for an identity that is not in the cluster could not be opened there. Raises `InvalidInputError`."""
-    if cluster.recipient == wanted:
-        return
-    reason = f"the cluster holds the identity of {cluster.recipient or 'nobody'}, not of {wanted}"
-    fix = "plant it first: `secret-authority pulumi up` with the root holder; or correct checkout or context"
-    raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", reason, fix)])

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.arguments import add_kubeconfig, connection
 from cli.commands import COMMANDS
+from cli.failures import vault_errors
 from secret_authority.contract.names import (
     AUDITOR_ACCOUNT,
     ENGINE_NAMESPACE,
@@ -81,9 +82,6 @@ def _add_request(verb: argparse.ArgumentParser, kind: RequestKind) -> None:
 
 
 def _ask(options: argparse.Namespace) -> int:
-    from secret_authority.access.vault_tunnel import VaultSessionError
-    from secret_authority.clients.vault import VaultRefusedError
-
     if options.cut_off and not options.compromise:
         raise InvalidInputError([Problem("the command", "--cut-off", "is for a compromise only", "add --compromise")])
     way = connection(options)
@@ -91,19 +89,15 @@ def _ask(options: argparse.Namespace) -> int:
     request = wanted_request(options)
     path = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/{options.name}/{request.id}"
     begun = time.monotonic()
-    try:
-        with _session(way, REQUESTS_ROLE, REQUESTS_ACCOUNT) as vault:
-            try:
-                vault.write(path, {"options": {"cas": 0}, "data": request.fields()})
-            except LostRace:
-                print(f"request {request.id} was filed before; nothing is filed again")
-            outcome = _outcome(vault, path)
-    except VaultSessionError as error:
-        print(f"Vault cannot be reached: {error}", file=sys.stderr)
-        return 1
-    except (Unavailable, VaultRefusedError) as error:
-        print(f"the request may not have been filed: {error}", file=sys.stderr)
-        return 1
+    with (
+        vault_errors("the request may not have been filed"),
+        _session(way, REQUESTS_ROLE, REQUESTS_ACCOUNT) as vault,
+    ):
+        try:
+            vault.write(path, {"options": {"cas": 0}, "data": request.fields()})
+        except LostRace:
+            print(f"request {request.id} was filed before; nothing is filed again")
+        outcome = _outcome(vault, path)
     if not outcome:
         print(f"{options.name}: request {request.id} is filed and waits; see `secret-authority rotation status`")
         return 0
@@ -215,18 +209,12 @@ def status_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _history(options: argparse.Namespace) -> int:
-    from secret_authority.access.vault_tunnel import VaultSessionError
-    from secret_authority.clients.vault import VaultRefusedError
     from secret_authority.clients.vault_trail import read_trail
 
-    try:
-        with _session(connection(options), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT) as vault:
-            trail = read_trail(vault, options.name)
-    except VaultSessionError as error:
-        print(f"Vault cannot be reached: {error}", file=sys.stderr)
-        return 1
-    except (Unavailable, VaultRefusedError) as error:
-        print(f"the audit trail cannot be read: {error}", file=sys.stderr)
-        return 1
+    with (
+        vault_errors("the audit trail cannot be read"),
+        _session(connection(options), AUDITOR_ACCOUNT, AUDITOR_ACCOUNT) as vault,
+    ):
+        trail = read_trail(vault, options.name)
     print(table(trail.events))
     return 1 if trail.malformed else 0

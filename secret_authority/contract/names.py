@@ -80,6 +80,9 @@ TLS_SECRET = "vault-tls"
 INITIALISATION = "vault-initialisation"
 UNSEAL_SHARES = "vault-unseal-shares"
 SHARES_TYPE = f"{DOMAIN}/sealed-shares"
+# On stored shares that a command wrote: whom the API server knew as its caller, and what they did.
+SHARES_PERSON = f"{DOMAIN}/stored-by"
+SHARES_CHANGE = f"{DOMAIN}/stored-because"
 SEAL_LABELS = {"app.kubernetes.io/managed-by": "secret-authority", PART_LABEL: "seal"}
 CERTIFICATE_LABELS = {**PART_OF, PART_LABEL: TLS_SECRET}
 

@@ -24,6 +24,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self.claimed = self.configured = self.refused = False
         self.shares: SealedShares | None = None
+        self.nonce = ""
         self.break_at: dict[str, BaseException] = {}
         self._lock = threading.Lock()
 
@@ -63,6 +64,13 @@ class MemoryStore:
                 raise LostRace("shares")
             self.shares = shares
         self._point("stored")
+
+    def root_attempt(self) -> str:
+        return self.nonce
+
+    def note_root_attempt(self, nonce: str) -> None:
+        self.nonce = nonce
+        self._point("root attempt")
 
     def mark_configured(self) -> None:
         self._point("before configured")

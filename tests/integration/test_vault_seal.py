@@ -158,6 +158,42 @@ def test_a_run_killed_during_initialisation_is_taken_up(site: Site, point: str) 
     assert revoke_every_root(root) == 1
 
 
+def test_a_root_token_that_somebody_generates_is_not_cancelled(site: Site) -> None:
+    site.store.break_at["before configured"] = Killed()
+    with pytest.raises(Killed):
+        site.in_service()
+    vault = site.vaults[0].api
+    begun = vault.write("sys/generate-root/attempt", {})
+    share = open_shares(site.store.load(), str(site.root))[0]
+    vault.write("sys/generate-root/update", {"key": share, "nonce": begun["nonce"]})
+    state = site.engine().reconcile()
+    assert state.problem is SealProblem.ROOT_ATTEMPT and not state.in_service and state.unsealed == 1
+    standing = vault.read("sys/generate-root/attempt") or {}
+    assert (standing["nonce"], standing["progress"]) == (begun["nonce"], 1)
+    # The command of the condition.
+    assert "generate-root -cancel" in str(state.problem)
+    vault.delete("sys/generate-root/attempt")
+    site.in_service()
+
+
+def test_an_attempt_of_an_engine_that_was_killed_is_taken_up(site: Site) -> None:
+    site.store.break_at["before configured"] = Killed()
+    with pytest.raises(Killed):
+        site.in_service()
+    site.store.nonce = str(site.vaults[0].api.write("sys/generate-root/attempt", {})["nonce"])
+    site.in_service()
+
+
+def test_an_attempt_that_cannot_be_noted_does_not_stay(site: Site) -> None:
+    site.store.break_at |= {"before configured": Killed(), "root attempt": Unavailable("away")}
+    with pytest.raises(Killed):
+        site.in_service()
+    with pytest.raises(Unavailable):
+        site.engine().reconcile()
+    assert not (site.vaults[0].api.read("sys/generate-root/attempt") or {})["started"]
+    site.in_service()
+
+
 def test_a_token_that_ends_while_roots_are_looked_for_is_passed_over(site: Site) -> None:
     class Slow(Vault):
         """Answers a listing late: one of the tokens has ended meanwhile."""

@@ -93,6 +93,26 @@ def entered(secret: str, place: str, version: int, at: datetime, person: str) ->
     )
 
 
+# What events of the unseal shares name in place of a secret: no name of the catalogue has a dot.
+SEAL_EVENTS = "vault.unseal-shares"
+
+
+def shares_stored(uid: str, place: str, at: datetime, change: str, person: str) -> Event:
+    """The event of unseal shares that a command has stored, as the object `uid` that was made at `at`."""
+    return Event(
+        at=at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        secret=SEAL_EVENTS,
+        change="unseal shares stored",
+        why=change,
+        run="-",
+        result="done",
+        id=f"sh-{uid}",
+        place=place,
+        digest="",
+        person=person,
+    )
+
+
 def gives_to_vault(event: Event) -> bool:
     """Whether Vault became the authority with this event: a handover or a first value."""
     return event.change.endswith(f"-> {Authority.VAULT}") and event.result == "done"

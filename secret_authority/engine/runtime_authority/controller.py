@@ -41,6 +41,7 @@ from secret_authority.engine.runtime_authority.drift import find_drift
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
 from secret_authority.engine.runtime_authority.seal import Seal, SealSettings, SealState
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
+from secret_authority.engine.runtime_authority.shares_trail import SharesTrail
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError, admitted_recipients
 from secret_authority.engine.tls.certificate_store import CertificateStore
 
@@ -55,6 +56,7 @@ GIT_READABLE = "GitReadable"
 HANDED_OVER = "HandedOver"
 TRAIL_READABLE = "AuditTrailReadable"
 NO_DRIFT = "NothingUnmanaged"
+SHARES_RECORDED = "SharesChangeRecorded"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 5.0
@@ -90,6 +92,7 @@ class RuntimeAuthorityController:
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
         self.git_state = GitStateReader(api, settings.git, identity)
         self.handover = Handover(settings.cluster, api, self._vault, run_name, settings.admitted)
+        self._shares_trail = SharesTrail(api, settings.vault_namespace, self._vault)
         self._publisher = Publisher(api, settings.namespace)
         # When each secret is looked at again, for the state of Git that was looked at last.
         self.pace = Backoff()
@@ -140,6 +143,8 @@ class RuntimeAuthorityController:
         """Vault's configuration and the handover. True when nothing is left that can be done now."""
         if self._answers.is_set():
             configured = run_step(self.status, CONFIGURED, self.look_at_configuration)
+            if configured and run_step(self.status, SHARES_RECORDED, self._shares_trail.record):
+                self.status.set(SHARES_RECORDED, True)
             if configured and run_step(self.status, HANDED_OVER, self.hand_over):
                 return True
         # What was seen before the trouble counts no more: the next round looks at everything again.

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import logging
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,11 +122,31 @@ def _mount_authority(root: Vault) -> None:
             log.info("%s is there already", path)
 
 
-def generate_root(vault: Vault, shares: Sequence[str]) -> str:
-    """A new root token from unseal shares (sys/generate-root). An attempt that stands is cancelled first."""
-    vault.delete("sys/generate-root/attempt")
+class RootAttemptError(Exception):
+    """Somebody else generates a root token. Their attempt is not cancelled."""
+
+
+def generate_root(
+    vault: Vault, shares: Sequence[str], own: str = "", note: Callable[[str], object] = lambda nonce: None
+) -> str:
+    """A new root token from unseal shares (sys/generate-root).
+
+    Vault has one attempt at a time. `own` is the nonce of one that ended early and is ours, empty for none: that one is
+    cancelled, any other one raises `RootAttemptError`. `note` gets the nonce of the new one before a share is given.
+    """
+    standing = vault.read("sys/generate-root/attempt") or {}
+    if standing.get("started"):
+        if not own or standing.get("nonce") != own:
+            raise RootAttemptError("somebody generates a root token at the moment")
+        vault.delete("sys/generate-root/attempt")
     begun = vault.write("sys/generate-root/attempt", {})
     otp, nonce = str(begun["otp"]), str(begun["nonce"])
+    try:
+        note(nonce)
+    except BaseException:
+        # The next run could not know that it is ours.
+        vault.delete("sys/generate-root/attempt")
+        raise
     answer = begun
     for share in shares:
         answer = vault.write("sys/generate-root/update", {"key": share, "nonce": nonce})

@@ -21,6 +21,7 @@ from secret_authority.contract.names import INITIALISATION, VAULT, VAULT_NAMESPA
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.runtime_authority.initial_configuration import (
     FirstConfiguration,
+    RootAttemptError,
     configure,
     generate_root,
     revoke_every_root,
@@ -60,6 +61,11 @@ class SealStore(Protocol):
     def store(self, shares: SealedShares) -> None:
         """Create the stored shares. Raises `LostRace` when there are some."""
 
+    def root_attempt(self) -> str:
+        """The nonce of the last generation of a root token that an engine began; empty for none."""
+
+    def note_root_attempt(self, nonce: str) -> None: ...
+
     def mark_configured(self) -> None: ...
 
 
@@ -83,6 +89,12 @@ class SealProblem(StrEnum):
     )
     STRANGER = (
         "Vault was initialised by somebody else, and may hold values: nothing is done to it (docs/runbooks/unseal.md)"
+    )
+    ROOT_ATTEMPT = (
+        "Vault is unsealed, but its first configuration waits: somebody generates a root token, which is not cancelled "
+        "for them. If nobody does any more, run: "
+        f"kubectl --namespace {VAULT_NAMESPACE} exec {VAULT}-0 --container {VAULT} -- "
+        "/bin/vault operator generate-root -cancel -tls-skip-verify"
     )
     SEALED = "Vault is sealed and does not open with the stored shares"
 
@@ -165,7 +177,10 @@ class Seal:
         if not shares:
             return state(SealProblem.SHARES_UNUSABLE, unsealed, detail)
         if stage is Stage.STORED and unsealed:
-            self._configure(shares)
+            try:
+                self._configure(shares)
+            except RootAttemptError:
+                return state(SealProblem.ROOT_ATTEMPT, unsealed)
             stage = Stage.CONFIGURED
         stuck = bool(sealed) and not unsealed
         return state(SealProblem.SEALED if stuck else None, unsealed)
@@ -246,7 +261,7 @@ class Seal:
             raise Unavailable("no Vault pod is active yet")
         if self._root_token is None:
             log.info("taking up a first configuration that was not finished")
-            self._root_token = generate_root(active, shares)
+            self._root_token = generate_root(active, shares, self._store.root_attempt(), self._store.note_root_attempt)
         root = active.with_token(self._root_token)
         # Whatever happens next, this token is not used a second time: a later try makes one of its own, and
         # revokes this one with the others.

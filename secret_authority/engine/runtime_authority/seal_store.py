@@ -6,7 +6,14 @@ import base64
 from datetime import UTC, datetime
 
 from secret_authority.clients.kubernetes import Api, Object, collection, create_or_patch, named
-from secret_authority.contract.names import INITIALISATION, SEAL_LABELS, SHARES_TYPE, UNSEAL_SHARES
+from secret_authority.contract.names import (
+    INITIALISATION,
+    SEAL_LABELS,
+    SHARES_CHANGE,
+    SHARES_PERSON,
+    SHARES_TYPE,
+    UNSEAL_SHARES,
+)
 from secret_authority.engine.runtime_authority.seal import Stage
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 
@@ -54,6 +61,14 @@ class ClusterSealStore:
     def store(self, shares: SealedShares) -> None:
         self._api.create(collection("secrets", self._namespace), shares_secret(UNSEAL_SHARES, shares))
 
+    def root_attempt(self) -> str:
+        record = self._api.get(named("configmaps", self._namespace, INITIALISATION)) or {}
+        return str((record.get("data") or {}).get("rootAttempt", ""))
+
+    def note_root_attempt(self, nonce: str) -> None:
+        content = {"data": {"rootAttempt": nonce}}
+        create_or_patch(self._api, "configmaps", self._namespace, INITIALISATION, content, SEAL_LABELS)
+
     def mark_configured(self) -> None:
         content = {"data": {"configured": _now(), "configuration": self._configuration}}
         create_or_patch(self._api, "configmaps", self._namespace, INITIALISATION, content, SEAL_LABELS)
@@ -65,10 +80,14 @@ def read_shares(secret: Object) -> SealedShares:
     return SealedShares.from_fields(fields)
 
 
-def shares_secret(name: str, shares: SealedShares) -> Object:
-    """The Secret that keeps shares. It is immutable: another one can only take its place."""
+def shares_secret(name: str, shares: SealedShares, person: str = "", change: str = "") -> Object:
+    """The Secret that keeps shares. It is immutable: another one can only take its place.
+
+    `person` and `change`, of a command, are for the audit trail, which the engine writes: Vault may be sealed now.
+    """
+    marks = {SHARES_PERSON: person, SHARES_CHANGE: change} if change else {}
     return {
-        "metadata": {"name": name, "labels": SEAL_LABELS},
+        "metadata": {"name": name, "labels": SEAL_LABELS, **({"annotations": marks} if marks else {})},
         "immutable": True,
         "type": SHARES_TYPE,
         "stringData": shares.as_fields(),

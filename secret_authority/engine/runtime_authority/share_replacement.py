@@ -14,10 +14,11 @@ from secret_authority.engine.runtime_authority.seal_store import read_shares, sh
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 
 NEXT = f"{UNSEAL_SHARES}-next"
+CHANGE = "sealed to other recipients by `cluster reseal-shares`"
 
 
-def replace_shares(api: Api, namespace: str, reseal: Callable[[SealedShares], SealedShares]) -> int:
-    """Replace the stored shares by what `reseal` makes of them; returns their number.
+def replace_shares(api: Api, namespace: str, reseal: Callable[[SealedShares], SealedShares], person: str = "") -> int:
+    """Replace the stored shares by what `reseal` makes of them, for `person`; returns their number.
 
     Raises `SharesError` when none are stored or `reseal` does, `Unavailable`, `ApiRefusedError`, and `LostRace`
     when somebody else changes the same Secrets.
@@ -33,8 +34,8 @@ def replace_shares(api: Api, namespace: str, reseal: Callable[[SealedShares], Se
         if left is not None:
             # Of a run that ended early, perhaps for other recipients. The first holds all that counts.
             api.delete(second, left["metadata"]["uid"])
-        api.create(secrets, shares_secret(NEXT, shares))
+        api.create(secrets, shares_secret(NEXT, shares, person, CHANGE))
         api.delete(first, stored["metadata"]["uid"])
-    api.create(secrets, shares_secret(UNSEAL_SHARES, shares))
+    api.create(secrets, shares_secret(UNSEAL_SHARES, shares, person, CHANGE))
     api.delete(second)
     return len(shares.ciphertexts)

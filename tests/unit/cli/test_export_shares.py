@@ -9,7 +9,7 @@ from typing import Any, cast
 import kubernetes
 import pytest
 
-from cli.commands import export_shares as command
+from cli import shares_cluster
 from cli.main import main
 from components.preflight.exported_shares import exported_shares_warning
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
@@ -43,7 +43,7 @@ def api(fleet: Fleet) -> FakeApi:
 def export(fleet: Fleet, api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> Any:
     def run(*more: str, cluster: ClusterState | None = None) -> int:
         present = cluster or ClusterState(True, recipient=fleet.identity().recipient)
-        monkeypatch.setattr(command, "read_cluster_state", lambda _: present)
+        monkeypatch.setattr(shares_cluster, "read_cluster_state", lambda _: present)
         monkeypatch.setattr(ClusterConnection, "api", lambda _: cast(Api, api))
         return main(["cluster", "export-shares", "dev", "--repository", str(fleet.repository), *more])
 

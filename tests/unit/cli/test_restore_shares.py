@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from cli import shares_cluster
 from cli.commands import restore_shares as command
 from cli.main import main
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
 from secret_authority.access.kubeconfig import ClusterConnection
-from secret_authority.contract.names import UNSEAL_SHARES
+from secret_authority.contract.names import SHARES_CHANGE, SHARES_PERSON, UNSEAL_SHARES
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import open_shares, seal_shares
 from secret_authority.repository.share_export import export_file, exported_text
@@ -27,8 +28,9 @@ def fleet(tmp_path: Path) -> Fleet:
 
 
 def restore(fleet: Fleet, patch: pytest.MonkeyPatch, cluster: ClusterState, api: FakeApi) -> int:
-    patch.setattr(command, "read_cluster_state", lambda _: cluster)
+    patch.setattr(shares_cluster, "read_cluster_state", lambda _: cluster)
     patch.setattr(ClusterConnection, "api", lambda _: api)
+    patch.setattr(command, "kubernetes_user", lambda _: "ada@example.org")
     kubeconfig = fleet.root_file.with_name("kubeconfig")
     kubeconfig.write_text("{current-context: here, contexts: [{name: here}]}")
     where = ["--repository", str(fleet.repository), "--kubeconfig", str(kubeconfig)]
@@ -45,6 +47,8 @@ def test_what_git_has_opens_vault_again(fleet: Fleet, monkeypatch: pytest.Monkey
     api, identity = FakeApi(), fleet.identity()
     export(fleet)
     assert restore(fleet, monkeypatch, ClusterState(True, recipient=identity.recipient), api) == 0
+    marks = api.objects[SECRET]["metadata"]["annotations"]
+    assert marks[SHARES_PERSON] == "ada@example.org" and "restore-shares" in marks[SHARES_CHANGE]
     store = ClusterSealStore(api, "vault", "run", "configuration")
     assert open_shares(store.load(), identity.secret) == SHARES[:2]
 

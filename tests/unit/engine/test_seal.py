@@ -92,7 +92,7 @@ class Site:
     def configure(self, *_: Any) -> None:
         self.configured += 1
 
-    def generate_root(self, _: Vault, shares: Any) -> str:
+    def generate_root(self, _: Vault, shares: Any, own: str, note: Any) -> str:
         assert set(shares) <= set(SHARES)
         return "root"
 

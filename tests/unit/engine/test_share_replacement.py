@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from cli import shares_cluster
 from cli.commands import reseal_shares as command
 from cli.main import main
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.clients.age import Identity
 from secret_authority.clients.kubernetes import Api, named
-from secret_authority.contract.names import UNSEAL_SHARES
+from secret_authority.contract.names import SHARES_CHANGE, SHARES_PERSON, UNSEAL_SHARES
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore, read_shares
 from secret_authority.engine.runtime_authority.share_replacement import NEXT, replace_shares
@@ -170,8 +171,9 @@ def fleet(tmp_path: Path) -> Fleet:
 
 
 def reseal(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, cluster: ClusterState, api: Api) -> int:
-    monkeypatch.setattr(command, "read_cluster_state", lambda *_: cluster)
+    monkeypatch.setattr(shares_cluster, "read_cluster_state", lambda *_: cluster)
     monkeypatch.setattr(ClusterConnection, "api", lambda _: api)
+    monkeypatch.setattr(command, "kubernetes_user", lambda _: "ada@example.org")
     kubeconfig = fleet.root_file.with_name("kubeconfig")
     kubeconfig.write_text("{current-context: here, contexts: [{name: here}]}")
     where = ["--repository", str(fleet.repository), "--kubeconfig", str(kubeconfig)]
@@ -184,6 +186,8 @@ def test_the_command(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     store = ClusterSealStore(api, "vault", "run", "configuration")
     store.store(seal_shares(VALUES, 3, [Identity.generate().recipient, fleet.root().recipient]))
     assert reseal(fleet, monkeypatch, ClusterState(True, recipient=present.recipient), api) == 0
+    marks = api.objects[FIRST]["metadata"]["annotations"]
+    assert marks[SHARES_PERSON] == "ada@example.org" and "reseal-shares" in marks[SHARES_CHANGE]
     assert "5 unseal shares sealed to cluster dev and 1 root holder(s)" in capsys.readouterr().out
     assert open_shares(store.load(), present.secret) == VALUES[:3]
 
