@@ -1,4 +1,4 @@
-"""`python3 -m toolchain build|where|list|times|lock|manifests|venv`."""
+"""`python3 -m toolchain build|where|list|times|lock|lock-releases|manifests|venv`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 from toolchain import venv
 from toolchain.errors import ToolchainError
-from toolchain.programs import cache, lock, manifests, pins, provide
+from toolchain.programs import cache, lock, manifests, pins, provide, release
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,6 +23,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("times", help="show how long each program took, slowest first")
     relock = commands.add_parser("lock", help="write go.mod and go.sum of programs from pins.toml")
     relock.add_argument("name", nargs="+")
+    releases = commands.add_parser("lock-releases", help="pin the checksums of official releases in releases.lock")
+    releases.add_argument("name", nargs="*", help="programs (default: all that have a release)")
     commands.add_parser("manifests", help="link upstream manifests into .tools/manifests")
     commands.add_parser("venv", help="make .venv from requirements.lock")
     return parser
@@ -49,6 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif chosen.command == "lock":
             for name in chosen.name:
                 lock.relock(table.program(name))
+        elif chosen.command == "lock-releases":
+            wanted = [table.program(name) for name in chosen.name] or list(table.programs.values())
+            print(f"{release.lock_releases(wanted)} downloads are pinned; compare {release.LOCK.name} and commit it")
         elif chosen.command == "manifests":
             manifests.provide(list(table.manifests.values()))
     except ToolchainError as error:

@@ -71,9 +71,9 @@ class Program:
         """The names by which the program is called."""
         return self.names or (self.name,)
 
-    def fill(self, template: str, name: str = "") -> str:
-        """Fill in the version, the architecture and, in a URL, the name that is fetched."""
-        arch = architecture()
+    def fill(self, template: str, name: str = "", arch: str = "") -> str:
+        """Fill in the version, the architecture (default: this machine's) and, in a URL, the name that is fetched."""
+        arch = arch or architecture()
         arch_pulumi = {"amd64": "x64"}.get(arch, arch)
         return template.format(version=self.version, arch=arch, arch_pulumi=arch_pulumi, name=name)
 
