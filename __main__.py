@@ -18,7 +18,7 @@ from components.demo.fingerprint import DemoWorkload, DemoWorkloadArgs, fingerpr
 from components.gitops.git_credentials import read_credentials
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
-from components.kit.transformations import register_transformations
+from components.kit.transformations import register_images_on_nodes, register_transformations
 from components.preflight.exported_shares import exported_shares_warning
 from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.stack_phase import admitted_kubeconfig
@@ -42,6 +42,8 @@ from secret_authority.repository.tombstones import changed_after_handover
 def build() -> None:
     register_transformations()
     settings = read_settings()
+    if settings.images_on_nodes:
+        register_images_on_nodes()
     intent = read_intent(settings.repository, settings.layout)
     raise_if_any(check_namespaces(settings.repository, settings.namespaces_path))
     for problem in changed_after_handover(intent):

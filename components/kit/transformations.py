@@ -16,6 +16,7 @@ Pulumi alone, so it may force them; components/preflight stops a run before it m
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pulumi
 
@@ -76,6 +77,25 @@ def force_workloads(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceT
     """Fields of workloads are Pulumi's, also those that a killed run has written under another field manager."""
     changed = _annotated(args.props, FORCE, "true") if args.type_ in _WORKLOADS else None
     return None if changed is None else pulumi.ResourceTransformationResult(changed, args.opts)
+
+
+def register_images_on_nodes() -> None:
+    """No pod pulls an image from now on: the nodes' own stores decide what runs."""
+    pulumi.runtime.register_stack_transformation(never_pull)
+
+
+def never_pull(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+    """`imagePullPolicy: Never` for every container of a workload."""
+    if args.type_ not in _WORKLOADS:
+        return None
+    return pulumi.ResourceTransformationResult({**args.props, "spec": _unpulled(args.props.get("spec"))}, args.opts)
+
+
+def _unpulled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        policy = {"imagePullPolicy": "Never"} if "image" in value and "name" in value else {}
+        return {**{key: _unpulled(below) for key, below in value.items()}, **policy}
+    return [_unpulled(item) for item in value] if isinstance(value, list) else value
 
 
 def _annotated(props: pulumi.Inputs, name: str, value: str) -> pulumi.Inputs | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ ROOT_IDENTITY_VARIABLE = "SECRET_AUTHORITY_ROOT_IDENTITY"
 SEALED_IDENTITY_VARIABLE = "SECRET_AUTHORITY_SEALED_IDENTITY"
 # The recipient of a new cluster identity that may take the place of the one in the cluster.
 NEW_IDENTITY_VARIABLE = "SECRET_AUTHORITY_NEW_IDENTITY"
+_BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Settings:
     new_identity: str | None = None
     # Digest of the recipients that the stack accepts, None when it accepts those that the cluster has on record.
     trust_digest: str | None = None
+    # Whether every image is in the nodes' own stores, and none is ever pulled.
+    images_on_nodes: bool = False
 
     @property
     def connection(self) -> ClusterConnection:
@@ -81,10 +85,14 @@ def read_settings() -> Settings:
     manifests = HOME / (config.get("manifests") or ".tools/manifests")
     if phase >= Phase.GITOPS and not manifests.is_dir():
         wrong("manifests", f"{manifests} is not a directory", "run `make tools`")
-    image = config.get("engineImage") or ""
+    image, on_nodes = config.get("engineImage") or "", config.get_bool("imagesOnNodes") or False
     if phase >= Phase.BOOTSTRAP and not image:
-        fix = "set it to the engine's image; `python3 -m toolchain.images engine-reference` prints this version's name"
+        fix = "set it to the engine's image, with its digest: README, step 4 of a cluster of your own"
         wrong("engineImage", "is needed from phase 2 on", fix)
+    if phase >= Phase.GITOPS and image and not on_nodes and not _BY_DIGEST.fullmatch(image):
+        # The engine opens Vault: whoever can move a tag in the registry would have every value.
+        fix = "append @sha256: and the digest that `buildah push --digestfile FILE` wrote (README, step 4)"
+        wrong("engineImage", "is named by a tag, which the registry can give to another image", fix)
     root, sealed = os.environ.get(ROOT_IDENTITY_VARIABLE), os.environ.get(SEALED_IDENTITY_VARIABLE)
     if problems:
         raise InvalidInputError(problems)
@@ -99,6 +107,7 @@ def read_settings() -> Settings:
         context=config.get("context") or None,
         manifests=manifests,
         engine_image=image,
+        images_on_nodes=on_nodes,
         ready_timeout_seconds=config.get_int("readyTimeoutSeconds") or 300,
         root_identity=Path(root).expanduser() if root else None,
         sealed_identity=Path(sealed).expanduser() if sealed else None,

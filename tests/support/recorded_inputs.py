@@ -68,6 +68,8 @@ def _random(repository: Path) -> dict[str, str]:
         **{entry["recipient"]: "<root>" for entry in trust["root"]},
         **{entry["recipient"]: "<cluster>" for entry in trust["clusters"]},
         str(repository): "<repository>",
+        # A setting, by its tag in the record.
+        registered_program.ENGINE_IMAGE: "engine:recorded",
     }
 
 

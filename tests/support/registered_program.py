@@ -18,6 +18,7 @@ import pulumi
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.stack import run_pulumi_func
 
+ENGINE_IMAGE = f"engine@sha256:{'0' * 64}"
 CONFIG = {
     "phase": "4",
     "cluster": "dev",
@@ -25,7 +26,7 @@ CONFIG = {
     "cataloguePath": "secret-authority/dev/catalogue.yaml",
     "bootstrapPaths": '["clusters/dev/bootstrap"]',
     "namespacesPath": "clusters/dev/namespaces",
-    "engineImage": "engine:recorded",
+    "engineImage": ENGINE_IMAGE,
     "demo": "true",
     "vault": '{"storageClass": "local"}',
 }
