@@ -4,7 +4,7 @@ A process of its own holds both, because Pulumi deletes resources after the prog
 them before it starts. It ends when the run does, revokes its token and removes its files. The token is that of
 the configurator role, got with a ten minute token of a service account (TokenRequest) by the operator's own
 right in the cluster. It is in a file that only the owner can read, never in a Pulumi input and so never in a
-state.
+state. A second process does nothing but wait: when the first one is killed, it removes the file and revokes the token.
 """
 
 from __future__ import annotations
@@ -12,13 +12,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import select
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ from typing import Any
 import kubernetes
 
 from secret_authority.access.kubeconfig import ClusterConnection
-from secret_authority.access.vault_tunnel import ERRORS, VaultSessionError, open_tunnel
+from secret_authority.access.run_end import RunEnd
+from secret_authority.access.vault_tunnel import ERRORS, VaultSessionError, free_port, open_tunnel
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import (
     AUDIENCE,
@@ -40,6 +39,9 @@ from secret_authority.core.errors import Unavailable
 
 TOKEN_FILE, CA_FILE = "token", "ca.crt"
 _TOKEN_SECONDS = 600
+# No run of Pulumi takes longer; a session that is left over, for whatever reason, ends then.
+MOST_SECONDS = 6 * 3600.0
+_NO_TOKEN = b"\n"
 _START_SECONDS = 60.0
 # Set in the environment of a pulumi whose session was opened before it.
 OPEN_VARIABLE = "SECRET_AUTHORITY_VAULT_SESSION"
@@ -138,6 +140,7 @@ def _start(session: Session) -> subprocess.Popen[str]:
 
 def main() -> int:
     session = Session.from_json(sys.stdin.readline())
+    end, guard = RunEnd(session.engine), _start_guard(session)
     folder = session.folder
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
@@ -145,15 +148,18 @@ def main() -> int:
         _write(folder / CA_FILE, ca_bundle(session))
         token = _first_login(session)
     except ERRORS as error:
+        os.write(guard, _NO_TOKEN)
         print(f"Vault cannot be reached for its configuration: {_words(error)}", flush=True)
         return 1
+    os.write(guard, f"{token}\n".encode())
     _write(folder / TOKEN_FILE, token)
     print(flush=True)
-    renewed = time.monotonic()
+    begun = renewed = time.monotonic()
     try:
-        while _runs(session.engine):
+        while not end.reached(1.0) and time.monotonic() - begun < MOST_SECONDS:
             if time.monotonic() - renewed > _TOKEN_SECONDS / 2:
                 old, token = token, _login(session)[0]
+                os.write(guard, f"{token}\n".encode())
                 _write(folder / TOKEN_FILE, token)
                 _revoke(session, old)
                 renewed = time.monotonic()
@@ -161,7 +167,43 @@ def main() -> int:
         (folder / TOKEN_FILE).unlink(missing_ok=True)
         with contextlib.suppress(*ERRORS):
             _revoke(session, token)
+        os.write(guard, _NO_TOKEN)
     return 0
+
+
+def _start_guard(session: Session) -> int:
+    """Fork the process that waits for the end of this one; returns the pipe by which it gets each token.
+
+    Called while there are no other threads. The last line counts: empty when no token is left.
+    """
+    reading, writing = os.pipe()
+    if os.fork():
+        os.close(reading)
+        return writing
+    code = 1
+    try:
+        os.close(writing)
+        for stream in (0, 1, 2):
+            os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+        with os.fdopen(reading) as lines:
+            token = ["", *lines.read().splitlines()][-1]
+        if token:
+            clean_up(session, token)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def clean_up(session: Session, token: str) -> None:
+    """Remove the file of a session that was killed, unless it is another one's by now, and revoke its token."""
+    file = session.folder / TOKEN_FILE
+    with contextlib.suppress(FileNotFoundError):
+        if file.read_text() == token:
+            file.unlink()
+    with contextlib.suppress(*ERRORS):
+        own = replace(session, port=free_port())
+        open_tunnel(own.connection, own.port)
+        _revoke(own, token)
 
 
 def _first_login(session: Session) -> str:
@@ -211,20 +253,6 @@ def _write(path: Path, text: str) -> None:
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     fresh.replace(path)
-
-
-def _runs(engine: str) -> bool:
-    """Whether the run still runs, after a second. Its open port, or our standard input, is the only sign of it."""
-    if not engine:
-        ended, _, _ = select.select([sys.stdin], [], [], 1)
-        return not ended
-    time.sleep(1)
-    host, _, port = engine.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=5):
-            return True
-    except OSError:
-        return False
 
 
 @contextlib.contextmanager
