@@ -1,13 +1,17 @@
-"""The passphrase of a protected identity file: from the terminal or a file descriptor, never from an argument."""
+"""How a protected identity file is opened: by a passphrase, from the terminal or a file descriptor and never from an
+argument, or by a key, such as that of a hardware key through its age plugin.
+"""
 
 from __future__ import annotations
 
 import argparse
 import getpass
 import os
+import sys
 from pathlib import Path
 
-from secret_authority.clients.age import Identity, Passphrase, read_identity
+from secret_authority.clients.age import Identity, Passphrase, Unlock, read_identity
+from secret_authority.clients.age_plugins import read_keys, unlock
 from secret_authority.core.errors import InvalidInputError, Problem
 
 _MOST_BYTES = 4096
@@ -17,6 +21,16 @@ def add_root_identity(parser: argparse.ArgumentParser, *, required: bool, help_t
     """The options that say how a root identity is opened."""
     parser.add_argument("--root-identity", type=Path, metavar="FILE", required=required, help=help_text)
     add_passphrase_fd(parser)
+    add_unlock_with(parser)
+
+
+def add_unlock_with(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unlock-with",
+        type=Path,
+        metavar="KEY",
+        help="age identity file that opens an encrypted root identity: of a plugin (hardware key), or a plain one",
+    )
 
 
 def add_passphrase_fd(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +44,39 @@ def add_passphrase_fd(parser: argparse.ArgumentParser) -> None:
 
 def root_identity(options: argparse.Namespace) -> Identity:
     """The identity of `--root-identity`. Raises `InvalidInputError`."""
-    return read_identity(options.root_identity, passphrase(options.passphrase_fd))
+    return read_identity(options.root_identity, passphrase(options.passphrase_fd), unlocker(options.unlock_with))
+
+
+def unlocker(key: Path | None) -> Unlock | None:
+    """What opens a file that is encrypted to the identities in the file `key`; None without one."""
+    if key is None:
+        return None
+    return lambda content, shown: unlock(content, shown, read_keys(key, AtTerminal()), str(key))
+
+
+class AtTerminal:
+    """The person at the terminal, for a plugin: it says what to do, and may ask for a PIN."""
+
+    def display_message(self, message: str) -> None:
+        print(_plain(message), file=sys.stderr)
+
+    def confirm(self, message: str, yes_string: str, no_string: str | None) -> bool | None:
+        if no_string is None:
+            print(_plain(message), file=sys.stderr)
+            return True
+        answer = at_terminal(f"{_plain(message)} [1: {_plain(yes_string)}, 2: {_plain(no_string)}] ")
+        return {"1": True, "2": False}.get(answer.strip())
+
+    def request_public_string(self, description: str) -> str | None:
+        return at_terminal(f"{_plain(description)}: ")
+
+    def request_passphrase(self, description: str) -> str | None:
+        return at_terminal(f"{_plain(description)}: ")
+
+
+def _plain(text: str) -> str:
+    """A plugin's words, without what would steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def passphrase(descriptor: int | None) -> Passphrase:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cli.commands import COMMANDS
-from cli.passphrase import add_passphrase_fd, passphrase
+from cli.passphrase import add_passphrase_fd, add_unlock_with, passphrase, unlocker
 from cli.pulumi_flags import is_on, variable_is_on
 from cli.pulumi_session import NoVaultError, around, reads_first, wanted_session
 from components.settings.stack import ROOT_IDENTITY_VARIABLE
@@ -36,6 +36,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb = verbs.add_parser("pulumi", help=COMMANDS["pulumi"].help)
     verb.add_argument("--pack", type=Path, default=PACK, help="folder of the policy pack")
     add_passphrase_fd(verb)
+    add_unlock_with(verb)
     verb.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of pulumi, such as: up --yes")
     verb.set_defaults(run=run_pulumi)
 
@@ -54,7 +55,7 @@ def run_pulumi(options: argparse.Namespace) -> int:
     arguments = with_pack(arguments, options.pack)
     session = wanted_session(program, arguments) if reads_first(arguments, os.environ) else None
     try:
-        with _opened_root(options.passphrase_fd) as opened:
+        with _opened_root(options) as opened:
             if session is None:
                 return _wait([program, *arguments], opened)
             with around(session, arguments) as (arguments, more):
@@ -65,8 +66,8 @@ def run_pulumi(options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _opened_root(descriptor: int | None) -> Iterator[dict[str, str]]:
-    """A root identity that is protected by a passphrase is opened here, where a person can be asked.
+def _opened_root(options: argparse.Namespace) -> Iterator[dict[str, str]]:
+    """A root identity that is protected by a passphrase or a key is opened here, where a person can be asked.
 
     The program gets it through an anonymous file in memory, which goes with this process; yields what to add to the
     environment: the name of that file. Raises `InvalidInputError`.
@@ -76,7 +77,7 @@ def _opened_root(descriptor: int | None) -> Iterator[dict[str, str]]:
     if file is None or not file.is_file() or not is_sealed(file.read_bytes()):
         yield {}
         return
-    identity = read_identity(file, passphrase(descriptor))
+    identity = read_identity(file, passphrase(options.passphrase_fd), unlocker(options.unlock_with))
     memory = os.memfd_create("root-identity")
     try:
         os.fchmod(memory, 0o600)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from cli.arguments import add_kubeconfig, add_layout, layout
 from cli.commands import COMMANDS
 from cli.custody_checklist import custody_checklist
-from cli.passphrase import add_passphrase_fd, add_root_identity, new_passphrase, root_identity
+from cli.passphrase import AtTerminal, add_passphrase_fd, add_root_identity, new_passphrase, root_identity
 from secret_authority.clients.age import Identity, is_recipient, open_sealed, seal, write_identity, write_private
+from secret_authority.clients.age_plugins import lock, read_recipient
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.engine.rotation.rotators import registry
@@ -51,6 +53,9 @@ def _register_root(root: argparse.ArgumentParser) -> None:
     new.add_argument("--repository", type=Path, help="write the recipient into its root-of-trust.yaml")
     new.add_argument("--passphrase", action="store_true", help="protect the file by a passphrase")
     add_passphrase_fd(new)
+    new.add_argument(
+        "--protect-to", metavar="RECIPIENT", help="encrypt the file to an age recipient, such as that of a hardware key"
+    )
     new.set_defaults(run=_root_new)
 
     add = verbs.add_parser("add", help="name a new holder by their recipient; a present holder then admits them")
@@ -133,7 +138,16 @@ def _root_new(options: argparse.Namespace) -> int:
     # Everything that can be wrong is found before the identity is written.
     files = with_holder(options.repository, options.holder, identity.recipient) if options.repository else {}
     protected = options.passphrase or options.passphrase_fd is not None
-    write_identity(identity, options.out, new_passphrase(options.passphrase_fd) if protected else None)
+    if protected and options.protect_to:
+        fix = "choose one: a file has one protection"
+        raise InvalidInputError([Problem("the command line", "--protect-to", "is given with a passphrase", fix)])
+    recipient = read_recipient(options.protect_to, AtTerminal()) if options.protect_to else None
+    write_identity(
+        identity,
+        options.out,
+        new_passphrase(options.passphrase_fd) if protected else None,
+        partial(lock, recipient=recipient) if recipient else None,
+    )
     try:
         replace_all(files)
     except InvalidInputError:

@@ -26,6 +26,8 @@ _TOO_MUCH_WORK = "Excessive work"
 
 # Gives the passphrase of a protected identity file, whose name it gets. Raises `InvalidInputError` when it cannot.
 Passphrase = Callable[[str], str]
+# Opens a file that is encrypted to a key, from its content and its name. Raises `InvalidInputError` when it cannot.
+Unlock = Callable[[bytes, str], bytes]
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,11 @@ class Identity:
         return f"# created: {now}\n# public key: {self.recipient}\n{self.secret}\n"
 
 
-def read_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
+def read_identity(path: Path, passphrase: Passphrase | None = None, unlock: Unlock | None = None) -> Identity:
     """Read an identity from a file that only its owner can read, or from a pipe. Raises `InvalidInputError`.
 
-    `passphrase` is asked for a protected file; without it such a file is refused.
+    `passphrase` is asked for a file that is protected by one, `unlock` for one that is encrypted to a key; without them
+    such a file is refused.
     """
     shown = str(path)
     try:
@@ -75,7 +78,7 @@ def read_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise InvalidInputError([Problem(shown, "", "can be read by others than its owner", f"chmod 600 {path}")])
     if is_sealed(content):
-        content = _unprotect(content, shown, passphrase)
+        content = _unprotect(content, shown, passphrase, unlock)
     try:
         text = content.decode()
     except UnicodeDecodeError:
@@ -83,12 +86,14 @@ def read_identity(path: Path, passphrase: Passphrase | None = None) -> Identity:
     return Identity.parse(text, shown)
 
 
-def _unprotect(content: bytes, shown: str, passphrase: Passphrase | None) -> bytes:
+def _unprotect(content: bytes, shown: str, passphrase: Passphrase | None, unlock: Unlock | None) -> bytes:
     header = parse_header(content)
     if header is None:
         raise InvalidInputError([Problem(shown, "", "is a damaged age file", "take another copy of the identity")])
     if [stanza.kind for stanza in header.stanzas] != ["scrypt"]:
-        fix = f"open it with age and give the pipe: --root-identity <(age --decrypt --identity KEY {shown})"
+        if unlock is not None:
+            return unlock(content, shown)
+        fix = f"name that key: --unlock-with KEY; or give a pipe of age: <(age --decrypt --identity KEY {shown})"
         raise InvalidInputError([Problem(shown, "", "is encrypted to a key and not with a passphrase", fix)])
     if passphrase is None:
         fix = "use `secret-authority pulumi`, which asks for the passphrase"
@@ -106,13 +111,17 @@ def _unprotect(content: bytes, shown: str, passphrase: Passphrase | None) -> byt
     return opened
 
 
-def write_identity(identity: Identity, path: Path, passphrase: str | None = None) -> None:
-    """Write an identity file with mode 0600, protected by `passphrase` if there is one.
+def write_identity(
+    identity: Identity, path: Path, passphrase: str | None = None, lock: Callable[[bytes], bytes] | None = None
+) -> None:
+    """Write an identity file with mode 0600, protected by `passphrase` or encrypted by `lock` if there is one.
 
     Refuses an existing file and any place inside a Git work tree. Raises `InvalidInputError`; nothing is written then.
     """
     content = identity.as_file().encode()
-    if passphrase is not None:
+    if lock is not None:
+        content = lock(content)
+    elif passphrase is not None:
         content = age_passphrase.encrypt(content, passphrase, armored=True)
     write_private(content, path)
 
