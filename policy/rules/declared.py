@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from policy.claims.declared import VISIBLE_IN_STACK, declared_claims
 from policy.context import RuleContext
 from policy.inventory.bootstrap_secrets import BOOTSTRAP, catalogue_entry, is_encrypted, is_labelled, judged_folders
-from policy.inventory.resource import Origin
+from policy.inventory.resource import Origin, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
 from policy.settings import Level
 from secret_authority.contract.names import CLASS_LABEL
 from secret_authority.core.claims.locations import Overlap, overlap_keys, overlap_locations
 from secret_authority.core.phases import Phase
+from secret_authority.repository.namespaces import namespace_problems
 
 
 def declared_claims_hold(context: RuleContext) -> Iterator[Violation]:
@@ -144,6 +145,18 @@ def bootstrap_namespace(context: RuleContext) -> Iterator[Violation]:
             )
 
 
+def reserved_namespace(context: RuleContext) -> Iterator[Violation]:
+    """Trees with a catalogue only: elsewhere the namespaces of these names are somebody else's."""
+    for resource in context.index.of("", "Namespace"):
+        if resource.origin is not Origin.GIT or context.inventory.catalogue_of(resource) is None:
+            continue
+        metadata = mapping(resource.get("metadata"))
+        if mapping(metadata.get("labels")).get("app.kubernetes.io/part-of") == "flux":
+            continue  # of `flux bootstrap`, which is another way to have Flux, and not applied here
+        for problem in namespace_problems(metadata, resource.where.file):
+            yield Violation(f"{problem.message}. Fix: {problem.fix}", resource.where, (problem.field, problem.message))
+
+
 RULES = (
     Rule(
         "declared-claims",
@@ -210,5 +223,16 @@ RULES = (
         Level.MANDATORY,
         Scope.STACK,
         bootstrap_namespace,
+    ),
+    Rule(
+        "reserved-namespace",
+        "Git declares no namespace of the platform",
+        "Whoever can change or prune these namespaces can take Vault, its shares and the decryption identity away.",
+        "Remove the manifest; label namespaces of workloads baseline or restricted.",
+        "§4",
+        Severity.CRITICAL,
+        Level.MANDATORY,
+        Scope.STACK,
+        reserved_namespace,
     ),
 )

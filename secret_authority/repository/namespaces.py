@@ -31,7 +31,7 @@ def check_namespaces(root: Path, folder: str) -> list[Problem]:
         shown = str(path.relative_to(root))
         for document in _objects(read_documents(path, shown)):
             if document.get("kind") == "Namespace" and isinstance(document.get("metadata"), Mapping):
-                found += _problems(document["metadata"], shown)
+                found += namespace_problems(document["metadata"], shown)
     return found
 
 
@@ -43,7 +43,8 @@ def _objects(documents: list[Any]) -> Iterator[Mapping[str, Any]]:
             yield from _objects(items if isinstance(items, list) else [])
 
 
-def _problems(metadata: Mapping[str, Any], shown: str) -> Iterator[Problem]:
+def namespace_problems(metadata: Mapping[str, Any], shown: str) -> Iterator[Problem]:
+    """What Git may not say of a namespace, by its metadata."""
     name, labels = str(metadata.get("name", "")), metadata.get("labels")
     if is_reserved(name):
         message = f"namespace {name} belongs to the platform or to Kubernetes"

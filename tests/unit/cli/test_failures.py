@@ -310,7 +310,8 @@ VERBS = st.sampled_from(
 )  # fmt: skip
 OPTIONS = st.sampled_from(
     ["--cluster", "--repository", "--catalogue", "--bootstrap", "--root-identity", "--holder", "--recipient", "--admit",
-     "--out", "--in", "--to", "--kubeconfig", "--context", "--passphrase-fd", "--unlock-with", "--protect-to", "--output", "--format", "--file",
+     "--out", "--in", "--to", "--kubeconfig", "--context", "--passphrase-fd", "--unlock-with", "--protect-to",
+     "--output", "--format", "--file",
      "--secret", "--sealed", "--root-of-trust", "--replace", "--history", "--help", "--nonsense"]
 )  # fmt: skip
 
