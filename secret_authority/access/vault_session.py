@@ -158,15 +158,15 @@ def main() -> int:
     try:
         while not end.reached(1.0) and time.monotonic() - begun < MOST_SECONDS:
             if time.monotonic() - renewed > _TOKEN_SECONDS / 2:
-                old, token = token, _login(session)[0]
+                old, token = token, log_in(session)[0]
                 os.write(guard, f"{token}\n".encode())
                 _write(folder / TOKEN_FILE, token)
-                _revoke(session, old)
+                revoke(session, old)
                 renewed = time.monotonic()
     finally:
         (folder / TOKEN_FILE).unlink(missing_ok=True)
         with contextlib.suppress(*ERRORS):
-            _revoke(session, token)
+            revoke(session, token)
         os.write(guard, _NO_TOKEN)
     return 0
 
@@ -203,7 +203,7 @@ def clean_up(session: Session, token: str) -> None:
     with contextlib.suppress(*ERRORS):
         own = replace(session, port=free_port())
         open_tunnel(own.connection, own.port)
-        _revoke(own, token)
+        revoke(own, token)
 
 
 def _first_login(session: Session) -> str:
@@ -211,7 +211,7 @@ def _first_login(session: Session) -> str:
     end = time.monotonic() + session.patience
     while True:
         try:
-            return _login(session)[0]
+            return log_in(session)[0]
         except ERRORS:
             if time.monotonic() > end:
                 raise
@@ -230,7 +230,7 @@ def ca_bundle(session: Session) -> str:
     return str(api.read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE, _request_timeout=(5, 30)).data[CA_KEY])
 
 
-def _login(session: Session) -> tuple[str, int]:
+def log_in(session: Session) -> tuple[str, int]:
     """A token of the session's role, and for how many seconds it is good."""
     api = session.connection.core_api()
     request = {"spec": {"audiences": [AUDIENCE], "expirationSeconds": _TOKEN_SECONDS}}
@@ -242,7 +242,7 @@ def _login(session: Session) -> tuple[str, int]:
     return str(granted["client_token"]), int(granted["lease_duration"])
 
 
-def _revoke(session: Session, token: str) -> None:
+def revoke(session: Session, token: str) -> None:
     session.vault.with_token(token).write("auth/token/revoke-self", {})
 
 
@@ -265,7 +265,7 @@ def reading(session: Session) -> Iterator[Vault]:
     open_tunnel(session.connection, session.port, session.pod)
     try:
         _write(session.folder / CA_FILE, ca_bundle(session))
-        token, seconds = _login(session)
+        token, seconds = log_in(session)
     except ERRORS as error:
         raise VaultSessionError(_words(error)) from None
     ends = datetime.now(UTC) + timedelta(seconds=seconds)
@@ -278,7 +278,7 @@ def reading(session: Session) -> Iterator[Vault]:
 def _give_back(session: Session, token: str, ends: datetime) -> None:
     """Revoke the token; a warning when that fails."""
     try:
-        _revoke(session, token)
+        revoke(session, token)
     except ERRORS as error:
         until = f"{ends:%Y-%m-%d %H:%M:%SZ}"
         message = f"the token of this command could not be revoked ({_words(error)}); it ends by itself at {until}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import signal
 import socket
@@ -68,27 +69,26 @@ def session(tmp_path: Path) -> Session:
     return Session(ClusterConnection(Path("/nonexistent")), tmp_path / "session", 1, "role", "account")
 
 
-class Killed(BaseException):
-    pass
-
-
-def killed_session(session: Session, monkeypatch: pytest.MonkeyPatch, told: Path, end: Any) -> int:
-    """Run the session in a process of its own, with `end` in the place of the end of the run; gives its exit status."""
+def outcome(session: Session, monkeypatch: pytest.MonkeyPatch, told: Path, end: Any) -> int | None:
+    """Run the session in a process of its own, with `end` in the place of the end of the run; gives its exit code."""
 
     def revoke(_: Session, token: str) -> None:
         with told.open("a") as file:
             file.write(f"revoked {token}\n")
 
-    child = os.fork()
-    if child == 0:
+    def main() -> None:
         monkeypatch.setattr(vault_session, "open_tunnel", lambda *_: None)
         monkeypatch.setattr(vault_session, "ca_bundle", lambda _: "CA")
-        monkeypatch.setattr(vault_session, "_login", lambda _: ("hvs.token", 600))
-        monkeypatch.setattr(vault_session, "_revoke", revoke)
+        monkeypatch.setattr(vault_session, "log_in", lambda _: ("hvs.token", 600))
+        monkeypatch.setattr(vault_session, "revoke", revoke)
         monkeypatch.setattr(vault_session, "RunEnd", lambda _: end)
         monkeypatch.setattr(sys, "stdin", io.StringIO(session.to_json() + "\n"))
-        os._exit(vault_session.main())
-    return os.waitpid(child, 0)[1]
+        sys.exit(vault_session.main())
+
+    process = multiprocessing.get_context("fork").Process(target=main)
+    process.start()
+    process.join(60)
+    return process.exitcode
 
 
 class End:
@@ -108,7 +108,7 @@ def test_a_killed_session_leaves_no_token(session: Session, monkeypatch: pytest.
         assert (session.folder / TOKEN_FILE).read_text() == "hvs.token"
         os.kill(os.getpid(), signal.SIGKILL)
 
-    assert killed_session(session, monkeypatch, told, End(kill)) == signal.SIGKILL
+    assert outcome(session, monkeypatch, told, End(kill)) == -signal.SIGKILL
     until(told.exists, "the token is revoked", 30)
     assert told.read_text() == "revoked hvs.token\n"
     assert not (session.folder / TOKEN_FILE).exists()
@@ -118,7 +118,7 @@ def test_a_session_that_ends_in_order_revokes_once(
     session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     told = tmp_path / "told"
-    assert killed_session(session, monkeypatch, told, End(lambda: True)) == 0
+    assert outcome(session, monkeypatch, told, End(lambda: True)) == 0
     assert told.read_text() == "revoked hvs.token\n" and not (session.folder / TOKEN_FILE).exists()
 
 
@@ -126,7 +126,7 @@ def test_a_session_that_nothing_ends_has_a_limit(
     session: Session, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(vault_session, "MOST_SECONDS", 0.0)
-    assert killed_session(session, monkeypatch, tmp_path / "told", End(lambda: False)) == 0
+    assert outcome(session, monkeypatch, tmp_path / "told", End(lambda: False)) == 0
 
 
 def test_the_token_of_the_next_session_stays(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_the_token_of_the_next_session_stays(session: Session, monkeypatch: pyte
     (session.folder / TOKEN_FILE).write_text("hvs.next")
     revoked: list[str] = []
     monkeypatch.setattr(vault_session, "open_tunnel", lambda *_: None)
-    monkeypatch.setattr(vault_session, "_revoke", lambda _, token: revoked.append(token))
+    monkeypatch.setattr(vault_session, "revoke", lambda _, token: revoked.append(token))
     vault_session.clean_up(session, "hvs.old")
     assert revoked == ["hvs.old"] and (session.folder / TOKEN_FILE).read_text() == "hvs.next"
 
