@@ -29,7 +29,7 @@ def open_store(root: Path, layout: Layout, credentials: Path | None, option: str
     if settings.store.s3 is None:
         return FolderStore(Path(str(settings.store.folder)))
     if credentials is None:
-        fix = f"give {option} FILE; from Git: {option} <(sops decrypt FILE)"
+        fix = f"give {option} FILE, or pipe what `sops decrypt` prints to {option} /dev/stdin"
         raise InvalidInputError([Problem("the command", option, "is missing: the store asks for credentials", fix)])
     s3 = settings.store.s3
     return S3Store(s3.endpoint, s3.bucket, s3.region, read_credentials(credentials), s3.ca, s3.path_style)
