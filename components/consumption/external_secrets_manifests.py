@@ -10,9 +10,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.kit.upstream_images import controller_image
+from components.kit.upstream_manifests import documents
 
 EXTERNAL_SECRETS_API = "external-secrets.io/v1"
 GROUP = "external-secrets.io"
@@ -25,7 +24,8 @@ EXTERNAL_SECRETS_CRDS = tuple(f"{plural}.{group}" for group, plural in _CRDS)
 def custom_resource_definitions(manifests: Path) -> list[dict[str, Any]]:
     """The CRDs of ExternalSecret, SecretStore and GeneratorState."""
     folder = manifests / "external-secrets-crds" / "bases"
-    return [_served(yaml.safe_load((folder / f"{group}_{plural}.yaml").read_text())) for group, plural in _CRDS]
+    files = [folder / f"{group}_{plural}.yaml" for group, plural in _CRDS]
+    return [_served(document) for file in files for document in documents(file)]
 
 
 def _served(document: dict[str, Any]) -> dict[str, Any]:

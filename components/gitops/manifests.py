@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.kit.flux_objects import RECONCILERS
 from components.kit.upstream_images import controller_image
+from components.kit.upstream_manifests import documents
 from secret_authority.contract.names import GIT_CA_SECRET, GIT_CREDENTIALS_SECRET, GIT_SIGNERS_SECRET, IDENTITY_SECRET
 
 CONTROLLERS = ("source-controller", "kustomize-controller")
@@ -48,15 +47,11 @@ _GIVEN = {
 }
 
 
-def _documents(file: Path) -> list[dict[str, Any]]:
-    return [document for document in yaml.safe_load_all(file.read_text()) if document]
-
-
 def custom_resource_definitions(manifests: Path, controller: str) -> Iterator[dict[str, Any]]:
     """The CRDs of a controller, as upstream wrote them."""
     for file in sorted((manifests / controller / "crd/bases").glob("*.yaml")):
         if file.stem.split("_")[-1] in _CRDS[controller]:
-            yield from _documents(file)
+            yield from documents(file)
 
 
 def controller_rules(manifests: Path, controller: str) -> list[dict[str, Any]]:
@@ -69,7 +64,7 @@ def controller_rules(manifests: Path, controller: str) -> list[dict[str, Any]]:
     folder = manifests / controller / "rbac"
     rules: list[dict[str, Any]] = []
     for name in ("role.yaml", "leader_election_role.yaml"):
-        for document in _documents(folder / name):
+        for document in documents(folder / name):
             rules += document["rules"]
     narrow = [without for rule in rules if (without := _without(rule, _TAKEN_AWAY[controller]))]
     return [*narrow, *_GIVEN[controller]]
@@ -86,7 +81,7 @@ def controller_deployment(manifests: Path, controller: str, namespace: str) -> d
     its own service account instead of `default`; only objects of its own namespace are watched, and no
     reference leads out of it, so that its rules can be bound in that namespace alone.
     """
-    (document,) = _documents(manifests / controller / "manager/deployment.yaml")
+    (document,) = documents(manifests / controller / "manager/deployment.yaml")
     deployment = copy.deepcopy(document)
     deployment["metadata"]["namespace"] = namespace
     pod = deployment["spec"]["template"]["spec"]
@@ -105,4 +100,4 @@ def controller_deployment(manifests: Path, controller: str, namespace: str) -> d
 def controller_services(manifests: Path, controller: str) -> list[dict[str, Any]]:
     """Upstream's Services of a controller (kustomize-controller has none)."""
     file = manifests / controller / "manager/service.yaml"
-    return _documents(file) if file.exists() else []
+    return documents(file) if file.exists() else []

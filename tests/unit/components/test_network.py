@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pulumi
@@ -20,6 +21,7 @@ GIT = GitSettings("ssh://git@git.example:2222/fleet")
 SET = NetworkSettings(("10.0.0.1/32",), ("192.0.2.7/32",), ("169.254.20.10/32",), ("monitoring",))
 
 
+@cache
 def policies(network: NetworkSettings) -> dict[str, list[dict[str, Any]]]:
     """The specifications of all policies by namespace."""
     recorder = Recorder()
