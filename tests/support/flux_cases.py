@@ -9,7 +9,7 @@ import base64
 import json
 import random
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import yaml
@@ -78,12 +78,27 @@ class Maker:
         change, name = CHANGES[number % len(CHANGES)]
         count = random_.choice((1, 1, 2, 3))
         texts = [_manifest(random_, f"case-{number}-{index}") for index in range(count)]
-        if random_.random() < 0.5:
-            encrypted = self.encrypt("---\n".join(texts))
-        else:
-            encrypted = "---\n".join(self.encrypt(text) for text in texts)
-        files = change(self, random_, texts, {"secrets.yaml": encrypted})
+        together = ["---\n".join(texts)] if random_.random() < 0.5 else texts
+        files = change(self, random_, texts, _Encrypted(self, together))
         return Folder(number, {path: text.encode() for path, text in files.items()}, f"{name}, {count} documents")
+
+
+class _Encrypted(Mapping[str, str]):
+    """secrets.yaml, encrypted when it is asked for: many changes make files of their own."""
+
+    def __init__(self, maker: Maker, texts: Sequence[str]) -> None:
+        self._maker, self._texts = maker, texts
+
+    def __getitem__(self, key: str) -> str:
+        if key != "secrets.yaml":
+            raise KeyError(key)
+        return "---\n".join(self._maker.encrypt(text) for text in self._texts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("secrets.yaml",))
+
+    def __len__(self) -> int:
+        return 1
 
 
 def _value(random_: random.Random) -> bytes:
@@ -123,7 +138,7 @@ def _manifest(random_: random.Random, name: str) -> str:
     return "# a comment\n" + yaml.safe_dump(document, sort_keys=random_.random() < 0.5, allow_unicode=True)
 
 
-Files = dict[str, str]
+Files = Mapping[str, str]
 Change = Callable[[Maker, random.Random, list[str], Files], Files]
 
 
