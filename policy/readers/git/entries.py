@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from policy.inventory.coverage import Entry
@@ -156,11 +156,12 @@ class Appliers:
         left_out: dict[str, str] = {}
         for applier in open_ones:
             by = None if is_sync(applier) else self.left_out_by(applier.document.file, built)
-            if by is None:
+            if by is None or self._leads_to_its_own_folder(applier, by_file):
                 roots.append(applier)
             else:
                 left_out[applier.document.file] = by
-        # Appliers that apply each other in a ring have no root; the one that applies itself, else the first, is it.
+        # Appliers that apply each other in a ring have no root: it is the one that leads to most, so one of the ring
+        # itself and not of what hangs on it; of those a sync, or one that applies itself.
         seen = self._reachable(roots, by_file)
         skipped = set(left_out)
         while rest := [a for a in self.all if id(a) not in seen and a.document.file not in skipped]:
@@ -169,11 +170,28 @@ class Appliers:
                 break
             first = min(
                 inside,
-                key=lambda a: (not a.applies_itself, a.document.file.count("/"), a.document.file, a.document.line),
+                key=lambda a: (
+                    -len(self._reachable([a], by_file)),
+                    not is_sync(a),
+                    not a.applies_itself,
+                    a.document.file.count("/"),
+                    a.document.file,
+                    a.document.line,
+                ),
             )
             roots.append(first)
             seen |= self._reachable([first], by_file)
         return roots, left_out
+
+    def _leads_to_its_own_folder(self, applier: Applier, by_file: Mapping[str, list[Applier]]) -> bool:
+        """Whether all that builds the folder of an applier comes from the applier itself: then a person applies it.
+
+        An Application of Applications is often beside the kustomization of Argo CD, which does not list it.
+        """
+        inside = self._reachable([applier], by_file)
+        folder = os.path.dirname(applier.document.file) or "."  # noqa: PTH120
+        builders = [a for a in self.all if a is not applier and folder in a.folders]
+        return bool(builders) and all(id(a) in inside for a in builders)
 
     def _only_left_out(self, applier: Applier, by_file: Mapping[str, list[Applier]], skipped: set[str]) -> bool:
         """Whether all that applies an applier is itself left out, directly or through others."""
@@ -355,8 +373,8 @@ def _clusters(renderer: Renderer, roots: list[Applier]) -> list[ClusterEntry]:
     by_key: dict[str, list[Applier]] = defaultdict(list)
     for root in roots:
         by_key[_key(root)].append(root)
-    groups = group(by_key, _separate(by_key))
-    names = unique_names([keys[0] for keys in groups])
+    groups = group(by_key, _separate(by_key, renderer))
+    names = unique_names([_common(keys) for keys in groups])
     found: list[ClusterEntry] = []
     for keys, name in zip(groups, names, strict=True):
         cluster = ClusterEntry(name)
@@ -393,36 +411,64 @@ def _key(root: Applier) -> str:
     return "/".join(parts) or "."
 
 
-def _separate(by_key: Mapping[str, list[Applier]]) -> Callable[[str, str], bool]:
-    """Whether two folders stand for two clusters: side by side below clusters/, with the same names, or built alike."""
+def _separate(by_key: Mapping[str, list[Applier]], renderer: Renderer) -> Callable[[str, str], bool]:
+    """Whether two folders stand for two clusters.
+
+    They do side by side below clusters/, with the same names, and where they are built alike and define the same
+    objects. Folders of two applications may be built alike too, but define nothing together.
+    """
     labels = {key: {root.label for root in roots} for key, roots in by_key.items()}
     inside = {
         key: {os.path.relpath(root.document.file, key) for root in roots if is_flux(root.document)}
         for key, roots in by_key.items()
     }
 
+    known: dict[str, set[tuple[str, str, str]]] = {}
+
+    def objects(key: str) -> set[tuple[str, str, str]]:
+        if key not in known:
+            known[key] = {identity for root in by_key[key] for identity in _objects_of(root, renderer)}
+        return known[key]
+
     def answer(one: str, other: str) -> bool:
         if _is_cluster_folder(one) and _is_cluster_folder(other):
             return True
-        return bool(labels[one] & labels[other]) or bool(inside[one] & inside[other])
+        if labels[one] & labels[other]:
+            return True
+        return bool(inside[one] & inside[other]) and bool(objects(one) & objects(other))
 
     return answer
 
 
 def group(keys: Iterable[str], separate: Callable[[str, str], bool]) -> list[list[str]]:
-    """Keys in groups of which no two members are separate. One that fits into several groups is a group of its own."""
+    """Keys in groups: one for each that is separate from another, and one for all that are separate from none."""
     listed = sorted(keys)
-    apart = {key: any(key != other and separate(key, other) for other in listed) for key in listed}
-    found: list[list[str]] = []
-    for key in sorted(listed, key=lambda k: (not apart[k], k)):
-        fitting = [members for members in found if not any(separate(key, member) for member in members)]
-        if apart[key]:
-            fitting = []
-        if len(fitting) == 1:
-            fitting[0].append(key)
-        else:
-            found.append([key])
-    return found
+    apart = [key for key in listed if any(key != other and separate(key, other) for other in listed)]
+    rest = [key for key in listed if key not in set(apart)]
+    return [*([key] for key in apart), *([rest] if rest else [])]
+
+
+def _common(keys: list[str]) -> str:
+    """The folder that names a group: its only one, else the one above all of them."""
+    if len(keys) == 1 or "." in keys:
+        return keys[0] if len(keys) == 1 else "."
+    return os.path.commonpath(keys) or "."
+
+
+def _objects_of(root: Applier, renderer: Renderer) -> Iterator[tuple[str, str, str]]:
+    """The objects that a root applies, without what clusters share by nature."""
+    if root.path is not None and is_flux(root.document) and renderer.is_folder(root.path):
+        documents: Iterable[Document] = renderer.render(root.path, read_flux(root.document).change).documents
+    else:
+        documents = [document for file in sorted(root.files) for document in renderer.documents(file)]
+    yield from (_identity(document) for document in documents if _is_object(document))
+
+
+def _is_object(document: Document) -> bool:
+    """Whether this is an object of a cluster that two folders for one cluster would not both define."""
+    named = isinstance(dig(document.content, "metadata", "name"), str)
+    own = str(document.content.get("apiVersion")).startswith("kustomize.config.k8s.io/")
+    return document.is_manifest and named and not own and document.content.get("kind") != "Namespace"
 
 
 def unique_names(keys: list[str]) -> list[str]:
@@ -508,8 +554,10 @@ def _whole(renderer: Renderer) -> list[ClusterEntry]:
         folder = os.path.dirname(file) or "."  # noqa: PTH120
         top = renderer.top(file, ".")
         for document in renderer.documents(file):
-            if document.is_manifest:
+            if _is_object(document):
                 objects[top or folder].add(_identity(document))
+            elif document.is_manifest:
+                objects.setdefault(top or folder, set())
         if file in renderer.broken:
             objects.setdefault(top or folder, set())
     if not objects:
