@@ -31,6 +31,8 @@ _SELECTORS = frozenset(
 _KNOWN = frozenset({"age", "lastmodified", "mac", "version", "mac_only_encrypted", *_SELECTORS})
 _NO_THRESHOLD = (None, 0, 1)
 _BUILT = Path(__file__).resolve().parents[2] / ".tools/bin/sops"
+# What sops says of a header that a YAML formatter has changed.
+_TIME = b"'lastmodified' expected type 'string'"
 # Exit codes of sops (cmd/sops/codes).
 _MAC_MISMATCH, _MAC_NOT_FOUND, _NO_KEY = 51, 52, 128
 
@@ -172,6 +174,12 @@ def _decrypt(content: bytes, options: Sequence[str], shown: str, identities: Seq
         os.close(key_file)
     if done.returncode == 0:
         return done.stdout
+    if _TIME in done.stderr:
+        raise SopsError(
+            shown,
+            "lastmodified is a time without quotes, which sops and Flux refuse since version 3.13",
+            "put it in quotes, as sops writes it",
+        )
     # sops' own words are not repeated: in some errors it quotes a part of the file.
     match done.returncode:
         case code if code in (_MAC_MISMATCH, _MAC_NOT_FOUND):
