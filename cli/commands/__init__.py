@@ -25,7 +25,7 @@ COMMANDS = {
     "policy": Command("policy", "check that two systems never hold authority over one secret"),
     "pulumi": Command("pulumi", "run pulumi with the policy pack; an update always has its preview"),
     "rotate": Command("rotate", "give a secret a new value now"),
-    "rotation": Command("rotate", "what is rotated when, and why; hold, resume or abort it"),
+    "rotation": Command("rotate", "what is rotated when, and why; hold, resume, abort, accept"),
     "root": Command("trust", "the offline root of trust"),
     "snapshot": Command("snapshot", "save Vault outside of its cluster, and verify what is saved"),
     "tombstone": Command("audit", "say in Git which secrets Vault has taken over; for review"),

@@ -6,23 +6,35 @@ import argparse
 import getpass
 import sys
 import tempfile
+import time
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
 from cli.failures import vault_errors
+from cli.rotation_requests import follow, new_id, outcome, request_path
 from secret_authority.access.person import kubernetes_user
 from secret_authority.access.vault_session import Session, reading
 from secret_authority.access.vault_tunnel import free_port
-from secret_authority.clients.vault import VaultRefusedError
-from secret_authority.contract.names import AUTHORITY_MOUNT, ENTRY_ACCOUNT, ENTRY_ROLE, EVENTS
+from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.names import (
+    AUTHORITY_MOUNT,
+    ENTRY_ACCOUNT,
+    ENTRY_ROLE,
+    EVENTS,
+    ROTATION_GIVEN,
+    ROTATION_MOUNT,
+)
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.digest import encode_values
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
-from secret_authority.core.ledger.audit_trail import entered
+from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX, entered
 from secret_authority.core.limits import impossible_values
+from secret_authority.core.rotation.document import Request, RequestKind
 from secret_authority.core.timestamps import api_time
 from secret_authority.repository.config_values import read_config_values
 from secret_authority.repository.intent import Intent, read_intent
@@ -34,7 +46,16 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     add_layout(verb)
     verb.add_argument("name", help="name of the secret in the catalogue (class external or config)")
     verb.add_argument("--file", type=Path, help="read the value from a file (default: ask, or read standard input)")
-    verb.add_argument("--replace", action="store_true", help="write a new version of a value that is there already")
+    verb.add_argument(
+        "--replace", action="store_true", help="a new value of what is there already; with a rotator, by a rotation"
+    )
+    verb.add_argument(
+        "--wait",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="for the rotation's end (default: 600; 0: do not)",
+    )
     add_kubeconfig(verb)
     verb.set_defaults(run=_enter)
 
@@ -49,7 +70,7 @@ class NoEventError(Exception):
 
 def _enter(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
-    secret = _may_be_entered(intent, options.name)
+    secret = _may_be_entered(intent, options.name, options.replace)
     keys = secret.consumed_keys
     # Everything that can be wrong is found before a person types a value or Vault is asked.
     if not keys:
@@ -58,7 +79,7 @@ def _enter(options: argparse.Namespace) -> int:
     texts = read_values(keys, options.file, secret.name, secret.binary)
     try:
         with vault_errors(secret.name):
-            version = _write(options, secret, texts)
+            made = _write(options, secret, texts)
     except LostRace:
         print(f"{secret.vault}: somebody else wrote a version meanwhile; nothing was written", file=sys.stderr)
         return 1
@@ -69,12 +90,37 @@ def _enter(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
-    print(f"{secret.name}: version {version} written to {secret.vault}, keys {', '.join(keys)}")
     _say_line_ends(secret, texts)
+    if isinstance(made, Asked):
+        return _rotated(options, secret, made)
+    print(f"{secret.name}: version {made} written to {secret.vault}, keys {', '.join(keys)}")
     return 0
 
 
-def _may_be_entered(intent: Intent, name: str) -> CatalogueSecret:
+@dataclass(frozen=True)
+class Asked:
+    """What became of a value that was given to the engine of rotation; `begun` is monotonic time."""
+
+    request: str
+    outcome: str
+    begun: float
+
+
+def _rotated(options: argparse.Namespace, secret: CatalogueSecret, asked: Asked) -> int:
+    """Follow the rotation that publishes the value."""
+    if not asked.outcome:
+        print(f"{secret.name}: request {asked.request} is filed and waits; see `secret-authority rotation status`")
+        return 0
+    print(f"{secret.name}: {asked.outcome}")
+    if asked.outcome.startswith("refused"):
+        return 1
+    if not options.wait:
+        return 0
+    identity = asked.outcome.removeprefix("accepted as ")
+    return follow(connection(options), secret.name, identity, asked.begun, options.wait)
+
+
+def _may_be_entered(intent: Intent, name: str, replace: bool) -> CatalogueSecret:
     file = intent.layout.catalogue
     secret = next((entry for entry in intent.catalogue if entry.name == name), None)
     if secret is None:
@@ -84,11 +130,16 @@ def _may_be_entered(intent: Intent, name: str) -> CatalogueSecret:
         SecretClass.INTERNAL: "is generated in the cluster; rotate it instead",
     }
     reason = how.get(secret.secret_class)
+    if replace and secret.rotator is not None:
+        # Where it was born decides its first value only.
+        reason = None
     folder = intent.layout.config
     if secret.secret_class is SecretClass.CONFIG and name in read_config_values(intent.root, folder, intent.catalogue):
         reason = f"is decided by Git: change {folder}/{name}.yaml"
     if reason:
         fix = "enter only secrets of class external, and configuration that has no file"
+        if secret.rotator is not None:
+            fix = "run `secret-authority rotate`, or give the next value with --replace"
         raise InvalidInputError([Problem(file, f"secrets[{name}]", reason, fix)])
     return secret
 
@@ -171,9 +222,10 @@ def _say_line_ends(secret: CatalogueSecret, texts: Mapping[str, str]) -> None:
         print(f"{secret.name}: the line end after {', '.join(ended)} is part of the value; {hint}", file=sys.stderr)
 
 
-def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[str, str]) -> int:
+def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[str, str]) -> int | Asked:
     """Write a version through a tunnel of this process, as the entry identity. Returns its number.
 
+    A later value of what has a rotator is given to the engine of rotation instead: two writers would meet.
     Raises `VaultSessionError`, `LostRace` and what `Vault.write` raises.
     """
     place, person = secret.vault, kubernetes_user(connection(options))
@@ -185,6 +237,11 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[
             if current and not options.replace:
                 fix = "add --replace to write a new version; the old one stays readable in Vault until it is destroyed"
                 raise InvalidInputError([Problem(str(place), "", f"holds version {current} already", fix)])
+            if current and secret.rotator is not None:
+                return _give(vault, secret, texts, person)
+            if not current and secret.secret_class not in (SecretClass.EXTERNAL, SecretClass.CONFIG):
+                fix = f"wait until it has its first value, which class {secret.secret_class} gets by itself"
+                raise InvalidInputError([Problem(str(place), "", "holds no value yet", fix)])
             body = {"options": {"cas": current}, "data": dict(texts)}
             try:
                 made = vault.write(f"{place.mount}/data/{place.path}", body)
@@ -200,3 +257,16 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[
             except (Unavailable, VaultRefusedError, LostRace) as error:
                 raise NoEventError(version, str(error)) from None
             return version
+
+
+def _give(vault: Vault, secret: CatalogueSecret, texts: Mapping[str, str], person: str) -> Asked:
+    """Give the value to the engine of rotation, then ask for a rotation with it. Nobody but the engine can read it."""
+    begun, now = time.monotonic(), datetime.now(UTC)
+    name = f"{ENTRY_PREFIX}{new_id(now)}"
+    why = f"value entered by {person}"
+    request = Request(name, RequestKind.ROTATE, why, at=now.isoformat(timespec="milliseconds"), given=True)
+    path = f"{ROTATION_MOUNT}/data/{ROTATION_GIVEN}/{secret.name}/{name}"
+    vault.write(path, {"options": {"cas": 0}, "data": dict(texts)})
+    path = request_path(secret.name, name)
+    vault.write(path, {"options": {"cas": 0}, "data": request.fields()})
+    return Asked(name, outcome(vault, path), begun)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import secrets
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -21,25 +19,19 @@ from typing import TYPE_CHECKING, Any
 from cli.arguments import add_kubeconfig, connection
 from cli.commands import COMMANDS
 from cli.failures import vault_errors
+from cli.rotation_requests import follow, known_secret, new_id, outcome, read_status, request_path
 from secret_authority.contract.names import (
     AUDITOR_ACCOUNT,
-    ENGINE_NAMESPACE,
     REQUESTS_ACCOUNT,
     REQUESTS_ROLE,
-    ROTATION_MOUNT,
-    ROTATION_REQUESTS,
-    ROTATION_STATUS,
 )
-from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable
+from secret_authority.core.errors import InvalidInputError, LostRace, Problem
 from secret_authority.core.ledger.audit_trail import table
-from secret_authority.core.rotation.document import Request, RequestKind, State, Trigger
+from secret_authority.core.rotation.document import Request, RequestKind, Trigger
 
 if TYPE_CHECKING:
     from secret_authority.access.kubeconfig import ClusterConnection
     from secret_authority.clients.vault import Vault
-
-POLL_SECONDS = 0.5
-_ANSWER_SECONDS = 60.0
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -70,6 +62,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         (RequestKind.HOLD, "begin nothing, and stop where it is"),
         (RequestKind.RESUME, "go on from where it was held"),
         (RequestKind.ABORT, "take back what is not published yet"),
+        (RequestKind.ACCEPT, "leave a conflict: what is newest in Vault is right"),
     ):
         _add_request(subjects.add_parser(kind.value, help=words), kind)
 
@@ -85,9 +78,9 @@ def _ask(options: argparse.Namespace) -> int:
     if options.cut_off and not options.compromise:
         raise InvalidInputError([Problem("the command", "--cut-off", "is for a compromise only", "add --compromise")])
     way = connection(options)
-    _known_secret(read_status(way), options.name)
+    known_secret(read_status(way), options.name)
     request = wanted_request(options)
-    path = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/{options.name}/{request.id}"
+    path = request_path(options.name, request.id)
     begun = time.monotonic()
     with (
         vault_errors("the request may not have been filed"),
@@ -97,19 +90,21 @@ def _ask(options: argparse.Namespace) -> int:
             vault.write(path, {"options": {"cas": 0}, "data": request.fields()})
         except LostRace:
             print(f"request {request.id} was filed before; nothing is filed again")
-        outcome = _outcome(vault, path)
-    if not outcome:
+        became = outcome(vault, path)
+    if not became:
         print(f"{options.name}: request {request.id} is filed and waits; see `secret-authority rotation status`")
         return 0
-    print(f"{options.name}: {outcome} ({time.monotonic() - begun:.1f} s)")
-    if outcome.startswith("refused"):
+    print(f"{options.name}: {became} ({time.monotonic() - begun:.1f} s)")
+    if became.startswith("refused"):
         return 1
-    return follow(way, options, outcome.removeprefix("accepted as "), begun)
+    if not options.wait or options.kind is not RequestKind.ROTATE:
+        return 0
+    return follow(way, options.name, became.removeprefix("accepted as "), begun, options.wait)
 
 
 def wanted_request(options: argparse.Namespace) -> Request:
     now = datetime.now(UTC)
-    identity = options.id or f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    identity = options.id or new_id(now)
     if not identity.replace("-", "").replace("_", "").replace(".", "").isalnum() or len(identity) > 128:
         fix = "use letters, digits, dots and dashes, at most 128"
         raise InvalidInputError([Problem("the command", "--id", "is not a valid id", fix)])
@@ -130,59 +125,10 @@ def _session(way: ClusterConnection, role: str, account: str) -> Iterator[Vault]
         yield vault
 
 
-def _outcome(vault: Vault, path: str) -> str:
-    """What became of the request; empty when the engine has not answered within a minute."""
-    end = time.monotonic() + _ANSWER_SECONDS
-    while time.monotonic() < end:
-        found = ((vault.read(path) or {}).get("data") or {}).get("data") or {}
-        if found.get("outcome"):
-            return str(found["outcome"])
-        time.sleep(POLL_SECONDS)
-    return ""
-
-
-def follow(way: ClusterConnection, options: argparse.Namespace, identity: str, begun: float) -> int:
-    """Print each state of the rotation until its end. Returns 0 when it is done, 1 when it ends otherwise."""
-    if not options.wait or options.kind is not RequestKind.ROTATE:
-        return 0
-    shown = ""
-    while time.monotonic() < begun + options.wait:
-        entry = read_status(way).get(options.name, {})
-        state = str(entry.get("state", ""))
-        if entry.get("id") != identity and entry.get("generation"):
-            print(f"{options.name}: another rotation follows; see `secret-authority rotation history {options.name}`")
-            return 0
-        line = state + (f": {entry['waitsFor']}" if entry.get("waitsFor") and state != State.IDLE else "")
-        if line != shown and state != State.IDLE:
-            print(f"{options.name}: {line} ({time.monotonic() - begun:.1f} s)")
-        shown = line
-        if state == State.IDLE and entry.get("id") == identity and entry.get("result"):
-            print(f"{options.name}: {entry['result']} ({time.monotonic() - begun:.1f} s)")
-            return 0 if str(entry["result"]).startswith("done") else 1
-        time.sleep(POLL_SECONDS)
-    print(f"{options.name}: not at its end after {options.wait:g} s; the engine continues", file=sys.stderr)
-    return 1
-
-
-def read_status(way: ClusterConnection) -> dict[str, dict[str, Any]]:
-    """What the engine of rotation published of each secret. Raises `Unavailable` without it."""
-    found = way.api().get(f"api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{ROTATION_STATUS}")
-    if found is None:
-        raise Unavailable(f"ConfigMap {ENGINE_NAMESPACE}/{ROTATION_STATUS} is missing: no secret has a rotator yet")
-    entries: dict[str, dict[str, Any]] = json.loads((found.get("data") or {}).get("secrets") or "{}")
-    return entries
-
-
-def _known_secret(entries: Mapping[str, object], name: str) -> None:
-    if name not in entries:
-        known = ", ".join(sorted(entries)) or "none"
-        raise InvalidInputError([Problem("the command", name, "has no rotator", f"name one of: {known}")])
-
-
 def _status(options: argparse.Namespace) -> int:
     entries = read_status(connection(options))
     if options.name:
-        _known_secret(entries, options.name)
+        known_secret(entries, options.name)
         entries = {options.name: entries[options.name]}
     print(json.dumps(entries, indent=2, sort_keys=True) if options.format == "json" else status_table(entries))
     return 0

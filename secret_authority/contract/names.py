@@ -123,6 +123,8 @@ EVENTS = "events"
 ROTATION_MOUNT = "platform-rotation"
 ROTATION_DOCUMENTS = "docs"
 ROTATION_REQUESTS = "rotation-requests"
+# Values that a person has entered for the next rotation, until the engine has taken them into the document.
+ROTATION_GIVEN = "given-values"
 # Which handover each secret has, noted before its first step.
 HANDOVERS = "handovers"
 

@@ -16,6 +16,7 @@ from secret_authority.contract.names import (
     EVENTS,
     HANDOVERS,
     ROTATION_DOCUMENTS,
+    ROTATION_GIVEN,
     ROTATION_MOUNT,
     ROTATION_REQUESTS,
     TRAIL_KEY_PATH,
@@ -133,7 +134,7 @@ def rotation_policy(catalogue: Catalogue) -> str:
         if secret.rotator is None:
             continue
         place, document = secret.vault, f"{ROTATION_DOCUMENTS}/{secret.vault.path}"
-        asked = f"{ROTATION_REQUESTS}/{secret.name}"
+        asked, given = f"{ROTATION_REQUESTS}/{secret.name}", f"{ROTATION_GIVEN}/{secret.name}"
         rules += [
             # No "create": the first value of a secret is written by others, and nothing is ever deleted.
             _rule(f"{place.mount}/data/{place.path}", "read", "update"),
@@ -144,6 +145,10 @@ def rotation_policy(catalogue: Catalogue) -> str:
             _rule(f"{ROTATION_MOUNT}/destroy/{document}", "update"),
             _rule(f"{ROTATION_MOUNT}/metadata/{asked}", "list"),
             _rule(f"{ROTATION_MOUNT}/data/{asked}/*", "read", "update"),
+            _rule(f"{ROTATION_MOUNT}/metadata/{given}", "list"),
+            _rule(f"{ROTATION_MOUNT}/metadata/{given}/*", "read"),
+            _rule(f"{ROTATION_MOUNT}/data/{given}/*", "read"),
+            _rule(f"{ROTATION_MOUNT}/destroy/{given}/*", "update"),
         ]
         admin = secret.rotator.settings.get("admin")
         logins |= {str(other.vault) for other in catalogue if other.name == admin}
@@ -184,7 +189,10 @@ def snapshot_policy() -> str:
 
 
 def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
-    """The policy of `secret-authority enter`: a new version of what is entered by hand, and nothing else."""
+    """The policy of `secret-authority enter`: a new version of what is entered by hand, and nothing else.
+
+    What has a rotator gets its first value so, and later ones by way of a rotation: no "update" of the secret itself.
+    """
     entered = [
         secret
         for secret in catalogue
@@ -195,12 +203,24 @@ def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
         rule
         for secret in entered
         for rule in (
-            _rule(f"{secret.vault.mount}/data/{secret.vault.path}", "create", "update"),
+            _rule(
+                f"{secret.vault.mount}/data/{secret.vault.path}",
+                *(("create",) if secret.rotator else ("create", "update")),
+            ),
             _rule(f"{secret.vault.mount}/metadata/{secret.vault.path}", "read"),
             # Its own events, and none that would speak of a handover.
             _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/{ENTRY_PREFIX}*", "create"),
         )
     ]
+    for secret in catalogue:
+        if secret.rotator is None:
+            continue
+        if secret not in entered:
+            rules.append(_rule(f"{secret.vault.mount}/metadata/{secret.vault.path}", "read"))
+        # Create-only, and no value of anybody can be read again.
+        rules.append(_rule(f"{ROTATION_MOUNT}/data/{ROTATION_GIVEN}/{secret.name}/{ENTRY_PREFIX}*", "create"))
+        asked = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/{secret.name}/{ENTRY_PREFIX}*"
+        rules.append(_rule(asked, "create", "read"))
     return "".join([*rules, _rule("auth/token/revoke-self", "update")])
 
 

@@ -25,7 +25,7 @@ from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import SECRET_VERSIONS, SYNCED_BEFORE_ANNOTATION, VERSION_ANNOTATION
 from secret_authority.contract.rotation_settings import RotationSettings
-from secret_authority.contract.vault_policies import requests_policy, rotation_policy
+from secret_authority.contract.vault_policies import entry_policy, requests_policy, rotation_policy
 from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.rotation.document import Document, Request, RequestKind, State, Trigger
@@ -279,6 +279,17 @@ class Site:
         body = {"options": {"cas": 0}, "data": request.fields()}
         vault = self.token("requests", requests_policy())
         vault.write(f"platform-rotation/data/rotation-requests/orders-db/{name}", body)
+
+    def enter(self, name: str, value: Mapping[str, str]) -> Vault:
+        """What `secret-authority enter --replace` does, as the identity of entries."""
+        entry = self.token("entry", entry_policy(self.catalogue, ()))
+        body = {"options": {"cas": 0}, "data": dict(value)}
+        entry.write(f"platform-rotation/data/given-values/orders-db/{name}", body)
+        at = datetime.now(UTC).isoformat()
+        request = Request(name, RequestKind.ROTATE, "value entered by ada", at=at, given=True)
+        body = {"options": {"cas": 0}, "data": request.fields()}
+        entry.write(f"platform-rotation/data/rotation-requests/orders-db/{name}", body)
+        return entry
 
     def outcome(self, name: str) -> str:
         found = self.root.read(f"platform-rotation/data/rotation-requests/orders-db/{name}") or {}
@@ -557,3 +568,53 @@ def test_no_value_is_in_status_events_metadata_or_logs(
     for version in (1, 2):
         password = site.value(version)["password"]
         assert password not in shown.replace("PASSWORD 'first-password'", "")
+
+
+def readable_given(root: Vault) -> list[str]:
+    """Values that were entered and can still be read."""
+    base = "platform-rotation/metadata/given-values/orders-db"
+    versions = {name: (root.read(f"{base}/{name}") or {})["data"]["versions"] for name in root.list(base)}
+    return [name for name, found in versions.items() if not found["1"]["destroyed"]]
+
+
+def test_a_value_that_is_entered_takes_the_way_of_a_rotation(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    given = {"username": "orders_b", "password": "issued-elsewhere"}
+    with Cluster(root) as cluster, Watcher(server, cluster) as watcher:
+        engine = site.engine(cluster)
+        entry = site.enter("en-1", given)
+        work(engine, lambda: done(site), "the rotation")
+        assert site.value() == given and site.accepted(given) and not site.accepted(site.value(1))
+        assert site.outcome("en-1") == f"accepted as {site.document().id}" and readable_given(root) == []
+        site.enter("en-2", {**given, "password": "another"})
+        work(engine, lambda: bool(site.outcome("en-2")), "the answer")
+    assert site.outcome("en-2") == "refused: its username is not orders_a, whose turn it is"
+    assert watcher.denied == [] and readable_given(root) == [] and site.value() == given
+    (event,) = site.events()
+    assert event["why"] == "rotation (manual): value entered by ada"
+    for path in (DATA, "platform-rotation/data/given-values/orders-db/en-1", DOCS):
+        with pytest.raises(VaultRefusedError):
+            entry.read(path)
+    with pytest.raises(VaultRefusedError):
+        entry.write(DATA, {"options": {"cas": 2}, "data": given})
+
+
+def test_a_value_is_refused_beside_a_rotation_and_one_without_a_request_is_forgotten(
+    root: Vault, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    cluster = Cluster(root)
+    engine = site.engine(cluster)
+    site.ask("r1")
+    work(engine, lambda: site.document().state is State.PUBLISHED, "published")
+    site.enter("en-1", {"username": "orders_a", "password": "issued-elsewhere"})
+    work(engine, lambda: bool(site.outcome("en-1")), "the answer")
+    assert site.outcome("en-1") == f"refused: rotation {site.document().id} is published"
+    assert site.document().state is State.PUBLISHED and readable_given(root) == []
+    body = {"options": {"cas": 0}, "data": {"username": "orders_a", "password": "nobody-asked"}}
+    root.write("platform-rotation/data/given-values/orders-db/en-2", body)
+    site.engine(cluster).reconcile()
+    assert readable_given(root) == ["en-2"], "its request may be under way"
+    monkeypatch.setattr("secret_authority.engine.rotation.store.GIVEN_FOR", timedelta(seconds=-5))
+    site.engine(cluster).reconcile()
+    assert readable_given(root) == []

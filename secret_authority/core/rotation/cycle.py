@@ -11,11 +11,19 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from secret_authority.core.errors import Unavailable
+from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.rotation import record
 from secret_authority.core.rotation.document import Document, Request, Start, State
-from secret_authority.core.rotation.rotator import Accepts, Fence, Rotator, Value
+from secret_authority.core.rotation.rotator import (
+    Accepts,
+    Fence,
+    GivenValueError,
+    Plan,
+    Rotator,
+    TakesValues,
+    Value,
+)
 from secret_authority.core.rotation.runner import NotAcceptedError
 from secret_authority.core.rotation.state_machine import (
     Answer,
@@ -80,7 +88,11 @@ class RotationStore(Protocol):
     def requests(self) -> tuple[Request, ...]:
         """Those that are not answered."""
 
-    def answer(self, request: str, outcome: str) -> None: ...
+    def answer(self, request: str, outcome: str) -> None:
+        """A value that was given with it is destroyed: the document has it, or nobody wants it."""
+
+    def given(self, request: str) -> Value | None:
+        """The value that was given with a request; None when it is gone."""
 
 
 class Cycle:
@@ -131,6 +143,8 @@ class Cycle:
             found = self._store.metadata()
             seen = replace(seen, recorded=all(found.get(key) == value for key, value in wanted.items()))
         match document.state:
+            case State.IDLE if self.start is not None and (refusal := self._refusal(self.start, newest)):
+                return replace(seen, refusal=refusal)
             case State.IDLE if self.start is not None:
                 return replace(seen, ready=self._rotator.ready(), delivery=self._delivery(newest, document))
             case State.PREPARED if document.pending is not None and newest.mark == document.base:
@@ -181,6 +195,8 @@ class Cycle:
                 self._store.write_document(move.document, seen.version)
             case Answer():
                 self._store.answer(move.request, move.outcome)
+                if self.start is not None and self.start.request == move.request:
+                    self.start = None
             case Prepare():
                 self._store.write_document(self._prepared(move.start, seen), seen.version)
                 self.start = None  # one permission, one rotation
@@ -216,7 +232,13 @@ class Cycle:
         generation = max(seen.document.generation, self._rotator.generation() or 0) + 1
         identity = f"ro-{secrets.token_hex(10)}"
         current = _known(seen.newest.value)
-        plan = self._rotator.plan(current, Fence(self._store.secret, generation, identity, current))
+        if start.given:
+            try:
+                plan = self._plan_given(start, current)
+            except GivenValueError as error:
+                raise LostRace(str(error)) from None  # another engine has used it meanwhile
+        else:
+            plan = self._rotator.plan(current, Fence(self._store.secret, generation, identity, current))
         return Document(
             state=State.PREPARED,
             generation=generation,
@@ -234,6 +256,24 @@ class Cycle:
             synced=seen.document.synced,
             synced_at=seen.document.synced_at,
         )
+
+    def _refusal(self, start: Start, newest: Newest) -> str:
+        """Why the value that was given cannot be the next one; empty for one that can, and for what is made here."""
+        if not start.given or newest.value is None:
+            return ""
+        try:
+            self._plan_given(start, newest.value)
+        except GivenValueError as error:
+            return str(error)
+        return ""
+
+    def _plan_given(self, start: Start, current: Value) -> Plan:
+        if not isinstance(self._rotator, TakesValues):
+            raise GivenValueError(f"rotator {self._rotator.kind} takes no value from outside; use `rotate`")
+        given = self._store.given(start.request)
+        if given is None:
+            raise GivenValueError("the value that was entered is gone; enter it again")
+        return self._rotator.plan_given(current, given)
 
 
 def _known(value: Value | None) -> Value:

@@ -172,11 +172,16 @@ class RequestKind(StrEnum):
     HOLD = "hold"
     RESUME = "resume"
     ABORT = "abort"
+    # Leave a conflict: what is newest in Vault is right.
+    ACCEPT = "accept"
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person or an event asks for. Its id makes it happen once, however often it is sent."""
+    """What a person or an event asks for. Its id makes it happen once, however often it is sent.
+
+    `given`: the next value was entered by a person and is at a path of its own, under the id of the request.
+    """
 
     id: str
     kind: RequestKind
@@ -185,6 +190,7 @@ class Request:
     # Revoke without evidence of delivery; for compromise only.
     cut_off: bool = False
     at: str = ""
+    given: bool = False
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -194,6 +200,7 @@ class Request:
             "trigger": self.trigger.value,
             "cut_off": self.cut_off,
             "at": self.at,
+            "given": self.given,
         }
 
     @classmethod
@@ -207,6 +214,7 @@ class Request:
                 Trigger(fields["trigger"]),
                 fields["cut_off"] is True,
                 _text(fields, "at"),
+                fields.get("given") is True,
             )
         except KeyError as error:
             raise ValueError(f"a request lacks {error.args[0]}") from None
@@ -214,6 +222,8 @@ class Request:
             raise ValueError(f"{error} of a request is not text") from None
         if made.cut_off and made.trigger is not Trigger.COMPROMISE:
             raise ValueError("only a compromise may cut consumers off")
+        if made.given and made.kind is not RequestKind.ROTATE:
+            raise ValueError("only a rotation takes a value that is given")
         return made
 
 
@@ -225,3 +235,4 @@ class Start:
     why: str
     request: str = ""
     cut_off: bool = field(default=False)
+    given: bool = False

@@ -38,6 +38,10 @@ class TargetRefusedError(Exception):
     """The target answered and said no (rights, password rules). A person has to act. Never carries a value."""
 
 
+class GivenValueError(ValueError):
+    """A value that a person gave cannot be the next one. Says why, without the value."""
+
+
 class FencedError(LostRace):
     """The target belongs to a newer generation, or holds what consumers use now. Nothing was changed; look again."""
 
@@ -134,3 +138,11 @@ class Provisioner(Protocol):
 
         Returns what was made in words, empty for nothing. May be repeated.
         """
+
+
+@runtime_checkable
+class TakesValues(Protocol):
+    """What a rotator has in addition when a person may give it the next value (`secret-authority enter --replace`)."""
+
+    def plan_given(self, current: Value, given: Value) -> Plan:
+        """The way to a value that was made elsewhere. Nothing outside changes. Raises `GivenValueError`."""

@@ -50,7 +50,11 @@ def advance(
     document = Document()
     try:
         for _ in range(most):
-            seen = backend.observe()
+            try:
+                seen = backend.observe()
+            except TargetRefusedError as error:
+                # Asked for nothing but a look, and refused: a login of the engine's own, say. It concerns this secret.
+                return Result(document, tuple(done), unavailable=str(error))
             document = seen.document
             move = next_move(rules, seen)
             if isinstance(move, Wait):

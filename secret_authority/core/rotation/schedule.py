@@ -96,10 +96,12 @@ def candidate(
     asked.sort(key=lambda request: (request.trigger is not Trigger.COMPROMISE, request.at, request.id))
     expires, due = expires_at(policy, since), due_at(secret, policy, since)
     expired = expires is not None and due is not None and now >= expires
-    if asked and (asked[0].trigger is Trigger.COMPROMISE or not expired):
+    if asked and (asked[0].trigger is Trigger.COMPROMISE or asked[0].given or not expired):
         first = asked[0]
         urgency = Urgency.COMPROMISE if first.trigger is Trigger.COMPROMISE else Urgency.ASKED
-        return found(urgency, _time(first.at, now), Start(first.trigger, first.why, first.id, first.cut_off))
+        return found(
+            urgency, _time(first.at, now), Start(first.trigger, first.why, first.id, first.cut_off, first.given)
+        )
     if due is None or now < due:
         return None
     urgency = Urgency.EXPIRED if expired else Urgency.DUE

@@ -80,7 +80,7 @@ class Observation:
     `now` is Vault's clock; `clock_ok` is false when it differs too much from the engine's. `version` is that of the
     document, `leftovers` are older versions of it that still hold values. `overwritten`: whether the version after the
     base holds the pending value. `recorded`: whether the secret's metadata tell of the last publication. `quiet`: for
-    how long nobody was seen using the old value.
+    how long nobody was seen using the old value. `refusal`: why the rotator cannot do what the start asks for.
     """
 
     now: datetime
@@ -100,6 +100,7 @@ class Observation:
     audited: bool = False
     requests: tuple[Request, ...] = ()
     start: Start | None = None
+    refusal: str = ""
     ready: str = ""
 
 
@@ -207,6 +208,10 @@ def _idle(rules: Rules, seen: Observation) -> Move:
         return Record()
     if seen.start is None:
         return Wait()
+    if seen.refusal:
+        return Answer(seen.start.request, f"refused: {seen.refusal}")
+    if _paused(seen):
+        return Wait(f"next try at {seen.document.next_try}: {seen.document.error}")
     if not seen.clock_ok:
         return Wait("the clocks of Vault and of this engine differ too much to begin")
     if seen.newest.digest is None:
@@ -316,7 +321,7 @@ def _conflict(seen: Observation) -> Move:
         return _end(seen)
     if not seen.audited:
         return Audit(seen.document.ending)
-    return Wait(f"{seen.document.ending}; nothing is revoked. Check which value is right, then resume or abort")
+    return Wait(f"{seen.document.ending}; nothing is revoked. See docs/rotation.md, then `rotation accept`")
 
 
 def _end(seen: Observation) -> Move:
@@ -405,6 +410,8 @@ def _act_on(request: Request, seen: Observation) -> Move | None:
             return _resume(request, seen)
         case RequestKind.ABORT:
             return _abort(request, seen)
+        case RequestKind.ACCEPT:
+            return _accept(request, seen)
         case RequestKind.ROTATE:
             if not document.in_flight and document.state is State.IDLE:
                 return None  # the schedule decides when it begins
@@ -418,9 +425,8 @@ def _act_on(request: Request, seen: Observation) -> Move | None:
 
 def _resume(request: Request, seen: Observation) -> Move:
     document = seen.document
-    if document.state is State.CONFLICT and document.committed:
-        finished = document.finished(document.ending, seen.now)
-        return Change(replace(finished, request=request.id), "conflict settled")
+    if document.state is State.CONFLICT:
+        return Answer(request.id, f"refused: {_HOW_TO_LEAVE}")
     if document.state is not State.HELD or (document.ending and not document.parked):
         return Answer(request.id, f"refused: it is {document.state}, not held")
     if document.ending:
@@ -433,7 +439,9 @@ def _resume(request: Request, seen: Observation) -> Move:
 
 def _abort(request: Request, seen: Observation) -> Move:
     document = seen.document
-    if document.state is State.CONFLICT or (document.state is State.HELD and document.ending):
+    if document.state is State.CONFLICT:
+        return Answer(request.id, f"refused: {_HOW_TO_LEAVE}")
+    if document.state is State.HELD and document.ending:
         return _resume(request, seen)
     if document.committed and document.in_flight:
         return Answer(request.id, "refused: the new value is published; only a new rotation leads away from it")
@@ -443,3 +451,19 @@ def _abort(request: Request, seen: Observation) -> Move:
         return Answer(request.id, "refused: no rotation is in flight")
     ending = f"aborted: {request.why}"
     return Change(replace(document, state=State.HELD, ending=ending, parked=False, request=request.id), "abort")
+
+
+_HOW_TO_LEAVE = "it is in conflict; find out which value is right, then `rotation accept`"
+
+
+def _accept(request: Request, seen: Observation) -> Move:
+    """Leave a conflict with what is newest in Vault. Nothing is revoked: the next rotation ends what else is valid."""
+    document = seen.document
+    if document.state is not State.CONFLICT:
+        return Answer(request.id, f"refused: it is {document.state}, not in conflict")
+    if not document.committed:
+        return Answer(request.id, "refused: the new value is being taken back by itself; nothing has to be decided")
+    if not seen.audited:
+        return Audit(document.ending)
+    finished = document.finished(document.ending, seen.now)
+    return Change(replace(finished, request=request.id), "conflict settled")

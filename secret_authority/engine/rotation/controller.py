@@ -148,7 +148,7 @@ class RotationController:
         now, clock_ok = vault_clock(self._vault)
         self._status.number("vault_clock_agrees", int(clock_ok))
         if time.monotonic() - self._looked_at >= FULL_LOOK_SECONDS:
-            self._look_at_all()
+            self._look_at_all(now)
             self._looked_at = time.monotonic()
         self._read_requests()
         started = self._admit(now)
@@ -161,12 +161,13 @@ class RotationController:
         self._status.set(WORKING, True)
         return not any(known.document.in_flight or known.requests for known in self._known.values())
 
-    def _look_at_all(self) -> None:
+    def _look_at_all(self, now: datetime) -> None:
         key = digest_key(self._vault)
         for name, entry in self._entries.items():
             known = self._known.get(name) or self._new(entry, key)
             self._known[name] = known
             self._look(known)
+            known.store.forget_given(now)
 
     def _new(self, entry: CatalogueSecret, key: bytes) -> Known:
         store = VaultRotationStore(self._vault, entry, key, self._answered)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from secret_authority.clients.vault import Vault
@@ -16,6 +16,7 @@ from secret_authority.contract.names import (
     AUTHORITY_MOUNT,
     EVENTS,
     ROTATION_DOCUMENTS,
+    ROTATION_GIVEN,
     ROTATION_MOUNT,
     ROTATION_REQUESTS,
 )
@@ -31,6 +32,8 @@ from secret_authority.core.timestamps import api_time
 from secret_authority.engine.consumption.versions import Version
 
 OUTCOME = "outcome"
+# A value is entered first and its request is filed right after it.
+GIVEN_FOR = timedelta(minutes=10)
 
 
 def vault_clock(vault: Vault) -> tuple[datetime, bool]:
@@ -161,6 +164,32 @@ class VaultRotationStore:
             self.vault.write(path, {"options": {"cas": 1}, "data": {**asked, OUTCOME: outcome}})
         except LostRace:
             return  # another engine answered it meanwhile
+        if asked.get("given") is True:
+            self._forget(request)
+
+    def given(self, request: str) -> Value | None:
+        found = (self.vault.read(f"{ROTATION_MOUNT}/data/{self._given}/{request}") or {}).get("data") or {}
+        fields = _texts(found.get("data"))
+        return Value(fields) if fields else None
+
+    def forget_given(self, now: datetime) -> None:
+        """Destroy values that nobody waits for: their request was answered, or was not filed within `GIVEN_FOR`."""
+        for name in self.vault.list(f"{ROTATION_MOUNT}/metadata/{self._given}"):
+            entry = (self.vault.read(f"{ROTATION_MOUNT}/metadata/{self._given}/{name}") or {})["data"]
+            if all(one["destroyed"] for one in entry["versions"].values()):
+                continue
+            path = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/{self.secret}/{name}"
+            asked = ((self.vault.read(path) or {}).get("data") or {}).get("data")
+            late = now > api_time(entry["created_time"]) + GIVEN_FOR
+            if (OUTCOME in asked) if asked else late:
+                self._forget(name)
+
+    @property
+    def _given(self) -> str:
+        return f"{ROTATION_GIVEN}/{self.secret}"
+
+    def _forget(self, request: str) -> None:
+        self.vault.write(f"{ROTATION_MOUNT}/destroy/{self._given}/{request}", {"versions": [1]})
 
 
 def _texts(data: Any) -> dict[str, str] | None:

@@ -119,6 +119,69 @@ def test_an_event_that_cannot_be_written_is_no_success(
     assert VALUE not in said
 
 
+class Rotating(FakeVault):
+    """Beside it an engine of rotation, which answers each request."""
+
+    def __init__(self, answer: str) -> None:
+        super().__init__()
+        self.answer, self.version = answer, 3
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        if "/rotation-requests/" in path:
+            return {"data": {"data": {"outcome": self.answer}}}
+        return super().read(path)
+
+
+def rotating(monkeypatch: pytest.MonkeyPatch, answer: str) -> FakeVault:
+    fake = Rotating(answer)
+    monkeypatch.setattr("cli.commands.enter.reading", lambda _session: contextlib.nullcontext(fake))
+    monkeypatch.setattr("cli.commands.enter.kubernetes_user", lambda _: "ada@example.org")
+    return fake
+
+
+def test_a_later_value_of_what_has_a_rotator_is_given_to_the_rotation(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault = rotating(monkeypatch, "accepted as ro-1")
+    followed: list[Any] = []
+
+    def follow(_way: object, *what: Any) -> int:
+        followed.append(what[:2])
+        return 0
+
+    monkeypatch.setattr("cli.commands.enter.follow", follow)
+    assert enter(fleet, monkeypatch, "session-key", "--replace") == 0
+    given, asked = [(path, body) for method, path, body in vault.asked if method == "POST"]
+    name = given[0].rpartition("/")[2]
+    assert given[0] == f"platform-rotation/data/given-values/session-key/{name}" and name.startswith("en-")
+    assert given[1] == {"options": {"cas": 0}, "data": {"key": VALUE}}
+    assert asked[0] == f"platform-rotation/data/rotation-requests/session-key/{name}"
+    assert asked[1]["options"] == {"cas": 0} and asked[1]["data"]["given"] is True
+    assert asked[1]["data"]["why"] == "value entered by ada@example.org" and VALUE not in str(asked)
+    assert followed == [("session-key", "ro-1")]
+    assert vault.events == [], "the rotation leaves the event"
+    said = capsys.readouterr()
+    assert "session-key: accepted as ro-1" in said.out and VALUE not in said.out + said.err
+
+
+def test_a_value_that_the_engine_refuses_is_no_success(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rotating(monkeypatch, "refused: rotation ro-7 is published")
+    assert enter(fleet, monkeypatch, "session-key", "--replace") == 1
+    assert "refused: rotation ro-7 is published" in capsys.readouterr().out
+
+
+def test_a_first_value_is_not_given_to_the_rotation(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vault = rotating(monkeypatch, "accepted as ro-1")
+    vault.version = 0
+    assert enter(fleet, monkeypatch, "session-key", "--replace") == 2
+    assert "holds no value yet" in capsys.readouterr().err
+    assert [method for method, _, _ in vault.asked] == ["GET"]
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cli import rotation_requests
 from cli.commands import rotate
 from cli.main import main, parser
 from secret_authority.core.errors import InvalidInputError
@@ -41,7 +42,7 @@ def test_what_is_filed() -> None:
     assert (event.id, event.trigger) == ("hook-7", Trigger.EVENT)
     leaked = request("rotate", "orders-db", "--why", "leaked", "--compromise", "--cut-off")
     assert leaked.trigger is Trigger.COMPROMISE and leaked.cut_off
-    for kind in ("hold", "resume", "abort"):
+    for kind in ("hold", "resume", "abort", "accept"):
         assert request("rotation", kind, "orders-db", "--why", "x").kind.value == kind
 
 
@@ -72,9 +73,8 @@ def test_the_end_of_a_rotation_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     looks = iter([ENTRY, {**ENTRY, "waitsFor": ""}, {**ENTRY, "state": "idle", "result": "done"}])
-    monkeypatch.setattr(rotate, "read_status", lambda _way: {"orders-db": next(looks)})
-    monkeypatch.setattr(rotate, "POLL_SECONDS", 0)
-    options = parser(["rotate"]).parse_args(["rotate", "orders-db", "--why", "x"])
-    assert rotate.follow(None, options, "ro-1", time.monotonic()) == 0  # type: ignore[arg-type]
+    monkeypatch.setattr(rotation_requests, "read_status", lambda _way: {"orders-db": next(looks)})
+    monkeypatch.setattr(rotation_requests, "POLL_SECONDS", 0)
+    assert rotation_requests.follow(None, "orders-db", "ro-1", time.monotonic(), 600) == 0  # type: ignore[arg-type]
     out = capsys.readouterr().out
     assert "retiring: not delivered: pod shop/web" in out and "orders-db: done" in out

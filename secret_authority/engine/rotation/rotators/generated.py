@@ -50,6 +50,9 @@ class GeneratedRotator:
         fresh = {key: secrets.token_urlsafe(RANDOM_BYTES) for key in self._keys}
         return Plan((Publication(Value({**current.fields, **fresh})),))
 
+    def plan_given(self, current: Value, given: Value) -> Plan:
+        return Plan((Publication(Value({**current.fields, **given.fields})),))
+
     def apply(self, value: Value, fence: Fence) -> None:
         return
 

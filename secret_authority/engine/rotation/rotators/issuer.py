@@ -32,6 +32,7 @@ from secret_authority.core.rotation.rotator import (
     Accepts,
     Fence,
     FencedError,
+    GivenValueError,
     Overlap,
     Plan,
     Publication,
@@ -93,6 +94,11 @@ class IssuerRotator:
     def plan(self, current: Value, fence: Fence) -> Plan:
         fresh = {self._id: f"sa-{secrets.token_hex(12)}", self._secret: secrets.token_urlsafe(32)}
         return Plan((Publication(Value({**current.fields, **fresh})),), retires=current)
+
+    def plan_given(self, current: Value, given: Value) -> Plan:
+        if given.fields.get(self._id) == current.fields.get(self._id):
+            raise GivenValueError(f"it has the {self._id} that is in use; a new key has an id of its own")
+        return Plan((Publication(Value({**current.fields, **given.fields})),), retires=current)
 
     def apply(self, value: Value, fence: Fence) -> None:
         self._refuse_in_force(value, fence, same_is_fine=True)

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import Problem
-from secret_authority.core.rotation.rotator import Fence, Overlap, Plan, Publication, Value
+from secret_authority.core.rotation.rotator import Fence, GivenValueError, Overlap, Plan, Publication, Value
 from secret_authority.engine.rotation.rotators.generated import RANDOM_BYTES, GeneratedRotator
 from secret_authority.engine.rotation.rotators.settings import Logins, binary_problems, field, unknown_fields
 
@@ -78,3 +78,6 @@ class KeySetRotator(GeneratedRotator):
                 Publication(step(new, new, new)),
             )
         )
+
+    def plan_given(self, current: Value, given: Value) -> Plan:
+        raise GivenValueError("the keys of a set change in three steps; use `secret-authority rotate`")

@@ -41,6 +41,7 @@ from secret_authority.core.rotation.rotator import (
     Accepts,
     Fence,
     FencedError,
+    GivenValueError,
     Overlap,
     Plan,
     Publication,
@@ -227,6 +228,15 @@ class PostgresqlRotator:
         user = next(name for name in self._users if name != used or len(self._users) == 1)
         fields = {**current.fields, "username": user, "password": secrets.token_urlsafe(32)}
         return Plan((Publication(Value(fields)),), retires=current)
+
+    def plan_given(self, current: Value, given: Value) -> Plan:
+        user, used = given.fields.get("username"), current.fields.get("username")
+        turn = next(name for name in self._users if name != used or len(self._users) == 1)
+        if user != turn:
+            raise GivenValueError(f"its username is not {turn}, whose turn it is")
+        if given.fields.get("password") == current.fields.get("password"):
+            raise GivenValueError("it is the login that is in use")
+        return Plan((Publication(Value({**current.fields, **given.fields})),), retires=current)
 
     def apply(self, value: Value, fence: Fence) -> None:
         user = value.fields["username"]

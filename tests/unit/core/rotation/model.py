@@ -18,6 +18,7 @@ from secret_authority.core.rotation.rotator import (
     Accepts,
     Fence,
     FencedError,
+    GivenValueError,
     Overlap,
     Plan,
     Publication,
@@ -45,6 +46,7 @@ class World:
     events: dict[str, Event] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
+    given: dict[str, dict[str, str]] = field(default_factory=dict)
     # The database: passwords (None: no login) and the generation noted at each user.
     passwords: dict[str, str | None] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)
@@ -153,6 +155,13 @@ class Store:
     def answer(self, request: str, outcome: str) -> None:
         self.point("answer")
         self.world.answers.setdefault(request, outcome)
+        self.point("answered")
+        self.world.given.pop(request, None)
+
+    def given(self, request: str) -> Value | None:
+        self.point("read given")
+        found = self.world.given.get(request)
+        return Value(found) if found else None
 
 
 @dataclass
@@ -178,6 +187,11 @@ class TwoUsers:
         other = SLOTS[1 - SLOTS.index(current.fields["username"])]
         fields = {**current.fields, "username": other, "password": f"secret-{next(self.world.random)}"}
         return Plan((Publication(Value(fields)),), retires=current)
+
+    def plan_given(self, current: Value, given: Value) -> Plan:
+        if given.fields["username"] == current.fields["username"]:
+            raise GivenValueError("it is the turn of the other user")
+        return Plan((Publication(Value({**current.fields, **given.fields})),), retires=current)
 
     def _enter(self, name: str, value: Value, fence: Fence) -> str:
         self.point(name)
@@ -229,6 +243,11 @@ class OneUser(TwoUsers):
     def plan(self, current: Value, fence: Fence) -> Plan:
         fields = {**current.fields, "password": f"secret-{next(self.world.random)}"}
         return Plan((Publication(Value(fields)),), retires=current)
+
+    def plan_given(self, current: Value, given: Value) -> Plan:
+        if given.fields["username"] != current.fields["username"]:
+            raise GivenValueError("there is one user")
+        return Plan((Publication(Value({**current.fields, **given.fields})),), retires=current)
 
     def _enter(self, name: str, value: Value, fence: Fence) -> str:
         self.point(name)

@@ -52,7 +52,7 @@ def settle(world: World, make: Make, decide: Decide = next_move) -> None:
             world.deliver(consumer)
         world.now += timedelta(seconds=70)
         asked = [a for a in Store(world).requests() if a.kind is RequestKind.ROTATE]
-        one.start = Start(asked[0].trigger, asked[0].why, asked[0].id) if asked else None
+        one.start = Start(asked[0].trigger, asked[0].why, asked[0].id, given=asked[0].given) if asked else None
         seen = one.observe()
         move = decide(Rules(), seen)
         if not isinstance(move, Wait):
@@ -60,7 +60,8 @@ def settle(world: World, make: Make, decide: Decide = next_move) -> None:
         elif seen.document.state is State.IDLE and not seen.requests and seen.start is None:
             return
         elif seen.document.state in (State.HELD, State.CONFLICT):
-            world.requests[f"settle-{number}"] = Request(f"settle-{number}", RequestKind.RESUME, "settle")
+            kind = RequestKind.RESUME if seen.document.state is State.HELD else RequestKind.ACCEPT
+            world.requests[f"settle-{number}"] = Request(f"settle-{number}", kind, "settle")
     raise AssertionError(f"does not come to rest: {document(world)}")
 
 
@@ -95,7 +96,9 @@ class Rotations(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, ENGINES - 1))
     def look(self, number: int) -> None:
-        self.engines[number].start = START
+        given = [one for one in Store(self.world).requests() if one.given]
+        start = Start(given[0].trigger, given[0].why, given[0].id, given=True) if given else START
+        self.engines[number].start = start
         try:
             seen = self.engines[number].observe()
         except Unavailable:
@@ -151,6 +154,13 @@ class Rotations(RuleBasedStateMachine):
         trigger = Trigger.COMPROMISE if compromise and kind is RequestKind.ROTATE else Trigger.MANUAL
         self.world.requests[name] = Request(name, kind, "a person asks", trigger, at=self.world.now.isoformat())
 
+    @rule(user=st.sampled_from(["app_a", "app_b"]))
+    def enter(self, user: str) -> None:
+        """A person gives a value; each engine finds the request admitted."""
+        name = f"g{next(self.names)}"
+        self.world.given[name] = {"username": user, "password": f"given-{name}"}
+        self.world.requests[name] = Request(name, RequestKind.ROTATE, "entered", given=True)
+
     @precondition(lambda self: len(self.world.versions) < 6)
     @rule()
     def another_writer(self) -> None:
@@ -187,6 +197,7 @@ class Rotations(RuleBasedStateMachine):
             assert self.world.usable() == [self.world.newest()["username"]], "two values are usable"
         assert [one for one in self.world.documents[:-1] if one is not None] == [], "an old document still has values"
         assert found.pending is None and found.retires is None
+        assert not self.world.given, "a given value was left"
         assert self.world.custom["rotated_mark"] == found.published
         assert found.id in self.world.events
 
@@ -385,7 +396,11 @@ def test_a_rotation_does_not_begin_while_a_consumer_has_an_older_value() -> None
     world.consumers[0] = 1
     advance(Rules(), "retry", one, lambda: 0.0)
     assert document(world).state is State.CONFLICT
-    world.requests["r1"] = Request("r1", RequestKind.RESUME, "checked")
+    for kind in (RequestKind.RESUME, RequestKind.ABORT):
+        world.requests[kind] = Request(kind, kind, "without a look")
+        advance(Rules(), "retry", one, lambda: 0.0)
+        assert "`rotation accept`" in world.answers[kind] and document(world).state is State.CONFLICT
+    world.requests["r1"] = Request("r1", RequestKind.ACCEPT, "checked")
     one.start = START
     result = advance(Rules(), "retry", one, lambda: 0.0)
     assert document(world).state is State.IDLE and "pod 0" in result.waits_for
@@ -492,3 +507,73 @@ def test_steps_follow_one_another_only_after_delivery_and_rest() -> None:
         world.deliver(consumer)
     advance(Rules(), "retry", one, lambda: 0.0)
     assert document(world).state is State.IDLE and document(world).result == "done"
+
+
+def _ask(world: World, kind: RequestKind = RequestKind.ROTATE, **more: bool) -> Start:
+    world.requests["e1"] = Request("e1", kind, "entered by ada", **more)  # type: ignore[arg-type]
+    return Start(Trigger.MANUAL, "entered by ada", "e1", given=True)
+
+
+def test_a_value_that_a_person_gives_takes_the_way_of_every_rotation() -> None:
+    world = World()
+    world.given["e1"] = {"username": "app_b", "password": "issued-elsewhere"}
+    one = engine(world)
+    one.start = _ask(world, given=True)
+    advance(Rules(), "retry", one, lambda: 0.0)
+    assert world.newest() == {"username": "app_b", "password": "issued-elsewhere", "host": "db"}
+    assert document(world).state is State.PUBLISHED and world.usable() == ["app_a", "app_b"]
+    assert world.given == {}, "the value is at two paths"
+    _work(one, world, next_move, lambda seen, _: seen.document.state is State.IDLE)
+    assert world.usable() == ["app_b"] and world.answers["e1"].startswith("accepted as ro-")
+    (event,) = world.events.values()
+    assert event.why == "rotation (manual): entered by ada"
+
+
+def test_a_value_that_cannot_be_the_next_one_is_refused_and_forgotten() -> None:
+    world = World()
+    world.given["e1"] = {"username": "app_a", "password": "issued-elsewhere"}
+    one = engine(world)
+    one.start = _ask(world, given=True)
+    advance(Rules(), "retry", one, lambda: 0.0)
+    assert world.answers == {"e1": "refused: it is the turn of the other user"}
+    assert world.given == {} and document(world).state is State.IDLE and len(world.versions) == 1
+
+
+def test_a_value_is_refused_while_a_rotation_is_in_flight() -> None:
+    world = World()
+    one = engine(world)
+    one.start = START
+    advance(Rules(), "retry", one, lambda: 0.0)
+    world.given["e1"] = {"username": "app_a", "password": "issued-elsewhere"}
+    _ask(world, given=True)
+    advance(Rules(), "retry", one, lambda: 0.0)
+    assert world.answers["e1"].endswith("is published") and world.answers["e1"].startswith("refused")
+    assert world.given == {} and document(world).state is State.PUBLISHED
+
+
+def test_a_target_that_refuses_a_look_concerns_its_own_secret() -> None:
+    """A wrong login of the engine's own, say: it is shown, and the round of the other secrets goes on."""
+    world = World()
+
+    class NoLogin(TwoUsers):
+        def ready(self) -> str:
+            raise TargetRefusedError("it refuses the login of orders-db-admin")
+
+    one = engine(world, lambda _name: None, NoLogin)
+    one.start = START
+    result = advance(Rules(), "retry", one, lambda: 0.0)
+    assert result.unavailable == "it refuses the login of orders-db-admin" and not result.moves
+
+
+def test_a_plan_that_fails_is_tried_again_later_and_not_in_a_loop() -> None:
+    world = World()
+
+    class NoPlan(TwoUsers):
+        def plan(self, current: Value, fence: Fence) -> Plan:
+            raise TargetRefusedError("it has no more users")
+
+    one = engine(world, lambda _name: None, NoPlan)
+    one.start = START
+    result = advance(Rules(), "retry", one, lambda: 1.0)
+    failed = [move for move in result.moves if isinstance(move, Change) and move.what == "failed"]
+    assert len(failed) == 1 and "it has no more users" in result.waits_for
