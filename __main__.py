@@ -24,7 +24,7 @@ from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.stack_phase import admitted_kubeconfig
 from components.preflight.vault_scale_down import refuse_fewer_replicas
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
-from components.rotation.rotation import Rotation, RotationArgs, check_rotators, has_rotators
+from components.rotation.rotation import Rotation, RotationArgs, check_rotators, needs_rotation
 from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings.stack import read_settings
 from components.settings.vault import read_vault_settings
@@ -109,7 +109,7 @@ def build() -> None:
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
-        if has_rotators(intent.catalogue):
+        if needs_rotation(intent.catalogue):
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
             way = runtime.configuration.connection
             Rotation("rotation", RotationArgs(settings, intent.layout.cluster, intent.catalogue, way), here)

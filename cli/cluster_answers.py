@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cli.arguments import connection
@@ -16,6 +17,7 @@ from secret_authority.clients.vault_trail import Records, Trail, read_records, r
 from secret_authority.contract.names import AUDITOR_ACCOUNT
 from secret_authority.core.ledger.consistency import ClusterFacts, RepositoryFacts, contradictions
 from secret_authority.core.ledger.ledger import Facts, vault_records
+from secret_authority.core.ledger.lifecycle import value_facts
 from secret_authority.core.ledger.published_trail import PublishedTrail
 from secret_authority.core.phases import Phase
 from secret_authority.repository.intent import Intent
@@ -70,6 +72,9 @@ def ledger_facts(intent: Intent, cluster: ClusterState) -> Facts:
         intent.config_facts(),
         cluster.status.consumption(intent.catalogue),
         cluster.status.failing,
+        values=value_facts(cluster.events),
+        rotation=cluster.status.rotation,
+        now=datetime.now(UTC),
     )
 
 

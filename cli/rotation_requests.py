@@ -70,11 +70,20 @@ def follow(way: ClusterConnection, name: str, identity: str, begun: float, wait:
 
 
 def read_status(way: ClusterConnection) -> dict[str, dict[str, Any]]:
-    """What the engine of rotation published of each secret. Raises `Unavailable` without it."""
+    """What the engine of rotation published of each secret with a rotator. Raises `Unavailable` without it."""
+    return _published(way, "secrets")
+
+
+def read_watched(way: ClusterConnection) -> dict[str, dict[str, Any]]:
+    """What it published of the values that are issued elsewhere. Raises `Unavailable` without it."""
+    return _published(way, "watched")
+
+
+def _published(way: ClusterConnection, key: str) -> dict[str, dict[str, Any]]:
     found = way.api().get(f"api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{ROTATION_STATUS}")
     if found is None:
         raise Unavailable(f"ConfigMap {ENGINE_NAMESPACE}/{ROTATION_STATUS} is missing: no secret has a rotator yet")
-    entries: dict[str, dict[str, Any]] = json.loads((found.get("data") or {}).get("secrets") or "{}")
+    entries: dict[str, dict[str, Any]] = json.loads((found.get("data") or {}).get(key) or "{}")
     return entries
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from cli.arguments import add_kubeconfig, connection
 from cli.commands import COMMANDS
 from cli.failures import vault_errors
-from cli.rotation_requests import follow, known_secret, new_id, outcome, read_status, request_path
+from cli.rotation_requests import follow, known_secret, new_id, outcome, read_status, read_watched, request_path
 from secret_authority.contract.names import (
     AUDITOR_ACCOUNT,
     REQUESTS_ACCOUNT,
@@ -28,6 +28,7 @@ from secret_authority.contract.names import (
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem
 from secret_authority.core.ledger.audit_trail import table
 from secret_authority.core.rotation.document import Request, RequestKind, Trigger
+from secret_authority.core.rotation.policy_change import parse_changes
 
 if TYPE_CHECKING:
     from secret_authority.access.kubeconfig import ClusterConnection
@@ -65,6 +66,15 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         (RequestKind.ACCEPT, "leave a conflict: what is newest in Vault is right"),
     ):
         _add_request(subjects.add_parser(kind.value, help=words), kind)
+    policy = subjects.add_parser(RequestKind.POLICY.value, help="change the policy that lives with a secret in Vault")
+    policy.add_argument(
+        "--set",
+        action="append",
+        required=True,
+        metavar="FIELD=VALUE",
+        help="ttl=720h, rotate_before=24h, expires_at=2027-03-01T00:00:00Z ...; FIELD= takes it away",
+    )
+    _add_request(policy, RequestKind.POLICY)
 
 
 def _add_request(verb: argparse.ArgumentParser, kind: RequestKind) -> None:
@@ -75,11 +85,14 @@ def _add_request(verb: argparse.ArgumentParser, kind: RequestKind) -> None:
 
 
 def _ask(options: argparse.Namespace) -> int:
+    from secret_authority.clients.vault import VaultRefusedError
+
     if options.cut_off and not options.compromise:
         raise InvalidInputError([Problem("the command", "--cut-off", "is for a compromise only", "add --compromise")])
     way = connection(options)
-    known_secret(read_status(way), options.name)
     request = wanted_request(options)
+    entries = read_status(way)
+    known_secret({**entries, **read_watched(way)} if options.kind is RequestKind.POLICY else entries, options.name)
     path = request_path(options.name, request.id)
     begun = time.monotonic()
     with (
@@ -88,7 +101,10 @@ def _ask(options: argparse.Namespace) -> int:
     ):
         try:
             vault.write(path, {"options": {"cas": 0}, "data": request.fields()})
-        except LostRace:
+        except (LostRace, VaultRefusedError):
+            # The identity may create and not change, so Vault refuses an id that is there.
+            if not vault.read(path):
+                raise
             print(f"request {request.id} was filed before; nothing is filed again")
         became = outcome(vault, path)
     if not became:
@@ -110,7 +126,11 @@ def wanted_request(options: argparse.Namespace) -> Request:
         raise InvalidInputError([Problem("the command", "--id", "is not a valid id", fix)])
     trigger = Trigger.COMPROMISE if options.compromise else Trigger.EVENT if options.id else Trigger.MANUAL
     at = now.isoformat(timespec="milliseconds")
-    return Request(identity, options.kind, options.why[:512], trigger, options.cut_off, at)
+    try:
+        changes = parse_changes(options.set) if options.kind is RequestKind.POLICY else {}
+    except ValueError as error:
+        raise InvalidInputError([Problem("the command", "--set", str(error), "see docs/rotation.md")]) from None
+    return Request(identity, options.kind, options.why[:512], trigger, options.cut_off, at, changes=changes)
 
 
 @contextmanager
@@ -126,7 +146,8 @@ def _session(way: ClusterConnection, role: str, account: str) -> Iterator[Vault]
 
 
 def _status(options: argparse.Namespace) -> int:
-    entries = read_status(connection(options))
+    way = connection(options)
+    entries = {**{name: watched_entry(one) for name, one in read_watched(way).items()}, **read_status(way)}
     if options.name:
         known_secret(entries, options.name)
         entries = {options.name: entries[options.name]}
@@ -134,18 +155,26 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def watched_entry(one: Mapping[str, Any]) -> dict[str, Any]:
+    """A value that is issued elsewhere, as a line of the status: it is not rotated, its end is watched."""
+    waits = f"a person: it ends at {one['expires']}" if one.get("expires") else "a person: nobody has said when it ends"
+    empty = {"generation": "", "result": "", "state": "external"}
+    return {**empty, "since": one["since"], "due": one["due"], "problem": one["problem"], "waitsFor": waits}
+
+
 def status_table(entries: Mapping[str, Mapping[str, Any]]) -> str:
     """One line a secret, columns aligned."""
-    head = ("SECRET", "STATE", "GENERATION", "SINCE", "DUE", "LAST RESULT", "WAITS FOR")
+    head = ("SECRET", "STATE", "GENERATION", "SINCE", "DUE", "LAST RESULT", "WAITS FOR", "REQUESTS")
     rows = [
         (
             name,
             str(entry["state"]),
-            str(entry["generation"]),
+            str(entry["generation"]) or "-",
             str(entry["since"]) or "-",
             str(entry["due"]) or "-",
             str(entry["result"]) or "-",
             str(entry["problem"] or entry["waitsFor"]) or "-",
+            ", ".join(entry.get("requests") or ()) or "-",
         )
         for name, entry in sorted(entries.items())
     ]

@@ -1,4 +1,5 @@
-"""Rotation: an engine of its own that gives secrets new values. It exists when an entry of the catalogue has a rotator.
+"""Rotation: an engine of its own that gives secrets new values. It exists when an entry of the catalogue has a rotator,
+or is issued elsewhere and may expire.
 
 In the cluster it runs `python -m secret_authority.engine rotation`. Its identity in Vault may write new versions of the
 secrets that have a rotator and of no other; see `contract.vault_policies.rotation_policy`. RFC-SECOPS-0001 §6.
@@ -36,7 +37,7 @@ from secret_authority.contract.names import (
 )
 from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.contract.vault_policies import requests_policy, rotation_policy
-from secret_authority.core.catalogue.schema import Catalogue
+from secret_authority.core.catalogue.schema import Catalogue, is_dated
 from secret_authority.core.errors import InvalidInputError
 
 # A document changes up to ten times in a rotation; the versions of two are there until they are destroyed.
@@ -46,14 +47,14 @@ _POSTGRESQL_PORT, _HTTPS_PORT = 5432, 443
 _SELECTOR = {"matchLabels": {"app": ROTATION_ACCOUNT}}
 
 
-def has_rotators(catalogue: Catalogue) -> bool:
-    """Whether anything in this catalogue is rotated by the engine."""
-    return any(secret.rotator is not None for secret in catalogue)
+def needs_rotation(catalogue: Catalogue) -> bool:
+    """Whether the engine has anything to rotate, or the end of a value to watch."""
+    return any(is_dated(secret) for secret in catalogue)
 
 
 def check_rotators(catalogue: Catalogue, file: str) -> None:
     """Raises `InvalidInputError` with every mistake in the rotators of a catalogue, before the first change."""
-    if not has_rotators(catalogue):
+    if not any(secret.rotator for secret in catalogue):
         return
     # Rotators bring clients of their own; a stack without any does not load them.
     from secret_authority.engine.rotation.rotators import registry

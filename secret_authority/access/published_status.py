@@ -8,10 +8,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from secret_authority.contract.names import CONSUMPTION_STATUS, ENGINE_NAMESPACE, HANDOVER_STATUS, TRAIL_WHOLE
+from secret_authority.contract.names import (
+    CONSUMPTION_STATUS,
+    ENGINE_NAMESPACE,
+    HANDOVER_STATUS,
+    ROTATION_STATUS,
+    TRAIL_WHOLE,
+)
 from secret_authority.core.catalogue.schema import Catalogue
 from secret_authority.core.conditions import read_conditions
 from secret_authority.core.ledger.ledger import ConsumptionFacts
+from secret_authority.core.ledger.lifecycle import RotationFact
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class PublishedStatus:
     waiting: frozenset[str] | None = None
     versions: Mapping[str, int] | None = None
     trail_problem: str = ""
+    # By secret, what the engine of rotation knows; None when it has published nothing, or nothing for a while.
+    rotation: Mapping[str, RotationFact] | None = None
 
     def consumption(self, catalogue: Catalogue) -> ConsumptionFacts | None:
         """What is published of the values of a catalogue's secrets."""
@@ -68,7 +77,9 @@ def read_status(maps: Mapping[str, Mapping[str, str]], now: datetime | None = No
         waiting = frozenset(map(str, missing))
         numbers = _json(consumption, "versions", {})
         versions = {str(name): number for name, number in numbers.items() if isinstance(number, int)}
+    rotation = maps.get(ROTATION_STATUS)
     return PublishedStatus(
+        rotation=None if rotation is None or _silent(rotation, now) else _rotation(rotation),
         revision=str(_json(handover, "evidence", {}).get("revision") or ""),
         done={str(line["secret"]): str(line.get("ciphertext") or "") for line in lines if line.get("state") == "done"},
         notices={secret: said for secret, said in notices.items() if said},
@@ -89,6 +100,24 @@ def _silent(data: Mapping[str, str], now: datetime) -> str:
         return ""
     last = max(condition.observed_at for condition in conditions) or "an unknown time"
     return f"the engine has observed nothing since {last}; see the pods of namespace {ENGINE_NAMESPACE}"
+
+
+def _rotation(data: Mapping[str, str]) -> dict[str, RotationFact]:
+    """Secrets that the engine rotates, and those whose expiry it watches. One without a time is left out."""
+    found = {**_json(data, "watched", {}), **_json(data, "secrets", {})}
+    return {
+        str(name): RotationFact(since, _moment(entry.get("due")))
+        for name, entry in found.items()
+        if isinstance(entry, dict) and (since := _moment(entry.get("since")))
+    }
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text or ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo else None
 
 
 def _undelivered(data: Mapping[str, str]) -> dict[str, str]:

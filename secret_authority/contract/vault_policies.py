@@ -21,7 +21,7 @@ from secret_authority.contract.names import (
     ROTATION_REQUESTS,
     TRAIL_KEY_PATH,
 )
-from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass
+from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass, is_watched
 from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX
 
 # The mounts whose metadata a snapshot's manifest has.
@@ -131,6 +131,15 @@ def rotation_policy(catalogue: Catalogue) -> str:
     rules: list[str] = []
     logins: set[str] = set()
     for secret in catalogue:
+        if is_watched(secret):
+            asked = f"{ROTATION_REQUESTS}/{secret.name}"
+            rules += [
+                # Only the end of its value is watched, and its policy changed on request.
+                _rule(f"{secret.vault.mount}/metadata/{secret.vault.path}", "read", "patch"),
+                _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/*", "create", "read"),
+                _rule(f"{ROTATION_MOUNT}/metadata/{asked}", "list"),
+                _rule(f"{ROTATION_MOUNT}/data/{asked}/*", "read", "update"),
+            ]
         if secret.rotator is None:
             continue
         place, document = secret.vault, f"{ROTATION_DOCUMENTS}/{secret.vault.path}"

@@ -27,7 +27,7 @@ from secret_authority.contract.names import SECRET_VERSIONS, SYNCED_BEFORE_ANNOT
 from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.contract.vault_policies import entry_policy, requests_policy, rotation_policy
 from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
-from secret_authority.core.errors import Unavailable
+from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.rotation.document import Document, Request, RequestKind, State, Trigger
 from secret_authority.core.timestamps import api_time
 from secret_authority.engine.common.status import Status
@@ -92,6 +92,13 @@ def catalogue(port: int, users: list[str], ttl: str = "720h", **more: str) -> Ca
                     },
                     "vault": {"datasource": "postgres", "consumer": "admin"},
                     "rotation": {"type": "static"},
+                },
+                {
+                    "name": "payment-api",
+                    "class": "external",
+                    "owner": "team-billing",
+                    "vault": {"datasource": "payment", "consumer": "billing"},
+                    "rotation": {"type": "event-based"},
                 },
             ],
         },
@@ -281,7 +288,7 @@ class Site:
         vault.write(f"platform-rotation/data/rotation-requests/orders-db/{name}", body)
 
     def enter(self, name: str, value: Mapping[str, str]) -> Vault:
-        """What `secret-authority enter --replace` does, as the identity of entries."""
+        """What `enter --replace` does, as the identity of entries."""
         entry = self.token("entry", entry_policy(self.catalogue, ()))
         body = {"options": {"cas": 0}, "data": dict(value)}
         entry.write(f"platform-rotation/data/given-values/orders-db/{name}", body)
@@ -618,3 +625,70 @@ def test_a_value_is_refused_beside_a_rotation_and_one_without_a_request_is_forgo
     monkeypatch.setattr("secret_authority.engine.rotation.store.GIVEN_FOR", timedelta(seconds=-5))
     site.engine(cluster).reconcile()
     assert readable_given(root) == []
+
+
+def published(cluster: Cluster) -> dict[str, str]:
+    found: dict[str, str] = cluster.objects["api/v1/namespaces/ns/configmaps/rotation-status"]["data"]
+    return found
+
+
+def test_a_policy_is_changed_by_a_request_with_an_event_and_counts_at_once(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    with Cluster(root) as cluster:
+        engine = site.engine(cluster)
+        site.ask("p1", RequestKind.POLICY, changes={"ttl": "48h", "rotate_before": "1h", "failure_strategy": ""})
+        work(engine, lambda: bool(site.outcome("p1")), "the answer")
+        assert site.outcome("p1") == "applied"
+        custom = (root.read(METADATA) or {})["data"]["custom_metadata"]
+        assert (custom["ttl"], custom["rotate_before"], custom["handover_id"]) == ("48h", "1h", "ho-1")
+        site.ask("p2", RequestKind.POLICY, changes={"rotate_before": ""})
+        site.ask("p3", RequestKind.POLICY, changes={"ttl": "never"})
+        site.ask("p4", RequestKind.POLICY, changes={"expires_at": "2027-01-01T00:00:00Z"})
+        work(engine, lambda: all(site.outcome(name) for name in ("p2", "p3", "p4")), "the answers")
+        assert "rotate_before" not in (root.read(METADATA) or {})["data"]["custom_metadata"]
+        assert site.outcome("p3").startswith("refused: the rotation policy in the metadata is invalid: ttl")
+        assert site.outcome("p4").startswith("refused: expires_at is for what is issued elsewhere")
+        assert site.document().state is State.IDLE and site.document().generation == 0, "a policy rotates nothing"
+        assert "differs from the catalogue" in published(cluster)["secrets"]
+    assert {(event["id"], event["change"]) for event in site.events()} == {
+        ("po-p1", "policy: failure_strategy unset, rotate_before=1h, ttl=48h"),
+        ("po-p2", "policy: rotate_before unset"),
+    }
+
+
+def test_the_end_of_what_is_issued_elsewhere_is_seen_with_the_rights_that_the_engine_has(
+    root: Vault, server: PostgresServer
+) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    path = "platform-data/metadata/payment/billing"
+    root.write("platform-data/data/payment/billing", {"options": {"cas": 0}, "data": {"api-key": "issued"}})
+    root.patch(path, {"custom_metadata": {"rotation_type": "event-based"}})
+    asking = site.token("requests", requests_policy())
+    at = datetime.now(UTC)
+    changes = {"expires_at": (at + timedelta(days=1)).isoformat(), "rotate_before": "48h", "ttl": "2000h"}
+    for name, kind in (("p1", RequestKind.POLICY), ("p2", RequestKind.ROTATE)):
+        changed = changes if kind is RequestKind.POLICY else {}
+        request = Request(name, kind, "the provider's mail", at=at.isoformat(), changes=changed)
+        body = {"options": {"cas": 0}, "data": request.fields()}
+        asking.write(f"platform-rotation/data/rotation-requests/payment-api/{name}", body)
+    with Cluster(root) as cluster:
+        engine = site.engine(cluster)
+        work(engine, lambda: "ends at" in str(published(cluster)) if cluster.objects else False, "the warning")
+        assert '"expires"' in published(cluster)["watched"]
+    names = root.list("platform-authority/metadata/events/payment-api")
+    assert sorted(name.split("-")[0] for name in names) == ["ex", "po"]
+    for name, words in (("p1", "applied"), ("p2", "refused: it has no rotator")):
+        answer = root.read(f"platform-rotation/data/rotation-requests/payment-api/{name}") or {}
+        assert answer["data"]["data"]["outcome"].startswith(words)
+    with pytest.raises(VaultRefusedError):
+        site.engine_token.read("platform-data/data/payment/billing")
+
+
+def test_a_request_that_is_filed_again_is_known(root: Vault, server: PostgresServer) -> None:
+    """The identity may create and not change: Vault refuses the second one, whatever the check-and-set says."""
+    site = Site(root, server, ["orders_a", "orders_b"])
+    site.ask("hook-7")
+    with pytest.raises((VaultRefusedError, LostRace)) as refused:
+        site.ask("hook-7")
+    path = "platform-rotation/data/rotation-requests/orders-db/hook-7"
+    assert refused.type is VaultRefusedError and site.token("requests", requests_policy()).read(path)

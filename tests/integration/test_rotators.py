@@ -5,31 +5,39 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
 from pg8000.native import Connection
 
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.rotation.rotator import (
     Accepts,
+    Dated,
     Fence,
     FencedError,
+    GivenValueError,
     Overlap,
     Plan,
     Provisioner,
     Rotator,
+    TakesValues,
     TargetRefusedError,
     Value,
 )
 from secret_authority.engine.rotation.controller import drain_of
 from secret_authority.engine.rotation.rotators import registry
 from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
+from secret_authority.engine.tls.ca import Pair, issue, new_ca
 from tests.support.issuer import Issuer, serving
 from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
 
@@ -117,8 +125,25 @@ class Case:
         return self.rotator.plan(self.current, fenced), fenced
 
 
+CA = new_ca("web-ca")
+CA_LOGIN = {"tls.crt": CA.certificate, "tls.key": CA.key}
+WEB = {"kind": "tls", "names": ["web.shop.svc", "10.0.0.7"], "admin": "admin"}
+TLS_KEYS = ["ca.crt", "tls.crt", "tls.key"]
+
+
+def certificates(login: dict[str, str], **more: object) -> Rotator:
+    secret = entry({**WEB, **more}, TLS_KEYS, rotate_before="240h")
+    return registry.build(secret, lambda _name: login)
+
+
+def issued(ca: Pair, names: list[str], bundle: str = "", **more: Any) -> Value:
+    pair = issue(ca, names, **more)
+    return Value({"tls.crt": pair.certificate, "tls.key": pair.key, "ca.crt": bundle or ca.certificate})
+
+
 CASES = [
     "generated",
+    "tls",
     "key-set",
     "issuer",
     *(f"{users} {version}" for users in ("two-users", "one-user") for version in VERSIONS),
@@ -133,6 +158,8 @@ def case(request: pytest.FixtureRequest, started: Callable[[str], PostgresServer
         keys = {"current": "key", "next": "key-next", "previous": "key-previous"}
         secret = entry({"kind": "key-set", "keys": keys}, list(keys.values()), max_overlap="1h")
         return Case(registry.build(secret, lambda _: {}), Value({"key": "old", "key-next": "x", "key-previous": "y"}))
+    if request.param == "tls":
+        return Case(certificates(CA_LOGIN), issued(CA, ["web.shop.svc", "10.0.0.7"]))
     if request.param == "issuer":
         issuer: Issuer = request.getfixturevalue("issuer")
         return Case(at_issuer(issuer), Value(ISSUED))
@@ -260,6 +287,89 @@ def test_another_administrator_token_is_a_matter_for_a_person(issuer: Issuer) ->
     with pytest.raises(TargetRefusedError, match="answered 403") as refused:
         rotator.ready()
     assert "canary" not in str(refused.value)
+
+
+# Certificates.
+
+
+def chain(value: Value) -> tuple[x509.Certificate, list[x509.Certificate]]:
+    bundle = x509.load_pem_x509_certificates(value.fields["ca.crt"].encode())
+    return x509.load_pem_x509_certificate(value.fields["tls.crt"].encode()), bundle
+
+
+def test_a_certificate_and_its_key_are_of_one_generation_and_its_end_says_when_it_is_due() -> None:
+    rotator, current = certificates(CA_LOGIN), issued(CA, ["web.shop.svc", "10.0.0.7"])
+    (publication,) = rotator.plan(current, fence(1, current)).publications
+    made, bundle = chain(publication.value)
+    assert publication.value.fields["tls.key"] != current.fields["tls.key"] and bundle == [CA.parsed]
+    assert isinstance(rotator, Dated) and rotator.expires(publication.value) == made.not_valid_after_utc
+    life = made.not_valid_after_utc - datetime.now(UTC)
+    assert timedelta(hours=719) < life <= timedelta(hours=720)
+    torn = Value({**publication.value.fields, "tls.key": current.fields["tls.key"]})
+    assert rotator.accepts(publication.value) is Accepts.YES and rotator.accepts(torn) is Accepts.NO
+
+
+def test_a_server_and_a_client_agree_on_what_is_published(tmp_path: Path) -> None:
+    """A real handshake: the client trusts `ca.crt`, and the server has what a consumer gets."""
+    rotator, current = certificates(CA_LOGIN), issued(CA, ["web.shop.svc", "10.0.0.7"])
+    value = rotator.plan(current, fence(1, current)).publications[-1].value
+    for name, text in value.fields.items():
+        (tmp_path / name).write_text(text)
+    there, here = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=tmp_path / "ca.crt")
+    there.load_cert_chain(tmp_path / "tls.crt", tmp_path / "tls.key")
+    one, other = socket.socketpair()
+    thread = threading.Thread(target=lambda: there.wrap_socket(one, server_side=True).close())
+    thread.start()
+    with here.wrap_socket(other, server_hostname="web.shop.svc") as session:
+        assert session.getpeercert()["subjectAltName"][0] == ("DNS", "web.shop.svc")  # type: ignore[index]
+    thread.join()
+
+
+def test_a_first_value_that_is_no_certificate_is_due_at_once() -> None:
+    rotator, random = certificates(CA_LOGIN), Value(dict.fromkeys(TLS_KEYS, "random"))
+    assert isinstance(rotator, Dated) and rotator.expires(random) < datetime(2000, 1, 1, tzinfo=UTC)
+    assert rotator.accepts(random) is Accepts.NO
+    assert rotator.accepts(rotator.plan(random, fence(1, random)).publications[-1].value) is Accepts.YES
+
+
+def test_a_new_ca_is_known_to_every_consumer_before_it_issues() -> None:
+    old, current = new_ca("old-ca"), issued(CA, ["web.shop.svc", "10.0.0.7"])
+    current = issued(old, ["web.shop.svc", "10.0.0.7"])
+    rotator = certificates(CA_LOGIN)
+    known, fresh = rotator.plan(current, fence(1, current)).publications
+    assert known.value.fields["tls.crt"] == current.fields["tls.crt"]
+    assert chain(known.value)[1] == chain(fresh.value)[1] == [CA.parsed, old.parsed]
+    assert rotator.accepts(known.value) is rotator.accepts(fresh.value) is Accepts.YES
+    # The next rotation forgets a CA that has ended.
+    ended = new_ca("ended-ca", datetime(2020, 1, 1, tzinfo=UTC), timedelta(days=1))
+    value = issued(CA, ["web.shop.svc"], CA.certificate + ended.certificate)
+    assert chain(rotator.plan(value, fence(2, value)).publications[-1].value)[1] == [CA.parsed]
+
+
+def test_a_ca_that_ends_too_soon_or_is_none_is_said_without_its_key() -> None:
+    short = new_ca("short-ca", life=timedelta(days=3))
+    rotator = certificates({"tls.crt": short.certificate, "tls.key": short.key})
+    assert "before a new certificate would: replace it" in rotator.ready()
+    for login in ({}, {"tls.crt": "canary", "tls.key": "canary"}, {"tls.crt": CA.certificate, "tls.key": short.key}):
+        with pytest.raises(TargetRefusedError, match="secret admin holds no CA") as refused:
+            certificates(login).ready()
+        assert "canary" not in str(refused.value) and "PRIVATE" not in str(refused.value)
+
+
+def test_a_certificate_of_a_person_has_to_fit() -> None:
+    rotator, current = certificates(CA_LOGIN), issued(CA, ["web.shop.svc", "10.0.0.7"])
+    assert isinstance(rotator, TakesValues)
+    given = issued(CA, ["web.shop.svc", "10.0.0.7", "www.example"])
+    assert rotator.plan_given(current, given).publications[0].value == given
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    for wrong, words in (
+        (issued(CA, ["other.svc"]), "does not name web.shop.svc"),
+        (issued(new_ca("x"), ["web.shop.svc", "10.0.0.7"], CA.certificate), "not issued by a CA of its ca.crt"),
+        (issued(CA, ["web.shop.svc", "10.0.0.7"], now=past), "is not valid now"),
+        (Value({**given.fields, "tls.key": current.fields["tls.key"]}), "do not belong together"),
+    ):
+        with pytest.raises(GivenValueError, match=words):
+            rotator.plan_given(current, wrong)
 
 
 # PostgreSQL.
@@ -471,6 +581,9 @@ GOOD: Settings = {"kind": "postgresql", "host": "h", "database": "d", "users": [
         ({"kind": "issuer", "url": "http://x", "keys": {"id": "a", "secret": "b"}, "admin": "orders-db"}, "https URL"),
         ({"kind": "issuer", "url": "https://x", "keys": {"id": "a"}, "admin": "orders-db"}, "the two keys"),
         ({"kind": "generated", "bytes": 3}, "is not a field of generated"),
+        ({"kind": "tls", "names": [], "admin": "orders-db"}, "does not name anything"),
+        ({"kind": "tls", "names": ["x"], "admin": "orders-db"}, "takes password, username, which it has not"),
+        ({"kind": "tls", "names": ["x"], "admin": "orders-db"}, "rotate_before: is missing"),
         ({"kind": "key-set"}, "three keys"),
         ({"kind": "key-set", "keys": {"current": "k", "next": "n", "previous": "p"}}, "does not take k, n, p"),
     ],

@@ -196,6 +196,17 @@ class Catalogue(_Model):
         return tuple(secret for secret in self.secrets if secret.secret_class is wanted)
 
 
+def is_watched(secret: CatalogueSecret) -> bool:
+    """Whether only its expiry is watched: it is issued elsewhere, nothing here can renew it, and it may expire."""
+    may_expire = secret.rotation is not None and secret.rotation.type != "static"
+    return secret.secret_class is SecretClass.EXTERNAL and secret.rotator is None and may_expire
+
+
+def is_dated(secret: CatalogueSecret) -> bool:
+    """Whether the engine of rotation knows when the next value is due."""
+    return secret.rotator is not None or is_watched(secret)
+
+
 def parse_catalogue(document: object, file: str) -> Catalogue:
     """Read a catalogue from a parsed YAML document. `file` is named in messages.
 

@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass
+from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass, is_dated
 from secret_authority.core.ledger.audit_trail import Event, gives_to_vault
+from secret_authority.core.ledger.lifecycle import (
+    NOT_KNOWN,
+    Lifecycle,
+    RotationFact,
+    ValueFacts,
+    lifecycle,
+    rough,
+)
 from secret_authority.core.phases import Authority, Phase
 
 
@@ -57,7 +65,8 @@ class Facts:
     `git` are the encrypted files of bootstrap secrets, `config` the plain files of configuration values. `vault` is
     None when the audit trail could not be read: nobody knows then what Vault holds. `consumption` is None when its
     engine has published nothing. `failing`: why a secret does not get on, in the words of the engine that tries.
-    `asked` is False for a ledger without the cluster: `vault` then has what Git's tombstones say.
+    `asked` is False for a ledger without the cluster: `vault` then has what Git's tombstones say. `values` follow from
+    the trail, `rotation` from the engine of rotation; None when they cannot be read. `now` is the time of the look.
     """
 
     phase: Phase
@@ -68,6 +77,9 @@ class Facts:
     consumption: ConsumptionFacts | None = None
     failing: Mapping[str, str] = field(default_factory=dict)
     asked: bool = True
+    values: ValueFacts | None = None
+    rotation: Mapping[str, RotationFact] | None = None
+    now: datetime | None = None
 
     @property
     def trail_missing(self) -> bool:
@@ -92,6 +104,7 @@ class Entry:
     known: bool = True
     # Why the secret does not get on, empty when nothing is wrong with it.
     failing: str = ""
+    life: Lifecycle = NOT_KNOWN
 
     @property
     def holder(self) -> str:
@@ -111,7 +124,22 @@ class Entry:
             "since": self.since.isoformat() if self.since else None,
             "why": self.why,
             "failing": self.failing,
+            "age_seconds": None if self.life.age is None else int(self.life.age.total_seconds()),
+            "due": self.life.due.isoformat() if self.life.due else None,
+            "last_result": self.life.last_result,
+            # Which of the three are null because nobody can know them.
+            "unknown": sorted(self.life.unknown),
         }
+
+    def shown(self, what: str) -> str:
+        """Age, due or last result for people: "unknown" when it cannot be known, a dash when there is none."""
+        life = self.life
+        texts = {
+            "age": rough(life.age) if life.age is not None else "",
+            "due": _time(life.due) if life.due else "",
+            "last_result": life.last_result or "",
+        }
+        return "unknown" if what in life.unknown else texts[what] or "-"
 
 
 def vault_records(events: Iterable[Event] | None) -> dict[str, VaultRecord] | None:
@@ -132,14 +160,17 @@ def vault_records(events: Iterable[Event] | None) -> dict[str, VaultRecord] | No
 
 def table(entries: tuple[Entry, ...]) -> str:
     """The ledger for people: one line a secret, columns aligned."""
-    head = ("SECRET", "CLASS", "AUTHORITY", "PHASE", "SINCE", "OWNER", "WHY")
+    head = ("SECRET", "CLASS", "AUTHORITY", "PHASE", "SINCE", "AGE", "DUE", "LAST RESULT", "OWNER", "WHY")
     rows = [
         (
             entry.secret,
             entry.secret_class.value,
             entry.holder,
             "-" if entry.phase is None else str(entry.phase.value),
-            entry.since.strftime("%Y-%m-%d %H:%M:%SZ") if entry.since else "-",
+            _time(entry.since) if entry.since else "-",
+            entry.shown("age"),
+            entry.shown("due"),
+            entry.shown("last_result"),
             entry.owner,
             f"{entry.why}. FAILING: {entry.failing}" if entry.failing else entry.why,
         )
@@ -148,6 +179,10 @@ def table(entries: tuple[Entry, ...]) -> str:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def ledger(catalogue: Catalogue, facts: Facts) -> tuple[Entry, ...]:
@@ -177,7 +212,17 @@ def _entry(secret: CatalogueSecret, facts: Facts) -> Entry:
         answer.why,
         answer.known,
         failing,
+        _life(secret, facts, answer),
     )
+
+
+def _life(secret: CatalogueSecret, facts: Facts, answer: _Answer) -> Lifecycle:
+    """Git does not say when a value in an encrypted file changed last; nothing rotates what is there."""
+    if not answer.known or (answer.authority is Authority.VAULT and facts.now is None):
+        return NOT_KNOWN
+    if answer.authority is Authority.VAULT and facts.now is not None:
+        return lifecycle(secret.name, is_dated(secret), facts.values, facts.rotation, facts.now)
+    return Lifecycle(unknown=frozenset({"age"} if answer.authority else ()))
 
 
 @dataclass(frozen=True)

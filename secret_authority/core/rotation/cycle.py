@@ -78,7 +78,8 @@ class RotationStore(Protocol):
 
     def metadata(self) -> Mapping[str, str]: ...
 
-    def patch_metadata(self, fields: Mapping[str, str]) -> None: ...
+    def patch_metadata(self, fields: Mapping[str, str | None]) -> None:
+        """None takes a key away."""
 
     def audited(self, event_id: str) -> bool: ...
 

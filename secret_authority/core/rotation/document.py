@@ -174,6 +174,8 @@ class RequestKind(StrEnum):
     ABORT = "abort"
     # Leave a conflict: what is newest in Vault is right.
     ACCEPT = "accept"
+    # Change the policy that lives with the secret; no rotation.
+    POLICY = "policy"
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ class Request:
     cut_off: bool = False
     at: str = ""
     given: bool = False
+    # The fields of the policy to change, an empty text takes one away.
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -201,6 +205,7 @@ class Request:
             "cut_off": self.cut_off,
             "at": self.at,
             "given": self.given,
+            "changes": dict(self.changes),
         }
 
     @classmethod
@@ -215,10 +220,11 @@ class Request:
                 fields["cut_off"] is True,
                 _text(fields, "at"),
                 fields.get("given") is True,
+                {str(name): _text(fields["changes"], name) for name in fields.get("changes") or {}},
             )
         except KeyError as error:
             raise ValueError(f"a request lacks {error.args[0]}") from None
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"{error} of a request is not text") from None
         if made.cut_off and made.trigger is not Trigger.COMPROMISE:
             raise ValueError("only a compromise may cut consumers off")

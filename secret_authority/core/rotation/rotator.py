@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -142,7 +142,15 @@ class Provisioner(Protocol):
 
 @runtime_checkable
 class TakesValues(Protocol):
-    """What a rotator has in addition when a person may give it the next value (`secret-authority enter --replace`)."""
+    """What a rotator has in addition when a person may give it the next value (`enter --replace`)."""
 
     def plan_given(self, current: Value, given: Value) -> Plan:
         """The way to a value that was made elsewhere. Nothing outside changes. Raises `GivenValueError`."""
+
+
+@runtime_checkable
+class Dated(Protocol):
+    """What a rotator has in addition when a value says by itself when it ends."""
+
+    def expires(self, value: Value) -> datetime:
+        """The end that is written in the value. Nothing is asked."""

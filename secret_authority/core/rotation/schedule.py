@@ -48,9 +48,12 @@ def expires_at(policy: RotationPolicy, since: datetime) -> datetime | None:
     return None if policy.ttl is None else since + policy.ttl
 
 
-def due_at(secret: str, policy: RotationPolicy, since: datetime) -> datetime | None:
-    """When it is to be rotated by itself; None for a secret that is rotated by request only."""
-    expires = expires_at(policy, since)
+def due_at(secret: str, policy: RotationPolicy, since: datetime, until: datetime | None = None) -> datetime | None:
+    """When it is to be rotated by itself; None for a secret that is rotated by request only.
+
+    `until`: when the value itself says that it ends, as a certificate does; else it ends when its ttl is over.
+    """
+    expires = until or expires_at(policy, since)
     if policy.type != "time-based" or expires is None:
         return None
     return expires - (policy.rotate_before or timedelta()) - spread(secret, policy)
@@ -86,6 +89,7 @@ def candidate(
     requests: Iterable[Request],
     target: str = "",
     workloads: Collection[str] = (),
+    until: datetime | None = None,
 ) -> Candidate | None:
     """The most urgent reason to rotate this secret now; None without any. `since`: when its value came in force."""
 
@@ -94,7 +98,7 @@ def candidate(
 
     asked = [request for request in requests if request.kind is RequestKind.ROTATE]
     asked.sort(key=lambda request: (request.trigger is not Trigger.COMPROMISE, request.at, request.id))
-    expires, due = expires_at(policy, since), due_at(secret, policy, since)
+    expires, due = until or expires_at(policy, since), due_at(secret, policy, since, until)
     expired = expires is not None and due is not None and now >= expires
     if asked and (asked[0].trigger is Trigger.COMPROMISE or asked[0].given or not expired):
         first = asked[0]

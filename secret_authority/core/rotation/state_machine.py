@@ -412,6 +412,8 @@ def _act_on(request: Request, seen: Observation) -> Move | None:
             return _abort(request, seen)
         case RequestKind.ACCEPT:
             return _accept(request, seen)
+        case RequestKind.POLICY:
+            return None  # no matter of a rotation; see engine/rotation/policies.py
         case RequestKind.ROTATE:
             if not document.in_flight and document.state is State.IDLE:
                 return None  # the schedule decides when it begins

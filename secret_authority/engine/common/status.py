@@ -48,10 +48,13 @@ class Status:
                 fresh = replace(held.condition, observed_at=_now())
                 self._conditions[name] = _Held(fresh, time.monotonic())
 
-    def number(self, name: str, value: float) -> None:
-        """Set a metric, `secret_authority_NAME`."""
+    def number(self, name: str, value: float | None) -> None:
+        """Set a metric, `secret_authority_NAME`; None takes it away, for what is not known any more."""
         with self._lock:
-            self._numbers[name] = value
+            if value is None:
+                self._numbers.pop(name, None)
+            else:
+                self._numbers[name] = value
 
     def heartbeat(self, part: str = "", patience: float = 1.0) -> None:
         """A round of a part is over. `patience`: its next one may take so many times longer than usual."""
@@ -88,7 +91,7 @@ class Status:
                 f'secret_authority_condition{{type="{name}"}} {int(held.condition.status)}'
                 for name, held in sorted(self._conditions.items())
             ]
-            lines += [f"secret_authority_{name} {value:g}" for name, value in sorted(self._numbers.items())]
+            lines += [f"secret_authority_{name} {value:.15g}" for name, value in sorted(self._numbers.items())]
         return "\n".join(lines) + "\n"
 
 

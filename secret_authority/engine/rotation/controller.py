@@ -26,14 +26,15 @@ from secret_authority.contract.names import (
 )
 from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.core.catalogue.rotation_policy import RotationPolicy, parse_duration
-from secret_authority.core.catalogue.schema import CatalogueSecret
+from secret_authority.core.catalogue.schema import CatalogueSecret, is_watched
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.handover.state_machine import Record
 from secret_authority.core.rotation import record
 from secret_authority.core.rotation.cycle import Cycle
-from secret_authority.core.rotation.document import Document, Request, Start, State
+from secret_authority.core.rotation.document import Document, Request, RequestKind, Start, State
 from secret_authority.core.rotation.rotator import (
     Accepts,
+    Dated,
     Overlap,
     Provisioner,
     Rotator,
@@ -50,6 +51,8 @@ from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.rotation.evidence import DeliveryEvidence
+from secret_authority.engine.rotation.expiry import ExpiryWatch
+from secret_authority.engine.rotation.policies import answer_watched, apply_policies
 from secret_authority.engine.rotation.rotators import registry
 from secret_authority.engine.rotation.store import VaultRotationStore, read_requests, vault_clock
 
@@ -82,6 +85,8 @@ class Known:
     policy: RotationPolicy
     drain: timedelta = DRAIN
     since: datetime | None = None
+    # When the value itself says that it ends.
+    until: datetime | None = None
     document: Document = field(default_factory=Document)
     unclean: bool = True
     waits_for: str = ""
@@ -101,6 +106,9 @@ class Known:
         """Applying may break an older value only where a target knows them."""
         settled = self.rotator.overlap in (Overlap.NONE, Overlap.TWO_SLOTS)
         return Rules(self.policy.revoke_old, self.drain, settled)
+
+    def due(self, name: str) -> datetime | None:
+        return due_at(name, self.policy, self.since, self.until) if self.since else None
 
     @property
     def workloads(self) -> frozenset[str]:
@@ -126,8 +134,12 @@ class RotationController:
         self._namespace, self._run_name, self._status = namespace, run_name, status
         self._loop = LeasedLoop(Lease(api, namespace, ROTATION_LEASE, run_name), status, QUIET_SECONDS)
         self._entries = {secret.name: secret for secret in settings.catalogue if secret.rotator is not None}
+        self._watched: dict[str, VaultRotationStore] = {}
         self._known: dict[str, Known] = {}
         self._answered: set[str] = set()
+        for secret in filter(is_watched, settings.catalogue):
+            self._watched[secret.name] = VaultRotationStore(vault, secret, b"", self._answered)
+        self._expiry = ExpiryWatch(vault, self._watched, status, run_name)
         self._looked_at = float("-inf")
         self._published: tuple[float, str] = (float("-inf"), "")
 
@@ -150,7 +162,7 @@ class RotationController:
         if time.monotonic() - self._looked_at >= FULL_LOOK_SECONDS:
             self._look_at_all(now)
             self._looked_at = time.monotonic()
-        self._read_requests()
+        self._read_requests(now)
         started = self._admit(now)
         for name, known in self._known.items():
             known.cycle.start = started.get(name)
@@ -168,6 +180,7 @@ class RotationController:
             self._known[name] = known
             self._look(known)
             known.store.forget_given(now)
+        self._expiry.look()
 
     def _new(self, entry: CatalogueSecret, key: bytes) -> Known:
         store = VaultRotationStore(self._vault, entry, key, self._answered)
@@ -206,8 +219,11 @@ class RotationController:
             return
         known.problem = ""
         known.since = datetime.fromisoformat(custom.get(record.AT) or found.at)
+        if isinstance(known.rotator, Dated):
+            newest = known.store.newest().value
+            known.until = known.rotator.expires(newest) if newest else None
 
-    def _read_requests(self) -> None:
+    def _read_requests(self, now: datetime) -> None:
         asked = {name.rstrip("/") for name in self._vault.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}")}
         for name, known in self._known.items():
             try:
@@ -215,6 +231,12 @@ class RotationController:
             except ValueError as error:
                 known.requests = ()
                 log.error("%s: a request is invalid: %s", name, error)
+            if apply_policies(known.store, known.requests, self._run_name, now):
+                known.requests = tuple(one for one in known.requests if one.kind is not RequestKind.POLICY)
+                self._look(known)
+        for name, store in self._watched.items():
+            if name in asked and answer_watched(store, self._run_name, now):
+                self._expiry.look()
 
     def _admit(self, now: datetime) -> dict[str, Start]:
         waiting: list[Candidate] = []
@@ -223,9 +245,8 @@ class RotationController:
             if known.document.state is not State.IDLE:
                 in_flight[name] = InFlight(known.rotator.target, known.workloads)
             elif known.since is not None:
-                one = candidate(
-                    name, known.policy, known.since, now, known.requests, known.rotator.target, known.workloads
-                )
+                target, workloads = known.rotator.target, known.workloads
+                one = candidate(name, known.policy, known.since, now, known.requests, target, workloads, known.until)
                 if one is not None:
                     waiting.append(replace(one, waited=known.waited))
         return admit(waiting, in_flight)
@@ -278,20 +299,22 @@ class RotationController:
             for state in State:
                 self._status.number(f'rotation_state{{secret="{name}",state="{state}"}}', int(document.state is state))
             if known.since is not None:
-                due, expires = due_at(name, known.policy, known.since), expires_at(known.policy, known.since)
+                due, expires = known.due(name), known.until or expires_at(known.policy, known.since)
                 self._status.number(f"rotation_last_success_timestamp_seconds{label}", known.since.timestamp())
-                if due is not None:
-                    self._status.number(f"rotation_due_timestamp_seconds{label}", due.timestamp())
-                if expires is not None:
-                    self._status.number(f"secret_expiry_timestamp_seconds{label}", expires.timestamp())
+                for metric, moment in (
+                    ("rotation_due_timestamp_seconds", due),
+                    ("secret_expiry_timestamp_seconds", expires),
+                ):
+                    self._status.number(f"{metric}{label}", moment.timestamp() if moment else None)
                 late = now - due if due else timedelta()
                 if alerts(document, known.policy.failure_strategy, late, known.policy.rotate_before):
                     bad.append(f"{name} is {document.state}: {document.error or document.ending or known.waits_for}")
             self._status.number(f"rotation_overdue{label}", int(overdue(document, known.policy, now)))
             self._status.number(f"rotation_failures{label}", document.failures)
-            if known.accepted is not Accepts.UNKNOWN:
-                self._status.number(f"credential_accepted{label}", int(known.accepted is Accepts.YES))
+            accepted = None if known.accepted is Accepts.UNKNOWN else int(known.accepted is Accepts.YES)
+            self._status.number(f"credential_accepted{label}", accepted)
             bad += [f"{name}: {problem}" for problem in (known.problem, known.unprovisioned) if problem]
+        self._expiry.tell(now)
         refused = sorted(name for name, known in self._known.items() if known.accepted is Accepts.NO)
         self._status.number("rotations_in_flight", sum(known.document.in_flight for known in self._known.values()))
         self._status.set(HEALTHY, not bad, "; ".join(bad[:5]))
@@ -301,8 +324,10 @@ class RotationController:
     def _publish(self) -> None:
         """The status as a ConfigMap, at once when it has changed. It holds no value."""
         secrets = {name: shown(name, known) for name, known in sorted(self._known.items())}
-        data = {"secrets": json.dumps(secrets, sort_keys=True), "conditions": json.dumps(self._status.as_dict())}
-        text = data["secrets"] + str(self._status.shown())
+        watched = {name: one.shown() for name, one in sorted(self._expiry.found.items())}
+        data = {"secrets": json.dumps(secrets, sort_keys=True), "watched": json.dumps(watched, sort_keys=True)}
+        data["conditions"] = json.dumps(self._status.as_dict())
+        text = data["secrets"] + data["watched"] + str(self._status.shown())
         now = time.monotonic()
         if text == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
             return
@@ -341,7 +366,7 @@ def overdue(document: Document, policy: RotationPolicy, now: datetime) -> bool:
 
 def shown(name: str, known: Known) -> dict[str, object]:
     """What `secret-authority rotation status` prints of a secret."""
-    due = due_at(name, known.policy, known.since) if known.since else None
+    due = known.due(name)
     document = known.document
     return {
         "state": document.state.value,

@@ -87,7 +87,7 @@ class VaultRotationStore:
         return f"{self.entry.vault.mount}/data/{self.entry.vault.path}"
 
     @property
-    def _metadata(self) -> str:
+    def metadata_path(self) -> str:
         return f"{self.entry.vault.mount}/metadata/{self.entry.vault.path}"
 
     def clock(self) -> tuple[datetime, bool]:
@@ -137,11 +137,16 @@ class VaultRotationStore:
         self.vault.write(self._data, {"options": {"cas": cas}, "data": dict(value.fields)})
 
     def metadata(self) -> Mapping[str, str]:
-        found = (self.vault.read(self._metadata) or {}).get("data") or {}
+        found = (self.vault.read(self.metadata_path) or {}).get("data") or {}
         return dict(found.get("custom_metadata") or {})
 
-    def patch_metadata(self, fields: Mapping[str, str]) -> None:
-        self.vault.patch(self._metadata, {"custom_metadata": dict(fields)})
+    def version(self) -> int:
+        """The number of the newest version; 0 without any."""
+        found = (self.vault.read(self.metadata_path) or {}).get("data") or {}
+        return int(found.get("current_version") or 0)
+
+    def patch_metadata(self, fields: Mapping[str, str | None]) -> None:
+        self.vault.patch(self.metadata_path, {"custom_metadata": dict(fields)})
 
     def audited(self, event_id: str) -> bool:
         found = self.vault.read(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{self.secret}/{event_id}")

@@ -22,6 +22,7 @@ ENTRY: dict[str, Any] = {
     "result": "",
     "waitsFor": "not delivered: pod shop/web",
     "problem": "",
+    "requests": ["r1", "r2"],
 }
 
 
@@ -46,6 +47,25 @@ def test_what_is_filed() -> None:
         assert request("rotation", kind, "orders-db", "--why", "x").kind.value == kind
 
 
+def test_what_is_issued_elsewhere_waits_for_a_person() -> None:
+    one = {"since": "2026-01-01T00:00:00+00:00", "due": "2026-05-01T00:00:00+00:00", "problem": ""}
+    entry = rotate.watched_entry({**one, "expires": "2026-06-01T00:00:00+00:00"})
+    assert "external" in (line := rotate.status_table({"payment-api": entry}).splitlines()[1])
+    assert "2026-05-01" in line and "a person: it ends at 2026-06-01T00:00:00+00:00" in line
+    assert "nobody has said when it ends" in rotate.watched_entry({**one, "expires": ""})["waitsFor"]
+
+
+def test_a_policy_is_changed_field_by_field() -> None:
+    asked = request("rotation", "policy", "orders-db", "--set", "ttl=24h", "--set", "rotate_before=", "--why", "x")
+    assert (asked.kind, asked.changes) == (RequestKind.POLICY, {"ttl": "24h", "rotate_before": ""})
+
+
+@pytest.mark.parametrize("text", ["ttl", "owner=x", "handover_id=x", "authority=git"])
+def test_only_fields_of_a_policy_can_be_set(text: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"--set: .*(is not FIELD=VALUE|is not a field of a policy)"):
+        request("rotation", "policy", "orders-db", "--set", text, "--why", "x")
+
+
 @pytest.mark.parametrize("name", ["../../data/x", "a/b", "a b", "x" * 129])
 def test_an_id_that_is_a_path_is_refused(name: str) -> None:
     with pytest.raises(InvalidInputError, match="is not a valid id"):
@@ -65,8 +85,19 @@ def test_a_reason_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_status_says_what_waits_for_what() -> None:
     head, line = rotate.status_table({"orders-db": ENTRY}).splitlines()
-    assert head.split() == ["SECRET", "STATE", "GENERATION", "SINCE", "DUE", "LAST", "RESULT", "WAITS", "FOR"]
-    assert "retiring" in line and line.endswith("not delivered: pod shop/web")
+    assert head.split() == [
+        "SECRET",
+        "STATE",
+        "GENERATION",
+        "SINCE",
+        "DUE",
+        "LAST",
+        "RESULT",
+        "WAITS",
+        "FOR",
+        "REQUESTS",
+    ]
+    assert "retiring" in line and line.endswith("not delivered: pod shop/web  r1, r2")
 
 
 def test_the_end_of_a_rotation_is_waited_for(

@@ -9,7 +9,7 @@ import pulumi
 import pulumi_vault as vault
 import pytest
 
-from components.rotation.rotation import Rotation, RotationArgs, check_rotators, has_rotators, target_egress
+from components.rotation.rotation import Rotation, RotationArgs, check_rotators, needs_rotation, target_egress
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.contract.vault_policies import requests_policy, rotation_policy
@@ -82,7 +82,11 @@ def test_only_what_has_a_rotator_may_be_written(catalogue: Catalogue) -> None:
     policy = rotation_policy(catalogue)
     assert 'path "platform-data/data/postgres/orders" {\n  capabilities = ["read", "update"]' in policy
     assert 'path "platform-data/data/postgres/reports" {\n  capabilities = ["read"]' in policy
-    assert "billing" not in policy and "delete" not in policy and "platform-data/data/*" not in policy
+    # What is issued elsewhere: its metadata, no value.
+    assert 'path "platform-data/metadata/payment/billing" {\n  capabilities = ["read", "patch"]' in policy
+    assert (
+        "platform-data/data/payment" not in policy and "delete" not in policy and "platform-data/data/*" not in policy
+    )
     assert "platform-data" not in requests_policy() and "docs" not in requests_policy()
 
 
@@ -111,10 +115,12 @@ def test_settings_go_there_and_back(stack: Recorder, catalogue: Catalogue) -> No
 
 
 def test_a_wrong_rotator_is_refused_before_the_first_change(catalogue: Catalogue) -> None:
-    assert has_rotators(catalogue)
+    assert needs_rotation(catalogue)
     check_rotators(catalogue, "catalogue.yaml")
     wrong = with_rotator(catalogue, "orders-db", {**POSTGRESQL, "users": ["orders_a"]})
     with pytest.raises(InvalidInputError, match=r"secrets\[orders-db\].rotator.users: names one user"):
         check_rotators(wrong, "catalogue.yaml")
     none = with_rotator(catalogue, "nobody", {})
-    assert not has_rotators(none)
+    assert needs_rotation(none), "payment-api is issued elsewhere: its end is watched"
+    left = none.model_copy(update={"secrets": tuple(one for one in none if one.name != "payment-api")})
+    assert not needs_rotation(left)

@@ -24,6 +24,7 @@ _BUILT_IN = {
     "issuer": f"{_PACKAGE}.issuer:IssuerRotator",
     "key-set": f"{_PACKAGE}.key_set:KeySetRotator",
     "postgresql": f"{_PACKAGE}.postgresql:PostgresqlRotator",
+    "tls": f"{_PACKAGE}.tls:TlsRotator",
 }
 
 

@@ -137,9 +137,9 @@ class Store:
     def metadata(self) -> Mapping[str, str]:
         return dict(self.world.custom)
 
-    def patch_metadata(self, fields: Mapping[str, str]) -> None:
+    def patch_metadata(self, fields: Mapping[str, str | None]) -> None:
         self.point("patch metadata")
-        self.world.custom.update(fields)
+        self.world.custom.update({key: text for key, text in fields.items() if text is not None})
 
     def audited(self, event_id: str) -> bool:
         return event_id in self.world.events
