@@ -19,7 +19,7 @@ from components.gitops.git_credentials import read_credentials
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
 from components.kit.transformations import register_images_on_nodes, register_transformations
-from components.preflight.exported_shares import exported_shares_warning
+from components.preflight.exported_shares import exported_shares
 from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.stack_phase import admitted_kubeconfig
 from components.preflight.vault_scale_down import refuse_fewer_replicas
@@ -64,9 +64,9 @@ def build() -> None:
     vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
     if settings.phase >= Phase.RUNTIME_AUTHORITY and cluster.reachable:
         refuse_fewer_replicas(settings.connection, vault.replicas)
-        missing = exported_shares_warning(settings.connection, intent)
-        if missing:
-            pulumi.log.warn(missing)
+        found = exported_shares(settings.connection, intent)
+        if found.fits is False:
+            pulumi.log.warn(found.text)
 
     root = RootOfTrust("root-of-trust", RootOfTrustArgs(settings, intent, cluster))
     evidence: dict[str, pulumi.Input[str]] = {"rootOfTrust": root.evidence}
@@ -100,6 +100,8 @@ def build() -> None:
         runtime = RuntimeAuthority("runtime-authority", args, here)
         record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job])
         evidence["runtimeAuthority"] = runtime.evidence
+        # Compared after the run, which may have initialised Vault.
+        evidence["unsealShares"] = runtime.evidence.apply(lambda _: exported_shares(settings.connection, intent).text)
         if snapshots is not None:
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime])
             Snapshots("snapshots", SnapshotsArgs(runtime.configuration.connection), here)

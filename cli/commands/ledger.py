@@ -7,7 +7,7 @@ import json
 import sys
 from datetime import datetime
 
-from cli.arguments import add_kubeconfig, add_layout, layout
+from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.audit_trail import table as table_of_events
@@ -53,6 +53,10 @@ def _ledger(options: argparse.Namespace) -> int:
         if cluster is None:
             return 1
         facts, events = ledger_facts(intent, cluster), cluster.events or ()
+        if facts.phase >= Phase.RUNTIME_AUTHORITY:
+            from components.preflight.exported_shares import exported_shares
+
+            print(f"unseal shares: {exported_shares(connection(options), intent).text}", file=sys.stderr)
     as_json = options.format == "json"
     if options.history:
         changes = history(intent.catalogue, facts, events)

@@ -1,8 +1,9 @@
-"""Says when Git has no copy of the unseal shares that open today's Vault: the cluster has the only other one."""
+"""Whether Git has a copy of the unseal shares that open today's Vault: the cluster has the only other one."""
 
 from __future__ import annotations
 
 import binascii
+from dataclasses import dataclass
 
 import kubernetes
 
@@ -12,24 +13,38 @@ from secret_authority.contract.names import UNSEAL_SHARES, VAULT_NAMESPACE
 from secret_authority.engine.runtime_authority.seal_store import read_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError
 from secret_authority.repository.intent import Intent
-from secret_authority.repository.share_export import compare_export
+from secret_authority.repository.share_export import compare_export, export_file
 
 
-def exported_shares_warning(connection: ClusterConnection, intent: Intent) -> str | None:
-    """What is missing in Git, None when nothing is or no Vault is initialised. Raises `InvalidInputError`.
+@dataclass(frozen=True)
+class ExportedShares:
+    """What is known of Git's copy, in words. `fits` is None when it could not be compared."""
 
-    Shares that may not be read leave it open: a person who may only plan need not be able to read them.
+    text: str
+    fits: bool | None = None
+
+
+def exported_shares(connection: ClusterConnection, intent: Intent) -> ExportedShares:
+    """Compare Git's copy with the cluster's. Raises `InvalidInputError` for a copy that is damaged.
+
+    A person who may only plan need not be able to read the shares of the cluster: then it is not known.
     """
     try:
         secret = connection.core_api().read_namespaced_secret(UNSEAL_SHARES, VAULT_NAMESPACE, _request_timeout=TIMEOUT)
         stored: Object = {"data": secret.data or {}}
         shares = read_shares(stored)
     except NO_CLUSTER:
-        return None
+        return ExportedShares("not compared: the cluster does not answer")
     except kubernetes.client.ApiException as error:
-        if error.status in (401, 403, 404):
-            return None
+        if error.status == 404:
+            return ExportedShares("not compared: the cluster has none")
+        if error.status in (401, 403):
+            return ExportedShares(f"not compared: you may not read Secret {VAULT_NAMESPACE}/{UNSEAL_SHARES}")
         raise
     except (SharesError, binascii.Error, UnicodeDecodeError):
-        return None  # the engine says that in its condition
-    return compare_export(intent.root, intent.layout.cluster, shares.ciphertexts, shares.threshold)
+        return ExportedShares("not compared: those of the cluster are damaged (condition VaultInService)")
+    missing = compare_export(intent.root, intent.layout.cluster, shares.ciphertexts, shares.threshold)
+    if missing:
+        return ExportedShares(missing, False)
+    count = len(shares.ciphertexts)
+    return ExportedShares(f"{export_file(intent.layout.cluster)} has the {count} shares of the cluster's Vault", True)

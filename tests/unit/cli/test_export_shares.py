@@ -11,7 +11,7 @@ import pytest
 
 from cli import shares_cluster
 from cli.main import main
-from components.preflight.exported_shares import exported_shares_warning
+from components.preflight.exported_shares import ExportedShares, exported_shares
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.clients.kubernetes import Api, named
@@ -92,14 +92,14 @@ def test_check_says_whether_git_has_shares(fleet: Fleet, export: Any, capsys: py
         read_export(fleet.repository, "dev")
 
 
-def warning(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, answer: Any) -> str | None:
+def warning(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, answer: Any) -> ExportedShares:
     def read(*_: object, **__: object) -> Any:
         if isinstance(answer, Exception):
             raise answer
         return SimpleNamespace(data=answer)
 
     monkeypatch.setattr(ClusterConnection, "core_api", lambda _: SimpleNamespace(read_namespaced_secret=read))
-    return exported_shares_warning(ClusterConnection(Path("none")), fleet.read())
+    return exported_shares(ClusterConnection(Path("none")), fleet.read())
 
 
 def test_a_run_warns_while_git_lacks_the_shares(
@@ -108,8 +108,11 @@ def test_a_run_warns_while_git_lacks_the_shares(
     stored = api.get(named("secrets", "vault", UNSEAL_SHARES))
     assert stored
     said = warning(fleet, monkeypatch, stored["data"])
-    assert said and "Git has no copy of Vault's unseal shares" in said
+    assert said.fits is False and "Git has no copy of Vault's unseal shares" in said.text
     assert export() == 0
-    assert warning(fleet, monkeypatch, stored["data"]) is None
-    for status in (403, 404):
-        assert warning(fleet, monkeypatch, kubernetes.client.ApiException(status)) is None
+    said = warning(fleet, monkeypatch, stored["data"])
+    assert said.fits and said.text == "clusters/dev/unseal-shares.txt has the 5 shares of the cluster's Vault"
+    for status, why in {403: "you may not read", 404: "the cluster has none"}.items():
+        said = warning(fleet, monkeypatch, kubernetes.client.ApiException(status))
+        assert said.fits is None and why in said.text
+    assert warning(fleet, monkeypatch, {"threshold": "eA=="}).fits is None

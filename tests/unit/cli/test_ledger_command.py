@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from cli import cluster_answers
+from cli.commands import ledger
 from cli.main import main
+from components.preflight import exported_shares
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.published_status import PublishedStatus
@@ -79,6 +81,8 @@ def run(
         recipient = fleet.read().trust.cluster("dev").recipient
         cluster = replace(cluster, recorded_recipient=recipient)
     monkeypatch.setattr(cluster_answers, "read_cluster_state", read)
+    monkeypatch.setattr(exported_shares, "exported_shares", lambda *_: exported_shares.ExportedShares("are in Git"))
+    monkeypatch.setattr(ledger, "connection", lambda _: ClusterConnection(Path("none")))
     return main([verb, "--repository", str(fleet.repository), "--cluster", "dev", *more])
 
 
@@ -111,6 +115,17 @@ def test_below_phase_3_no_trail_is_needed(
 ) -> None:
     assert run(fleet, monkeypatch, at(Phase.BOOTSTRAP, None)) == 0
     assert "Flux materialises" in capsys.readouterr().out
+
+
+def test_it_says_whether_git_has_the_unseal_shares(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(fleet, monkeypatch, at(Phase.RUNTIME_AUTHORITY, ()), "--format", "json") == 0
+    said = capsys.readouterr()
+    assert said.err == "unseal shares: are in Git\n" and json.loads(said.out)
+    for cluster, more in ((at(Phase.BOOTSTRAP, None), ()), (None, ("--offline",))):
+        assert run(fleet, monkeypatch, cluster, *more) == 0
+        assert "unseal shares" not in capsys.readouterr().err
 
 
 def test_a_secret_on_the_trail_belongs_to_vault(
