@@ -29,6 +29,7 @@ from components.runtime_authority.runtime_authority import RuntimeAuthority, Run
 from components.settings.stack import read_settings
 from components.settings.vault import read_vault_settings
 from components.snapshots.snapshots import UNSAVED, Snapshots, SnapshotsArgs
+from components.snapshots.writer_credentials import read_writer
 from secret_authority.access.cluster_state import UNREACHABLE, read_cluster_state
 from secret_authority.core.errors import InvalidInputError, raise_if_any
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
@@ -50,6 +51,7 @@ def build() -> None:
         pulumi.log.warn(str(problem))
     check_rotators(intent.catalogue, intent.layout.catalogue)
     snapshots = read_snapshot_settings(intent.root, intent.layout)
+    writer = read_writer()
     if settings.phase >= Phase.RUNTIME_AUTHORITY and snapshots is None:
         pulumi.log.warn(f"{settings_file(intent.layout)} {UNSAVED}")
     in_cluster = settings.phase >= Phase.GITOPS
@@ -104,7 +106,9 @@ def build() -> None:
         evidence["unsealShares"] = runtime.evidence.apply(lambda _: exported_shares(settings.connection, intent).text)
         if snapshots is not None:
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime])
-            Snapshots("snapshots", SnapshotsArgs(runtime.configuration.connection), here)
+            recipients = tuple(intent.trust.wanted(intent.layout.cluster))
+            way = runtime.configuration.connection
+            Snapshots("snapshots", SnapshotsArgs(settings, snapshots, recipients, writer, way), here)
 
     if settings.phase >= Phase.CONSUMPTION:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime, record])

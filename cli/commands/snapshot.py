@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,15 @@ from urllib.parse import urlsplit
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
 from cli.passphrase import add_root_identity, root_identity
-from secret_authority.contract.names import SNAPSHOT_ACCOUNT, SNAPSHOT_ROLE, UNSEAL_SHARES, VAULT_NAMESPACE
+from secret_authority.contract.names import (
+    ENGINE_NAMESPACE,
+    SNAPSHOT_ACCOUNT,
+    SNAPSHOT_ROLE,
+    SNAPSHOT_STATUS,
+    UNSEAL_SHARES,
+    VAULT_NAMESPACE,
+)
+from secret_authority.core.conditions import read_conditions
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.snapshots.naming import COMPLETE, BundleName, complete_bundles, prefix
 from secret_authority.core.snapshots.retention import not_needed
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
     from secret_authority.access.kubeconfig import ClusterConnection
     from secret_authority.clients.object_store import ObjectStore
     from secret_authority.clients.vault import Vault
-    from secret_authority.core.snapshots.manifest import AuditDevice
 
 # Older than this, `list` says that the newest snapshot is stale and ends with 1.
 STALE = timedelta(days=1, hours=1)
@@ -41,6 +48,9 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     now = subjects.add_parser("now", help="take a snapshot and write it to the store")
     add_kubeconfig(now)
     now.set_defaults(run=_now)
+    status = subjects.add_parser("status", help="what the engine says of its snapshots; 1 when something is wrong")
+    add_kubeconfig(status)
+    status.set_defaults(run=_status)
     listed = subjects.add_parser("list", help="the complete snapshots in the store; 1 when the newest is stale")
     listed.add_argument("--format", choices=["table", "json"], default="table")
     listed.set_defaults(run=_list)
@@ -57,14 +67,13 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def _now(options: argparse.Namespace) -> int:
-    from cli.snapshot_store import open_store
     from secret_authority.access.cluster_state import read_cluster_state
+    from secret_authority.access.snapshot_store import open_store
     from secret_authority.access.vault_tunnel import VaultSessionError
     from secret_authority.clients.kubernetes import ApiRefusedError, named
     from secret_authority.clients.object_store import StoreRefusedError
     from secret_authority.clients.snapshot_bundle import BundleError, write_bundle
     from secret_authority.clients.vault import VaultRefusedError
-    from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
     from secret_authority.engine.runtime_authority.seal_store import read_shares
     from secret_authority.engine.runtime_authority.unseal_shares import SharesError
     from secret_authority.engine.snapshots.take import NotTakenError, take
@@ -81,7 +90,7 @@ def _now(options: argparse.Namespace) -> int:
     try:
         shares = read_shares(way.api().get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
         with _session(way) as vault:
-            bundle = take(vault, options.cluster, shares, audit_devices(FirstConfiguration.audit_file))
+            bundle = take(vault, options.cluster, shares)
         name = write_bundle(store, bundle, recipients)
     except (VaultSessionError, NotTakenError, SharesError, BundleError) as error:
         print(f"no snapshot was written: {error}", file=sys.stderr)
@@ -102,13 +111,6 @@ def admitted_recipients(trust: RootOfTrust, cluster: str, state: ClusterState) -
         fix = "correct --repository or --context, or run `secret-authority pulumi up` with this revision first"
         raise InvalidInputError([Problem("root-of-trust.yaml", "", reason, fix)])
     return sorted(wanted)
-
-
-def audit_devices(audit_file: str) -> tuple[AuditDevice, ...]:
-    """The devices that the first configuration of Vault enables."""
-    from secret_authority.core.snapshots.manifest import AuditDevice
-
-    return AuditDevice("file/", audit_file), AuditDevice("stdout/", "stdout")
 
 
 @contextmanager
@@ -135,8 +137,34 @@ def standby_of(vault: Vault) -> str:
     return "" if found.get("is_self") else host.partition(".")[0]
 
 
+def _status(options: argparse.Namespace) -> int:
+    from secret_authority.clients.kubernetes import named
+
+    found = connection(options).api().get(named("configmaps", ENGINE_NAMESPACE, SNAPSHOT_STATUS))
+    if found is None:
+        fix = "write snapshots.yaml (docs/snapshots.md), then run `secret-authority pulumi up`"
+        print(f"no engine takes snapshots: changes in Vault since phase 3 are not saved; {fix}", file=sys.stderr)
+        return 1
+    lines, good = status_lines(found.get("data") or {}, datetime.now(UTC))
+    print("\n".join(lines))
+    return 0 if good else 1
+
+
+def status_lines(data: Mapping[str, str], now: datetime) -> tuple[list[str], bool]:
+    """What is published, a line each, and whether all of it is known to be well."""
+    saved = json.loads(data.get("saved") or "{}")
+    lines = [f"last snapshot: {saved.get('at', 'none')}  {saved.get('name', '')}".rstrip()]
+    good = bool(saved)
+    for name, condition in sorted(read_conditions(data.get("conditions", "")).items()):
+        known = condition.known(now)
+        word = {True: "yes", False: "NO", None: "unknown"}[known]
+        lines.append(f"{name}: {word}  {condition.message}".rstrip())
+        good = good and known is True
+    return lines, good
+
+
 def _list(options: argparse.Namespace) -> int:
-    from cli.snapshot_store import open_store
+    from secret_authority.access.snapshot_store import open_store
     from secret_authority.clients.object_store import StoreRefusedError
 
     store = open_store(options.repository, layout(options), options.credentials, "--credentials")
@@ -180,7 +208,7 @@ def stale(found: list[BundleName], now: datetime) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from cli.snapshot_store import open_store
+    from secret_authority.access.snapshot_store import open_store
     from secret_authority.clients.object_store import StoreRefusedError
     from secret_authority.clients.snapshot_bundle import BundleError, read_bundle
     from secret_authority.engine.runtime_authority.unseal_shares import SealedShares

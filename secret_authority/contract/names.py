@@ -56,6 +56,7 @@ STATUS_SELECTOR = f"{PART_LABEL}={STATUS_PART}"
 HANDOVER_STATUS = "runtime-authority-status"
 CONSUMPTION_STATUS = "consumption-status"
 ROTATION_STATUS = "rotation-status"
+SNAPSHOT_STATUS = "snapshot-status"
 AUDIT_TRAIL = "audit-trail"
 # The condition by which the engine vouches for the published trail.
 TRAIL_WHOLE = "AuditTrailWhole"
@@ -100,6 +101,10 @@ REQUESTS_ACCOUNT = "secret-authority-rotation-requests"
 SNAPSHOT_ACCOUNT = "secret-authority-snapshot"
 # The engines' leases are named like their accounts.
 ENGINE_LEASE, CONSUMPTION_LEASE, ROTATION_LEASE = ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT, ROTATION_ACCOUNT
+SNAPSHOT_LEASE = SNAPSHOT_ACCOUNT
+# The Secret with the credentials of who writes to the store of snapshots, in the engine's namespace, and its keys.
+SNAPSHOT_WRITER = "snapshot-writer"
+ACCESS_KEY_ID, SECRET_ACCESS_KEY = "accessKeyId", "secretAccessKey"
 # The account in a consumer's namespace as which External Secrets reads that namespace's secrets.
 READER_ACCOUNT = "secret-authority-reader"
 # pulumi-vault manages only policies and auth roles with this prefix.

@@ -189,6 +189,8 @@ def snapshot_policy() -> str:
             _rule("sys/storage/raft/snapshot", "read"),
             *(_rule(f"{mount}/metadata/*", "read", "list") for mount in SAVED_MOUNTS),
             *(_rule(f"{mount}/metadata", "list") for mount in SAVED_MOUNTS),
+            # Counters of requests by mount: metadata are read only after something was written.
+            _rule("sys/metrics", "read"),
             _rule("auth/token/accessors", "list", "sudo"),
             _rule("auth/token/accessors/", "list", "sudo"),
             _rule("auth/token/lookup-accessor", "update"),

@@ -19,6 +19,7 @@ _COMMANDS = {
     HANDOVER_EVIDENCE: ("await_evidence", "register_handover"),
     "listener": ("vault_reloader", "register"),
     "rotation": ("rotation", "register"),
+    "snapshots": ("snapshots", "register"),
 }
 
 

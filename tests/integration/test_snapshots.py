@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import socket
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyrage import x25519
@@ -16,15 +21,23 @@ from secret_authority.clients.object_store.folder import MARKER, FolderStore
 from secret_authority.clients.raft_snapshot import SnapshotError, check_snapshot
 from secret_authority.clients.snapshot_bundle import Bundle, BundleError, read_bundle, write_bundle
 from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.names import ENGINE_NAMESPACE, TRUST_RECORD, UNSEAL_SHARES, VAULT_NAMESPACE
+from secret_authority.contract.snapshot_settings import SnapshotEngineSettings
 from secret_authority.core.catalogue.schema import DATA_MOUNT
 from secret_authority.core.errors import Unavailable
+from secret_authority.core.recipients import TrustRecord
+from secret_authority.core.snapshots import due
 from secret_authority.core.snapshots.manifest import seal_digest
 from secret_authority.core.snapshots.naming import PARTS, BundleName, complete_bundles
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.runtime_authority.seal_store import shares_secret
+from secret_authority.engine.snapshots.controller import SnapshotController
 from secret_authority.engine.snapshots.take import NotTakenError, take
 from secret_authority.engine.snapshots.verify import NotVerifiedError, verify
+from tests.fakes.kubernetes import FakeApi
 from tests.support.object_store_process import ObjectServer, object_server, weed_program
 from tests.support.snapshot_site import CANARY, PATH_CANARY, SnapshotSite, snapshot_site
-from tests.support.vault_process import vault_program
+from tests.support.vault_process import ROOT, vault_program, wait_for
 
 PROGRAM = vault_program()
 pytestmark = [
@@ -289,3 +302,68 @@ def test_a_server_that_is_not_known_gets_nothing(s3: ObjectServer) -> None:
         stranger.store("writer").put_new("dev/x", b"")
     with pytest.raises(ValueError, match="https"):
         dataclasses.replace(s3, endpoint=s3.endpoint.replace("https", "http")).store("writer")
+
+
+class Pod(Vault):
+    """The process as a pod of the cluster: its address there is not the one that it has here."""
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        found = super().read(path)
+        if path == "sys/leader" and found is not None:
+            return {**found, "leader_address": "https://vault-0.vault-internal.vault.svc:8200"}
+        return found
+
+
+def test_the_engine_saves_a_change_by_itself(
+    site: SnapshotSite, s3: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a write in Vault to a complete bundle that holds it; a round without a change writes nothing."""
+    monkeypatch.setattr(due, "DEBOUNCE", timedelta(seconds=1))
+    token = site.snapshot_identity().token
+
+    def connect(_: str) -> Vault:
+        vault = Pod(site.server.address, site.server.ca_file)
+        vault.token = token
+        return vault
+
+    api = FakeApi()
+    record = TrustRecord(site.recipients[0], frozenset(site.recipients[1:])).as_data()
+    trust = {"metadata": {"name": TRUST_RECORD}, "data": record}
+    api.store(f"api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{TRUST_RECORD}", trust)
+    shares = shares_secret(UNSEAL_SHARES, site.sealed)
+    api.store(f"api/v1/namespaces/{VAULT_NAMESPACE}/secrets/{UNSEAL_SHARES}", shares)
+    settings = SnapshotEngineSettings("engine", site.recipients, s3.endpoint, "snapshots", "us-east-1", s3.ca, True)
+    writer, reader, status = s3.store("writer"), s3.store("reader"), Status()
+    engine = SnapshotController(settings, api, connect, "service", lambda: writer, ENGINE_NAMESPACE, "run", status)
+
+    def bundles() -> list[BundleName]:
+        engine.reconcile()
+        return complete_bundles("engine", [one.key for one in reader.list("engine/")])
+
+    assert len(bundles()) == len(bundles()) == 1, status.as_dict()
+    site.write("saved/by-itself", "x")
+    wait_for(lambda: len(bundles()) == 2, "a second bundle")
+    newest = read_bundle(reader, bundles()[-1], [str(site.root)])
+    assert f"{DATA_MOUNT}/saved/by-itself" in {secret.location for secret in newest.manifest.secrets}
+    assert len(bundles()) == 2
+
+
+def test_a_verification_that_is_killed_leaves_no_server(site: SnapshotSite) -> None:
+    program = f"""
+import time
+from secret_authority.engine.snapshots.throwaway import throwaway
+with throwaway({PROGRAM!r}, "vault-0", 1, 1) as server:
+    print(server.vault.address, flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        process.kill()
+    port = int(address.rpartition(":")[2])
+
+    def gone() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    wait_for(gone, "the throwaway server is gone")

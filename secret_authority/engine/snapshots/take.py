@@ -15,6 +15,7 @@ from secret_authority.clients.snapshot_bundle import Bundle
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.snapshots.manifest import AuditDevice, Manifest, SealFacts, seal_digest
+from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
 from secret_authority.engine.snapshots.metadata import read_metadata
 
@@ -23,11 +24,15 @@ ATTEMPTS = 3
 SECONDS = 300.0
 
 
+# The devices that Vault's first configuration enables; to ask Vault for them takes rights that this identity lacks.
+AUDIT_DEVICES = (AuditDevice("file/", FirstConfiguration.audit_file), AuditDevice("stdout/", "stdout"))
+
+
 class NotTakenError(Exception):
     """A snapshot must not be taken now. The message says what to do."""
 
 
-def take(vault: Vault, cluster: str, shares: SealedShares, audit: tuple[AuditDevice, ...]) -> Bundle:
+def take(vault: Vault, cluster: str, shares: SealedShares, audit: tuple[AuditDevice, ...] = AUDIT_DEVICES) -> Bundle:
     """A snapshot with its manifest, checked. `shares` are those that unseal this Vault.
 
     Raises `NotTakenError`, `Unavailable` and `VaultRefusedError`.
@@ -38,7 +43,7 @@ def take(vault: Vault, cluster: str, shares: SealedShares, audit: tuple[AuditDev
     before = read_metadata(vault)
     for _ in range(ATTEMPTS):
         leader = _active(vault)
-        at = _clock(vault)
+        at = server_time(vault)
         content = vault.content("sys/storage/raft/snapshot", SECONDS)
         after = read_metadata(vault)
         if after != before:
@@ -120,7 +125,8 @@ def _active(vault: Vault) -> str:
     return str(found.get("leader_address"))
 
 
-def _clock(vault: Vault) -> datetime:
+def server_time(vault: Vault) -> datetime:
+    """Vault's clock, UTC, to the second. Raises `Unavailable`."""
     found = vault.read("sys/health") or {}
     if "server_time_utc" not in found:
         raise Unavailable("Vault does not tell its time")

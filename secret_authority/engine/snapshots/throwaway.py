@@ -7,9 +7,11 @@ that it cannot touch a file of this machine; its device on standard output, whic
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -28,6 +30,9 @@ MEMORY = Path("/dev/shm")  # noqa: S108  a folder of its own is made in it
 START_SECONDS = 60.0
 _NOBODY = 65534
 _POLL_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork.
+_LIBC = ctypes.CDLL(None)
 
 
 class ThrowawayError(Exception):
@@ -134,11 +139,17 @@ def _start(program: str, folder: Path) -> subprocess.Popen[bytes]:
                 cwd=folder,
                 env={"PATH": os.defpath, "HOME": str(folder)},
                 pass_fds=[file.fileno()],
+                preexec_fn=_end_with_parent,
                 **nobody,
             )
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ThrowawayError(f"{program} cannot be started: {reason}") from None
+
+
+def _end_with_parent() -> None:
+    """Also a caller that is killed leaves no unsealed server behind (prctl(2), PR_SET_PDEATHSIG)."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _free_ports() -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 
 from cli.commands import snapshot as command
 from cli.main import main
-from cli.snapshot_store import read_credentials
 from secret_authority.access import cluster_state
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
+from secret_authority.access.snapshot_store import read_credentials
 from secret_authority.clients.object_store.folder import MARKER, FolderStore
+from secret_authority.core.conditions import Condition
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.recipients import TrustRecord
 from secret_authority.core.snapshots.naming import PARTS, BundleName
@@ -213,3 +215,18 @@ def test_verify_of_a_snapshot_that_is_not_there_is_refused(
     for more in ([], ["--snapshot", "dev/2026/11/20261127T190000Z-1-00000000"]):
         assert run(fleet, "verify", "--root-identity", str(fleet.root_file), *more) == 2
         assert "has no such complete snapshot" in capsys.readouterr().err
+
+
+def test_status_is_good_only_while_everything_is_known_to_be() -> None:
+    now = datetime.now(UTC)
+
+    def shown(status: bool, seen: datetime, saved: str = '{"at": "then", "name": "dev/x", "state": "s"}') -> bool:
+        fields = Condition(status, "why", seen.isoformat(), seen.isoformat()).fields()
+        lines, good = command.status_lines({"saved": saved, "conditions": json.dumps({"Fresh": fields})}, now)
+        assert len(lines) == 2 and lines[1].startswith("Fresh: ")
+        return good
+
+    assert shown(True, now)
+    assert not shown(False, now)
+    assert not shown(True, now - timedelta(hours=1)), "an engine that is down says nothing"
+    assert not shown(True, now, "{}")

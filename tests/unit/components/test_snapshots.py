@@ -1,37 +1,114 @@
-"""The component of snapshots under Pulumi's mocks: one identity, which reads no value."""
+"""The component of snapshots under Pulumi's mocks: one identity, which reads no value, and who it reaches."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pulumi
 import pulumi_vault as vault
+import pytest
 
 from components.runtime_authority.vault_objects import VaultConnection
+from components.snapshots import writer_credentials
 from components.snapshots.snapshots import Snapshots, SnapshotsArgs
-from secret_authority.contract.names import SNAPSHOT_ACCOUNT, SNAPSHOT_ROLE
+from secret_authority.clients.object_store.s3 import S3Credentials
+from secret_authority.contract.names import SNAPSHOT_ACCOUNT, SNAPSHOT_ROLE, SNAPSHOT_WRITER, UNSEAL_SHARES
+from secret_authority.contract.snapshot_settings import SnapshotEngineSettings
 from secret_authority.contract.vault_policies import snapshot_policy
-from tests.fakes.pulumi import Callbacks, Recorder
+from secret_authority.core.errors import InvalidInputError
+from secret_authority.repository.snapshot_settings import SnapshotSettings
+from tests.fakes.pulumi import Callbacks, Recorder, settings
+from tests.support.fleets import Fleet, new_fleet
+
+SECRET = "hunter2-of-the-writer"
+S3 = {"s3": {"endpoint": "https://store.example:9000", "bucket": "b"}}
 
 
-def test_one_account_logs_in_as_the_identity_and_gets_its_policy_alone() -> None:
-    recorder = Recorder()
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    return new_fleet(tmp_path_factory.mktemp("snapshots"))
+
+
+def build(fleet: Fleet, store: dict[str, Any]) -> tuple[Recorder, Callbacks]:
+    recorder, callbacks = Recorder(), Callbacks()
     pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False)
-    pulumi.runtime.settings.SETTINGS.callbacks = Callbacks()  # type: ignore[attr-defined]
+    pulumi.runtime.settings.SETTINGS.callbacks = callbacks  # type: ignore[attr-defined]
+    wanted = SnapshotSettings.model_validate(
+        {"apiVersion": "secret-authority.dev/v1", "kind": "Snapshots", "store": store}
+    )
 
     @pulumi.runtime.test
     def run() -> pulumi.Output[Any]:
         provider = vault.Provider("vault", address="https://vault.example")
         hook = pulumi.ResourceHook("vault-session", lambda _: None)
-        made = Snapshots("snapshots", SnapshotsArgs(VaultConnection(provider, hook, provider, [])))
-        return pulumi.Output.from_input(made.role)
+        connection = VaultConnection(provider, hook, provider, [])
+        writer = S3Credentials("key", SECRET)
+        made = Snapshots("snapshots", SnapshotsArgs(settings(fleet), wanted, ("age1b", "age1a"), writer, connection))
+        return made.deployment.metadata if made.deployment else made.urn  # type: ignore[return-value]
 
     run()
-    (policy,) = recorder.kind("Policy").values()
-    (role,) = recorder.kind("AuthBackendRole").values()
-    (account,) = recorder.kind("ServiceAccount").values()
+    return recorder, callbacks
+
+
+@pytest.fixture(scope="module")
+def stack(fleet: Fleet) -> Recorder:
+    return build(fleet, S3)[0]
+
+
+def test_one_account_logs_in_as_the_identity_and_gets_its_policy_alone(stack: Recorder) -> None:
+    (policy,) = stack.kind("Policy").values()
+    (role,) = stack.kind("AuthBackendRole").values()
+    (account,) = stack.kind("ServiceAccount").values()
     assert policy["policy"] == snapshot_policy() and policy["name"] == role["roleName"] == SNAPSHOT_ROLE
     assert role["boundServiceAccountNames"] == [account["metadata"]["name"]] == [SNAPSHOT_ACCOUNT]
     assert role["tokenPolicies"] == [SNAPSHOT_ROLE] and role["tokenNoDefaultPolicy"] is True
     assert account["automountServiceAccountToken"] is False
-    assert not recorder.kind("Role") and not recorder.kind("RoleBinding")
+
+
+def test_in_the_cluster_it_reads_the_sealed_shares_and_no_other_secret(stack: Recorder) -> None:
+    rules = [(name, rule) for name, role in stack.kind("Role").items() for rule in role["rules"]]
+    secrets = [(name, rule) for name, rule in rules if "secrets" in rule["resources"]]
+    ((place, only),) = secrets
+    assert place == "snapshots-vault" and only["resourceNames"] == [UNSEAL_SHARES] and only["verbs"] == ["get"]
+    assert {verb for _, rule in rules for verb in rule["verbs"]} == {"create", "get", "update", "patch"}
+
+
+def test_it_reaches_vault_and_the_port_of_the_store(stack: Recorder) -> None:
+    policies = stack.kind("NetworkPolicy")
+    out = policies["snapshots-allow-snapshots"]["spec"]["egress"]
+    assert [rule["ports"][0]["port"] for rule in out] == [8200, 9000]
+    (into,) = policies["snapshots-vault-allow-snapshots"]["spec"]["ingress"]
+    assert into["from"][0]["podSelector"] == {"matchLabels": {"app": SNAPSHOT_ACCOUNT}}
+
+
+def test_settings_go_there_and_back_and_no_credential_is_an_input(stack: Recorder) -> None:
+    text = stack.kind("ConfigMap")["snapshots-engine-settings"]["data"]["settings.json"]
+    wanted = SnapshotEngineSettings("dev", ("age1a", "age1b"), "https://store.example:9000", "b", "us-east-1", "", True)
+    assert SnapshotEngineSettings.from_json(text) == wanted
+    assert SECRET not in json.dumps([str(inputs) for inputs in stack.inputs.values()])
+    (pod,) = (one["spec"]["template"]["spec"] for one in stack.kind("Deployment").values())
+    mounted = {volume["name"]: volume for volume in pod["volumes"]}[SNAPSHOT_WRITER]
+    assert mounted["secret"]["secretName"] == SNAPSHOT_WRITER
+
+
+def test_a_folder_is_written_by_the_command_alone(fleet: Fleet) -> None:
+    stack, _ = build(fleet, {"folder": "/mnt/snapshots"})
+    assert stack.kind("AuthBackendRole") and not stack.kind("Deployment") and not stack.kind("Role")
+
+
+def test_credentials_are_planted_once_they_are_given(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(writer_credentials, "plant_secret", lambda _, *more: planted.append(more))
+    _, callbacks = build(fleet, S3)
+    callbacks.hooks["plant-snapshot-writer"].callback(None)
+    values = {"accessKeyId": "key", "secretAccessKey": SECRET}
+    assert planted == [("secret-authority", SNAPSHOT_WRITER, values)]
+    monkeypatch.delenv(writer_credentials.VARIABLE, raising=False)
+    assert writer_credentials.read_writer() is None
+    monkeypatch.setenv(writer_credentials.VARIABLE, str(tmp_path / "missing"))
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        writer_credentials.read_writer()

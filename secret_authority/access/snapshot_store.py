@@ -10,11 +10,12 @@ import yaml
 
 from secret_authority.clients.object_store.folder import FolderStore
 from secret_authority.clients.object_store.s3 import S3Credentials, S3Store
+from secret_authority.contract.names import ACCESS_KEY_ID, SECRET_ACCESS_KEY
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.layout import Layout
 from secret_authority.repository.snapshot_settings import read_snapshot_settings, settings_file
 
-_FIELDS = {"accessKeyId", "secretAccessKey"}
+_FIELDS = {ACCESS_KEY_ID, SECRET_ACCESS_KEY}
 
 
 def open_store(root: Path, layout: Layout, credentials: Path | None, option: str) -> FolderStore | S3Store:
@@ -50,6 +51,6 @@ def read_credentials(path: Path) -> S3Credentials:
     except yaml.YAMLError:
         found = None
     if not isinstance(found, Mapping) or set(found) != _FIELDS or not all(isinstance(v, str) for v in found.values()):
-        fix = "write two texts, accessKeyId and secretAccessKey, and nothing else"
+        fix = f"write two texts, {ACCESS_KEY_ID} and {SECRET_ACCESS_KEY}, and nothing else"
         raise InvalidInputError([Problem(shown, "", "does not hold the credentials of a store", fix)])
-    return S3Credentials(found["accessKeyId"], found["secretAccessKey"])
+    return S3Credentials(found[ACCESS_KEY_ID], found[SECRET_ACCESS_KEY])
