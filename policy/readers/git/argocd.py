@@ -17,14 +17,17 @@ from typing import Any
 
 from policy.inventory.resource import dig, items, mapping
 from policy.readers.git.checkout import repository_of as _repository_of
+from policy.readers.git.go_expression import UnsupportedError, evaluate
 from policy.readers.git.kustomize import CLUSTER_SCOPED, Build, Change, Renderer
 from policy.readers.git.manifests import Document, parse, read_text
 from policy.settings import globbed
-from secret_authority.core.claims.locations import Unknown
+from secret_authority.core.claims.locations import Part, Unknown
 
 GROUP = "argoproj.io"
 _HERE = frozenset({"", "None", "in-cluster", "https://kubernetes.default.svc"})
 _EXPRESSION = re.compile(r"\{\{\s*(.*?)\s*\}\}")
+# A call or a pipe, and not the index of an older ApplicationSet.
+_CALL = re.compile(r"^[a-z]\w*\s+[(.\"`\w]|\|")
 _INDEX = re.compile(r"^index\s+\.?([\w.]+)\s+(\d+)$")
 
 
@@ -36,7 +39,7 @@ class Source:
     path: str
     url: str
     cluster: str | None
-    namespace: str | None
+    namespace: Part | None
     change: Change
     recurse: bool
     helm: Mapping[str, Any]
@@ -96,7 +99,7 @@ def sources_of(document: Document) -> Iterator[Source]:
             os.path.normpath(str(path or "").lstrip("/") or "."),
             str(source.get("repoURL") or ""),
             next((where for where in (server.rstrip("/"), name) if where not in _HERE), None),
-            namespace if isinstance(namespace, str) else None,
+            namespace if isinstance(namespace, str | Unknown) else None,
             _change(source.get("kustomize")),
             directory.get("recurse") is True,
             mapping(source.get("helm")),
@@ -315,6 +318,12 @@ def _filled(value: Any, parameters: Mapping[str, Any], keep: bool = False) -> An
 
 def _parameter(expression: str, parameters: Mapping[str, Any]) -> str | Unknown:
     missing = Unknown(f"parameter {expression} of an ApplicationSet", shape="*")
+    if _CALL.search(expression):
+        try:
+            value = evaluate(expression, parameters)
+        except (UnsupportedError, TypeError):
+            return missing
+        return value if isinstance(value, Unknown | str) else str(value) if isinstance(value, int | float) else missing
     indexed = _INDEX.match(expression)
     brackets = re.match(r"^([\w.]+)\[(\d+)\]$", expression)
     name, at = (indexed or brackets)[1] if indexed or brackets else expression, indexed or brackets  # type: ignore[index]

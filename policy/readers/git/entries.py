@@ -136,7 +136,11 @@ class Appliers:
         """Whether a source of an Application is a folder of this tree."""
         if source.chart is not None or source.path == "." or not self._renderer.is_folder(source.path):
             return False
-        repository = repository_of(source.url)
+        return self.is_own(source.url)
+
+    def is_own(self, url: str) -> bool:
+        """Whether a URL is that of this tree, as far as the tree says it."""
+        repository = repository_of(url)
         return repository is None or not self._own or repository in self._own
 
     def roots(self) -> tuple[list[Applier], dict[str, str]]:
@@ -334,7 +338,8 @@ def find_entries(
             left_out[root.document.file] = "no Kustomization that Flux syncs leads to it"
             continue
         live.append(root)
-    clusters = _clusters(renderer, [root for root in live if not overlays.of(root)])
+    applied = frozenset().union(*(applier.files for applier in appliers.all))
+    clusters = _clusters(renderer, [root for root in live if not overlays.of(root)], applied)
     clusters += overlays.clusters(live, {cluster.name for cluster in clusters})
     clusters += _below_clusters(renderer, clusters, appliers)
     if not clusters or not any(root.files for root in live):
@@ -368,8 +373,8 @@ def _given(renderer: Renderer, settings: Settings) -> list[ClusterEntry]:
     return found
 
 
-def _clusters(renderer: Renderer, roots: list[Applier]) -> list[ClusterEntry]:
-    """One entry for each group of roots that belong to one cluster."""
+def _clusters(renderer: Renderer, roots: list[Applier], applied: frozenset[str]) -> list[ClusterEntry]:
+    """One entry for each group of roots that belong to one cluster. `applied` are files that something applies."""
     by_key: dict[str, list[Applier]] = defaultdict(list)
     for root in roots:
         by_key[_key(root)].append(root)
@@ -386,7 +391,8 @@ def _clusters(renderer: Renderer, roots: list[Applier]) -> list[ClusterEntry]:
                 cluster.add(f"{root.label} ({root.document.file})", why)
                 folder = os.path.dirname(root.document.file) or "."  # noqa: PTH120
                 if not self_applied and folder != "." and not _is_cluster_folder(key):
-                    cluster.files += [f for f in renderer.directly_in(folder) if f not in cluster.files]
+                    beside = [f for f in renderer.directly_in(folder) if f not in applied]
+                    cluster.files += [f for f in beside if f not in cluster.files]
             own = [r for r in by_key[key] if r.applies_itself or instance_path(r.document) is not None]
             if _is_cluster_folder(key) and not own:
                 cluster.folders.append(key)
@@ -508,7 +514,9 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
     """
     if not unread:
         return []
-    applied = {_identity(d) for file in reached for d in renderer.documents(file) if d.is_manifest}
+    applied = {
+        _identity(d) for file in reached if file in renderer.known for d in renderer.documents(file) if d.is_manifest
+    }
     units: dict[str, list[str]] = defaultdict(list)
     for file in unread:
         if file in renderer.known:

@@ -16,7 +16,7 @@ from typing import Any
 
 from policy.inventory.coverage import Coverage, Entry
 from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping, walk
-from policy.readers.git import argocd, charts, resource_sets
+from policy.readers.git import argocd, charts, releases, resource_sets
 from policy.readers.git.argocd import label
 from policy.readers.git.bootstrap_folders import read_bootstrap_folders
 from policy.readers.git.checkout import remotes
@@ -46,6 +46,7 @@ from policy.readers.git.flux import (
     values_of,
 )
 from policy.readers.git.flux_sources import Sources
+from policy.readers.git.helm import Release, Rendered, render_chart
 from policy.readers.git.kustomize import LEADING, NAMES, Build, Renderer, patched
 from policy.readers.git.manifests import Document, Files, list_files, parse, read_text
 from policy.readers.git.secret_kinds import about_secrets, in_template
@@ -140,8 +141,7 @@ class _Reader:
         self.reached: dict[str, list[str]] = {}
         self.remote: dict[str, None] = {}
         self.unexpanded: dict[str, None] = {}
-        # Charts that were rendered, and folders that were built.
-        self.rendered: set[str] = set()
+        # Folders that were built, and who applies them.
         self.built: dict[str, set[str]] = {}
 
     def read(self) -> Tree:
@@ -223,7 +223,7 @@ class _Reader:
                 found = in_template(read_text(self._root, file)[0])
                 if found is None:
                     continue
-                if file in self.reached or chart in self.rendered:
+                if file in self.reached:
                     read.append(file)
                 elif is_not_applied(file) or is_archived(file):
                     skipped.append(file)
@@ -401,11 +401,15 @@ class _Cluster:
         yield from self._take(documents, flux, target)
 
     def _argocd(self, document: Document, source: argocd.Source, target: str) -> Iterator[Resource]:
-        if source.path in self._folders or any(file in self._files for file in source.files(self._renderer)):
+        if source.path in self._folders:
             return
         build = source.build(self._renderer)
         self._reader.note(build, f"{source.label} of {target}")
-        yield from self._take(build.documents, None, target, argo=document)
+        documents: Iterable[Document] = build.documents
+        if not self._renderer.is_kustomized(source.path):
+            # What is applied already, such as the Application from which all starts, is not applied once more.
+            documents = [made for made in documents if made.file not in self._files]
+        yield from self._take(documents, None, target, argo=document)
 
     def _note(self, build: Build, by: str) -> None:
         self._files |= build.files
@@ -526,23 +530,22 @@ class _Cluster:
         return source.cluster if "://" in source.cluster else f"{source.cluster} of {self._name}"
 
     def _applications_chart(self, document: Document, source: argocd.Source) -> None:
-        values = source.helm.get("valuesObject")
-        if values is None and isinstance(source.helm.get("values"), str):
-            values = next((d.content for d in parse(source.helm["values"], document.file)[0]), {})
-        files = [f"{source.path}/{f}" for f in items(source.helm.get("valueFiles")) if isinstance(f, str)]
-        name = str(source.helm.get("releaseName") or dig(document.content, "metadata", "name"))
-        self._chart(document, source.path, name, source.namespace or "default", values or {}, files)
+        release = releases.of_application(
+            document, source, self._reader.appliers.is_own, lambda file: (self._renderer.root / file).is_file()
+        )
+        self._chart(document, source.path, release)
 
-    def _chart(
-        self, document: Document, chart: str, name: str, namespace: str, values: Any, files: Iterable[str]
-    ) -> None:
-        made = charts.render_chart(self._renderer, chart, name, namespace, values, files)
-        if made is None:
-            # Templates about secrets are in the coverage, file by file.
-            self._tree.unjudged.append(f"{label(document)} of {self._name}: the chart {chart} is not rendered")
-            return
-        self._reader.rendered.add(chart)
-        self._made.extend((d, namespace) for d in made)
+    def _chart(self, document: Document, chart: str, release: Release | str) -> None:
+        """What a chart of the tree gives; templates about secrets that were not rendered are in the coverage."""
+        made = Rendered(reason=release) if isinstance(release, str) else render_chart(self._renderer, chart, release)
+        if made.reason is not None:
+            said = f"the chart {chart} is not rendered: {made.reason}"
+            self._tree.unjudged.append(f"{label(document)} of {self._name}: {said}")
+        for missing in made.missing:
+            self._reader.remote[f"{missing} (taken in by {chart})"] = None
+        self._reader.note(Build(files=frozenset(made.files)), f"{label(document)} of {self._name}")
+        if not isinstance(release, str):
+            self._made.extend((d, release.namespace) for d in made.documents)
 
     def _carried(self, document: Document, target: str, flux: FluxKustomization | None) -> Iterator[Resource]:
         """The objects that an object of the tree makes: of a local chart, of values, of a ResourceSet."""
@@ -554,12 +557,11 @@ class _Cluster:
         elif content.get("kind") == "HelmRelease":
             namespace = dig(content, "spec", "targetNamespace") or dig(content, "metadata", "namespace") or "default"
             chart = charts.local_chart(document)
-            values = dig(content, "spec", "values")
             if chart is not None and normal_path(chart) in self._renderer.charts:
-                name = str(dig(content, "spec", "releaseName") or dig(content, "metadata", "name"))
-                files = charts.values_files(document)
-                self._chart(document, normal_path(chart), name, str(namespace), values or {}, files)
-            found = self._of_values(document, values, namespace)
+                release, reasons = releases.of_helm_release(document, self._values)
+                self._unexpanded(document, reasons)
+                self._chart(document, normal_path(chart), release)
+            found = self._of_values(document, dig(content, "spec", "values"), namespace)
         elif argocd.is_application(document):
             namespace = dig(content, "spec", "destination", "namespace") or "default"
             for source in argocd.sources_of(document):
