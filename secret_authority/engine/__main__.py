@@ -18,6 +18,7 @@ _COMMANDS = {
     "fingerprint": ("fingerprint", "register"),
     HANDOVER_EVIDENCE: ("await_evidence", "register_handover"),
     "listener": ("vault_reloader", "register"),
+    "read-git": ("read_git", "register"),
     "rotation": ("rotation", "register"),
     "snapshots": ("snapshots", "register"),
 }

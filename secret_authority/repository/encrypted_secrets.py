@@ -266,6 +266,8 @@ def secret_values(manifest: Mapping[str, Any], shown: str = "Secret") -> dict[st
     return values
 
 
+# Each is a process of sops with some 50 MiB, and a node may have many processors.
+_MOST_AT_ONCE = 4
 Opened = dict[str, bytes] | tuple[Problem, ...]
 
 
@@ -278,7 +280,7 @@ def open_secrets(
         if not secret.inputs:
             by_file[secret.file].append(secret)
     generated = [secret for secret in secrets if secret.inputs]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
         opened = pool.map(lambda item: _open_file(root, item[0], item[1], identities), by_file.items())
         made = pool.map(lambda secret: _open_generated(root, secret, identities), generated)
         return {

@@ -6,6 +6,7 @@ Read from the artifact that Flux fetched. Decrypted values are in memory only un
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from secret_authority.clients.kubernetes import Api
 from secret_authority.contract.engine_settings import GitPlaces
 from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.digest import value_digest
-from secret_authority.core.errors import Problem, Unavailable
+from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.handover.state_machine import InGit, Reason
 from secret_authority.repository.catalogue_file import read_catalogue
 from secret_authority.repository.encrypted_secrets import (
@@ -24,6 +25,9 @@ from secret_authority.repository.encrypted_secrets import (
     read_encrypted,
     values_of,
 )
+
+# When a revision is read again, in seconds: one that could not be had, and one whose catalogue is wrong.
+AGAIN_SECONDS, WRONG_SECONDS = 10.0, 60.0
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,27 @@ class GitState:
         return InGit(found.digest, Reason.GIT_AWAY, self.away) if self.away else found
 
 
+# Reads a revision: artifact, places, key of the digests, text of the identity file.
+Reading = Callable[[Artifact, GitPlaces, bytes, str], GitState]
+
+
 @dataclass
 class GitStateReader:
-    """Reads each revision once for each identity. `identity` reads the cluster's age identity, `key` digests."""
+    """Reads each revision once for each identity. `identity` reads the cluster's age identity, `key` digests.
+
+    `reading` does it: in a process of its own in the cluster (git_process.py), so that no artifact fills or ends the
+    process that unseals Vault. A revision that is wrong is not read each second.
+    """
 
     api: Api
     places: GitPlaces
     identity: Callable[[], str]
+    reading: Reading
     _last: GitState | None = field(default=None, init=False)
     # Hash of the identity that read it: a new identity may open what the old one could not.
     _read_with: int = field(default=0, init=False)
+    # What is wrong with a revision, with which identity, and until when that is believed.
+    _wrong: tuple[tuple[str, int], float, InvalidInputError | ArtifactError] | None = field(default=None, init=False)
 
     def read(self, key: bytes) -> GitState:
         """The present revision; the last one read, marked as `away`, while the source cannot be read.
@@ -70,9 +85,7 @@ class GitStateReader:
             identity = self.identity()
             read_with = hash(identity)
             if self._last is None or self._last.revision != artifact.revision or self._read_with != read_with:
-                with tempfile.TemporaryDirectory() as folder:
-                    fetch(artifact, Path(folder), [self.places.catalogue, *self.places.bootstrap])
-                    self._last = self._read(Path(folder), artifact.revision, key, identity)
+                self._last = self._read(artifact, key, identity, read_with)
                 self._read_with = read_with
         except (ArtifactError, Unavailable) as error:
             if self._last is None:
@@ -80,31 +93,52 @@ class GitStateReader:
             return replace(self._last, away=str(error))
         return self._last
 
-    def _read(self, folder: Path, revision: str, key: bytes, identity: str) -> GitState:
-        catalogue = read_catalogue(folder, self.places.catalogue)
-        encrypted = read_encrypted(folder, self.places.bootstrap, fetched=True)
-        values: dict[str, InGit] = {}
-        unreadable: dict[str, Problem] = {}
-        ciphertexts: dict[str, str] = {}
-        places = {one.place: one for one in encrypted.found}
-        identities = [line for line in identity.splitlines() if line and not line.startswith("#")]
-        opened = open_secrets(folder, encrypted.found, identities)
-        for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
-            assert secret.bootstrap is not None  # noqa: S101  the class has one
-            found, problem = values_of(secret, encrypted, opened)
-            if problem:
-                unreadable[secret.name] = problem
-                values[secret.name] = InGit(unknown=Reason.UNREADABLE, detail=str(problem))
-                continue
-            if found is None:
-                continue
-            file = places[secret.bootstrap.namespace, secret.bootstrap.secret]
-            missing = sorted(set(secret.bootstrap.keys) - set(found))
-            if missing:
-                detail = f"{file.file}: {', '.join(missing)}"
-                values[secret.name] = InGit(unknown=Reason.KEYS_NOT_IN_GIT, detail=detail)
-                continue
-            ciphertexts[secret.name] = ciphertext_mark(folder, file)
-            wanted = {name: found[name] for name in secret.bootstrap.keys}
-            values[secret.name] = InGit(value_digest(key, secret.name, str(secret.vault), wanted))
-        return GitState(revision, catalogue, values, ciphertexts, unreadable)
+    def _read(self, artifact: Artifact, key: bytes, identity: str, read_with: int) -> GitState:
+        this = (artifact.revision, read_with)
+        if self._wrong is not None and self._wrong[0] == this and time.monotonic() < self._wrong[1]:
+            raise self._wrong[2]
+        try:
+            return self.reading(artifact, self.places, key, identity)
+        except (InvalidInputError, ArtifactError) as error:
+            rest = AGAIN_SECONDS if isinstance(error, ArtifactError) else WRONG_SECONDS
+            self._wrong = (this, time.monotonic() + rest, error)
+            raise
+
+
+def read_artifact(artifact: Artifact, places: GitPlaces, key: bytes, identity: str) -> GitState:
+    """Fetch a revision and read it, in this process. Raises `ArtifactError`, and `InvalidInputError` for a catalogue
+    that is wrong.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        fetch(artifact, Path(folder), [places.catalogue, *places.bootstrap])
+        return _read(Path(folder), places, artifact.revision, key, identity)
+
+
+def _read(folder: Path, places: GitPlaces, revision: str, key: bytes, identity: str) -> GitState:
+    catalogue = read_catalogue(folder, places.catalogue)
+    encrypted = read_encrypted(folder, places.bootstrap, fetched=True)
+    values: dict[str, InGit] = {}
+    unreadable: dict[str, Problem] = {}
+    ciphertexts: dict[str, str] = {}
+    files = {one.place: one for one in encrypted.found}
+    identities = [line for line in identity.splitlines() if line and not line.startswith("#")]
+    opened = open_secrets(folder, encrypted.found, identities)
+    for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
+        assert secret.bootstrap is not None  # noqa: S101  the class has one
+        found, problem = values_of(secret, encrypted, opened)
+        if problem:
+            unreadable[secret.name] = problem
+            values[secret.name] = InGit(unknown=Reason.UNREADABLE, detail=str(problem))
+            continue
+        if found is None:
+            continue
+        file = files[secret.bootstrap.namespace, secret.bootstrap.secret]
+        missing = sorted(set(secret.bootstrap.keys) - set(found))
+        if missing:
+            detail = f"{file.file}: {', '.join(missing)}"
+            values[secret.name] = InGit(unknown=Reason.KEYS_NOT_IN_GIT, detail=detail)
+            continue
+        ciphertexts[secret.name] = ciphertext_mark(folder, file)
+        wanted = {name: found[name] for name in secret.bootstrap.keys}
+        values[secret.name] = InGit(value_digest(key, secret.name, str(secret.vault), wanted))
+    return GitState(revision, catalogue, values, ciphertexts, unreadable)

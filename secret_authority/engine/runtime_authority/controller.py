@@ -36,6 +36,7 @@ from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.publisher import Publisher, UnknownTrailError
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Handover, Summary, lines, waits_for_a_person
+from secret_authority.engine.handover.git_process import read_in_process
 from secret_authority.engine.handover.git_state import GitState, GitStateReader
 from secret_authority.engine.runtime_authority.drift import find_drift
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, fingerprint
@@ -90,7 +91,7 @@ class RuntimeAuthorityController:
         pods = [Vault(pod, ca) for pod in settings.pods]
         self._seal = Seal(pods, store, seal, identity, heartbeat=partial(status.heartbeat, SERVICE))
         self._vault = Vault(settings.service, ca, kubernetes_login(ENGINE_ACCOUNT, str(settings.vault_token_file)))
-        self.git_state = GitStateReader(api, settings.git, identity)
+        self.git_state = GitStateReader(api, settings.git, identity, read_in_process)
         self.handover = Handover(settings.cluster, api, self._vault, run_name, settings.admitted)
         self._shares_trail = SharesTrail(api, settings.vault_namespace, self._vault)
         self._publisher = Publisher(api, settings.namespace)

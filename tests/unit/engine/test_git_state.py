@@ -17,7 +17,7 @@ from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.handover.state_machine import Reason
 from secret_authority.engine.handover import git_state
-from secret_authority.engine.handover.git_state import GitState, GitStateReader
+from secret_authority.engine.handover.git_state import GitState, GitStateReader, read_artifact
 from secret_authority.repository.encrypted_secrets import ciphertext_mark
 from tests.support.fleets import Fleet, new_fleet
 
@@ -41,7 +41,7 @@ class Seen:
 
     def __init__(self, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
         self.source, self.fetched, self.identity = Source(), 0, fleet.identity().secret
-        self.view = GitStateReader(self.source, PLACES, lambda: self.identity)
+        self.view = GitStateReader(self.source, PLACES, lambda: self.identity, read_artifact)
 
         def fetch(_artifact: Artifact, into: Path, _wanted: object) -> None:
             self.fetched += 1

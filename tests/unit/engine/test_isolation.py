@@ -16,7 +16,7 @@ from secret_authority.contract.names import HANDOVER_STATUS
 from secret_authority.core.conditions import read_conditions
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.engine.handover import git_state
-from secret_authority.engine.handover.git_state import GitStateReader
+from secret_authority.engine.handover.git_state import GitStateReader, read_artifact
 from secret_authority.engine.runtime_authority import controller
 from secret_authority.engine.runtime_authority.controller import HANDED_OVER, IN_SERVICE, TRAIL_READABLE
 from tests.support.controllers import TrailSite
@@ -65,7 +65,7 @@ class Site(TrailSite):
 
         monkeypatch.setattr(git_state, "fetch", fetch)
         places = GitPlaces("flux-system", "fleet", "catalogue.yaml", ("bootstrap",))
-        reader = GitStateReader(self.cluster, places, lambda: "AGE-SECRET-KEY-X")
+        reader = GitStateReader(self.cluster, places, lambda: "AGE-SECRET-KEY-X", read_artifact)
         monkeypatch.setattr(self.engine, "git_state", reader)
         monkeypatch.setattr(self.engine.handover, "key", lambda: b"k" * 32)
         monkeypatch.setattr(self.engine, "reconcile_certificates", lambda: True)
