@@ -80,6 +80,8 @@ TLS_SECRET = "vault-tls"
 # Records of Vault's initialisation, beside Vault: the marker, and the sealed unseal shares.
 INITIALISATION = "vault-initialisation"
 UNSEAL_SHARES = "vault-unseal-shares"
+# The record of a restore from a snapshot, beside them: while it is open, nothing is handed over.
+RESTORE_RECORD = "vault-restore"
 SHARES_TYPE = f"{DOMAIN}/sealed-shares"
 # On stored shares that a command wrote: whom the API server knew as its caller, and what they did.
 SHARES_PERSON = f"{DOMAIN}/stored-by"

@@ -6,6 +6,7 @@ Events are appended create-only. They hold names, ids and keyed digests, never a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -108,6 +109,27 @@ def shares_stored(uid: str, place: str, at: datetime, change: str, person: str) 
         result="done",
         id=f"sh-{uid}",
         place=place,
+        digest="",
+        person=person,
+    )
+
+
+# What the event of a restore, which is about all of Vault, names in place of a secret.
+RESTORE_EVENTS = "vault.restore"
+
+
+def restored(snapshot: str, begun: str, person: str) -> Event:
+    """The event of a restore of Vault from a snapshot. Every run of one restore would write the same one."""
+    identity = hashlib.sha256(f"{snapshot}\0{begun}".encode()).hexdigest()[:20]
+    return Event(
+        at=datetime.fromisoformat(begun).astimezone(UTC).isoformat(timespec="milliseconds"),
+        secret=RESTORE_EVENTS,
+        change="restored from a snapshot",
+        why=f"`secret-authority restore`, snapshot {snapshot}",
+        run="-",
+        result="done",
+        id=f"re-{identity}",
+        place=snapshot,
         digest="",
         person=person,
     )
