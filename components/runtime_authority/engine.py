@@ -27,6 +27,7 @@ from secret_authority.contract.names import (
     IDENTITY_KEY,
     IDENTITY_SECRET,
     INITIALISATION,
+    RESTORE_RECORD,
     SOURCE,
     TLS_SECRET,
     UNSEAL_SHARES,
@@ -120,6 +121,7 @@ class RuntimeAuthorityEngine(pulumi.ComponentResource):
             VAULT_NAMESPACE: [
                 configs(["create"], []),
                 configs(["get", "patch"], [INITIALISATION, CA_CONFIG]),
+                configs(["get"], [RESTORE_RECORD]),
                 secrets(["create"], []),
                 secrets(["get"], [UNSEAL_SHARES]),
                 secrets(["get", "patch"], [TLS_SECRET]),

@@ -34,6 +34,7 @@ class EngineSettings:
     """Settings of the engine. The program writes them with `to_json`, the engine reads them with `from_json`.
 
     `admitted`: the entries of class bootstrap that the program has checked, as `admitted_entries` gives them.
+    `awaited_snapshot`: what Vault is to be restored from before anything is handed over; empty for nothing.
     """
 
     cluster: str
@@ -52,6 +53,7 @@ class EngineSettings:
     identity_file: Path
     vault_token_file: Path
     ca_file: Path
+    awaited_snapshot: str = ""
 
     def to_json(self) -> str:
         return json.dumps(
@@ -80,6 +82,7 @@ class EngineSettings:
                 "identityFile": str(self.identity_file),
                 "vaultTokenFile": str(self.vault_token_file),
                 "caFile": str(self.ca_file),
+                "awaitedSnapshot": self.awaited_snapshot,
             },
             sort_keys=True,
         )
@@ -107,4 +110,5 @@ class EngineSettings:
             identity_file=Path(data["identityFile"]),
             vault_token_file=Path(data["vaultTokenFile"]),
             ca_file=Path(data["caFile"]),
+            awaited_snapshot=data["awaitedSnapshot"],
         )

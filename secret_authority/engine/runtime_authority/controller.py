@@ -34,6 +34,7 @@ from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.publisher import Publisher, UnknownTrailError
+from secret_authority.engine.common.restore_gate import restore_in_the_way
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.handover.controller import Handover, Summary, lines, waits_for_a_person
 from secret_authority.engine.handover.git_process import read_in_process
@@ -53,6 +54,7 @@ SERVICE = "ServiceRunning"
 CERTIFICATES = "CertificatesValid"
 IN_SERVICE = "VaultInService"
 CONFIGURED = "VaultConfigured"
+RESTORE_ENDED = "RestoreEnded"
 GIT_READABLE = "GitReadable"
 HANDED_OVER = "HandedOver"
 TRAIL_READABLE = "AuditTrailReadable"
@@ -143,7 +145,8 @@ class RuntimeAuthorityController:
     def reconcile_authority(self) -> bool:
         """Vault's configuration and the handover. True when nothing is left that can be done now."""
         if self._answers.is_set():
-            configured = run_step(self.status, CONFIGURED, self.look_at_configuration)
+            allowed = run_step(self.status, RESTORE_ENDED, self.no_restore_in_the_way)
+            configured = allowed and run_step(self.status, CONFIGURED, self.look_at_configuration)
             if configured and run_step(self.status, SHARES_RECORDED, self._shares_trail.record):
                 self.status.set(SHARES_RECORDED, True)
             if configured and run_step(self.status, HANDED_OVER, self.hand_over):
@@ -188,6 +191,11 @@ class RuntimeAuthorityController:
         self.status.set(IN_SERVICE, state.in_service, f"{text}; {_why(state)}" if state.problem else text)
         # With a majority in service Vault answers, so the rest of the round makes sense.
         return state.in_service or (state.stage.value == "configured" and state.unsealed * 2 > state.pods)
+
+    def no_restore_in_the_way(self) -> bool:
+        why = restore_in_the_way(self._api, self._settings.vault_namespace, self._settings.awaited_snapshot)
+        self.status.set(RESTORE_ENDED, not why, why)
+        return not why
 
     def look_at_configuration(self) -> bool:
         now = time.monotonic()

@@ -51,6 +51,7 @@ ENGINE = EngineSettings(
     vault_token_file=Path("/token"),
     ca_file=Path("/ca"),
     admitted={"orders-db": "d1gest"},
+    awaited_snapshot="dev/2026/11/20261127T180000Z-60-0badcafe",
 )
 TASK = EvidenceTask("fleet", ("bootstrap", "namespaces"), "catalogue.yaml", ("one", "two"), "d1g", 300)
 CONSUMPTION = ConsumptionSettings("dev", CATALOGUE, {"endpoint": {"url": "https://db"}})
