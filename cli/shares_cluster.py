@@ -6,7 +6,7 @@ import argparse
 
 from cli.arguments import connection
 from cli.failures import CommandError
-from secret_authority.access.cluster_state import read_cluster_state
+from secret_authority.access.cluster_state import ClusterState, read_cluster_state
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
 
@@ -21,8 +21,14 @@ def shares_cluster(options: argparse.Namespace, wanted: str, nothing: str) -> Cl
     cluster = read_cluster_state(there)
     if not cluster.reachable:
         raise CommandError(f"the cluster of {there.kubeconfig} does not answer; {nothing}")
-    if cluster.recipient != wanted:
-        reason = f"the cluster holds the identity of {cluster.recipient or 'nobody'}, not of {wanted}"
-        fix = "plant it first: `secret-authority pulumi up` with the root holder; or correct checkout or context"
-        raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", reason, fix)])
+    refuse_another_cluster(cluster, wanted)
     return there
+
+
+def refuse_another_cluster(cluster: ClusterState, wanted: str) -> None:
+    """Raises `InvalidInputError` unless the cluster holds the identity of the recipient `wanted`."""
+    if cluster.recipient == wanted:
+        return
+    reason = f"the cluster holds the identity of {cluster.recipient or 'nobody'}, not of {wanted}"
+    fix = "plant it first: `secret-authority pulumi up` with the root holder; or correct checkout or context"
+    raise InvalidInputError([Problem("root-of-trust.yaml", "clusters", reason, fix)])

@@ -26,6 +26,7 @@ COMMANDS = {
     "pulumi": Command("pulumi", "run pulumi with the policy pack; an update always has its preview"),
     "rotate": Command("rotate", "give a secret a new value now"),
     "rotation": Command("rotate", "what is rotated when, and why; hold, resume, abort, accept"),
+    "restore": Command("restore", "Vault, or one secret's older value, from a snapshot"),
     "root": Command("trust", "the offline root of trust"),
     "snapshot": Command("snapshot", "save Vault outside of its cluster, and verify what is saved"),
     "tombstone": Command("audit", "say in Git which secrets Vault has taken over; for review"),

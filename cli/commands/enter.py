@@ -17,6 +17,7 @@ from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
 from cli.failures import vault_errors
 from cli.rotation_requests import follow, new_id, outcome, request_path
+from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.person import kubernetes_user
 from secret_authority.access.vault_session import Session, reading
 from secret_authority.access.vault_tunnel import free_port
@@ -32,7 +33,7 @@ from secret_authority.contract.names import (
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.digest import encode_values
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
-from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX, entered
+from secret_authority.core.ledger.audit_trail import ENTERED, ENTRY_PREFIX, entered
 from secret_authority.core.limits import impossible_values
 from secret_authority.core.rotation.document import Request, RequestKind
 from secret_authority.core.timestamps import api_time
@@ -70,7 +71,7 @@ class NoEventError(Exception):
 
 def _enter(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
-    secret = _may_be_entered(intent, options.name, options.replace)
+    secret = may_be_entered(intent, options.name, options.replace)
     keys = secret.consumed_keys
     # Everything that can be wrong is found before a person types a value or Vault is asked.
     if not keys:
@@ -79,7 +80,7 @@ def _enter(options: argparse.Namespace) -> int:
     texts = read_values(keys, options.file, secret.name, secret.binary)
     try:
         with vault_errors(secret.name):
-            made = _write(options, secret, texts)
+            made = write_entry(connection(options), secret, texts, options.replace)
     except LostRace:
         print(f"{secret.vault}: somebody else wrote a version meanwhile; nothing was written", file=sys.stderr)
         return 1
@@ -92,7 +93,7 @@ def _enter(options: argparse.Namespace) -> int:
         return 1
     _say_line_ends(secret, texts)
     if isinstance(made, Asked):
-        return _rotated(options, secret, made)
+        return follow_rotation(options, secret, made)
     print(f"{secret.name}: version {made} written to {secret.vault}, keys {', '.join(keys)}")
     return 0
 
@@ -106,7 +107,7 @@ class Asked:
     begun: float
 
 
-def _rotated(options: argparse.Namespace, secret: CatalogueSecret, asked: Asked) -> int:
+def follow_rotation(options: argparse.Namespace, secret: CatalogueSecret, asked: Asked) -> int:
     """Follow the rotation that publishes the value."""
     if not asked.outcome:
         print(f"{secret.name}: request {asked.request} is filed and waits; see `secret-authority rotation status`")
@@ -120,7 +121,7 @@ def _rotated(options: argparse.Namespace, secret: CatalogueSecret, asked: Asked)
     return follow(connection(options), secret.name, identity, asked.begun, options.wait)
 
 
-def _may_be_entered(intent: Intent, name: str, replace: bool) -> CatalogueSecret:
+def may_be_entered(intent: Intent, name: str, replace: bool) -> CatalogueSecret:
     file = intent.layout.catalogue
     secret = next((entry for entry in intent.catalogue if entry.name == name), None)
     if secret is None:
@@ -222,23 +223,25 @@ def _say_line_ends(secret: CatalogueSecret, texts: Mapping[str, str]) -> None:
         print(f"{secret.name}: the line end after {', '.join(ended)} is part of the value; {hint}", file=sys.stderr)
 
 
-def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[str, str]) -> int | Asked:
+def write_entry(
+    way: ClusterConnection, secret: CatalogueSecret, texts: Mapping[str, str], replace: bool, why: str = ENTERED
+) -> int | Asked:
     """Write a version through a tunnel of this process, as the entry identity. Returns its number.
 
     A later value of what has a rotator is given to the engine of rotation instead: two writers would meet.
-    Raises `VaultSessionError`, `LostRace` and what `Vault.write` raises.
+    Raises `VaultSessionError`, `LostRace`, `NoEventError` and what `Vault.write` raises.
     """
-    place, person = secret.vault, kubernetes_user(connection(options))
+    place, person = secret.vault, kubernetes_user(way)
     with tempfile.TemporaryDirectory() as folder:
-        session = Session(connection(options), Path(folder), free_port(), ENTRY_ROLE, ENTRY_ACCOUNT)
+        session = Session(way, Path(folder), free_port(), ENTRY_ROLE, ENTRY_ACCOUNT)
         with reading(session) as vault:
             found = (vault.read(f"{place.mount}/metadata/{place.path}") or {}).get("data") or {}
             current = int(found.get("current_version") or 0)
-            if current and not options.replace:
+            if current and not replace:
                 fix = "add --replace to write a new version; the old one stays readable in Vault until it is destroyed"
                 raise InvalidInputError([Problem(str(place), "", f"holds version {current} already", fix)])
             if current and secret.rotator is not None:
-                return _give(vault, secret, texts, person)
+                return _give(vault, secret, texts, person, why)
             if not current and secret.secret_class not in (SecretClass.EXTERNAL, SecretClass.CONFIG):
                 fix = f"wait until it has its first value, which class {secret.secret_class} gets by itself"
                 raise InvalidInputError([Problem(str(place), "", "holds no value yet", fix)])
@@ -250,7 +253,7 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[
                 unknown = "whether the value was written is not known, run the command again"
                 raise Unavailable(f"{error}; {unknown}") from None
             version = int(made["data"]["version"])
-            event = entered(secret.name, str(place), version, api_time(made["data"]["created_time"]), person)
+            event = entered(secret.name, str(place), version, api_time(made["data"]["created_time"]), person, why)
             try:
                 path = f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/{event.id}"
                 vault.write(path, {"options": {"cas": 0}, "data": event.fields()})
@@ -259,11 +262,11 @@ def _write(options: argparse.Namespace, secret: CatalogueSecret, texts: Mapping[
             return version
 
 
-def _give(vault: Vault, secret: CatalogueSecret, texts: Mapping[str, str], person: str) -> Asked:
+def _give(vault: Vault, secret: CatalogueSecret, texts: Mapping[str, str], person: str, why: str) -> Asked:
     """Give the value to the engine of rotation, then ask for a rotation with it. Nobody but the engine can read it."""
     begun, now = time.monotonic(), datetime.now(UTC)
     name = f"{ENTRY_PREFIX}{new_id(now)}"
-    why = f"value entered by {person}"
+    why = f"value entered by {person}" if why == ENTERED else f"{why}, by {person}"
     request = Request(name, RequestKind.ROTATE, why, at=now.isoformat(timespec="milliseconds"), given=True)
     path = f"{ROTATION_MOUNT}/data/{ROTATION_GIVEN}/{secret.name}/{name}"
     vault.write(path, {"options": {"cas": 0}, "data": dict(texts)})

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     root = root_identity(options)
     opened = [open_sealed(file, str(file), root) for file in options.sealed]
     identity = next((one for one in opened if one.recipient == wanted), None)
-    recipients = _admitted(trust, options.name, identity or open_cluster(options.repository, options.name, root))
+    recipients = admitted(trust, options.name, identity or open_cluster(options.repository, options.name, root))
     # Whichever of them the shares are sealed to: a root holder, or the cluster's identity of now or before.
     keys = "\n".join(one.secret for one in (root, *opened))
     there = shares_cluster(options, wanted, "nothing was changed")
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _admitted(trust: RootOfTrust, name: str, identity: Identity) -> tuple[str, ...]:
+def admitted(trust: RootOfTrust, name: str, identity: Identity) -> tuple[str, ...]:
     """The recipients, when a root holder admitted them. Raises `InvalidInputError`."""
     raise_if_any(check_genuine(trust, name, identity))
     admission = trust.cluster(name).admitted()

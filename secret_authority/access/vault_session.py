@@ -226,7 +226,12 @@ def _words(error: Exception) -> str:
 
 
 def ca_bundle(session: Session) -> str:
-    api = session.connection.core_api()
+    return ca_bundle_of(session.connection)
+
+
+def ca_bundle_of(connection: ClusterConnection) -> str:
+    """The CA certificates by which Vault of a cluster is known. Raises what is in `ERRORS`."""
+    api = connection.core_api()
     return str(api.read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE, _request_timeout=(5, 30)).data[CA_KEY])
 
 

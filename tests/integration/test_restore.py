@@ -17,7 +17,7 @@ from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.names import RESTORE_RECORD, ROTATION_MOUNT, VAULT_NAMESPACE
 from secret_authority.core.errors import Unavailable
-from secret_authority.core.ledger.audit_trail import WHOLE_VAULT
+from secret_authority.core.ledger.audit_trail import RESTORE_EVENTS
 from secret_authority.core.restore.record import RestoreRecord
 from secret_authority.core.restore.runner import restore
 from secret_authority.core.restore.state_machine import Done, Observation, Reason, Refused, Step
@@ -103,7 +103,7 @@ def restored(target: Cluster, lost: Lost) -> Vault:
     assert read(root, "postgres/orders") == f"{CANARY}-2" and read(root, "stripe/payment") == f"{CANARY}-3"
     document = Document.from_fields((root.read(f"{ROTATION_MOUNT}/data/docs/postgres/orders") or {})["data"]["data"])
     assert not document.in_flight and document.pending is None and "restore" in document.result
-    events = [event for event in read_trail(root).events if event.secret == WHOLE_VAULT]
+    events = [event for event in read_trail(root).events if event.secret == RESTORE_EVENTS]
     assert [(event.person, event.place) for event in events] == [("kim", NAME)]
     return root
 

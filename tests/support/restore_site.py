@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,8 +26,10 @@ from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
     ESO_NAMESPACE,
     ROTATION_MOUNT,
+    SNAPSHOT_ROLE,
     VAULT_NAMESPACE,
 )
+from secret_authority.contract.vault_policies import snapshot_policy
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.rotation.document import Document, State
@@ -37,10 +40,12 @@ from secret_authority.engine.runtime_authority.initial_configuration import (
     FirstConfiguration,
     fingerprint,
     generate_root,
+    revoke_every_root,
 )
 from secret_authority.engine.runtime_authority.seal import Seal, SealSettings
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import open_shares
+from secret_authority.engine.snapshots.take import take
 from tests.fakes.kubernetes import FakeApi, merged
 from tests.support.vault_process import Server, servers, wait_for
 
@@ -230,7 +235,7 @@ def fill(root: Vault) -> None:
     root.write(f"{AUTHORITY_MOUNT}/data/events/orders-db/ho-1", event)
 
 
-def take(site: Cluster, token: str) -> bytes:
+def raw_snapshot(site: Cluster, token: str) -> bytes:
     """A Raft snapshot, taken with a token that may do nothing else."""
     answer = requests.get(
         f"{site.server.address}/v1/sys/storage/raft/snapshot",
@@ -246,7 +251,7 @@ def bundle_of(site: Cluster, root: Vault) -> Bundle:
     """A bundle of what the site's Vault holds now."""
     root.write("sys/policies/acl/snapshot", {"policy": 'path "sys/storage/raft/snapshot" { capabilities = ["read"] }'})
     made = root.write("auth/token/create", {"policies": ["snapshot"], "no_default_policy": True, "ttl": "10m"})
-    snapshot = take(site, made["auth"]["client_token"])
+    snapshot = raw_snapshot(site, made["auth"]["client_token"])
     sealed = site.store.load()
     secrets = tuple(_saved(root, path) for path in ("postgres/orders", "stripe/payment"))
     with tarfile.open(fileobj=io.BytesIO(snapshot)) as archive:
@@ -270,6 +275,17 @@ def bundle_of(site: Cluster, root: Vault) -> Bundle:
     return Bundle(manifest, snapshot, sealed.ciphertexts, sealed.threshold)
 
 
+def taken(site: Cluster, root: Vault, name: str = "dev") -> Bundle:
+    """A bundle as `snapshot now` makes it. Every root token is revoked before."""
+    root.write(f"sys/policies/acl/{SNAPSHOT_ROLE}", {"policy": snapshot_policy()})
+    body = {"policies": [SNAPSHOT_ROLE], "no_default_policy": True, "ttl": "10m"}
+    made = root.write("auth/token/create-orphan", body)
+    revoke_every_root(root)
+    vault = site.server.api.with_token(made["auth"]["client_token"])
+    audit = (AuditDevice("file/", str(site.server.audit_file)), AuditDevice("stdout/", "stdout"))
+    return take(vault, name, site.store.load(), audit)
+
+
 def _saved(root: Vault, path: str) -> SavedSecret:
     found = (root.read(f"{DATA_MOUNT}/metadata/{path}") or {})["data"]
     version = int(found["current_version"])
@@ -289,6 +305,4 @@ def restorer(
 
 
 def _pause() -> None:
-    import time
-
     time.sleep(0.2)

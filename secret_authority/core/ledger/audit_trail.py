@@ -71,9 +71,10 @@ def handed_over(record: Record, place: str) -> Event:
 
 # Ids of entries begin with this; the entry identity may create no other event.
 ENTRY_PREFIX = "en-"
+ENTERED = "`secret-authority enter`"
 
 
-def entered(secret: str, place: str, version: int, at: datetime, person: str) -> Event:
+def entered(secret: str, place: str, version: int, at: datetime, person: str, why: str = ENTERED) -> Event:
     """The event of a value that a person has entered, as version `version` of `place`. `at` is when Vault wrote it.
 
     It moves no authority: the first value's own event does, and Vault has the secret already when one is replaced.
@@ -83,7 +84,7 @@ def entered(secret: str, place: str, version: int, at: datetime, person: str) ->
         at=moment,
         secret=secret,
         change=f"value {'entered' if version == 1 else 'replaced'}, version {version}",
-        why="`secret-authority enter`",
+        why=why,
         run="-",
         result="done",
         # With its time: numbers begin again when a path is deleted with its metadata.

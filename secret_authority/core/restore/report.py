@@ -1,8 +1,8 @@
 """What a restore means for each secret, before it is done and after: compared with every witness outside of Vault.
 
 A snapshot is always older than what it replaces. What changed afterwards is known from outside only: from the signed
-copy of the audit trail, from the manifests of newer bundles, from the tombstones in Git. Silence of a witness that is
-not there is no evidence, and the report says so.
+copy of the audit trail, and from the manifests of newer bundles. Silence of a witness that is not there is no evidence,
+and the report says so.
 """
 
 from __future__ import annotations
@@ -41,12 +41,11 @@ class Line:
 class Witnesses:
     """What is known outside of Vault. `events`: the signed published trail, None when there is none.
 
-    `newer`: manifests of newer bundles of the same Vault. `handed_over`: the secrets of the tombstones in Git.
+    `newer`: manifests of newer bundles of the same Vault.
     """
 
     events: tuple[Event, ...] | None = None
     newer: tuple[Manifest, ...] = ()
-    handed_over: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

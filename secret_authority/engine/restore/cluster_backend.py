@@ -288,12 +288,13 @@ class ClusterRestore:
 
     def _store_shares(self) -> None:
         """Sealed to those who are admitted now: a holder who has left since the snapshot is not among them."""
-        settings = self._settings
+        settings, change = self._settings, f"those of snapshot {self._name}, by `restore`"
         sealed = reseal_shares(sealed_shares(self._bundle), settings.identities, settings.recipients)
         try:
-            replace_shares(self._api, settings.namespace, lambda _: sealed)
+            replace_shares(self._api, settings.namespace, lambda _: sealed, settings.person, change)
         except SharesError:
-            self._api.create(collection("secrets", settings.namespace), shares_secret(UNSEAL_SHARES, sealed))
+            body = shares_secret(UNSEAL_SHARES, sealed, settings.person, change)
+            self._api.create(collection("secrets", settings.namespace), body)
 
 
 def sealed_shares(bundle: Bundle) -> SealedShares:

@@ -17,8 +17,12 @@ NEXT = f"{UNSEAL_SHARES}-next"
 CHANGE = "sealed to other recipients by `cluster reseal-shares`"
 
 
-def replace_shares(api: Api, namespace: str, reseal: Callable[[SealedShares], SealedShares], person: str = "") -> int:
+def replace_shares(
+    api: Api, namespace: str, reseal: Callable[[SealedShares], SealedShares], person: str = "", change: str = CHANGE
+) -> int:
     """Replace the stored shares by what `reseal` makes of them, for `person`; returns their number.
+
+    `change` says in the audit trail why.
 
     Raises `SharesError` when none are stored or `reseal` does, `Unavailable`, `ApiRefusedError`, and `LostRace`
     when somebody else changes the same Secrets.
@@ -34,8 +38,8 @@ def replace_shares(api: Api, namespace: str, reseal: Callable[[SealedShares], Se
         if left is not None:
             # Of a run that ended early, perhaps for other recipients. The first holds all that counts.
             api.delete(second, left["metadata"]["uid"])
-        api.create(secrets, shares_secret(NEXT, shares, person, CHANGE))
+        api.create(secrets, shares_secret(NEXT, shares, person, change))
         api.delete(first, stored["metadata"]["uid"])
-    api.create(secrets, shares_secret(UNSEAL_SHARES, shares, person, CHANGE))
+    api.create(secrets, shares_secret(UNSEAL_SHARES, shares, person, change))
     api.delete(second)
     return len(shares.ciphertexts)

@@ -6,8 +6,9 @@ shows where it comes from: whoever can write to the store can encrypt to the sam
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from secret_authority.clients.snapshot_bundle import Bundle
@@ -42,6 +43,13 @@ def verify(bundle: Bundle, cluster: str, known: SealedShares, identity: str, pro
     Raises `NotVerifiedError`, `ThrowawayError`, and `Unavailable` when the throwaway server did not answer in time.
     """
     begun = time.monotonic()
+    with opened(bundle, cluster, known, identity, program):
+        return Verified(time.monotonic() - begun, len(bundle.manifest.secrets))
+
+
+@contextlib.contextmanager
+def opened(bundle: Bundle, cluster: str, known: SealedShares, identity: str, program: str) -> Iterator[Vault]:
+    """A verified bundle in a throwaway server, as root, for as long as the context lasts. Raises as `verify` does."""
     said = bundle.manifest
     if said.cluster != cluster:
         raise NotVerifiedError(f"the snapshot is of cluster {said.cluster}, not of {cluster}")
@@ -58,13 +66,11 @@ def verify(bundle: Bundle, cluster: str, known: SealedShares, identity: str, pro
             await_status(server.vault, (503,), seconds=RESTORE_SECONDS)
             _unseal(server.vault, shares)
             await_status(server.vault, (200,), seconds=RESTORE_SECONDS)
-            lines, paths = _compare(server.vault, shares, bundle)
+            _compare(server.vault, shares, bundle)
+            root = server.vault.with_token(generate_root(server.vault, shares))
         except VaultRefusedError as error:
             raise NotVerifiedError(f"the throwaway server refused the snapshot: {error}") from None
-    if lines:
-        more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-        raise NotVerifiedError(f"what was restored is not what the manifest says: {'; '.join(lines[:_SHOWN])}{more}")
-    return Verified(time.monotonic() - begun, paths)
+        yield root
 
 
 def _same_shares(bundle: Bundle, known: SealedShares, identity: str) -> tuple[str, ...]:
@@ -91,15 +97,16 @@ def _unseal(vault: Vault, shares: Sequence[str]) -> None:
         raise NotVerifiedError("the snapshot does not open with the unseal shares of its bundle")
 
 
-def _compare(vault: Vault, shares: Sequence[str], bundle: Bundle) -> tuple[list[str], int]:
-    """Differences between server and manifest, and how many paths there are. The token made for it is revoked."""
+def _compare(vault: Vault, shares: Sequence[str], bundle: Bundle) -> None:
+    """Raises `NotVerifiedError` for differences between server and manifest. The token made for it is revoked."""
     root = vault.with_token(generate_root(vault, shares))
-    found = read_metadata(root)
-    lines = differences(bundle.manifest, found)
+    lines = differences(bundle.manifest, read_metadata(root))
     status = vault.read("sys/seal-status") or {}
     if status.get("cluster_id") != bundle.manifest.cluster_id:
         lines.insert(0, "Vault's cluster id is another")
     if revoke_every_root(root) != 1:
         # It lives again wherever this snapshot is restored.
         lines.insert(0, "a root token is in it")
-    return lines, len(found)
+    if lines:
+        more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        raise NotVerifiedError(f"what was restored is not what the manifest says: {'; '.join(lines[:_SHOWN])}{more}")
