@@ -21,6 +21,7 @@ from components.kit.phase_record import phase_record
 from components.kit.transformations import register_images_on_nodes, register_transformations
 from components.preflight.exported_shares import exported_shares
 from components.preflight.foreign_objects import refuse_foreign_objects
+from components.preflight.rebuild import check_rebuild, waiting
 from components.preflight.stack_phase import admitted_kubeconfig
 from components.preflight.vault_scale_down import refuse_fewer_replicas
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
@@ -34,6 +35,7 @@ from secret_authority.access.cluster_state import UNREACHABLE, read_cluster_stat
 from secret_authority.core.errors import InvalidInputError, raise_if_any
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition
+from secret_authority.core.restore.rebuild import WITHOUT, Await, Proceed
 from secret_authority.repository.intent import read_intent
 from secret_authority.repository.namespaces import check_namespaces
 from secret_authority.repository.snapshot_settings import read_snapshot_settings, settings_file
@@ -64,11 +66,18 @@ def build() -> None:
     credentials = read_credentials(credentials_file, settings.git.url) if credentials_file else None
     config = read_consumption(settings, intent)
     vault = read_vault_settings(pulumi.Config(), intent.layout.cluster)
+    restore, waits = pulumi.Config().get("restore") or "", False
     if settings.phase >= Phase.RUNTIME_AUTHORITY and cluster.reachable:
         refuse_fewer_replicas(settings.connection, vault.replicas)
-        found = exported_shares(settings.connection, intent)
-        if found.fits is False:
-            pulumi.log.warn(found.text)
+        decision = check_rebuild(settings, intent, cluster, snapshots, restore)
+        waits = isinstance(decision, Await)
+        said = [decision.warning if isinstance(decision, Proceed) else waiting(restore)]
+        if not waits:
+            # The shares of a Vault that is to be replaced are not worth a copy; those in Git open the snapshot.
+            found = exported_shares(settings.connection, intent)
+            said.append(found.text if found.fits is False else "")
+        for text in filter(None, said):
+            pulumi.log.warn(text)
 
     root = RootOfTrust("root-of-trust", RootOfTrustArgs(settings, intent, cluster))
     evidence: dict[str, pulumi.Input[str]] = {"rootOfTrust": root.evidence}
@@ -98,19 +107,23 @@ def build() -> None:
 
     if settings.phase >= Phase.RUNTIME_AUTHORITY:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[bootstrap, record])
-        args = RuntimeAuthorityArgs(settings, intent, vault)
+        snapshot = "" if restore == WITHOUT else restore
+        args = RuntimeAuthorityArgs(settings, intent, vault, snapshot, restored=not waits)
         runtime = RuntimeAuthority("runtime-authority", args, here)
-        record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job])
         evidence["runtimeAuthority"] = runtime.evidence
-        # Compared after the run, which may have initialised Vault.
-        evidence["unsealShares"] = runtime.evidence.apply(lambda _: exported_shares(settings.connection, intent).text)
-        if snapshots is not None:
+        if not waits:
+            record = phase_record(Phase.RUNTIME_AUTHORITY, runtime, [runtime.job])
+            # Compared after the run, which may have initialised Vault.
+            evidence["unsealShares"] = runtime.evidence.apply(
+                lambda _: exported_shares(settings.connection, intent).text
+            )
+        if snapshots is not None and not waits:
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime])
             recipients = tuple(intent.trust.wanted(intent.layout.cluster))
             way = runtime.configuration.connection
             Snapshots("snapshots", SnapshotsArgs(settings, snapshots, recipients, writer, way), here)
 
-    if settings.phase >= Phase.CONSUMPTION:
+    if settings.phase >= Phase.CONSUMPTION and not waits:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime, record])
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
@@ -124,14 +137,16 @@ def build() -> None:
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
             DemoWorkload("demo", DemoWorkloadArgs(settings.engine_image, intent.catalogue, key), here)
 
+    built = Phase.BOOTSTRAP if waits else settings.phase
+
     def sum_up(_: object) -> dict[str, int]:
         # Read again: the run itself may have moved authority.
         now = read_cluster_state(settings.connection) if in_cluster else UNREACHABLE
-        facts = Facts(settings.phase, now.since, intent.git_facts(), vault_records(now.events), intent.config_facts())
+        facts = Facts(built, now.since, intent.git_facts(), vault_records(now.events), intent.config_facts())
         return summary(ledger(intent.catalogue, facts))
 
-    pulumi.export("phase", settings.phase.value)
-    pulumi.export("authority", settings.phase.authority.value)
+    pulumi.export("phase", built.value)
+    pulumi.export("authority", built.authority.value)
     pulumi.export("evidence", evidence)
     pulumi.export("ledger", pulumi.Output.all(**evidence).apply(sum_up))
 

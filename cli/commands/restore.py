@@ -23,10 +23,10 @@ from cli.commands.reseal_shares import admitted
 from cli.commands.snapshot import bundles, chosen, program
 from cli.passphrase import add_root_identity, root_identity
 from cli.shares_cluster import refuse_another_cluster
-from cli.snapshot_store import open_store
 from secret_authority.access.cluster_state import ClusterState, read_cluster_state
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.person import kubernetes_user
+from secret_authority.access.snapshot_store import open_store
 from secret_authority.access.vault_session import ca_bundle_of
 from secret_authority.access.vault_tunnel import ERRORS, VaultSessionError, free_port, open_tunnel
 from secret_authority.clients.age import Identity
@@ -52,7 +52,7 @@ from secret_authority.core.restore.state_machine import Done, Refused, Step, Wai
 from secret_authority.core.snapshots.manifest import Manifest
 from secret_authority.core.snapshots.naming import BundleName
 from secret_authority.engine.restore.cluster_backend import ClusterRestore, RestoreSettings
-from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
+from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration, RootAttemptError
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 from secret_authority.engine.snapshots.throwaway import ThrowawayError
 from secret_authority.engine.snapshots.verify import NotVerifiedError, opened
@@ -100,6 +100,9 @@ def _run(options: argparse.Namespace) -> int:
         return _restore_one(options) if options.only else _restore(options)
     except (BundleError, NotVerifiedError, SharesError) as error:
         print(f"the snapshot is refused: {error}. {_NOTHING.capitalize()}", file=sys.stderr)
+    except RootAttemptError as error:
+        fix = "wait for them; if nobody does, cancel the attempt (`vault operator generate-root -cancel`) and run again"
+        print(f"{error}; {_NOTHING}. Fix: {fix}", file=sys.stderr)
     except (ThrowawayError, StoreRefusedError, VaultSessionError) as error:
         print(f"{error}; {_NOTHING}", file=sys.stderr)
     except (Unavailable, VaultRefusedError, ApiRefusedError, LostRace) as error:

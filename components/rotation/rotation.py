@@ -124,7 +124,9 @@ class Rotation(pulumi.ComponentResource):
             path=ROTATION_MOUNT,
             type="kv",
             options={"version": "2"},
-            opts=objects.opts(retain=True),
+            opts=objects.opts(
+                retain=True, existing=ROTATION_MOUNT if ROTATION_MOUNT in objects.connection.mounts else None
+            ),
         )
         settings = vault.kv.SecretBackendV2(
             f"{name}-{ROTATION_MOUNT}",

@@ -47,7 +47,8 @@ class RuntimeAuthorityEngineArgs:
     """`targets`: names of bootstrap Secrets by namespace. `admitted`: the checked entries of the catalogue, as
     `admitted_entries` gives them. `admission`: to whom the unseal shares are encrypted.
 
-    `timeout_seconds`: how long Vault may take until every pod is in service.
+    `timeout_seconds`: how long Vault may take until every pod is in service. `awaited_snapshot`: what Vault is restored
+    from before anything is handed over; empty for nothing.
     """
 
     vault: VaultSettings
@@ -59,6 +60,7 @@ class RuntimeAuthorityEngineArgs:
     targets: Mapping[str, Sequence[str]]
     admitted: Mapping[str, str]
     timeout_seconds: int
+    awaited_snapshot: str = ""
 
 
 class RuntimeAuthorityEngine(pulumi.ComponentResource):
@@ -98,6 +100,7 @@ class RuntimeAuthorityEngine(pulumi.ComponentResource):
             identity_file=Path(f"/identity/{IDENTITY_KEY}"),
             vault_token_file=Path(TOKEN_FILE),
             ca_file=Path("/tmp/vault-ca.crt"),  # noqa: S108
+            awaited_snapshot=args.awaited_snapshot,
         )
 
     def _rights(self) -> list[pulumi.Resource]:

@@ -6,7 +6,7 @@ waits for its evidence.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pulumi
@@ -40,11 +40,17 @@ from secret_authority.repository.intent_checks import check_claims
 
 @dataclass(frozen=True)
 class RuntimeAuthorityArgs:
-    """`intent` is the checked intent of Git."""
+    """`intent` is the checked intent of Git.
+
+    `snapshot`: what Vault is restored from, empty for nothing. Until it is `restored`, only Vault and its engine are
+    built, of which one pod waits for it.
+    """
 
     settings: Settings
     intent: Intent
     vault: VaultSettings
+    snapshot: str = ""
+    restored: bool = True
 
     def check(self) -> None:
         """Raise `InvalidInputError` with everything that is invalid, before any resource exists."""
@@ -74,9 +80,12 @@ class RuntimeAuthority(pulumi.ComponentResource):
         args.check()
         super().__init__(layer_type("RuntimeAuthority"), name, {}, opts)
         self._name, self._args = name, args
+        # A snapshot is restored into one node; the others join it afterwards.
+        self._vault = args.vault if args.restored else replace(args.vault, replicas=1)
         settings, intent = args.settings, args.intent
         session = VaultProviderSession(settings, args.vault.local_port)
-        session.open_if_in_service()
+        if args.restored:
+            session.open_if_in_service()
         namespace = k8s.core.v1.Namespace(
             f"{name}-{VAULT_NAMESPACE}",
             metadata={
@@ -89,15 +98,30 @@ class RuntimeAuthority(pulumi.ComponentResource):
         self.server = VaultServer(
             f"{name}-vault",
             VaultServerArgs(
-                args.vault, settings.engine_image, namespace, settings.ready_timeout_seconds, settings.network
+                self._vault,
+                settings.engine_image,
+                namespace,
+                settings.ready_timeout_seconds,
+                settings.network,
             ),
             below,
         )
         self.engine = RuntimeAuthorityEngine(f"{name}-engine", self._engine_args(), below)
         service = (self.engine.deployment, self.server.stateful_set)
+        if not args.restored:
+            self.phase = pulumi.Output.from_input(Phase.BOOTSTRAP.value)
+            self.evidence = pulumi.Output.from_input(f"Vault waits for snapshot {args.snapshot}")
+            self.register_outputs({"phase": self.phase, "evidence": self.evidence})
+            return
         self.configuration = VaultConfiguration(
             f"{name}-configuration",
-            VaultConfigurationArgs(intent.catalogue, session, self.server.stateful_set, service),
+            VaultConfigurationArgs(
+                intent.catalogue,
+                session,
+                self.server.stateful_set,
+                service,
+                session.mounts() if args.snapshot else frozenset(),
+            ),
             self._opts(*service),
         )
         self.job = self._evidence_job()
@@ -128,7 +152,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
             if secret.bootstrap:
                 targets.setdefault(secret.bootstrap.namespace, []).append(secret.bootstrap.secret)
         return RuntimeAuthorityEngineArgs(
-            vault=self._args.vault,
+            vault=self._vault,
             image=settings.engine_image,
             cluster=intent.layout.cluster,
             catalogue=intent.layout.catalogue,
@@ -137,6 +161,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
             targets={namespace: sorted(names) for namespace, names in sorted(targets.items())},
             admitted=admitted_entries(intent.catalogue),
             timeout_seconds=settings.ready_timeout_seconds,
+            awaited_snapshot=self._args.snapshot,
         )
 
     def _evidence_job(self) -> k8s.batch.v1.Job:

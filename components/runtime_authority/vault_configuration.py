@@ -23,12 +23,16 @@ from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Cat
 
 @dataclass(frozen=True)
 class VaultConfigurationArgs:
-    """`session` is this run's with Vault. `server` is the workload; `service` has to work before."""
+    """`session` is this run's with Vault. `server` is the workload; `service` has to work before.
+
+    `mounts`: those that a restored Vault has already; they are taken over as they are.
+    """
 
     catalogue: Catalogue
     session: VaultProviderSession
     server: pulumi.Resource
     service: Sequence[pulumi.Resource]
+    mounts: frozenset[str] = frozenset()
 
 
 class VaultConfiguration(pulumi.ComponentResource):
@@ -50,12 +54,16 @@ class VaultConfiguration(pulumi.ComponentResource):
             skip_child_token=True,
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.connection = VaultConnection(provider, session.hook, args.server, args.service)
+        self.connection = VaultConnection(provider, session.hook, args.server, args.service, args.mounts)
         objects = VaultObjects(self, self.connection)
         mounts: list[pulumi.Resource] = []
         for mount in (DATA_MOUNT, CONFIG_MOUNT):
             made = vault.Mount(
-                f"{name}-{mount}", path=mount, type="kv", options={"version": "2"}, opts=objects.opts(retain=True)
+                f"{name}-{mount}",
+                path=mount,
+                type="kv",
+                options={"version": "2"},
+                opts=objects.opts(retain=True, existing=mount if mount in args.mounts else None),
             )
             settings = vault.kv.SecretBackendV2(
                 f"{name}-{mount}",

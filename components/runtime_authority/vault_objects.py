@@ -17,13 +17,14 @@ _TOKEN_SECONDS = 900
 class VaultConnection:
     """How resources reach Vault: the `provider`, the hook that opens its `session`, and what has to work before.
 
-    `server` is the workload: when it goes, everything inside of it goes too.
+    `server` is the workload: when it goes, everything inside of it goes too. `mounts`: those of a restored Vault.
     """
 
     provider: vault.Provider
     session: pulumi.ResourceHook
     server: pulumi.Resource
     service: Sequence[pulumi.Resource]
+    mounts: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,13 @@ class VaultObjects:
     parent: pulumi.Resource
     connection: VaultConnection
 
-    def opts(self, *depends_on: pulumi.Resource, retain: bool = False) -> pulumi.ResourceOptions:
-        """When Vault itself goes, nothing in it has to be deleted first. `retain`: Pulumi never deletes it."""
+    def opts(
+        self, *depends_on: pulumi.Resource, retain: bool = False, existing: str | None = None
+    ) -> pulumi.ResourceOptions:
+        """When Vault itself goes, nothing in it has to be deleted first. `retain`: Pulumi never deletes it.
+
+        `existing`: the id of what is there already; it has to be as it would be made.
+        """
         session = self.connection.session
         return pulumi.ResourceOptions(
             parent=self.parent,
@@ -42,6 +48,7 @@ class VaultObjects:
             depends_on=[*self.connection.service, *depends_on],
             deleted_with=self.connection.server,
             retain_on_delete=retain,
+            import_=existing,
             hooks=pulumi.ResourceHookBinding(before_create=[session], before_update=[session]),
         )
 

@@ -12,8 +12,17 @@ import threading
 import pulumi
 
 from components.settings.stack import HOME, Settings
-from secret_authority.access.vault_session import OPEN_VARIABLE, configurator, engine_address, open_session
+from secret_authority.access.vault_session import (
+    CA_FILE,
+    OPEN_VARIABLE,
+    TOKEN_FILE,
+    configurator,
+    engine_address,
+    open_session,
+)
 from secret_authority.access.vault_tunnel import VaultSessionError, vault_is_ready
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.names import SERVER_NAME
 
 
 class VaultProviderSession:
@@ -40,6 +49,15 @@ class VaultProviderSession:
             self._ensure()
         except VaultSessionError as error:
             pulumi.log.debug(f"no session with Vault yet: {error}")
+
+    def mounts(self) -> frozenset[str]:
+        """The paths of the mounts of a Vault in service; none while no session is open, as in a preview."""
+        folder = HOME / self.folder
+        if not self._open or not (folder / TOKEN_FILE).exists():
+            return frozenset()
+        vault = Vault(self.address, str(folder / CA_FILE), server_name=SERVER_NAME)
+        found = vault.with_token((folder / TOKEN_FILE).read_text().strip()).read("sys/mounts") or {}
+        return frozenset(path.rstrip("/") for path in found.get("data", {}))
 
     def before_change(self, _args: pulumi.ResourceHookArgs) -> None:
         try:

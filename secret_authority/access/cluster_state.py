@@ -21,6 +21,7 @@ from secret_authority.contract.names import (
     PART_OF,
     PHASE_LABEL,
     RECIPIENT_ANNOTATION,
+    RESTORE_RECORD,
     STATUS_SELECTOR,
     TRUST_RECORD,
     VAULT_NAMESPACE,
@@ -29,6 +30,7 @@ from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import PublishedTrail, read_pieces
 from secret_authority.core.phases import Phase
 from secret_authority.core.recipients import TrustRecord
+from secret_authority.core.restore.record import RestoreRecord
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,23 @@ def read_cluster_state(connection: ClusterConnection) -> ClusterState:
         )
     except NO_CLUSTER:
         return UNREACHABLE
+
+
+def read_restore_record(connection: ClusterConnection) -> RestoreRecord | None:
+    """The record of the last restore of this cluster's Vault; None for none, or when the cluster does not answer.
+
+    Raises ValueError for a record that cannot be read.
+    """
+    try:
+        api = connection.core_api()
+        found = api.read_namespaced_config_map(RESTORE_RECORD, VAULT_NAMESPACE, _request_timeout=TIMEOUT)
+    except NO_CLUSTER:
+        return None
+    except kubernetes.client.ApiException as error:
+        if error.status == 404:
+            return None
+        raise
+    return RestoreRecord.from_data(found.data or {})
 
 
 def _trust(api: kubernetes.client.CoreV1Api) -> TrustRecord | None:

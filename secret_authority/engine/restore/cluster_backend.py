@@ -108,14 +108,15 @@ class ClusterRestore:
         """What only an unsealed Vault can say."""
         if not cluster_id or self._vault.health() != 200:
             raise Unavailable("Vault is not active yet")
+        restoring = seen.record is not None and seen.record.open
         if cluster_id != self._bundle.manifest.cluster_id:
-            root = self._as_root(cluster_id)
+            root = self._as_root(cluster_id, restoring)
             holds = Holds.NOTHING if is_empty(root) else Holds.VALUES
             return replace(seen, holds=holds, nodes=nodes(root))
         seen = replace(seen, holds=Holds.SNAPSHOT, shares=self._stored())
-        if seen.record is None or not seen.record.open or not seen.record.revoked:
+        if seen.record is None or not restoring or not seen.record.revoked:
             return seen
-        root = self._as_root(cluster_id)
+        root = self._as_root(cluster_id, restoring)
         event = root.read(f"{AUTHORITY_MOUNT}/data/{self._event_path(seen.record)}")
         return replace(seen, in_flight=rotations_in_flight(root), audited=event is not None)
 
@@ -186,9 +187,12 @@ class ClusterRestore:
             raise Unavailable("Vault does not say whether it is sealed")
         return found
 
-    def _as_root(self, cluster_id: str) -> Vault:
+    def _as_root(self, cluster_id: str, restoring: bool) -> Vault:
+        """`restoring`: the record is open, so that an attempt to generate a root token is one of a killed run."""
         if self._root is not None and self._root[0] == cluster_id:
             return self._root[1]
+        if restoring:
+            self._vault.delete("sys/generate-root/attempt")
         if cluster_id == self._bundle.manifest.cluster_id:
             shares: Sequence[str] = self._shares
         else:
@@ -202,11 +206,11 @@ class ClusterRestore:
         cluster_id = str(self._status().get("cluster_id") or "")
         if cluster_id != self._bundle.manifest.cluster_id:
             raise LostRace("Vault does not hold the snapshot")
-        return self._as_root(cluster_id)
+        return self._as_root(cluster_id, restoring=True)
 
     def _replace(self) -> None:
         cluster_id = str(self._status().get("cluster_id") or "")
-        root = self._as_root(cluster_id)
+        root = self._as_root(cluster_id, restoring=True)
         if cluster_id == self._bundle.manifest.cluster_id or not is_empty(root):
             raise LostRace("Vault is not empty any more")
         root.upload("sys/storage/raft/snapshot-force", self._bundle.snapshot, UPLOAD_SECONDS)

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from secret_authority.clients.kubernetes import Api
-from secret_authority.contract.names import CONSUMPTION_ACCOUNT, ENGINE_NAMESPACE, ESO_NAMESPACE, ROTATION_ACCOUNT
+from secret_authority.contract.names import (
+    CONSUMPTION_ACCOUNT,
+    ENGINE_NAMESPACE,
+    ESO_NAMESPACE,
+    ROTATION_ACCOUNT,
+    SNAPSHOT_ACCOUNT,
+)
 
-_ENGINES = frozenset({CONSUMPTION_ACCOUNT, ROTATION_ACCOUNT})
+_ENGINES = frozenset({CONSUMPTION_ACCOUNT, ROTATION_ACCOUNT, SNAPSHOT_ACCOUNT})
 
 
 def users_of_vault(api: Api) -> dict[str, int]:
