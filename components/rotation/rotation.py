@@ -19,6 +19,7 @@ from components.consumption.external_secrets_manifests import GROUP
 from components.kit.engine_deployment import TOKEN_FILE, TOKEN_MOUNT, TOKEN_VOLUME, EngineProgram, probe
 from components.kit.network import NamespacePolicies, pods, ports
 from components.kit.rbac import engine_account, grant
+from components.rotation.events import EventReceiver, EventReceiverArgs
 from components.runtime_authority.vault_objects import VaultConnection, VaultObjects
 from components.settings.stack import Settings
 from secret_authority.contract.names import (
@@ -115,6 +116,9 @@ class Rotation(pulumi.ComponentResource):
         program = rotation_program(args.settings.engine_image, text)
         network = self._network(name, args)
         self.deployment = program.deploy(f"{name}-engine", self, [account, *rights, *mount, *network])
+        if args.catalogue.events is not None:
+            receiver = EventReceiverArgs(args.settings, args.cluster, args.catalogue, args.connection, mount)
+            EventReceiver(f"{name}-events", receiver, pulumi.ResourceOptions(parent=self))
         self.register_outputs({"namespaces": args.namespaces})
 
     @staticmethod

@@ -26,6 +26,8 @@ RECIPIENT_ANNOTATION = f"{DOMAIN}/recipient"
 HANDOVER_ID_ANNOTATION = f"{DOMAIN}/handover-id"
 HANDOVER_AT_ANNOTATION = f"{DOMAIN}/handover-at"
 RESTART_ON_CHANGE = f"{DOMAIN}/restart-on-change"
+# On an ExternalSecret, `ID WHY`: asks for a rotation of the secret that it delivers.
+ROTATE_ANNOTATION = f"{DOMAIN}/rotate"
 # The engine's, on workloads: the versions of the Secrets that it was started with.
 SECRET_VERSIONS = f"{DOMAIN}/secret-versions"
 # The engine's, on an ExternalSecret: the version it is asked to read, what it had read before, and a plain request.
@@ -101,6 +103,9 @@ ROTATION_ACCOUNT = "secret-authority-rotation"
 REQUESTS_ACCOUNT = "secret-authority-rotation-requests"
 # The identity that takes snapshots, and can do nothing else.
 SNAPSHOT_ACCOUNT = "secret-authority-snapshot"
+# The identity of the receiver of events: it files requests and reads the keys of its senders.
+EVENTS_ACCOUNT = "secret-authority-events"
+EVENTS_PORT = 8081
 # The engines' leases are named like their accounts.
 ENGINE_LEASE, CONSUMPTION_LEASE, ROTATION_LEASE = ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT, ROTATION_ACCOUNT
 SNAPSHOT_LEASE = SNAPSHOT_ACCOUNT
@@ -116,6 +121,7 @@ CONSUMPTION_ROLE = f"{CONSUMER_PREFIX}system.consumption"
 ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
 ROTATION_ROLE = f"{CONSUMER_PREFIX}system.rotation"
 REQUESTS_ROLE = f"{CONSUMER_PREFIX}system.rotation-requests"
+EVENTS_ROLE = f"{CONSUMER_PREFIX}system.events"
 SNAPSHOT_ROLE = f"{CONSUMER_PREFIX}system.snapshot"
 
 # KV v2 mount of the engine: its keys, the notes of handovers, and the audit trail.

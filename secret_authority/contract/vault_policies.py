@@ -23,6 +23,7 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, Catalogue, SecretClass, is_watched
 from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX
+from secret_authority.core.rotation.events import EVENT_PREFIX
 
 # The mounts whose metadata a snapshot's manifest has.
 SAVED_MOUNTS = (DATA_MOUNT, CONFIG_MOUNT, AUTHORITY_MOUNT, ROTATION_MOUNT)
@@ -197,6 +198,19 @@ def snapshot_policy() -> str:
             _rule("auth/token/revoke-self", "update"),
         )
     )
+
+
+def events_policy(catalogue: Catalogue) -> str:
+    """The policy of the receiver of events: create requests of its kind, and read the keys of its senders."""
+    entries = {secret.name: secret for secret in catalogue}
+    keys = {entries[sender.key].vault for sender in (catalogue.events.senders if catalogue.events else ())}
+    rules = [_rule(f"{place.mount}/data/{place.path}", "read") for place in sorted(keys, key=str)]
+    for secret in catalogue:
+        if secret.rotator is not None:
+            # No "update": what was filed is never changed. It reads them to know an event that is sent again.
+            asked = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/{secret.name}/{EVENT_PREFIX}*"
+            rules.append(_rule(asked, "create", "read"))
+    return "".join([*rules, _rule("auth/token/revoke-self", "update")])
 
 
 def entry_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:

@@ -25,13 +25,20 @@ from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import SECRET_VERSIONS, SYNCED_BEFORE_ANNOTATION, VERSION_ANNOTATION
 from secret_authority.contract.rotation_settings import RotationSettings
-from secret_authority.contract.vault_policies import entry_policy, requests_policy, rotation_policy
+from secret_authority.contract.vault_policies import (
+    entry_policy,
+    events_policy,
+    requests_policy,
+    rotation_policy,
+)
 from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.rotation.document import Document, Request, RequestKind, State, Trigger
+from secret_authority.core.rotation.events import sign
 from secret_authority.core.timestamps import api_time
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption.versions import Version
+from secret_authority.engine.events.receiver import Receiver
 from secret_authority.engine.rotation.controller import RotationController
 from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
 from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
@@ -692,3 +699,58 @@ def test_a_request_that_is_filed_again_is_known(root: Vault, server: PostgresSer
         site.ask("hook-7")
     path = "platform-rotation/data/rotation-requests/orders-db/hook-7"
     assert refused.type is VaultRefusedError and site.token("requests", requests_policy()).read(path)
+
+
+def test_an_event_of_a_sender_rotates_and_its_receiver_can_do_no_more(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    data = site.catalogue.model_dump(mode="json", by_alias=True, exclude_none=True)
+    sender = {"name": "pay", "key": "payment-api", "secrets": ["orders-db"], "from": "edge", "compromise": True}
+    listening = parse_catalogue({**data, "events": {"senders": [sender]}}, "catalogue.yaml")
+    key = b"a signing key of thirty-two bytes"
+    root.write("platform-data/data/payment/billing", {"options": {"cas": 0}, "data": {"key": key.decode()}})
+    vault = site.token("events", events_policy(listening))
+    with Cluster(root) as cluster, Watcher(server, cluster) as watcher:
+        receiver = Receiver(RotationSettings("dev", listening), cluster, vault, Status())
+        body, stamp = b'{"secret": "orders-db", "why": "found in a log", "compromise": true}', int(time.time())
+        headers = {"webhook-id": "evt-1", "webhook-timestamp": str(stamp)}
+        headers["webhook-signature"] = sign(key, "evt-1", stamp, body)
+        codes = [receiver.receive("/v1/events/pay", headers, body)[0] for _ in range(3)]
+        engine = site.engine(cluster)
+        work(engine, lambda: done(site), "the rotation")
+        codes.append(receiver.receive("/v1/events/pay", headers, body)[0])
+        for _ in range(5):
+            engine.reconcile()
+    assert codes == [202, 200, 200, 200] and watcher.denied == []
+    assert site.document().generation == 1, "an event that was sent again rotated again"
+    (event,) = site.events()
+    assert event["why"] == "rotation (compromise): pay: found in a log"
+    filed = "platform-rotation/data/rotation-requests/orders-db"
+    for path in (DATA, DOCS, "platform-data/data/postgres/admin", f"{filed}/r1"):
+        with pytest.raises(VaultRefusedError):
+            vault.read(path)
+    for path in (f"{filed}/r1", f"{filed}/ev-pay.evt-1", "platform-rotation/data/rotation-requests/payment-api/ev-x"):
+        for cas in (0, 1, 2):
+            with pytest.raises(VaultRefusedError):
+                vault.write(path, {"options": {"cas": cas}, "data": {"kind": "rotate"}})
+
+
+def test_a_request_that_its_name_does_not_allow_is_nobody_s_and_stops_no_other(
+    root: Vault, server: PostgresServer
+) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    base = "platform-rotation/data/rotation-requests/orders-db"
+    at = datetime.now(UTC).isoformat()
+    for name, kind, given in (
+        ("ev-x", RequestKind.HOLD, False),
+        ("en-x", RequestKind.HOLD, False),
+        ("ev-y", RequestKind.ROTATE, True),
+        ("x", RequestKind.ROTATE, True),
+    ):
+        request = Request(name, kind, "x", at=at, given=given)
+        root.write(f"{base}/{name}", {"options": {"cas": 0}, "data": request.fields()})
+    root.write(f"{base}/a-malformed-one", {"options": {"cas": 0}, "data": {"kind": "dance"}})
+    with Cluster(root) as cluster:
+        site.ask("r1")
+        work(site.engine(cluster), lambda: done(site), "the rotation")
+    assert site.outcome("r1").startswith("accepted") and site.outcome("ev-x") == site.outcome("x") == ""
+    assert site.document().state is State.IDLE and site.document().generation == 1

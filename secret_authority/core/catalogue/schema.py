@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
+from secret_authority.core.catalogue.events import Events
 from secret_authority.core.catalogue.rotation_policy import RotationPolicy
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.kubernetes_secrets import OPAQUE, TYPES, is_allowed_type, missing_keys
@@ -188,6 +189,7 @@ class Catalogue(_Model):
     kind: Literal["SecretCatalogue"]
     bootstrap_namespaces: tuple[Name, ...] = Field(alias="bootstrapNamespaces", min_length=1)
     secrets: tuple[CatalogueSecret, ...]
+    events: Events | None = None
 
     def __iter__(self) -> Iterator[CatalogueSecret]:  # type: ignore[override]
         return iter(self.secrets)
@@ -226,6 +228,7 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
         *_bootstrap_secrets_shared(catalogue, file),
         *_outside_namespaces(catalogue, file),
         *_reserved_namespaces(catalogue, file),
+        *_event_senders(catalogue, file),
     ]
     if problems:
         raise InvalidInputError(problems)
@@ -348,3 +351,23 @@ def _reserved_namespaces(catalogue: Catalogue, file: str) -> Iterator[Problem]:
                 f"{namespace} is reserved for the platform or for Kubernetes",
                 "use a namespace of the workload, or one that holds bootstrap secrets only",
             )
+
+
+def _event_senders(catalogue: Catalogue, file: str) -> Iterator[Problem]:
+    entries = {secret.name: secret for secret in catalogue}
+    seen: set[str] = set()
+    for number, sender in enumerate(catalogue.events.senders if catalogue.events else ()):
+        field = f"events.senders[{number}]"
+        if sender.name in seen or sender.name == "k8s":
+            yield Problem(file, f"{field}.name", f"{sender.name} is taken", "give each sender a name of its own")
+        seen.add(sender.name)
+        key = entries.get(sender.key)
+        if key is None or key.vault.mount != DATA_MOUNT:
+            fix = "name a secret of this catalogue that holds the key it signs with"
+            yield Problem(file, f"{field}.key", f"{sender.key} is not a secret", fix)
+        for name in sender.secrets:
+            if name not in entries or entries[name].rotator is None:
+                fix = "name secrets that have a rotator"
+                yield Problem(file, f"{field}.secrets", f"{name} has no rotator", fix)
+        if sender.cut_off and not sender.compromise:
+            yield Problem(file, f"{field}.cutOff", "is for a compromise only", "add compromise: true")

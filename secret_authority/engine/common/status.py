@@ -56,6 +56,11 @@ class Status:
             else:
                 self._numbers[name] = value
 
+    def count(self, name: str, by: float = 1) -> None:
+        """Add to a metric, `secret_authority_NAME`."""
+        with self._lock:
+            self._numbers[name] = self._numbers.get(name, 0) + by
+
     def heartbeat(self, part: str = "", patience: float = 1.0) -> None:
         """A round of a part is over. `patience`: its next one may take so many times longer than usual."""
         with self._lock:

@@ -6,6 +6,7 @@ Upstream: developer.hashicorp.com/vault, KV v2.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,13 +24,16 @@ from secret_authority.contract.names import (
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import LostRace, Unavailable
-from secret_authority.core.ledger.audit_trail import Event
-from secret_authority.core.rotation.document import Document, Request
+from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX, Event
+from secret_authority.core.rotation.document import Document, Request, RequestKind
+from secret_authority.core.rotation.events import EVENT_PREFIX
 from secret_authority.core.rotation.rotator import Value
 from secret_authority.core.rotation.schedule import MOST_SKEW
 from secret_authority.core.rotation.state_machine import Newest
 from secret_authority.core.timestamps import api_time
 from secret_authority.engine.consumption.versions import Version
+
+log = logging.getLogger(__name__)
 
 OUTCOME = "outcome"
 # A value is entered first and its request is filed right after it.
@@ -56,9 +60,23 @@ def read_requests(vault: Vault, secret: str, answered: set[str]) -> tuple[Reques
         if not data or OUTCOME in data:
             answered.add(f"{secret}/{name}")
             continue
-        # What is not a request is nobody's wish: it stays unread, and is named in the log.
-        found.append(Request.from_fields({**data, "id": name}))
+        try:
+            found.append(_of_its_prefix(Request.from_fields({**data, "id": name})))
+        except ValueError as error:
+            # What is not a request is nobody's wish, and does not stand in the way of others.
+            answered.add(f"{secret}/{name}")
+            log.error("%s: request %s is invalid: %s", secret, name, error)
     return tuple(found)
+
+
+def _of_its_prefix(request: Request) -> Request:
+    """Who may create requests with a prefix may only ask for what that prefix is for. Raises ValueError."""
+    event, entry = request.id.startswith(EVENT_PREFIX), request.id.startswith(ENTRY_PREFIX)
+    if (event or entry) and request.kind is not RequestKind.ROTATE:
+        raise ValueError(f"a request of this name cannot be {request.kind}")
+    if request.given is not entry:
+        raise ValueError("a value is given by those who may enter one")
+    return request
 
 
 @dataclass

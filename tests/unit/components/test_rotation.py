@@ -12,7 +12,7 @@ import pytest
 from components.rotation.rotation import Rotation, RotationArgs, check_rotators, needs_rotation, target_egress
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.contract.rotation_settings import RotationSettings
-from secret_authority.contract.vault_policies import requests_policy, rotation_policy
+from secret_authority.contract.vault_policies import events_policy, requests_policy, rotation_policy
 from secret_authority.core.catalogue.schema import Catalogue
 from secret_authority.core.errors import InvalidInputError
 from tests.fakes.pulumi import Callbacks, Recorder, settings
@@ -106,6 +106,68 @@ def test_an_issuer_is_reached_at_the_port_of_its_url(fleet: Fleet, catalogue: Ca
     connection = cast(VaultConnection, None)
     args = RotationArgs(settings(fleet), "dev", with_rotator(catalogue, "oidc-client", issuer), connection)
     assert args.targets == [("issuer.edge.svc", 8443)]
+
+
+SENDERS = [
+    {"name": "pay", "key": "payment-api", "secrets": ["orders-db"], "from": "edge"},
+    {"name": "scanner", "key": "reports-db", "secrets": ["orders-db"], "from": "security", "compromise": True},
+]
+
+
+@pytest.fixture(scope="module")
+def with_events(fleet: Fleet, catalogue: Catalogue) -> tuple[Recorder, Catalogue]:
+    data = catalogue.model_dump(mode="json", by_alias=True, exclude_none=True)
+    events = Catalogue.model_validate({**data, "events": {"senders": SENDERS}})
+    recorder = Recorder()
+    pulumi.runtime.set_mocks(recorder, project="secret-authority", stack="test", preview=False)
+    pulumi.runtime.settings.SETTINGS.callbacks = Callbacks()  # type: ignore[attr-defined]
+
+    @pulumi.runtime.test
+    def run() -> pulumi.Output[Any]:
+        provider = vault.Provider("vault", address="https://vault.example")
+        connection = VaultConnection(provider, pulumi.ResourceHook("vault-session", lambda _: None), provider, [])
+        layer = Rotation("rotation", RotationArgs(settings(fleet), "dev", events, connection))
+        return layer.deployment.metadata  # type: ignore[return-value]
+
+    run()
+    return recorder, events
+
+
+def test_without_senders_nothing_listens(stack: Recorder) -> None:
+    assert stack.kind("Service") == {} and "secret-authority-events" not in str(stack.kind("Deployment"))
+
+
+def test_the_receiver_is_reached_by_senders_and_reaches_vault(with_events: tuple[Recorder, Catalogue]) -> None:
+    policies = with_events[0].kind("NetworkPolicy")
+    spec = policies["rotation-events-allow-events"]["spec"]
+    (into,) = spec["ingress"]
+    assert [peer["namespaceSelector"]["matchLabels"] for peer in into["from"]] == [
+        {"kubernetes.io/metadata.name": "edge"},
+        {"kubernetes.io/metadata.name": "security"},
+    ]
+    assert into["ports"] == [{"protocol": "TCP", "port": 8081}]
+    assert [rule["ports"][0]["port"] for rule in spec["egress"]] == [8200]
+    (service,) = with_events[0].kind("Service").values()
+    assert service["spec"]["ports"][0]["targetPort"] == 8081
+    vaults = policies["rotation-events-vault-allow-events"]["spec"]["ingress"]
+    assert vaults[0]["from"][0]["podSelector"] == {"matchLabels": {"app": "secret-authority-events"}}
+
+
+def test_the_receiver_may_create_requests_and_read_the_keys_of_its_senders(
+    with_events: tuple[Recorder, Catalogue],
+) -> None:
+    policy = events_policy(with_events[1])
+    paths = {line.split('"')[1] for line in policy.splitlines() if line.startswith("path")}
+    assert paths == {
+        "platform-data/data/payment/billing",
+        "platform-data/data/postgres/reports",
+        "platform-rotation/data/rotation-requests/orders-db/ev-*",
+        "auth/token/revoke-self",
+    }
+    requests = policy.partition("rotation-requests")[2].partition("}")[0]
+    assert '["create", "read"]' in requests and policy.count('"update"') == 1
+    rules = with_events[0].kind("Role")["rotation-events-shop"]["rules"]
+    assert rules == [{"apiGroups": ["external-secrets.io"], "resources": ["externalsecrets"], "verbs": ["get"]}]
 
 
 def test_settings_go_there_and_back(stack: Recorder, catalogue: Catalogue) -> None:

@@ -65,6 +65,11 @@ CASES = [
     Case("VaultClockSkew", "vault_clock_agrees", "0x60", 4, False, {}),
     Case("VaultClockSkew", "vault_clock_agrees", "0x60", 6, True, {}),
     Case("VaultClockSkew", "vault_clock_agrees", "1x60", 30, False, {}),
+    Case("EventReplayRefused", 'events_total{result="replayed"}', "0x5 1x30", 8, True, {"result": "replayed"}),
+    Case("EventReplayRefused", 'events_total{result="replayed"}', "7x60", 30, False, {"result": "replayed"}),
+    Case("EventReplayRefused", 'events_total{result="filed"}', "0+1x30", 20, False, {"result": "filed"}),
+    Case("EventSenderRefused", 'events_total{result="unauthorised"}', "0+2x30", 15, True, {"result": "unauthorised"}),
+    Case("EventSenderRefused", 'events_total{result="unauthorised"}', "3x60", 15, False, {"result": "unauthorised"}),
     Case("RotationEngineAbsent", "rotations_in_flight", "0x60", 30, False, {}),
     Case("RotationEngineAbsent", "rotations_in_flight", "0x2 stale", 20, True, {}),
 ]
