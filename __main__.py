@@ -14,7 +14,9 @@ import pulumi_kubernetes as k8s
 
 from components.bootstrap.bootstrap_secrets import BootstrapSecrets, BootstrapSecretsArgs
 from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
+from components.demo.database import DemoDatabase, DemoDatabaseArgs, database_place
 from components.demo.fingerprint import DemoWorkload, DemoWorkloadArgs, fingerprint_key
+from components.demo.orders import DemoOrders, DemoOrdersArgs
 from components.gitops.git_credentials import read_credentials
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
@@ -128,14 +130,21 @@ def build() -> None:
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
-        if needs_rotation(intent.catalogue):
-            here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
-            way = runtime.configuration.connection
-            Rotation("rotation", RotationArgs(settings, intent.layout.cluster, intent.catalogue, way), here)
-        key = fingerprint_key(intent.catalogue) if pulumi.Config().get_bool("demo") else None
+        demo = pulumi.Config().get_bool("demo")
+        here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
+        key = fingerprint_key(intent.catalogue) if demo else None
         if key:
-            here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
             DemoWorkload("demo", DemoWorkloadArgs(settings.engine_image, intent.catalogue, key), here)
+        place = database_place(intent.catalogue) if demo else None
+        targets = [DemoDatabase("demo-database", DemoDatabaseArgs(place, vault.storage_class), here)] if place else []
+        if needs_rotation(intent.catalogue):
+            here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption, *targets])
+            way = runtime.configuration.connection
+            rotation = Rotation("rotation", RotationArgs(settings, intent.layout.cluster, intent.catalogue, way), here)
+        if place:
+            here = pulumi.ResourceOptions(providers=[provider], depends_on=[rotation])
+            orders = DemoOrders("demo-orders", DemoOrdersArgs(settings.engine_image, place, settings.network), here)
+            pulumi.export("demo", orders.logged_in)
 
     built = Phase.BOOTSTRAP if waits else settings.phase
 

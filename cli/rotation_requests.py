@@ -45,15 +45,22 @@ def outcome(vault: Vault, path: str) -> str:
     return ""
 
 
-def follow(way: ClusterConnection, name: str, identity: str, begun: float, wait: float) -> int:
+def follow(
+    way: ClusterConnection, name: str, identity: str, begun: float, wait: float, before: str | None = None
+) -> int:
     """Print each state of the rotation until its end. Returns 0 when it is done, 1 when it ends otherwise.
 
-    `begun` is the monotonic time of the request, `wait` is in seconds from then.
+    `begun` is the monotonic time of the request, `wait` is in seconds from then. `before`: the rotation that the status
+    showed when the request was filed, and shows for a moment longer; None for what it shows now.
     """
     shown = ""
     while time.monotonic() < begun + wait:
         entry = read_status(way).get(name, {})
         state = str(entry.get("state", ""))
+        before = str(entry.get("id", "")) if before is None else before
+        if before and entry.get("id") == before != identity:
+            time.sleep(POLL_SECONDS)
+            continue
         if entry.get("id") != identity and entry.get("generation"):
             print(f"{name}: another rotation follows; see `secret-authority rotation history {name}`")
             return 0

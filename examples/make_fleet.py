@@ -21,6 +21,7 @@ import yaml
 from secret_authority.clients.age import Identity, write_identity
 from secret_authority.clients.sops import sops_program
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass, parse_catalogue
+from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
 from secret_authority.repository.layout import HOME, Layout
 from secret_authority.repository.trust_writer import add_cluster, add_root_recipient
 
@@ -45,7 +46,7 @@ def make_fleet(directory: Path, root_file: Path, cluster: str = "dev") -> None:
     catalogue_file = partial / Layout.of(cluster).catalogue
     catalogue = parse_catalogue(yaml.safe_load(catalogue_file.read_text()), catalogue_file.name)
     for secret in catalogue.of_class(SecretClass.BOOTSTRAP):
-        write_encrypted(partial, cluster, secret.name, secret_manifest(secret, random_values(secret)))
+        write_encrypted(partial, cluster, secret.name, secret_manifest(secret, first_values(secret)))
     git(partial, "init", "-q", "-b", "main")
     # In the repository itself, so that commits can be made on a machine where git knows nobody.
     git(partial, "config", "user.name", "Example")
@@ -55,12 +56,20 @@ def make_fleet(directory: Path, root_file: Path, cluster: str = "dev") -> None:
     partial.rename(directory)
 
 
-def random_values(secret: CatalogueSecret) -> dict[str, bytes]:
-    """A fresh value for each key: binary for a key store, many lines for TLS, else one line."""
+def first_values(secret: CatalogueSecret) -> dict[str, bytes]:
+    """A fresh value for each key: binary for a key store, many lines for TLS, else one line.
+
+    A database's user is one of those that take turns there. A verifier is the one of the password beside it.
+    """
     target = secret.bootstrap
     if target is None:
         raise ValueError(f"{secret.name} is not born in Git")
-    return {key: _random_value(key) for key in target.keys}
+    values = {key: _random_value(key) for key in target.keys}
+    if secret.rotator is not None and secret.rotator.kind == "postgresql":
+        values["username"] = str(secret.rotator.settings["users"][0]).encode()
+    if "verifier" in values:
+        values["verifier"] = scram_verifier(values["password"].decode()).encode()
+    return values
 
 
 def _random_value(key: str) -> bytes:

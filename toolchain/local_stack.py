@@ -103,6 +103,7 @@ class LocalStack:
             self.run_toolchain("images", "import", "--name", self.name)
             image = self.run_toolchain("images", "engine", "--name", self.name)
             self.engine_image = image.strip()
+            self.run_toolchain("images", "database", "--name", self.name)
         with self._timed("Git repository"):
             self.run_toolchain("gitserver", "start", "--name", self.name)
             self._prepare_state()

@@ -93,6 +93,7 @@ def _ask(options: argparse.Namespace) -> int:
     request = wanted_request(options)
     entries = read_status(way)
     known_secret({**entries, **read_watched(way)} if options.kind is RequestKind.POLICY else entries, options.name)
+    before = str(entries.get(options.name, {}).get("id", ""))
     path = request_path(options.name, request.id)
     begun = time.monotonic()
     with (
@@ -106,6 +107,7 @@ def _ask(options: argparse.Namespace) -> int:
             if not vault.read(path):
                 raise
             print(f"request {request.id} was filed before; nothing is filed again")
+            before = ""
         became = outcome(vault, path)
     if not became:
         print(f"{options.name}: request {request.id} is filed and waits; see `secret-authority rotation status`")
@@ -115,7 +117,7 @@ def _ask(options: argparse.Namespace) -> int:
         return 1
     if not options.wait or options.kind is not RequestKind.ROTATE:
         return 0
-    return follow(way, options.name, became.removeprefix("accepted as "), begun, options.wait)
+    return follow(way, options.name, became.removeprefix("accepted as "), begun, options.wait, before)
 
 
 def wanted_request(options: argparse.Namespace) -> Request:

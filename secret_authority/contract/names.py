@@ -141,6 +141,9 @@ ROTATION_GIVEN = "given-values"
 # Which handover each secret has, noted before its first step.
 HANDOVERS = "handovers"
 
+# The example's database: an image that the toolchain makes and the demo runs. Its tag is PostgreSQL's version.
+EXAMPLE_DATABASE_IMAGE = "localhost/secret-authority/postgresql:18.6.3-r1"
+
 
 def layer_type(layer: str) -> str:
     """The type token of a layer component."""

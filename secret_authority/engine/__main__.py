@@ -15,6 +15,7 @@ _COMMANDS = {
     BOOTSTRAP_EVIDENCE: ("bootstrap_evidence", "register"),
     "consumption": ("consumption", "register"),
     CONSUMPTION_EVIDENCE: ("await_evidence", "register_consumption"),
+    "database-session": ("database_session", "register"),
     "events": ("events", "register"),
     "fingerprint": ("fingerprint", "register"),
     HANDOVER_EVIDENCE: ("await_evidence", "register_handover"),

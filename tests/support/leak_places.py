@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.recorded_stack import RecordedStack
 from toolchain.node import cgroups, layout, sandbox
@@ -169,10 +170,20 @@ def places(stack: RecordedStack) -> dict[str, Texts]:
 
 
 def volume_folders(stack: RecordedStack, claim: str) -> list[Path]:
-    """Where the volumes of the claims whose names begin with `claim` lie on this machine."""
+    """Where the volumes of the claims whose names begin with `claim` are on this machine."""
     node = layout.require(stack.name)
-    volumes = (stack.objects.get("/api/v1/persistentvolumes") or {})["items"]
-    bound = [volume["spec"] for volume in volumes if volume["status"]["phase"] == "Bound"]
-    found = [spec for spec in bound if spec["claimRef"]["name"].startswith(claim)]
-    assert found, f"no volume is bound to a claim {claim}*"
+    found = [volume["spec"] for volume in _bound(stack, claim)]
     return [node.var / Path(spec["local"]["path"]).relative_to("/var") for spec in found]
+
+
+def mounts(stack: RecordedStack, claim: str) -> list[str]:
+    """A part of the path at which pods have these volumes."""
+    return [f"/volumes/kubernetes.io~local-volume/{volume['metadata']['name']}/" for volume in _bound(stack, claim)]
+
+
+def _bound(stack: RecordedStack, claim: str) -> list[dict[str, Any]]:
+    volumes = (stack.objects.get("/api/v1/persistentvolumes") or {})["items"]
+    bound = [volume for volume in volumes if volume["status"]["phase"] == "Bound"]
+    found = [volume for volume in bound if volume["spec"]["claimRef"]["name"].startswith(claim)]
+    assert found, f"no volume is bound to a claim {claim}*"
+    return found

@@ -113,6 +113,18 @@ def _content(stack: RecordedStack, namespace: str, name: str) -> dict[str, bytes
     return {key: base64.b64decode(text) for key, text in found["data"].items()}
 
 
+def spelled_in_catalogue(stack: RecordedStack) -> set[bytes]:
+    """The users of databases that take turns: their names are no secret, and too short to be looked for."""
+    rotators = [secret.rotator.settings for secret in catalogued(stack) if secret.rotator]
+    return {str(user).encode() for settings in rotators for user in settings.get("users", ())}
+
+
+def database_login(stack: RecordedStack, names: Mapping[str, bytes]) -> set[str]:
+    """Names of the values that the example's database has on its disk: its administrator's name and verifier."""
+    (admin,) = (secret for secret in catalogued(stack) if secret.name == "orders-db-admin")
+    return {name for name in names for key in ("username", "verifier") if name.startswith(f"{admin.vault.path} {key} ")}
+
+
 def named(values: InVault, *more: Mapping[str, bytes]) -> dict[str, bytes]:
     """All values under one name each. A value that has two names keeps the first."""
     parts = [{f"{path} {key} version {version}": value for (path, key, version), value in values.items()}, *more]

@@ -39,7 +39,7 @@ def installations() -> dict[str, Path]:
     return found
 
 
-def _account() -> dict[str, object]:
+def account() -> dict[str, object]:
     """The server refuses to run as root."""
     if os.getuid() != 0:
         return {}
@@ -67,7 +67,7 @@ class PostgresServer:
                 ],
                 stdout=log,
                 stderr=log,
-                **_account(),  # type: ignore[call-overload]
+                **account(),  # type: ignore[call-overload]
             )
         deadline = time.monotonic() + 60
         while True:
@@ -104,14 +104,14 @@ def postgres_server(programs: Path) -> Iterator[PostgresServer]:
     folder.mkdir(mode=0o755)
     password = folder / "password"
     password.write_text("superuser")
-    account = _account()
-    if account:
-        shutil.chown(folder, str(account["user"]))
+    of_server = account()
+    if of_server:
+        shutil.chown(folder, str(of_server["user"]))
     command = [str(programs / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-E", "UTF8", "--no-sync"]
     command += [f"--pwfile={password}", "--auth=scram-sha-256", "--locale=C"]
     server = PostgresServer(programs, folder, port)
     try:
-        subprocess.run(command, check=True, capture_output=True, **account)  # type: ignore[call-overload]
+        subprocess.run(command, check=True, capture_output=True, **of_server)  # type: ignore[call-overload]
         server.start()
         with contextlib.closing(server.superuser()) as admin:
             for statement in SETUP.strip().split(";\n"):

@@ -1,11 +1,11 @@
-"""`python3 -m toolchain.images import|list|prepare|engine|engine-reference|engine-context`."""
+"""`python3 -m toolchain.images import|list|prepare|database|engine|engine-reference|engine-context`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from toolchain.images import engine
+from toolchain.images import engine, postgresql
 from toolchain.node import image_store as store
 from toolchain.node import image_table as table
 from toolchain.node import layout
@@ -20,13 +20,14 @@ def parser() -> argparse.ArgumentParser:
     for command, text in (
         ("import", "make images from the toolchain's binaries and import them into a node"),
         ("list", "the table of images"),
-        ("prepare", "make what the engine's image needs beside the project's code"),
+        ("prepare", "make the database's image, and what the engine's needs beside the project's code"),
+        ("database", "make the image of the example's database, import it into a node, print its name"),
         ("engine", "build the engine's image, import it into a node, print its name"),
         ("engine-reference", "print the name of the engine's image for the present tree"),
         ("engine-context", "lay out the build context of the engine's image and print its folder"),
     ):
         sub = commands.add_parser(command, help=text)
-        if command in ("import", "engine"):
+        if command in ("import", "database", "engine"):
             sub.add_argument("--name", default="dev", help="the node")
         if command == "import":
             sub.add_argument("images", nargs="*", help="names; without any, every image of the table")
@@ -45,11 +46,14 @@ def main() -> int:
             print(engine.make_context(Progress("images")))
         elif arguments.command == "prepare":
             engine.prepare(Progress("images"))
+            postgresql.prepare(Progress("images"))
         else:
             node = layout.require(arguments.name)
             progress = Progress(f"images {node.name}")
             if arguments.command == "engine":
                 print(engine.ensure(node, progress))
+            elif arguments.command == "database":
+                print(postgresql.ensure(node, progress))
             else:
                 wanted = arguments.images or [image.binary for image in table.load()]
                 imported = store.ensure(node, wanted, progress)

@@ -77,29 +77,34 @@ def ensure(node: Node, progress: Progress) -> str:
         raise NodeError(f"node {node.name}: containerd does not answer; run `python3 -m toolchain.node up`")
     if name in present:
         return name
-    with _storage() as storage:
+    with storage_of_checkout() as storage:
         if not storage.has(name):
             base = python_base.ensure(storage, progress)
             progress.say(f"building {name}")
             context = make_context(progress)
             storage.build(context, RECIPE, name, {"BASE": base})
+    import_built(node, storage, name, progress)
+    return name
+
+
+def import_built(node: Node, storage: Storage, name: str, progress: Progress) -> None:
+    """Import an image of the storage into a node."""
     progress.say(f"importing {name}")
     with tempfile.TemporaryDirectory(dir=node.state) as scratch:
-        target = Path(scratch, "engine.tar")
+        target = Path(scratch, "image.tar")
         storage.save(name, target)
         store.import_archive(node, target)
-    return name
 
 
 def prepare(progress: Progress) -> None:
     """Make what does not change with the project's code, base image and dependencies, as far as that is not done."""
-    with _storage() as storage:
+    with storage_of_checkout() as storage:
         python_base.ensure(storage, progress)
         make_site(CONTEXT / "site", progress)
 
 
 @contextlib.contextmanager
-def _storage() -> Iterator[Storage]:
+def storage_of_checkout() -> Iterator[Storage]:
     """The images of the checkout. One build context serves every node, so one run at a time has it."""
     storage = Storage(CACHE / "buildah")
     CONTEXT.mkdir(parents=True, exist_ok=True)

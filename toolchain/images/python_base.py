@@ -11,6 +11,7 @@ import hashlib
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from toolchain.images.storage import Storage
@@ -60,7 +61,7 @@ def ensure(storage: Storage, progress: Progress) -> str:
     progress.say("making the Python base image from Debian packages")
     with tempfile.TemporaryDirectory(dir=storage.folder) as scratch:
         context = Path(scratch)
-        _bootstrap(context / "full.tar")
+        extract(PACKAGES, context / "full.tar")
         slim(context / "full.tar", context / "base.tar")
         (context / "full.tar").unlink()
         (context / "Containerfile").write_text("FROM scratch\nADD base.tar /\n")
@@ -68,11 +69,12 @@ def ensure(storage: Storage, progress: Progress) -> str:
     return name
 
 
-def _bootstrap(target: Path) -> None:
-    command = ["mmdebstrap", "--mode=root", "--variant=extract", f"--include={','.join(PACKAGES)}"]
+def extract(packages: Sequence[str], target: Path) -> None:
+    """Write the files of Debian packages, and of what they depend on, as an archive. Raises NodeError."""
+    command = ["mmdebstrap", "--mode=root", "--variant=extract", f"--include={','.join(packages)}"]
     done = subprocess.run([*command, SUITE, str(target)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise NodeError(f"Python base image: mmdebstrap failed: {done.stderr.strip()[-800:]}")
+        raise NodeError(f"Debian packages {', '.join(packages)}: mmdebstrap failed: {done.stderr.strip()[-800:]}")
 
 
 def slim(source: Path, target: Path) -> None:

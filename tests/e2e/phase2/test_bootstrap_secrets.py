@@ -90,7 +90,7 @@ def test_a_secret_deleted_by_hand_comes_back(built: RecordedStack) -> None:
 
 def test_new_evidence_asks_no_one(built: RecordedStack) -> None:
     run = built.reach(2, *NEW_EVIDENCE).passed()
-    assert "12 of 12 bootstrap Secrets match Git" in run.output
+    assert "13 of 13 bootstrap Secrets match Git" in run.output
 
 
 def test_evidence_names_no_value(built: RecordedStack) -> None:

@@ -33,7 +33,7 @@ def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(rising: Recorded
     (namespace, name), wanted = next(iter(rising.wanted_values().items()))
     path = f"/api/v1/namespaces/{namespace}/secrets/{name}"
     key = next(iter(wanted))
-    assert (rising.objects.get(EVIDENCE) or {})["data"]["evidence"].count('"matches"') == 12
+    assert (rising.objects.get(EVIDENCE) or {})["data"]["evidence"].count('"matches"') == 13
     rising.objects.request("PATCH", path, {"data": {key: base64.b64encode(b"by hand").decode()}})
     run = rising.reach(3, readyTimeoutSeconds=30)
     run.refused(f"{name}: the Secret does not hold what Git's ciphertext decrypts to")

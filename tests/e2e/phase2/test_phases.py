@@ -103,13 +103,13 @@ def test_phase_2_materialises_every_secret(stack: RecordedStack) -> None:
     stack.record("up from phase 1 to 2", stack.reach(2).passed())
     assert stack.reached() is Phase.BOOTSTRAP
     wanted = stack.wanted_values()
-    assert len(wanted) == 12
+    assert len(wanted) == 13
     assert len({namespace for namespace, _ in wanted}) == 3
     assert stack.cluster_values() == wanted
     shown = outputs(stack)
     assert shown["phase"] == 2
     assert shown["ledger"] == {"git": 13, "unborn": 2}
-    assert "12 of 12 bootstrap Secrets match Git" in str(shown["evidence"])
+    assert "13 of 13 bootstrap Secrets match Git" in str(shown["evidence"])
 
 
 def test_phase_2_again_changes_nothing(stack: RecordedStack) -> None:

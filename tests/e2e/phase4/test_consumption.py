@@ -53,7 +53,7 @@ class Consuming:
     def everything(self) -> dict[tuple[str, str], tuple[str, dict[str, bytes]]]:
         """Uid and content of every Secret that External Secrets made."""
         found: dict[tuple[str, str], tuple[str, dict[str, bytes]]] = {}
-        for namespace in ("shop", "reports", "backup", "edge"):
+        for namespace in ("shop", "reports", "data", "edge"):
             selector = "labelSelector=reconcile.external-secrets.io/managed=true"
             listed = self.objects.get(f"/api/v1/namespaces/{namespace}/secrets?{selector}") or {}
             for item in listed["items"]:
@@ -122,7 +122,7 @@ def consuming(complete: RecordedStack) -> Consuming:
 def kept(consuming: Consuming) -> Iterator[dict[tuple[str, str], tuple[str, dict[str, bytes]]]]:
     """What the consumer Secrets hold before a test; afterwards it is still all there."""
     before = consuming.everything()
-    assert len(before) == 14
+    assert len(before) == 15
     yield before
     until(consuming.vault_in_service, "Vault is in service again", 120)
     assert consuming.everything() == before
@@ -136,7 +136,7 @@ def test_every_consumer_holds_what_git_said_before_the_handover(consuming: Consu
     }
     assert consuming.secret("edge-tls", "edge") == wanted["bootstrap-edge", "edge-tls"], "many lines"
     assert consuming.secret("broker-keystore", "reports") == wanted["bootstrap-messaging", "broker-keystore"], "bytes"
-    assert consuming.secret("orders-db-endpoint") == {"DB_HOST": b"orders-db.postgres.svc", "DB_PORT": b"5432"}
+    assert consuming.secret("orders-db-endpoint") == {"DB_HOST": b"orders-db.data.svc", "DB_PORT": b"5432"}
     born = consuming.secret("session-key")
     assert born is not None and len(born["SESSION_KEY"]) == 43
 
@@ -304,17 +304,17 @@ def test_a_namespace_cannot_read_another_ones_secret(consuming: Consuming) -> No
 @pytest.fixture(scope="class")
 def foreign(consuming: Consuming) -> Iterator[str]:
     """A Secret that somebody else made under the name of a consumer Secret, while External Secrets is away."""
-    path = "/api/v1/namespaces/backup/secrets"
+    path = "/api/v1/namespaces/data/secrets"
     body = {
         "metadata": {"name": "object-store", "labels": {"kustomize.toolkit.fluxcd.io/name": "apps"}},
         "stringData": {"access-key": "theirs"},
     }
-    with away(consuming.stack, f"{CONTROLLERS}-backup"):
+    with away(consuming.stack, f"{CONTROLLERS}-data"):
         consuming.objects.request("DELETE", f"{path}/object-store")
         consuming.objects.request("POST", path, {"apiVersion": "v1", "kind": "Secret", **body})
         yield "object-store"
         consuming.objects.request("DELETE", f"{path}/object-store")
-    until(lambda: "secret-key" in (consuming.secret("object-store", "backup") or {}), "it is a cache again", 60)
+    until(lambda: "secret-key" in (consuming.secret("object-store", "data") or {}), "it is a cache again", 60)
 
 
 class TestForeignSecret:
@@ -323,23 +323,23 @@ class TestForeignSecret:
     def test_a_foreign_secret_is_refused_before_the_first_change(self, consuming: Consuming, foreign: str) -> None:
         run = consuming.up()
         run.refused(
-            f"Secret backup/{foreign} exists and belongs to Flux (Kustomization apps)", "Fix: take the Secret out of"
+            f"Secret data/{foreign} exists and belongs to Flux (Kustomization apps)", "Fix: take the Secret out of"
         )
         assert "theirs" not in run.output
 
     def test_a_foreign_secret_is_not_adopted_even_when_nobody_looked(self, consuming: Consuming, foreign: str) -> None:
-        scale(consuming.stack, f"{CONTROLLERS}-backup", 1)
-        path = f"{ESO}/externalsecrets/{foreign}".replace("shop", "backup")
+        scale(consuming.stack, f"{CONTROLLERS}-data", 1)
+        path = f"{ESO}/externalsecrets/{foreign}".replace("shop", "data")
         consuming.objects.request("PATCH", path, touched())
 
         def refused() -> bool:
-            log = consuming.pods("external-secrets", "app.kubernetes.io/instance=backup")
+            log = consuming.pods("external-secrets", "app.kubernetes.io/instance=data")
             text = consuming.objects.text(f"/api/v1/namespaces/external-secrets/pods/{log[0]['metadata']['name']}/log")
             return b"may not adopt it" in text
 
         until(refused, "the API server refuses the adoption", 30)
-        assert consuming.secret(foreign, "backup") == {"access-key": b"theirs"}
-        found = consuming.objects.secret("backup", foreign) or {}
+        assert consuming.secret(foreign, "data") == {"access-key": b"theirs"}
+        found = consuming.objects.secret("data", foreign) or {}
         assert "ownerReferences" not in found["metadata"]
 
 
@@ -406,7 +406,7 @@ def test_the_ledger_knows_who_holds_what_was_born_or_entered(consuming: Consumin
 def test_the_evidence_names_each_version(consuming: Consuming) -> None:
     def complete() -> bool:
         findings = consuming.status()["evidence"]["findings"]
-        return len(findings) == 14 and {outcome for _, outcome, _ in findings} == {"matches"}
+        return len(findings) == 15 and {outcome for _, outcome, _ in findings} == {"matches"}
 
     until(complete, "evidence over every secret with consumers", 60)
     assert consuming.status()["waiting"] == {}

@@ -76,7 +76,7 @@ def test_vault_holds_what_git_says(handed: RecordedStack, tmp_path: Path) -> Non
     catalogue = json.loads((handed.objects.get(STATUS) or {})["data"]["evidence"])
     wanted = handed.wanted_values()
     events = {event.secret: event for event in audit(handed)}
-    assert len(catalogue["findings"]) == len(wanted) == 12
+    assert len(catalogue["findings"]) == len(wanted) == 13
     seen = []
     with broken_glass(handed.kubeconfig, tmp_path, root.secret) as vault:
         for event in events.values():
@@ -139,7 +139,7 @@ def test_the_trail_matches_vaults_own_audit_log(handed: RecordedStack, tmp_path:
     root, _ = handed.identities()
     events = audit(handed)
     assert len({event.id for event in events}) == len(events)
-    assert sum(event.why.startswith("handover") for event in events) == 12
+    assert sum(event.why.startswith("handover") for event in events) == 13
     with broken_glass(handed.kubeconfig, tmp_path, root.secret) as vault:
         hashed = {
             event.id: str(vault.write("sys/audit-hash/file", {"input": event.id})["data"]["hash"]) for event in events
@@ -183,8 +183,8 @@ def test_tombstones_are_prepared_for_review(handed: RecordedStack, tmp_path: Pat
     command = [sys.executable, "-m", "cli.main", "tombstone", *place]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "12 tombstones" in done.stdout
-    assert (checkout / handed.intent_home / "tombstones.yaml").read_text().count("handover: ho-") == 12
+    assert "13 tombstones" in done.stdout
+    assert (checkout / handed.intent_home / "tombstones.yaml").read_text().count("handover: ho-") == 13
 
 
 def test_an_engine_that_is_away_stops_the_next_phase(handed: RecordedStack) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import base64
+import copy
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from tests.support.database_watcher import DatabaseWatcher
 from tests.support.recorded_stack import RecordedStack
+from tests.support.waiting import until
+from tests.support.workloads import steady
 from toolchain.local_stack import CHECKOUT
 
+# After the search for leaks: what a container has in its environment, containerd writes to the node's disk.
 pytestmark = pytest.mark.cluster
 
 NAME = "session-key"
@@ -29,30 +35,105 @@ def command(stack: RecordedStack, *arguments: str) -> subprocess.CompletedProces
     )
 
 
+def text(data: Mapping[str, str], key: str) -> str:
+    return base64.b64decode(data[key]).decode()
+
+
+DEPLOYMENTS = "/apis/apps/v1/namespaces/shop/deployments"
+PODS = {
+    # Beside the application of the example, which has its Secrets as mounted folders.
+    "env": {"envFrom": [{"secretRef": {"name": name}} for name in ("orders-db", "orders-db-endpoint")]},
+    "subpath": {
+        "args": ["database-session", "--database=orders", "/login"],
+        "volumeMounts": [
+            {"name": volume, "mountPath": f"/login/{key}", "subPath": key, "readOnly": True}
+            for volume, keys in (
+                ("orders-db", ("DB_USER", "DB_PASSWORD")),
+                ("orders-db-endpoint", ("DB_HOST", "DB_PORT")),
+            )
+            for key in keys
+        ],
+    },
+}
+
+
+@pytest.fixture
+def applications(altered: RecordedStack) -> Iterator[list[str]]:
+    """The application of the example, once for each way in which a pod can have a Secret; all are logged in."""
+    original = altered.objects.get(f"{DEPLOYMENTS}/orders")
+    assert original is not None
+    names = ["orders"]
+    try:
+        for kind, own in PODS.items():
+            name, spec = f"orders-{kind}", copy.deepcopy(original["spec"])
+            spec["selector"]["matchLabels"] = {"app": name}
+            spec["template"]["metadata"]["labels"]["app"] = name
+            spec["template"]["metadata"].pop("annotations", None)
+            (container,) = spec["template"]["spec"]["containers"]
+            container |= {"args": ["database-session", "--database=orders"], "volumeMounts": [], **own}
+            altered.objects.request("POST", DEPLOYMENTS, {"metadata": {"name": name}, "spec": spec})
+            names.append(name)
+        for name in names:
+            until(lambda name=name: steady(altered, f"{DEPLOYMENTS}/{name}", 1), f"{name} is logged in", 120)  # type: ignore[misc]
+        yield names
+    finally:
+        for kind in PODS:
+            if altered.objects.get(f"{DEPLOYMENTS}/orders-{kind}"):
+                altered.objects.request("DELETE", f"{DEPLOYMENTS}/orders-{kind}")
+
+
+def test_a_database_login_is_rotated_and_nobody_is_denied(
+    altered: RecordedStack, applications: list[str], record_property: Callable[[str, object], None]
+) -> None:
+    secret = altered.objects.secret("shop", "orders-db")
+    service = altered.objects.get("/api/v1/namespaces/data/services/orders-db")
+    assert secret is not None and service is not None
+    old = {key: text(secret["data"], key) for key in ("DB_USER", "DB_PASSWORD")}
+    with DatabaseWatcher(altered.name, service["spec"]["clusterIP"], 5432, "orders") as watcher:
+        begun = time.monotonic()
+        done = command(altered, "rotate", "orders-db", "--why", "tried on a node")
+        altered.measured.append(("rotate orders-db, until the old login is refused", time.monotonic() - begun))
+        assert done.returncode == 0 and "orders-db: done" in done.stdout, done.stdout + done.stderr
+        seen = watcher.end(old["DB_USER"], old["DB_PASSWORD"])
+    record_property("figures", f"{seen.logins} logins, {len(seen.denied)} denied, {seen.kinds}")
+    print(f"{seen.logins} logins, {len(seen.denied)} denied, {seen.unanswered} unanswered, {seen.kinds}")
+    assert seen.denied == [] and seen.old == "refused"
+    after = altered.objects.secret("shop", "orders-db")
+    assert after is not None and {text(after["data"], "DB_USER"), old["DB_USER"]} == {"orders_a", "orders_b"}
+    assert seen.users == ["orders_a", "orders_b"], "it has seen pods of before and of after"
+    assert seen.kinds.keys() == {"env", "file", "subPath"} and seen.logins >= 20
+    for name in applications:
+        assert steady(altered, f"{DEPLOYMENTS}/{name}", 1), name
+    history = command(altered, "rotation", "history", "orders-db")
+    assert "rotation (manual): tried on a node" in history.stdout and "done" in history.stdout, history.stderr
+    new = text(after["data"], "DB_PASSWORD")
+    assert not any(one in done.stdout + history.stdout for one in (old["DB_PASSWORD"], new))
+
+
 def value(stack: RecordedStack) -> bytes:
     found = stack.objects.secret("shop", NAME)
     assert found is not None
     return base64.b64decode(found["data"]["SESSION_KEY"])
 
 
-def test_a_generated_value_is_rotated_delivered_and_on_record(complete: RecordedStack) -> None:
-    before, begun = value(complete), time.monotonic()
-    done = command(complete, "rotate", NAME, "--why", "tried on a node")
-    complete.measured.append(("rotate session-key, until every pod has it", time.monotonic() - begun))
+def test_a_generated_value_is_rotated_delivered_and_on_record(altered: RecordedStack) -> None:
+    before, begun = value(altered), time.monotonic()
+    done = command(altered, "rotate", NAME, "--why", "tried on a node")
+    altered.measured.append(("rotate session-key, until every pod has it", time.monotonic() - begun))
     assert done.returncode == 0, done.stdout + done.stderr
-    after = value(complete)
+    after = value(altered)
     assert after != before and before.decode() not in done.stdout and after.decode() not in done.stdout
     assert "accepted as ro-" in done.stdout and f"{NAME}: done" in done.stdout
-    history = command(complete, "rotation", "history", NAME)
+    history = command(altered, "rotation", "history", NAME)
     assert "rotation (manual): tried on a node" in history.stdout and "done" in history.stdout, history.stderr
-    status = command(complete, "rotation", "status", NAME)
+    status = command(altered, "rotation", "status", NAME)
     assert NAME in status.stdout and "idle" in status.stdout, status.stderr
 
 
-def test_what_is_held_is_not_rotated(complete: RecordedStack) -> None:
-    before = value(complete)
-    assert command(complete, "rotation", "hold", NAME, "--why", "a test").returncode == 0
-    refused = command(complete, "rotate", NAME, "--why", "not now")
+def test_what_is_held_is_not_rotated(altered: RecordedStack) -> None:
+    before = value(altered)
+    assert command(altered, "rotation", "hold", NAME, "--why", "a test").returncode == 0
+    refused = command(altered, "rotate", NAME, "--why", "not now")
     assert refused.returncode == 1 and "refused" in refused.stdout
-    assert command(complete, "rotation", "resume", NAME, "--why", "a test").returncode == 0
-    assert value(complete) == before
+    assert command(altered, "rotation", "resume", NAME, "--why", "a test").returncode == 0
+    assert value(altered) == before

@@ -155,7 +155,7 @@ def test_history_below_phase_3(
 ) -> None:
     assert run(fleet, monkeypatch, at(Phase.GITOPS, None), "--history") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum("authority offline-root -> git" in line and "2100-01-01" in line for line in lines) == 12
+    assert sum("authority offline-root -> git" in line and "2100-01-01" in line for line in lines) == 13
 
 
 def test_offline_and_history_exclude_each_other(

@@ -109,3 +109,19 @@ def test_the_end_of_a_rotation_is_waited_for(
     assert rotation_requests.follow(None, "orders-db", "ro-1", time.monotonic(), 600) == 0  # type: ignore[arg-type]
     out = capsys.readouterr().out
     assert "retiring: not delivered: pod shop/web" in out and "orders-db: done" in out
+
+
+@pytest.mark.parametrize("before", ["ro-0", ""])
+def test_a_status_of_before_is_no_other_rotation(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], before: str
+) -> None:
+    """The engine answers a request in Vault, and publishes its status a moment later."""
+    old = {**ENTRY, "state": "idle", "generation": 1, "id": "ro-0", "result": "done"}
+    looks = iter([old, old, ENTRY, {**ENTRY, "state": "idle", "result": "done"}])
+    monkeypatch.setattr(rotation_requests, "read_status", lambda _way: {"orders-db": next(looks)})
+    monkeypatch.setattr(rotation_requests, "POLL_SECONDS", 0)
+    begun = time.monotonic()
+    assert rotation_requests.follow(None, "orders-db", "ro-1", begun, 600, before) == 0  # type: ignore[arg-type]
+    # Of a request that was filed and answered long ago, another id is that of a later rotation.
+    out = capsys.readouterr().out
+    assert ("another rotation follows" in out) is (not before) and ("orders-db: done" in out) is bool(before)

@@ -31,8 +31,8 @@ from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import Fleet, new_fleet
 from tests.support.registrations import Registrations
 
-NAMESPACES = ["backup", "edge", "reports", "shop"]
-CONFIG = {"orders-db-endpoint": {"host": "orders-db.postgres.svc", "port": "5432"}}
+NAMESPACES = ["data", "edge", "reports", "shop"]
+CONFIG = {"orders-db-endpoint": {"host": "orders-db.data.svc", "port": "5432"}}
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +260,9 @@ def test_entering_writes_what_is_entered_and_reads_no_value(fleet: Fleet) -> Non
         "platform-authority/data/events/payment-api/en-*": ["create"],
         "auth/token/revoke-self": ["update"],
         # Of what has a rotator: no version beside a rotation, and no value that can be read again.
+        "platform-data/metadata/postgres/orders": ["read"],
+        "platform-rotation/data/given-values/orders-db/en-*": ["create"],
+        "platform-rotation/data/rotation-requests/orders-db/en-*": ["create", "read"],
         "platform-data/metadata/sessions/shop": ["read"],
         "platform-rotation/data/given-values/session-key/en-*": ["create"],
         "platform-rotation/data/rotation-requests/session-key/en-*": ["create", "read"],

@@ -29,7 +29,7 @@ def changed(**fields: Any) -> dict[str, Any]:
 
 def test_the_example() -> None:
     catalogue = parse_catalogue(DOCUMENT, "catalogue.yaml")
-    assert len(catalogue.of_class(SecretClass.BOOTSTRAP)) == 12
+    assert len(catalogue.of_class(SecretClass.BOOTSTRAP)) == 13
     orders = catalogue.secrets[0]
     assert str(orders.vault) == "platform-data/postgres/orders"
     assert orders.rotation is not None

@@ -65,7 +65,7 @@ def task(fleet: Fleet) -> EvidenceTask:
 
 def outcome(fleet: Fleet, cluster: Cluster, secret: str = "orders-db") -> Outcome:
     findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
-    assert len(findings) == 12
+    assert len(findings) == 13
     others = [f for f in findings if f.secret != secret]
     assert all(f.outcome is Outcome.MATCHES for f in others)
     return next(f.outcome for f in findings if f.secret == secret)

@@ -83,7 +83,7 @@ def test_a_file_that_cannot_be_decrypted_is_named_and_has_no_digest(
 def test_a_new_identity_reads_the_same_revision_again(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = Seen(fleet, monkeypatch)
     right, seen.identity = seen.identity, str(x25519.Identity.generate())
-    assert known(seen.look()) == set() and len(seen.look().unreadable) == 12
+    assert known(seen.look()) == set() and len(seen.look().unreadable) == 13
     seen.identity = right
     assert not seen.look().unreadable and seen.fetched == 2
 
@@ -166,7 +166,7 @@ def test_while_a_file_cannot_be_read_a_secret_without_a_file_is_unknown(
     seen = Seen(fleet, monkeypatch)
     (fleet.repository / FILE).write_text("metadata: {name: x\nCANARY: [")
     found = seen.look()
-    assert set(found.unreadable) == {"orders-db"} and len(known(found)) == 11
+    assert set(found.unreadable) == {"orders-db"} and len(known(found)) == 12
     assert FILE in str(found.unreadable["orders-db"]) and "CANARY" not in str(found.unreadable)
 
 

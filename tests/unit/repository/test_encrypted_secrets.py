@@ -178,7 +178,7 @@ def test_what_flux_leaves_out_is_refused(fleet: Fleet) -> None:
     orders.unlink()
     orders.write_bytes(encrypted)
     assert keyless(fleet) == []
-    (fleet.repository / ".sourceignore").write_text("# comment\norders-*.yaml\n")
+    (fleet.repository / ".sourceignore").write_text("# comment\norders-d?.yaml\n")
     (problem,) = keyless(fleet)
     assert f"{HOME}/orders-db.yaml: is left out by Flux (.sourceignore" in problem
 

@@ -36,7 +36,7 @@ def only(fleet: Fleet, *wanted: str) -> None:
 def test_the_example_has_no_problem(fleet: Fleet) -> None:
     assert fleet.problems() == []
     intent = fleet.read()
-    assert len(intent.encrypted) == 12
+    assert len(intent.encrypted) == 13
     assert len({secret.namespace for secret in intent.encrypted}) == 3
 
 
@@ -195,7 +195,7 @@ def test_two_entries_over_one_key_of_a_bootstrap_secret(fleet: Fleet) -> None:
 def test_a_secret_outside_the_allowed_namespaces(fleet: Fleet) -> None:
     fleet.edit(CATALOGUE, lambda doc: doc.update(bootstrapNamespaces=["bootstrap-messaging", "bootstrap-edge"]))
     problems = fleet.problems()
-    assert len(problems) == 5
+    assert len(problems) == 6
     assert all("not one of bootstrapNamespaces" in problem for problem in problems)
 
 
