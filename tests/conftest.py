@@ -17,8 +17,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--lane", choices=LANES, help="only tests with nodes, those of this lane")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests without nodes first, as pytest found them; then module by module in the order of their stages."""
+    """Tests without nodes first, as pytest found them; then module by module in the order of their stages.
+
+    All but unit tests are marked `cluster`, before `-m` selects.
+    """
+    for item in items:
+        if "unit" not in item.path.parts:
+            item.add_marker(pytest.mark.cluster)
     with_nodes = [item for item in items if "e2e" in item.path.parts]
     fixtures: dict[str, set[str]] = {}
     for item in with_nodes:
