@@ -19,9 +19,10 @@ from tests.support.stages import LANES
 
 ROOT = Path(__file__).parents[1]
 CHECKS = ((sys.executable, "-m", "ruff", "check", "."), (sys.executable, "-m", "mypy"))
-UNIT = ("-n", "auto", "--dist", "loadfile", "tests/unit")
+FILE_BY_FILE = ("-n", "auto", "--dist", "loadfile")
+UNIT = (*FILE_BY_FILE, "tests/unit")
 # What has processes of its own and no node.
-WITHOUT_NODES = ("tests/integration", "tests/fuzz")
+WITHOUT_NODES = (*FILE_BY_FILE, "tests/integration", "tests/fuzz")
 LOWER_PRIORITY = ("nice", "-n", "10")
 # pytest's code for "no tests": a selection may leave a lane empty.
 NOTHING = 5
