@@ -51,12 +51,12 @@ def credentials(identity: str) -> S3Credentials:
 
 
 @contextlib.contextmanager
-def object_server(folder: Path) -> Iterator[ObjectServer]:
-    """The server with an empty bucket `BUCKET`; it is ended afterwards."""
+def object_server(folder: Path, address: str = "127.0.0.1") -> Iterator[ObjectServer]:
+    """The server, at an address of this machine, with an empty bucket `BUCKET`; it is ended afterwards."""
     program = weed_program()
     assert program is not None
     authority = new_ca("store")
-    pair = issue(authority, ["127.0.0.1", "localhost"])
+    pair = issue(authority, [address])
     for name, text in (("tls.crt", pair.certificate), ("tls.key", pair.key)):
         (folder / name).write_text(text)
     identities = [
@@ -80,7 +80,7 @@ def object_server(folder: Path) -> Iterator[ObjectServer]:
     s3, *ports = free_ports(8)
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
     command = [
-        *(program, "server", "-s3", f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+        *(program, "server", "-s3", f"-dir={folder}/data", f"-ip={address}", f"-ip.bind={address}"),
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=False)),
         *(f"-s3.port={s3}", f"-s3.port.grpc={ports[6]}", "-volume.max=20", "-master.volumeSizeLimitMB=64"),
         *(f"-s3.config={folder}/identities.json", f"-s3.cert.file={folder}/tls.crt", f"-s3.key.file={folder}/tls.key"),
@@ -89,7 +89,7 @@ def object_server(folder: Path) -> Iterator[ObjectServer]:
         environment = {"PATH": os.defpath, "HOME": str(folder)}
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment)
     try:
-        server = ObjectServer(f"https://127.0.0.1:{s3}", authority.certificate, folder)
+        server = ObjectServer(f"https://{address}:{s3}", authority.certificate, folder)
         wait_for(lambda: _bucket_made(server), "the S3 server has its bucket", 120)
         yield server
     finally:
