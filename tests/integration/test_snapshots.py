@@ -132,6 +132,12 @@ def test_what_is_written_meanwhile_is_in_the_manifest(site: SnapshotSite) -> Non
     taken = take(vault, "dev", site.sealed, site.audit)
     assert f"{DATA_MOUNT}/busy/one" in {secret.location for secret in taken.manifest.secrets}
     check(taken, site)
+    # What was seen before somebody wrote is not believed.
+    vault.times = 0
+    seen = taken.manifest.secrets
+    site.write("busy/two", "x")
+    again = take(vault, "dev", site.sealed, site.audit, known=seen)
+    assert again.manifest.secrets != seen and f"{DATA_MOUNT}/busy/two" in str(again.manifest.secrets)
     vault.times = 99
     with pytest.raises(Unavailable, match="were written during each"):
         take(vault, "dev", site.sealed, site.audit)

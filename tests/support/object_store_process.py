@@ -83,6 +83,8 @@ def object_server(folder: Path, address: str = "127.0.0.1") -> Iterator[ObjectSe
         *(program, "server", "-s3", f"-dir={folder}/data", f"-ip={address}", f"-ip.bind={address}"),
         *(f"-{name}={port}" for name, port in zip(names, ports, strict=False)),
         *(f"-s3.port={s3}", f"-s3.port.grpc={ports[6]}", "-volume.max=20", "-master.volumeSizeLimitMB=64"),
+        # These have fixed ports, so that a second server of this machine would end.
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),
         *(f"-s3.config={folder}/identities.json", f"-s3.cert.file={folder}/tls.crt", f"-s3.key.file={folder}/tls.key"),
     ]
     with (folder / "log").open("wb") as log:

@@ -33,7 +33,7 @@ from secret_authority.contract.vault_policies import SAVED_MOUNTS
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.recipients import TrustRecord
 from secret_authority.core.snapshots.due import UNSAVED_AT_MOST, Saved, Unsaved, due_at, observe
-from secret_authority.core.snapshots.manifest import state_digest
+from secret_authority.core.snapshots.manifest import SavedSecret, state_digest
 from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
@@ -86,7 +86,7 @@ class SnapshotController:
         self._saved: Saved | None = None
         self._name = ""
         self._unsaved: Unsaved | None = None
-        self._state = ""
+        self._state, self._secrets = "", tuple[SavedSecret, ...]()
         self._counters: frozenset[str] | None = None
         self._read_at = float("-inf")
         self._failures = 0
@@ -122,7 +122,8 @@ class SnapshotController:
         late = self._clock() - self._read_at >= FULL_LOOK_SECONDS
         if late or counters is None or counters != self._counters:
             # The counters are from before: what is written meanwhile changes them once more.
-            self._state = state_digest(read_metadata(self._vault))
+            self._secrets = read_metadata(self._vault)
+            self._state = state_digest(self._secrets)
             self._counters, self._read_at = counters, self._clock()
         self._unsaved = observe(self._unsaved, self._saved, self._state, now)
         return now
@@ -162,7 +163,7 @@ class SnapshotController:
     def _take_and_write(self) -> tuple[Bundle, str]:
         recipients = self._admitted()
         shares = read_shares(self._api.get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
-        bundle = take(self._active(), self._settings.cluster, shares)
+        bundle = take(self._active(), self._settings.cluster, shares, known=self._secrets)
         return bundle, write_bundle(self._open_store(), bundle, recipients).folder
 
     def _admitted(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from secret_authority.clients.raft_snapshot import SnapshotError, check_snapshot
 from secret_authority.clients.snapshot_bundle import Bundle
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.core.errors import Unavailable
-from secret_authority.core.snapshots.manifest import AuditDevice, Manifest, SealFacts, seal_digest
+from secret_authority.core.snapshots.manifest import AuditDevice, Manifest, SavedSecret, SealFacts, seal_digest
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
 from secret_authority.engine.snapshots.metadata import read_metadata
@@ -32,15 +32,23 @@ class NotTakenError(Exception):
     """A snapshot must not be taken now. The message says what to do."""
 
 
-def take(vault: Vault, cluster: str, shares: SealedShares, audit: tuple[AuditDevice, ...] = AUDIT_DEVICES) -> Bundle:
+def take(
+    vault: Vault,
+    cluster: str,
+    shares: SealedShares,
+    audit: tuple[AuditDevice, ...] = AUDIT_DEVICES,
+    known: tuple[SavedSecret, ...] | None = None,
+) -> Bundle:
     """A snapshot with its manifest, checked. `shares` are those that unseal this Vault.
 
+    `known`: what a look before has found; of thousands of secrets a look takes a while. Whether it still holds, the
+    look after the snapshot shows.
     Raises `NotTakenError`, `Unavailable` and `VaultRefusedError`.
     """
     seal = _seal_of(vault, shares)
     digest = seal_digest(shares.ciphertexts, shares.threshold)
     refuse_root_tokens(vault)
-    before = read_metadata(vault)
+    before = read_metadata(vault) if known is None else known
     for _ in range(ATTEMPTS):
         leader = _active(vault)
         at = server_time(vault)

@@ -24,15 +24,18 @@ from toolchain.node import layout
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.nightly,
     pytest.mark.skipif(weed_program() is None, reason="no S3 server: run `make tools`"),
 ]
 
 
 @pytest.fixture(scope="module")
 def server(altered: RecordedStack) -> Iterator[ObjectServer]:
-    with tempfile.TemporaryDirectory() as folder:
-        with object_server(Path(folder), layout.require(altered.name).host_address) as made:
-            yield made
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        object_server(Path(folder), layout.require(altered.name).host_address) as made,
+    ):
+        yield made
 
 
 def command(stack: RecordedStack, *arguments: str, cluster: bool = True) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,7 +51,7 @@ class Site:
             "server_time": lambda _: self.now,
             "change_counters": lambda *_: frozenset({self.content}),
             "read_metadata": lambda _: self.read(),
-            "take": lambda *_: self.take(),
+            "take": lambda *_, known: self.take(known),
             "write_bundle": self.write,
         }.items():
             self.monkeypatch.setattr(module, name, stand_in)
@@ -89,7 +88,8 @@ class Site:
         self.reads += 1
         return (SavedSecret("platform-data/a", 1, "1", self.content),)
 
-    def take(self) -> Bundle:
+    def take(self, known: tuple[SavedSecret, ...]) -> Bundle:
+        assert [secret.metadata for secret in known] == [self.content], "what was seen last"
         if self.error:
             raise self.error
         secrets = (SavedSecret("platform-data/a", 1, "1", self.content),)
@@ -189,13 +189,12 @@ def test_a_status_that_cannot_be_read_costs_one_snapshot(site: Site, saved: str)
 def test_a_failure_is_told_and_tried_again_ever_more_rarely(site: Site, error: Exception, words: str) -> None:
     tries: list[float] = []
     site.error = error
-    take: Callable[[], Bundle] = site.take
 
-    def counted() -> Bundle:
+    def counted(*_: object, known: tuple[SavedSecret, ...]) -> Bundle:
         tries.append(site.seconds)
-        return take()
+        return site.take(known)
 
-    site.monkeypatch.setattr(module, "take", lambda *_: counted())
+    site.monkeypatch.setattr(module, "take", counted)
     site.go(1000)
     assert tries == [0, 30, 90, 210, 450, 930]
     status, message = site.condition(SAVED)
