@@ -209,6 +209,10 @@ def is_dated(secret: CatalogueSecret) -> bool:
     return secret.rotator is not None or is_watched(secret)
 
 
+class InvalidShapeError(InvalidInputError):
+    """Entries, or the file, do not have the fields of a catalogue. Entries were not compared with one another."""
+
+
 def parse_catalogue(document: object, file: str) -> Catalogue:
     """Read a catalogue from a parsed YAML document. `file` is named in messages.
 
@@ -221,7 +225,7 @@ def parse_catalogue(document: object, file: str) -> Catalogue:
     try:
         catalogue = Catalogue.model_validate(document)
     except ValidationError as error:
-        raise InvalidInputError(_problem(file, document, detail) for detail in error.errors()) from None
+        raise InvalidShapeError(_problem(file, document, detail) for detail in error.errors()) from None
     problems = [
         *_names_twice(catalogue, file),
         *_consumers_twice(catalogue, file),

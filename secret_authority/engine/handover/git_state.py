@@ -18,7 +18,7 @@ from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.handover.state_machine import InGit, Reason
-from secret_authority.repository.catalogue_file import read_catalogue
+from secret_authority.repository.catalogue_file import read_good_entries
 from secret_authority.repository.encrypted_secrets import (
     ciphertext_mark,
     open_secrets,
@@ -39,7 +39,8 @@ class GitState:
     values: Mapping[str, InGit] = field(default_factory=dict)
     # Marks of the encrypted values, by secret: Git shows them anyway.
     ciphertexts: Mapping[str, str] = field(default_factory=dict)
-    # Why files cannot be decrypted, or are not ones that Flux applies as they are, by secret.
+    # Why files cannot be decrypted, or are not ones that Flux applies as they are, by secret. An entry of the catalogue
+    # that is wrong is here and not in the catalogue.
     unreadable: Mapping[str, Problem] = field(default_factory=dict)
     # Why the present revision could not be read: what is here is that of an earlier one. Empty when it was.
     away: str = ""
@@ -115,10 +116,10 @@ def read_artifact(artifact: Artifact, places: GitPlaces, key: bytes, identity: s
 
 
 def _read(folder: Path, places: GitPlaces, revision: str, key: bytes, identity: str) -> GitState:
-    catalogue = read_catalogue(folder, places.catalogue)
+    catalogue, wrong = read_good_entries(folder, places.catalogue)
     encrypted = read_encrypted(folder, places.bootstrap, fetched=True)
     values: dict[str, InGit] = {}
-    unreadable: dict[str, Problem] = {}
+    unreadable: dict[str, Problem] = dict(wrong)
     ciphertexts: dict[str, str] = {}
     files = {one.place: one for one in encrypted.found}
     identities = [line for line in identity.splitlines() if line and not line.startswith("#")]

@@ -177,3 +177,42 @@ def test_a_catalogue_that_is_no_catalogue_is_an_error_with_a_name(
     (fleet.repository / PLACES.catalogue).write_text(text)
     with pytest.raises(InvalidInputError, match=PLACES.catalogue):
         Seen(fleet, monkeypatch).look()
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda entry: entry.update(ownr="x"), "ownr"),
+        (lambda entry: entry.update(vault="a text"), "vault"),
+        (lambda entry: entry.pop("rotation"), "rotation"),
+    ],
+)
+def test_a_wrong_entry_of_the_catalogue_stops_itself_only(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, change: Any, wrong: str
+) -> None:
+    seen = Seen(fleet, monkeypatch)
+    names = known(seen.look())
+    fleet.edit(PLACES.catalogue, lambda doc: change(doc["secrets"][0]))
+    seen.source.revision = "main@sha1:2"
+    found = seen.look()
+    assert known(found) == names - {"orders-db"} and "orders-db" not in [secret.name for secret in found.catalogue]
+    assert found.unreadable["orders-db"].file == PLACES.catalogue and wrong in str(found.unreadable["orders-db"])
+
+
+def test_what_concerns_more_than_one_entry_stops_all(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def named_twice(doc: Any) -> None:
+        doc["secrets"].append(dict(doc["secrets"][0]))
+
+    for change in (
+        named_twice,
+        lambda doc: doc["secrets"][0].pop("name"),
+        lambda doc: doc["secrets"].append("a text"),
+        lambda doc: doc["secrets"][1].update(bootstrap=doc["secrets"][0]["bootstrap"]),
+        lambda doc: doc["secrets"][0]["consumers"][0].update(namespace="vault"),
+        lambda doc: doc.update(kind="Other"),
+    ):
+        before = (fleet.repository / PLACES.catalogue).read_text()
+        fleet.edit(PLACES.catalogue, change)
+        with pytest.raises(InvalidInputError):
+            Seen(fleet, monkeypatch).look()
+        (fleet.repository / PLACES.catalogue).write_text(before)
