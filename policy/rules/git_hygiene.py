@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ from policy.settings import Level, Profile
 _ENVIRONMENT = re.compile(
     r"^(env[-/])?(dev|development|test|testing|qa|uat|stage|staging|preprod|pre-prod|prod|production|live)$"
 )
+# kubectl keeps the manifest here as it was applied, with the values.
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 # How many files the finding about coverage names.
 _LISTED = 8
 
@@ -42,6 +45,7 @@ def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
             continue
         if resource.get("sops") is not None:
             clear = {key for key, text in _outside_sops(resource) if not stands_for_another(text)}
+            clear |= {f"{key} of the annotation {_APPLIED}" for key in _applied_in_the_clear(resource)}
             fix = "Set encrypted_regex to ^(data|stringData)$ in .sops.yaml"
         elif _from_encrypted_env(resource):
             # A generator may have literals and other files beside the encrypted one.
@@ -55,6 +59,17 @@ def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
                 f"has a sops block, but {', '.join(sorted(clear))} is not encrypted. {fix}, encrypt again, and give it "
                 "a new value",
             )
+
+
+def _applied_in_the_clear(resource: Resource) -> set[str]:
+    """Keys whose values kubectl kept in an annotation, where sops leaves them as they are."""
+    text = resource.get("metadata", "annotations", _APPLIED)
+    try:
+        kept = mapping(json.loads(text)) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        return set()
+    found = {**mapping(kept.get("data")), **mapping(kept.get("stringData"))}
+    return {str(key) for key, value in found.items() if value and not str(value).startswith("ENC[")}
 
 
 def _outside_sops(resource: Resource) -> Iterator[tuple[str, str]]:

@@ -54,6 +54,8 @@ _STEERING = (
     "internal.config.kubernetes.io/",
     "kustomize.config.k8s.io/",
 )
+# kubectl keeps the manifest here as it was applied, with the values.
+_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _OWN = f"{DOMAIN}/"
 _IN_MANIFEST = "write metadata.name and metadata.namespace in the file, then run sops on it again"
 _IN_KUSTOMIZATION = "write the name in the generator, and the namespace there or in the kustomization"
@@ -161,6 +163,9 @@ def _not_a_secret(value: Mapping[str, Any], shown: str) -> Problem:
     if isinstance(kind, str) and kind.endswith("List"):
         fix = "write each Secret as a document of its own, separated by ---, and encrypt the file again"
         return Problem(shown, "kind", f"is a {kind}, in which Flux does not decrypt", fix)
+    if cipher_type(kind) or cipher_type(value.get("apiVersion")):
+        fix = "encrypt the file again with encrypted_regex ^(data|stringData)$"
+        return Problem(shown, "kind", "is encrypted, so nobody can see what Flux would apply", fix)
     what = f"is {kind} {value.get('apiVersion')}" if isinstance(kind, str) else "names no kind"
     fix = "move it to another folder: Flux may write nothing but Secrets (v1) here"
     return Problem(shown, "kind", f"{what}, and not a Secret of v1", fix)
@@ -184,6 +189,9 @@ def _shape(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
             where = f"metadata.{group}.{key}"
             if not isinstance(key, str) or not isinstance(text, str):
                 yield Problem(shown, where, "is not a text", "put it in quotes")
+            elif key == _APPLIED:
+                fix = "remove it, encrypt the file again, and give the secret a new value: Git keeps the old"
+                yield Problem(shown, where, "holds the values in the clear", fix)
             elif key.startswith(_STEERING):
                 yield Problem(shown, where, "makes Flux apply something else than what is written here", "remove it")
             elif key.startswith(_OWN) and (key, text) != (CLASS_LABEL, SecretClass.BOOTSTRAP):
@@ -230,6 +238,9 @@ def _values(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
                 yield Problem(shown, where, f"is not a text: it was encrypted as {kind}", fix)
             elif text:
                 total += clear_length(text) * 3 // 4 if group == "data" else clear_length(text)
+    if not any(value.get(group) for group in ("data", "stringData")):
+        fix = "add a value and encrypt the file again, or remove the file"
+        yield Problem(shown, "data", "has no value, so no entry of the catalogue can name it", fix)
     if total > MAX_SECRET_BYTES + 3:
         fix = "split the secret into several entries, or deliver the file in another way"
         what = f"has values of more than {MAX_SECRET_BYTES} bytes together, which is what Kubernetes takes in a Secret"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.lfs import LFS_FIX, LFS_POINTER, is_lfs_pointer
 from secret_authority.repository.yaml_documents import has_link, read_documents, read_sources
 
 KUSTOMIZATION_FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -272,11 +273,13 @@ class _Reader:
             self.found.problems += error.problems
             return
         for index, document in enumerate(documents):
-            if not isinstance(document.value, Mapping):
+            if isinstance(document.value, str | Mapping) and is_lfs_pointer(document.text):
+                self.add(shown, "", LFS_POINTER, LFS_FIX)
+            elif not isinstance(document.value, Mapping):
                 self.add(shown, "", "holds a document that is no Kubernetes object", "remove it")
-                continue
-            namespace, name = names.of(document.value)
-            self.found.manifests.append(Manifest(path, shown, index, document.value, namespace, name))
+            else:
+                namespace, name = names.of(document.value)
+                self.found.manifests.append(Manifest(path, shown, index, document.value, namespace, name))
 
     def _shown(self, path: Path) -> str:
         return str(path.relative_to(self._root))

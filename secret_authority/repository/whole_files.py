@@ -16,6 +16,7 @@ from typing import Any
 from secret_authority.clients.sops import SopsHeader, cipher_type, clear_length, decrypt_content, parse_header
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.kubernetes_secrets import is_data_key
+from secret_authority.repository.lfs import LFS_FIX, LFS_POINTER, is_lfs_pointer
 from secret_authority.repository.yaml_documents import read_text
 
 BINARY, DOTENV, JSON, YAML, INI = "binary", "dotenv", "json", "yaml", "ini"
@@ -53,6 +54,8 @@ def read_whole_file(path: Path, shown: str, kind: str) -> WholeFile:
 
 def parse_whole_file(text: str, shown: str, kind: str) -> WholeFile:
     """See `read_whole_file`."""
+    if is_lfs_pointer(text):
+        raise InvalidInputError([Problem(shown, "", LFS_POINTER, LFS_FIX)])
     if _MARKS[kind] not in text:
         fix = f"run `sops encrypt --input-type {kind} --output-type {kind} --in-place {shown}`, give it a new value"
         raise InvalidInputError([Problem(shown, "sops", f"is not encrypted as {kind}, as Flux would decrypt it", fix)])

@@ -290,6 +290,98 @@ _GENERATORS: tuple[tuple[Change, str], ...] = (
 )
 
 
+def _whole(body: str, *options: str) -> Change:
+    """A manifest that is all written out, encrypted with these options of sops in place of encrypted_regex."""
+
+    def change(maker: Maker, _r: random.Random, texts: list[str], _f: Files) -> Files:
+        name = yaml.safe_load(texts[0])["metadata"]["name"]
+        text = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\n{body}"
+        return {"secrets.yaml": maker.encrypt_whole(text, "yaml", *options) if options else maker.encrypt(text)}
+
+    return change
+
+
+def _header(line: str) -> Change:
+    return _after(lambda text: text.replace("\nsops:\n", f"\nsops:\n    {line}\n"))
+
+
+def _block(change: Callable[[str], str]) -> Change:
+    return _after(lambda text: text.partition("\nsops:\n")[0] + "\nsops:\n" + change(text.partition("\nsops:\n")[2]))
+
+
+_LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
+_APPLIED = '{annotations: {kubectl.kubernetes.io/last-applied-configuration: \'{"stringData":{"a":"clear"}}\'}}'
+_ODD: tuple[tuple[Change, str], ...] = (
+    (_whole("stringData: {}\n"), "no values"),
+    (_whole("type: Opaque\n"), "no fields for values"),
+    (_whole("data:\nstringData: {a: b}\n"), "null for data"),
+    (_whole("stringData: {on: a, 'yes': b}\n"), "keys of YAML 1.1"),
+    (_whole("stringData: {'012': a, '2026-01-01': b, 'null': c, '1.5': d, 'on': e}\n"), "such keys in quotes"),
+    (_whole("stringData: {a: on, b: 0o17, c: '0x1f', d: 1_000}\n"), "scalars that only some read as numbers"),
+    (_whole("stringData: {a: 2026-01-01}\n"), "a date as value"),
+    (_whole("stringData: {a: 1:30}\n"), "a number of base 60"),
+    (_whole("stringData: {a: .inf}\n"), "infinity"),
+    (_whole("stringData: {a: é, b: e\u0301, c: \ufb01, d: ｐ}\n"), "composed and decomposed letters"),
+    (_whole("stringData: {a: '" + "x" * 200_000 + "'}\n"), "a long line"),
+    (_whole("stringData:\n  a: |+\n    ---\n    b: c\n\n\n"), "a separator in a value"),
+    (_whole("stringData:\n  a: >-\n    b\n    c\n\n    d\n"), "a folded value"),
+    (_whole("stringData: {a: '$(HOME) ${HOME} $HOME $$'}\n"), "what looks like a variable"),
+    (_whole('stringData: {a: "\\x07\\x85\\U0001F600"}\n'), "escapes"),
+    (_whole("data: {a: 'QUJD IEFC'}\n"), "base64 with a space"),
+    (_whole("data: {a: 'QUJD\tQUJD'}\n"), "base64 with a tab"),
+    (_whole("data: {a: '-_-_'}\n"), "base64 of URLs"),
+    (_whole("data: {a: 'QR=='}\n"), "base64 with stray bits"),
+    (_whole("data: {a: ''}\n"), "an empty value"),
+    (_whole("immutable: 'true'\nstringData: {a: b}\n"), "immutable as a text"),
+    (_whole("type: kubernetes.io/service-account-token\nstringData: {a: b}\n"), "a token of a service account"),
+    (_whole("type: bootstrap.kubernetes.io/token\nstringData: {a: b}\n"), "a bootstrap token"),
+    (_whole("type: ''\nstringData: {a: b}\n"), "an empty type"),
+    (_whole("stringData: {a: &x b, c: *x}\n"), "an alias for a value"),
+    (_whole("stringData: &x {a: b}\ndata: {<<: {c: ZA==}}\n"), "a merge key"),
+    (_plain(_add(f"metadata: {_APPLIED}")), "what kubectl applied last"),
+    (_plain(_add("metadata: {generateName: a-}")), "a generated name"),
+    (_plain(_add("metadata: {finalizers: [example.com/a]}")), "a finalizer"),
+    (_plain(_add("metadata: {name: Upper}")), "a name with capitals"),
+    (_plain(_add('metadata: {name: "a\\n"}')), "a name with a line end"),
+    (_plain(_add("metadata: {namespace: bootstrap.data}")), "a namespace with a dot"),
+    (_after(lambda t: t.replace("kind: Secret", "kind: Secret\nkind: Secret", 1)), "a field twice"),
+    (_after(lambda t: t.replace("kind: Secret", "kind: Secret # comment", 1)), "a comment that was added"),
+    (_after(lambda t: t.replace("kind: Secret", "kind:   Secret", 1)), "more spaces"),
+    (_after(lambda t: t.replace("kind: Secret", "kind: secret", 1)), "a kind in small letters"),
+    (_after(lambda t: t.replace("\nkind: Secret", "\nkind: Secret\nextra: ENC", 1)), "a field that was added"),
+    (_block(lambda t: t.replace("version: ", "version: 9", 1)), "a newer version"),
+    (_block(lambda t: "".join(f"{line}\n" for line in t.splitlines() if "version:" not in line)), "no version"),
+    (_block(lambda t: "".join(f"{line}\n" for line in t.splitlines() if "mac:" not in line)), "no MAC"),
+    (_header("pgp: []"), "an empty list of other keys"),
+    (_header("shamir_threshold: 2"), "a threshold"),
+    (_header("unknown_field: true"), "an unknown field of sops"),
+    (_header("mac_only_encrypted: true"), "a MAC of less"),
+    (_whole("stringData: {a: b, c_clear: d}\n", "--unencrypted-suffix", "_clear"), "a suffix for clear values"),
+    (_whole("stringData: {a_enc: b, c: d}\n", "--encrypted-suffix", "_enc"), "a suffix for encrypted values"),
+    (_whole("stringData: {a: b}\n", "--encrypted-regex", "^(stringData|type)$"), "a part of it"),
+    (_whole("stringData: {a: b}\n", "--encrypted-regex", "."), "everything encrypted"),
+    (_beside("lfs.yaml", _LFS), "a pointer of Git LFS"),
+    (_beside("lfs.bin", _LFS), "a pointer of Git LFS that is no YAML"),
+    (_as("secrets.sops.yaml"), "a name with sops"),
+    (_as("secrets.enc.yml"), "another ending"),
+    (_as("dir.yaml/secrets.yaml"), "a folder with the ending of a file"),
+    (_as("grüße und/a b.yaml"), "a name with spaces and letters"),
+    (_beside("app.env", "A=b\n"), "an env file that nobody uses"),
+    (_beside(".sourceignore", "secrets.yaml\n"), "an ignore file"),
+    (_kustomized("resources: [secrets.yaml]\nkind: Component\n"), "a component"),
+    (_kustomized("resources:\r\n- secrets.yaml\r\n"), "a kustomization with Windows lines"),
+    (_kustomized("\ufeffresources: [secrets.yaml]\n"), "a kustomization with a byte order mark"),
+    (_kustomized("resources: &a [secrets.yaml]\n"), "a kustomization with an anchor"),
+    (_kustomized("resources: [./secrets.yaml]\n"), "a path with a dot"),
+    (_kustomized("resources: [x/../secrets.yaml]\n"), "a path with two dots"),
+    (_kustomized("namespace: Bad_Name\nresources: [secrets.yaml]\n"), "a bad namespace"),
+    (_kustomized("resources: [secrets.yaml]\nimages: [{name: a, newTag: b}]\n"), "images"),
+    (_kustomized("resources: [secrets.yaml]\nlabels: [{pairs: {a: b}}]\n"), "labels"),
+    (_kustomized("resources: [secrets.yaml]\npatches: [{patch: '[{op: add, path: /a, value: b}]'}]\n"), "a patch"),
+    (_kustomized("resources: [secrets.yaml]\nbuildMetadata: [originAnnotations]\n"), "build metadata"),
+)
+
+
 _HEAD = "apiVersion: v1\nkind: Secret\nmetadata: {name: clear, namespace: bootstrap-data}\n"
 CHANGES: tuple[tuple[Change, str], ...] = (
     (_as("secrets.yaml"), "as it is"),
@@ -351,4 +443,5 @@ CHANGES: tuple[tuple[Change, str], ...] = (
     (_beside("values.yaml", "a: b\n"), "no object"),
     (_beside("broken.yaml", "a: [\n"), "no YAML"),
     *_GENERATORS,
+    *_ODD,
 )

@@ -84,6 +84,13 @@ def test_null_lists_and_mappings_are_no_values(fleet: Fleet) -> None:
     assert [re.findall(r"data\.(\w)", problem)[0] for problem in found] == ["a", "b", "c"], found
 
 
+@pytest.mark.parametrize("body", ["stringData: {}", "type: Opaque", "data: {}\nstringData:"])
+def test_a_secret_without_values_is_refused(fleet: Fleet, body: str) -> None:
+    fleet.encrypt(NEW, manifest(body=body))
+    (problem,) = keyless(fleet)
+    assert problem.startswith(f"{NEW}: data: has no value, so no entry of the catalogue can name it. Fix: ")
+
+
 def test_base64_with_line_ends_is_taken_as_the_api_server_takes_it(fleet: Fleet) -> None:
     fleet.add_entry("new", "blob", binary=["blob"])
     content = bytes(range(256)) * 3
@@ -257,6 +264,30 @@ def test_annotations_by_which_flux_does_something_else_are_refused(fleet: Fleet,
     fleet.encrypt(NEW, manifest(head=f", annotations: {{{annotation}}}"))
     (problem,) = keyless(fleet)
     assert "makes Flux apply something else" in problem
+
+
+def test_what_kubectl_applied_last_holds_the_values_in_the_clear(fleet: Fleet) -> None:
+    fleet.add_entry("new", "password")
+    annotation = "kubectl.kubernetes.io/last-applied-configuration"
+    note = f', annotations: {{{annotation}: \'{{"stringData":{{"password":"{CLEAR}"}}}}\'}}'
+    fleet.encrypt(NEW, manifest(head=note))
+    (problem,) = keyless(fleet)
+    assert f"{NEW}: metadata.annotations.{annotation}: holds the values in the clear" in problem
+    assert "give the secret a new value" in problem and CLEAR not in problem
+
+
+def test_a_manifest_whose_names_are_ciphertext_is_named_without_them(fleet: Fleet) -> None:
+    (fleet.repository / ".sops.yaml").unlink()
+    fleet.encrypt(NEW, manifest(), "--age", fleet.root().recipient, "--encrypted-regex", ".")
+    (problem,) = keyless(fleet)
+    assert problem.startswith(f"{NEW}: kind: is encrypted, so") and "ENC[" not in problem
+
+
+def test_a_pointer_of_git_lfs_is_called_so(fleet: Fleet) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
+    (fleet.repository / NEW).write_text(pointer)
+    (problem,) = keyless(fleet)
+    assert problem.startswith(f"{NEW}: is a pointer of Git LFS, whose file Flux does not fetch. Fix: ")
 
 
 def test_marks_of_a_handover_are_not_written_by_hand(fleet: Fleet) -> None:
