@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,8 @@ from tests.support.vault_process import wait_for
 
 pytestmark = pytest.mark.skipif(not programs_are_there(), reason="no programs of the node: run `make tools`")
 
-ROUNDS = 2
+# Each round has other values, documents and names.
+ROUNDS = int(os.environ.get("FLUX_ROUNDS", "1"))
 EDGE = "bootstrap-edge"
 
 
@@ -63,4 +65,4 @@ def test_what_is_accepted_is_what_flux_makes_of_it(tmp_path: Path) -> None:
                 wrong += [f"{name} ({folder.made}): {place} holds something else" for place in differ]
         assert not wrong, "\n".join(wrong)
     # Both kinds were among them, so that the comparison says something.
-    assert accepted >= 20 * ROUNDS and failed >= 10 * ROUNDS, (accepted, failed)
+    assert accepted >= 50 * ROUNDS and failed >= 30 * ROUNDS, (accepted, failed)
