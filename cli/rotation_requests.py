@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from secret_authority.contract.names import ENGINE_NAMESPACE, ROTATION_MOUNT, ROTATION_REQUESTS, ROTATION_STATUS
+from secret_authority.core.conditions import silence
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.rotation.document import State
 
@@ -86,12 +87,21 @@ def read_watched(way: ClusterConnection) -> dict[str, dict[str, Any]]:
     return _published(way, "watched")
 
 
+def silence_of_engine(way: ClusterConnection) -> str:
+    """Why what the engine published is its last word only; empty while it is up. Raises `Unavailable` without it."""
+    return silence(_data(way).get("conditions", ""), datetime.now(UTC))
+
+
 def _published(way: ClusterConnection, key: str) -> dict[str, dict[str, Any]]:
+    entries: dict[str, dict[str, Any]] = json.loads(_data(way).get(key) or "{}")
+    return entries
+
+
+def _data(way: ClusterConnection) -> Mapping[str, str]:
     found = way.api().get(f"api/v1/namespaces/{ENGINE_NAMESPACE}/configmaps/{ROTATION_STATUS}")
     if found is None:
         raise Unavailable(f"ConfigMap {ENGINE_NAMESPACE}/{ROTATION_STATUS} is missing: no secret has a rotator yet")
-    entries: dict[str, dict[str, Any]] = json.loads((found.get("data") or {}).get(key) or "{}")
-    return entries
+    return found.get("data") or {}
 
 
 def known_secret(entries: Mapping[str, object], name: str) -> None:

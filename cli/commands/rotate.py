@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -19,9 +20,19 @@ from typing import TYPE_CHECKING, Any
 from cli.arguments import add_kubeconfig, connection
 from cli.commands import COMMANDS
 from cli.failures import vault_errors
-from cli.rotation_requests import follow, known_secret, new_id, outcome, read_status, read_watched, request_path
+from cli.rotation_requests import (
+    follow,
+    known_secret,
+    new_id,
+    outcome,
+    read_status,
+    read_watched,
+    request_path,
+    silence_of_engine,
+)
 from secret_authority.contract.names import (
     AUDITOR_ACCOUNT,
+    ENGINE_NAMESPACE,
     REQUESTS_ACCOUNT,
     REQUESTS_ROLE,
 )
@@ -154,6 +165,9 @@ def _status(options: argparse.Namespace) -> int:
         known_secret(entries, options.name)
         entries = {options.name: entries[options.name]}
     print(json.dumps(entries, indent=2, sort_keys=True) if options.format == "json" else status_table(entries))
+    if silent := silence_of_engine(way):
+        print(f"{silent}: these are its last words; see the pods of namespace {ENGINE_NAMESPACE}", file=sys.stderr)
+        return 1
     return 0
 
 

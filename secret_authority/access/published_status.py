@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from secret_authority.contract.names import (
+    AUDIT_TRAIL,
     CONSUMPTION_STATUS,
     ENGINE_NAMESPACE,
     HANDOVER_STATUS,
@@ -16,7 +17,7 @@ from secret_authority.contract.names import (
     TRAIL_WHOLE,
 )
 from secret_authority.core.catalogue.schema import Catalogue
-from secret_authority.core.conditions import read_conditions
+from secret_authority.core.conditions import read_conditions, silence
 from secret_authority.core.ledger.ledger import ConsumptionFacts
 from secret_authority.core.ledger.lifecycle import RotationFact
 
@@ -62,12 +63,11 @@ def read_status(maps: Mapping[str, Mapping[str, str]], now: datetime | None = No
     """
     now = now or datetime.now(UTC)
     handover, consumption = maps.get(HANDOVER_STATUS, {}), maps.get(CONSUMPTION_STATUS)
-    if consumption is not None and _silent(consumption, now):
+    if consumption is not None and silence(consumption.get("conditions", ""), now):
         consumption = None
     lines = [line for line in _json(handover, "handover", []) if isinstance(line, dict) and "secret" in line]
     failing = {str(line["secret"]): str(line.get("message")) for line in lines if line.get("state") != "done"}
     notices = {str(line["secret"]): tuple(map(str, line.get("notices") or ())) for line in lines}
-    trail = _json(handover, "conditions", {}).get(TRAIL_WHOLE) or {}
     waiting: frozenset[str] | None = None
     versions: dict[str, int] | None = None
     if consumption is not None:
@@ -79,27 +79,32 @@ def read_status(maps: Mapping[str, Mapping[str, str]], now: datetime | None = No
         versions = {str(name): number for name, number in numbers.items() if isinstance(number, int)}
     rotation = maps.get(ROTATION_STATUS)
     return PublishedStatus(
-        rotation=None if rotation is None or _silent(rotation, now) else _rotation(rotation),
+        rotation=None if rotation is None or silence(rotation.get("conditions", ""), now) else _rotation(rotation),
         revision=str(_json(handover, "evidence", {}).get("revision") or ""),
         done={str(line["secret"]): str(line.get("ciphertext") or "") for line in lines if line.get("state") == "done"},
         notices={secret: said for secret, said in notices.items() if said},
         failing=failing,
         waiting=waiting,
         versions=versions,
-        trail_problem=_silent(handover, now) or ("" if trail.get("status", True) else str(trail.get("message"))),
+        trail_problem=_trail_problem(maps, now),
     )
 
 
-def _silent(data: Mapping[str, str], now: datetime) -> str:
-    """Why an engine's conditions are unknown; empty when it has observed one of them lately, or has published none."""
-    try:
-        conditions = read_conditions(data.get("conditions", "")).values()
-    except ValueError:
-        return ""
-    if not conditions or any(condition.known(now) is not None for condition in conditions):
-        return ""
-    last = max(condition.observed_at for condition in conditions) or "an unknown time"
-    return f"the engine has observed nothing since {last}; see the pods of namespace {ENGINE_NAMESPACE}"
+def _trail_problem(maps: Mapping[str, Mapping[str, str]], now: datetime) -> str:
+    """Why nobody vouches for the published trail; empty when the engine does, or has published nothing at all."""
+    handover = maps.get(HANDOVER_STATUS)
+    if handover is None:
+        held = any(name.startswith(AUDIT_TRAIL) for name in maps)
+        return f"ConfigMap {ENGINE_NAMESPACE}/{HANDOVER_STATUS} is missing beside the audit trail" if held else ""
+    text = handover.get("conditions", "")
+    if silent := silence(text, now):
+        return f"{silent}; see the pods of namespace {ENGINE_NAMESPACE}"
+    whole = read_conditions(text).get(TRAIL_WHOLE)
+    known = whole.known(now) if whole else None
+    if whole is None or known is None:
+        since = f" since {whole.observed_at}" if whole and whole.observed_at else ""
+        return f"whether the published audit trail is whole is unknown{since}; see ConfigMap {HANDOVER_STATUS}"
+    return "" if known else whole.message
 
 
 def _rotation(data: Mapping[str, str]) -> dict[str, RotationFact]:

@@ -33,13 +33,27 @@ class Condition:
         }
 
     def known(self, now: datetime) -> bool | None:
-        """The status at `now`, None when the last observation is too old, or has no time that can be read."""
+        """The status at `now`, None when it was observed too long ago, in the future, or at no readable time.
+
+        Clocks may differ by `STALE_SECONDS`.
+        """
         try:
-            seen = datetime.fromisoformat(self.observed_at)
-            fresh = now - seen <= timedelta(seconds=STALE_SECONDS)
+            fresh = abs(now - datetime.fromisoformat(self.observed_at)) <= timedelta(seconds=STALE_SECONDS)
         except (ValueError, TypeError):
             return None
         return self.status if fresh else None
+
+
+def silence(text: str, now: datetime) -> str:
+    """Why nothing is known of an engine by the conditions that it published; empty when it observed one lately."""
+    try:
+        conditions = read_conditions(text).values()
+    except ValueError:
+        return "the conditions that the engine published cannot be read"
+    if any(condition.known(now) is not None for condition in conditions):
+        return ""
+    last = max((condition.observed_at for condition in conditions), default="") or "an unknown time"
+    return f"the engine has observed nothing since {last}"
 
 
 def read_conditions(text: str) -> dict[str, Condition]:

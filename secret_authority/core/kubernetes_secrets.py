@@ -32,6 +32,8 @@ TYPES = tuple(_NEEDED)
 _OF_THE_CONTROL_PLANE = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
 
 MAX_SECRET_BYTES = 1 << 20  # the values of one Secret together
+_QUALIFIED = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 
@@ -65,6 +67,18 @@ def decode_base64(text: str) -> bytes | None:
     """The bytes of a value of `data`, None where the API server refuses it. Line ends are passed over, as it does."""
     joined = text.replace("\r", "").replace("\n", "")
     return base64.b64decode(joined) if _BASE64.fullmatch(joined) else None
+
+
+def is_label_value(text: str) -> bool:
+    """Whether a label may have this value (IsValidLabelValue)."""
+    return len(text) <= 63 and bool(re.fullmatch(rf"({_QUALIFIED})?", text))
+
+
+def is_qualified_name(key: str) -> bool:
+    """Whether a label or an annotation may have this key (IsQualifiedName)."""
+    prefix, found, name = key.rpartition("/")
+    fits = not found or (len(prefix) <= 253 and bool(re.fullmatch(_SUBDOMAIN, prefix)))
+    return fits and len(name) <= 63 and bool(re.fullmatch(_QUALIFIED, name))
 
 
 def is_data_key(key: str) -> bool:

@@ -33,6 +33,8 @@ from secret_authority.core.kubernetes_secrets import (
     decode_base64,
     is_allowed_type,
     is_data_key,
+    is_label_value,
+    is_qualified_name,
     missing_keys,
     type_problems,
 )
@@ -59,6 +61,9 @@ _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _OWN = f"{DOMAIN}/"
 _IN_MANIFEST = "write metadata.name and metadata.namespace in the file, then run sops on it again"
 _IN_KUSTOMIZATION = "write the name in the generator, and the namespace there or in the kustomization"
+# What is no text of YAML, and U+0085, which is an end of line there: Flux writes a decrypted manifest as YAML and reads
+# it again, and so refuses it, or changes the character to a space.
+_NOT_IN_YAML = re.compile("[\x7f-\x9f\ufffe\uffff]")
 _ENCRYPT_AGAIN = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
 
 
@@ -189,6 +194,12 @@ def _shape(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
             where = f"metadata.{group}.{key}"
             if not isinstance(key, str) or not isinstance(text, str):
                 yield Problem(shown, where, "is not a text", "put it in quotes")
+            elif not is_qualified_name(key.lower() if group == "annotations" else key):
+                yield Problem(shown, where, "is not a key that Kubernetes takes", "correct it")
+            elif group == "labels" and not is_label_value(text):
+                yield Problem(shown, where, "is not a value that a label may have", "correct it")
+            elif _NOT_IN_YAML.search(text):
+                yield Problem(shown, where, "has a character that Flux refuses or changes", "remove it")
             elif key == _APPLIED:
                 fix = "remove it, encrypt the file again, and give the secret a new value: Git keeps the old"
                 yield Problem(shown, where, "holds the values in the clear", fix)
@@ -265,6 +276,10 @@ def secret_values(manifest: Mapping[str, Any], shown: str = "Secret") -> dict[st
             fix = "put the value in quotes before sops encrypts it, then give the secret a new value"
             if not isinstance(text, str):
                 problems.append(Problem(shown, f"{group}.{key}", "is not a text", fix))
+                continue
+            if group == "stringData" and (odd := _NOT_IN_YAML.search(text)):
+                what = f"has the character U+{ord(odd[0]):04X}, which Flux refuses or changes in stringData"
+                problems.append(Problem(shown, f"{group}.{key}", what, "write the value under data, in base64"))
                 continue
             found = text.encode() if group == "stringData" else decode_base64(text)
             if found is None:

@@ -90,11 +90,17 @@ class Status:
             )
 
     def metrics(self) -> str:
-        """Prometheus text format."""
+        """Prometheus text format. A condition that was not observed lately has an age and no value."""
+        now = time.monotonic()
         with self._lock:
+            held = sorted(self._conditions.items())
             lines = [
-                f'secret_authority_condition{{type="{name}"}} {int(held.condition.status)}'
-                for name, held in sorted(self._conditions.items())
+                f'secret_authority_condition{{type="{name}"}} {int(one.condition.status)}'
+                for name, one in held
+                if now - one.seen <= STALE_SECONDS
+            ]
+            lines += [
+                f'secret_authority_condition_age_seconds{{type="{name}"}} {now - one.seen:.0f}' for name, one in held
             ]
             lines += [f"secret_authority_{name} {value:.15g}" for name, value in sorted(self._numbers.items())]
         return "\n".join(lines) + "\n"

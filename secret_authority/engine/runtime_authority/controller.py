@@ -103,6 +103,7 @@ class RuntimeAuthorityController:
         self._settled = False
         self._key: bytes | None = None
         self._events_known: object = None
+        self._trail_looked_at = -math.inf
         self._configuration_looked_at = -math.inf
         # Replaced as a whole, never changed: another thread publishes it.
         self.published_handover: dict[str, str] = {}
@@ -224,6 +225,8 @@ class RuntimeAuthorityController:
         secrets = [secret.name for secret in git.catalogue.of_class(SecretClass.BOOTSTRAP)]
         due = frozenset(name for name in secrets if self.pace.due(name))
         if secrets and not due:
+            if time.monotonic() - self._trail_looked_at >= CONFIGURATION_SECONDS:
+                self._look_at_trail(moved=False)
             return self._settled
         summary = self.handover.run(git, self._key, self._may_not_change, due.__contains__)
         if summary.skipped:
@@ -253,15 +256,7 @@ class RuntimeAuthorityController:
         message = f"{done} of {total} bootstrap secrets are handed over"
         first = next((str(result.end) for result in summary.open), None)
         self.status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
-        # The other engines and people at `enter` append events as well.
-        known = self._trail_mark()
-        moved = any(Step.AUDIT in result.steps for result in summary.results)
-        if known != self._events_known or moved:
-            self._events_known = None  # until it is published
-            trail = read_trail(self._vault)
-            self.status.set(TRAIL_READABLE, not trail.malformed, "; ".join(trail.malformed))
-            self._publish_trail(trail.events)
-            self._events_known = known
+        self._look_at_trail(any(Step.AUDIT in result.steps for result in summary.results))
         evidence = Evidence(
             Phase.RUNTIME_AUTHORITY,
             git.revision,
@@ -272,6 +267,20 @@ class RuntimeAuthorityController:
             "handover": json.dumps(lines(summary.results, git.ciphertexts)),
             "evidence": evidence.to_json(),
         }
+
+    def _look_at_trail(self, moved: bool) -> None:
+        """Publish the trail when it has changed: the other engines and people at `enter` append events as well."""
+        known = self._trail_mark()
+        if known != self._events_known or moved:
+            self._events_known = None  # until it is published
+            trail = read_trail(self._vault)
+            self.status.set(TRAIL_READABLE, not trail.malformed, "; ".join(trail.malformed))
+            self._publish_trail(trail.events)
+            self._events_known = known
+        else:
+            self.status.confirm(TRAIL_READABLE)
+            self.status.confirm(TRAIL_WHOLE)
+        self._trail_looked_at = time.monotonic()
 
     def _trail_mark(self) -> object:
         """Another one when an event may have been appended, also for a secret that has events already."""

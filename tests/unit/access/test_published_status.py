@@ -23,7 +23,8 @@ HANDOVER = {
     "evidence": json.dumps({"revision": "main@sha1:1"}),
     "conditions": json.dumps({"AuditTrailWhole": {"status": True, "message": "", "observedAt": NOW.isoformat()}}),
 }
-CONSUMPTION = {
+FRESH = {"conditions": json.dumps({"Delivered": {"status": True, "message": "", "observedAt": NOW.isoformat()}})}
+CONSUMPTION = FRESH | {
     "waiting": json.dumps({"c": "c is not entered yet"}),
     "failing": json.dumps({"d": "d: 403"}),
     "versions": json.dumps({"shop/orders-db": 3, "shop/x": 1}),
@@ -55,8 +56,8 @@ def test_what_the_engines_publish() -> None:
 def test_versions_are_those_of_the_catalogues_consumers() -> None:
     entry = next(entry for entry in CATALOGUE if entry.consumers)
     consumer = entry.consumers[0]
-    data = {"versions": json.dumps({f"{consumer.namespace}/{consumer.secret}": 4})}
-    assert read_status({"consumption-status": data}).consumption(CATALOGUE) == ConsumptionFacts({entry.name: 4})
+    data = FRESH | {"versions": json.dumps({f"{consumer.namespace}/{consumer.secret}": 4})}
+    assert read_status({"consumption-status": data}, NOW).consumption(CATALOGUE) == ConsumptionFacts({entry.name: 4})
 
 
 def test_the_complaint_about_the_trail_is_passed_on() -> None:
@@ -82,4 +83,23 @@ def test_what_cannot_be_read_is_left_out(text: str) -> None:
     keys = ("handover", "evidence", "conditions", "waiting", "failing", "versions")
     content = dict.fromkeys(keys, text)
     found = read_status({"runtime-authority-status": content, "consumption-status": content})
-    assert found.done.keys() <= {"s"} and found.trail_problem == ""
+    assert found.done.keys() <= {"s"}
+    # Without conditions nobody vouches for anything that is there.
+    assert found.trail_problem and found.waiting is None and found.versions is None
+
+
+def test_a_condition_that_was_not_observed_lately_is_unknown_though_others_were() -> None:
+    old = (NOW - timedelta(seconds=STALE_SECONDS + 1)).isoformat()
+    conditions = {
+        "VaultInService": {"status": True, "observedAt": NOW.isoformat()},
+        "AuditTrailWhole": {"status": True, "message": "", "observedAt": old},
+    }
+    found = read_status({"runtime-authority-status": {"conditions": json.dumps(conditions)}}, NOW)
+    assert f"whether the published audit trail is whole is unknown since {old}" in found.trail_problem
+    del conditions["AuditTrailWhole"]
+    found = read_status({"runtime-authority-status": {"conditions": json.dumps(conditions)}}, NOW)
+    assert "whether the published audit trail is whole is unknown" in found.trail_problem
+
+
+def test_a_trail_without_the_status_of_its_engine_is_not_vouched_for() -> None:
+    assert "runtime-authority-status is missing" in read_status({"audit-trail": {"events": ""}}, NOW).trail_problem

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from cli import rotation_requests
 from cli.commands import rotate
 from cli.main import main, parser
+from secret_authority.core.conditions import STALE_SECONDS
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.rotation.document import RequestKind, Trigger
 
@@ -81,6 +85,26 @@ def test_a_reason_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["rotate", "orders-db"])
     assert "--why" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(0, 0), (STALE_SECONDS + 1, 1)])
+def test_the_last_words_of_an_engine_that_is_down_are_called_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], seconds: int, code: int
+) -> None:
+    seen = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+    conditions = json.dumps({"RotationRunning": {"status": True, "observedAt": seen}})
+    data = {"secrets": json.dumps({"orders-db": ENTRY}), "conditions": conditions}
+
+    class Way:
+        def api(self) -> object:
+            return SimpleNamespace(get=lambda _path: {"data": data})
+
+    monkeypatch.setattr(rotate, "connection", lambda _options: Way())
+    options = parser(["rotation"]).parse_args(["rotation", "status"])
+    assert options.run(options) == code
+    said = capsys.readouterr()
+    assert "orders-db" in said.out
+    assert ("the engine has observed nothing since" in said.err) == bool(code)
 
 
 def test_the_status_says_what_waits_for_what() -> None:

@@ -19,6 +19,12 @@ def test_a_condition_is_known_for_a_while_and_then_unknown(status: bool) -> None
     assert condition.known(NOW + timedelta(seconds=STALE_SECONDS + 1)) is None
 
 
+def test_a_time_that_has_not_come_yet_says_nothing() -> None:
+    """A clock that is far ahead, or somebody who wants to be believed for long."""
+    ahead = Condition(True, "", "", (NOW + timedelta(seconds=STALE_SECONDS)).isoformat())
+    assert ahead.known(NOW) is True and ahead.known(NOW - timedelta(seconds=1)) is None
+
+
 @pytest.mark.parametrize("when", ["", "yesterday", "2026-01-01T00:00:00"])
 def test_without_a_time_that_can_be_read_it_is_unknown(when: str) -> None:
     assert Condition(True, "", "", when).known(NOW) is None

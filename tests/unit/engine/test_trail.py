@@ -9,7 +9,9 @@ from secret_authority.core.errors import Unavailable
 from secret_authority.core.handover.state_machine import Step
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME
+from secret_authority.engine.common import status as status_module
 from secret_authority.engine.common.publisher import RESYNC_SECONDS
+from secret_authority.engine.runtime_authority.controller import TRAIL_READABLE
 from tests.support.controllers import TrailSite
 
 
@@ -24,6 +26,16 @@ def test_a_look_without_news_does_not_read_the_trail_again(monkeypatch: pytest.M
     assert place.cluster.trail() == (event("s-0", 0),)
     place.tell()
     assert place.vault.reads == reads
+
+
+def test_a_look_without_news_is_an_observation_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the condition would be stale after minutes in which nothing happens."""
+    place = TrailSite(monkeypatch, event("s-0", 0))
+    place.tell()
+    monkeypatch.setattr(status_module, "_now", lambda: "2030-01-01T00:00:00+00:00")
+    place.tell()
+    for name in (TRAIL_WHOLE, TRAIL_READABLE):
+        assert place.engine.status.as_dict()[name]["observedAt"] == "2030-01-01T00:00:00+00:00"
 
 
 def test_an_empty_trail_is_published_as_one(monkeypatch: pytest.MonkeyPatch) -> None:

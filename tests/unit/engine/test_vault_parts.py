@@ -188,6 +188,19 @@ def test_the_endpoint_tells_health_readiness_and_numbers() -> None:
     server.server_close()
 
 
+def test_a_metric_of_a_condition_ends_when_it_is_not_observed_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    status = Status()
+    status.set("Old", True)
+    later = time.monotonic() + STALE_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    status.set("New", True)
+    text = status.metrics()
+    assert 'secret_authority_condition{type="New"} 1' in text
+    assert 'secret_authority_condition{type="Old"}' not in text
+    assert 'secret_authority_condition_age_seconds{type="Old"} 181' in text
+    assert not status.holds("Old")
+
+
 def test_a_condition_keeps_its_time_while_it_holds() -> None:
     status = Status()
     status.set("A", True, "one")

@@ -91,6 +91,37 @@ def test_a_secret_without_values_is_refused(fleet: Fleet, body: str) -> None:
     assert problem.startswith(f"{NEW}: data: has no value, so no entry of the catalogue can name it. Fix: ")
 
 
+@pytest.mark.parametrize("number", [0x7F, 0x80, 0x85, 0x9F, 0xFFFE, 0xFFFF])
+def test_characters_that_flux_changes_in_a_text_are_refused_and_travel_in_base64(fleet: Fleet, number: int) -> None:
+    """Flux writes the decrypted manifest as YAML: U+0085 arrives as a space, the others stop the Kustomization."""
+    text = f"CANARY{chr(number)}x"
+    fleet.add_entry("new", "password")
+    fleet.encrypt(NEW, manifest(body=f'stringData: {{password: "CANARY\\u{number:04x}x"}}'))
+    (problem,) = fleet.problems()
+    assert problem.startswith(f"{NEW}: stringData.password: has the character U+{number:04X}, which Flux refuses or")
+    assert "write the value under data, in base64" in problem and "CANARY" not in problem
+    fleet.encrypt(NEW, manifest(body=f"data: {{password: {base64.b64encode(text.encode()).decode()}}}"))
+    assert fleet.problems() == [] and values(fleet) == {"password": text.encode()}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wanted"),
+    [
+        ("labels: {app: 'a b'}", "metadata.labels.app: is not a value that a label may have"),
+        (f"labels: {{app: {'a' * 64}}}", "metadata.labels.app: is not a value that a label may have"),
+        ("labels: {'a/b/c': d}", "metadata.labels.a/b/c: is not a key that Kubernetes takes"),
+        ("labels: {'A.example/b': d}", "metadata.labels.A.example/b: is not a key that Kubernetes takes"),
+        ("annotations: {'a b': c}", "metadata.annotations.a b: is not a key that Kubernetes takes"),
+        ('annotations: {a: "b\\u0085c"}', "metadata.annotations.a: has a character that Flux refuses or changes"),
+    ],
+)
+def test_labels_and_annotations_that_stop_the_kustomization(fleet: Fleet, metadata: str, wanted: str) -> None:
+    fleet.add_entry("new", "password")
+    fleet.encrypt(NEW, manifest(head=f", {metadata}"))
+    (problem,) = keyless(fleet)
+    assert problem.startswith(f"{NEW}: {wanted}")
+
+
 def test_base64_with_line_ends_is_taken_as_the_api_server_takes_it(fleet: Fleet) -> None:
     fleet.add_entry("new", "blob", binary=["blob"])
     content = bytes(range(256)) * 3
