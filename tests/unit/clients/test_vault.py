@@ -10,8 +10,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
-from secret_authority.clients.vault import Vault
+from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.tls.ca import issue, new_ca
 
@@ -58,3 +59,27 @@ def test_another_name_is_no_vault(tunnel: int, tmp_path: Path, name: str | None)
     vault = Vault(f"https://127.0.0.1:{tunnel}", str(tmp_path / "ca.crt"), server_name=name)
     with pytest.raises(Unavailable, match="SSLError"):
         vault.read("x")
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "error"),
+    [
+        (500, "JSON string value exceeds allowed length", VaultRefusedError),
+        (500, "put failed due to value being too large; got 1048643 bytes, max: 1048576 bytes", VaultRefusedError),
+        (413, "request body too large", VaultRefusedError),
+        (400, "invalid request", VaultRefusedError),
+        (500, "internal error", Unavailable),
+        (503, "Vault is sealed", Unavailable),
+        (429, "rate limit", Unavailable),
+    ],
+)
+def test_what_vault_will_never_take_is_no_passing_trouble(
+    monkeypatch: pytest.MonkeyPatch, status: int, said: str, error: type[Exception]
+) -> None:
+    answer = requests.Response()
+    answer.status_code, answer._content = status, json.dumps({"errors": [said]}).encode()
+    monkeypatch.setattr(requests, "request", lambda *_a, **_k: answer)
+    monkeypatch.setattr(requests.Session, "request", lambda *_a, **_k: answer)
+    with pytest.raises(error) as caught:
+        Vault("https://vault.invalid").with_token("t").write("platform-data/data/a", {"data": {"k": "CANARY"}})
+    assert said in str(caught.value) and "CANARY" not in str(caught.value)

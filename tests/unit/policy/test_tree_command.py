@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,12 @@ def test_the_pre_commit_hook_names_a_command_that_exists(capsys: pytest.CaptureF
         main([*arguments[:2], "--help"])
     assert ended.value.code == 0
     assert "--baseline" in capsys.readouterr().out
+
+
+def test_a_secret_of_aliases_upon_aliases_is_a_problem_and_has_an_end(tmp_path: Path) -> None:
+    lines = "".join(f"  a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+    text = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: a}}\nstringData:\n  a0: &a0 [x]\n{lines}"
+    (tmp_path / "a.yaml").write_text(text)
+    before = time.process_time()
+    assert run(tmp_path, "--profile", "rfc") == policy.VIOLATIONS
+    assert time.process_time() - before < 60
