@@ -44,6 +44,7 @@ pytestmark = [
 ]
 
 ENTERED = "payment-api"
+ROTATED = ("orders-db", "session-key")
 DATABASE_CLAIM = "data-orders-db"
 JOBS = ("bootstrap-evidence", "runtime-authority-evidence")
 
@@ -81,6 +82,7 @@ def scan(searched: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPat
     (temporary / "planted").write_text(plant.text)
     value, hidden = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     entering = enter(searched, value, plant, temporary)
+    rotating = rotate(searched, plant, temporary)
     running, run_tokens = up(searched, plant, temporary)
     root_identity = searched.identities()[0].secret
     with broken_glass(searched.kubeconfig, tmp_path_factory.mktemp("way"), root_identity) as root:
@@ -109,6 +111,7 @@ def scan(searched: RecordedStack, plant: Plant, tmp_path_factory: pytest.TempPat
         "Vault's audit log": chain(*map(files, volume_folders(searched, "audit-vault-"))),
         "Vault's data": chain(*map(files, volume_folders(searched, "data-vault-"))),
         "entering": entering,
+        "rotating": rotating,
         "run": running,
         "temporary files": files(temporary),
     }
@@ -149,6 +152,37 @@ def enter(stack: RecordedStack, value: str, plant: Plant, temporary: Path) -> Te
         return encoded in str(stack.objects.secret(consumer.namespace, consumer.secret))
 
     until(arrived, "the value has arrived")
+    return seen
+
+
+def rotate(stack: RecordedStack, plant: Plant, temporary: Path) -> Texts:
+    """Rotate a database's login and a generated value: what was pending is current then, what was current is old.
+
+    What the processes of the command had and left, while they ran.
+    """
+    seen: set[tuple[str, bytes]] = set()
+    for name in ROTATED:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "cli.main",
+                "rotate",
+                name,
+                "--why",
+                "a search",
+                "--kubeconfig",
+                str(stack.kubeconfig),
+            ],
+            cwd=CHECKOUT,
+            env={**os.environ, "TMPDIR": str(temporary), "PLANTED": plant.text},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        seen |= watched(process, temporary)
+        stack.transcript.append(process.communicate()[0])
+        assert process.returncode == 0 and f"{name}: done" in stack.transcript[-1], stack.transcript[-1]
     return seen
 
 
@@ -193,6 +227,9 @@ def test_there_is_something_to_look_for(searched: RecordedStack, scan: Scan) -> 
     wanted |= {f"unseal share {number}" for number in range(1, 6)} | {"token 0", "token 1", "hidden in Vault"}
     assert beside >= wanted
     assert "entered" not in beside, "Vault has the entered value"
+    versions = {name.rpartition(" version ")[::2] for name in scan.names if " version " in name}
+    for place in ("postgres/orders password", "sessions/shop key"):
+        assert {number for named, number in versions if named == place} >= {"1", "2"}, "the old value and the new one"
     paths = {name.split()[0] for name in scan.names if " version " in name}
     assert paths == {secret.vault.path for secret in leak_values.catalogued(searched)}
 
