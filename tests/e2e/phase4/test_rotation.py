@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -137,3 +139,41 @@ def test_what_is_held_is_not_rotated(altered: RecordedStack) -> None:
     assert refused.returncode == 1 and "refused" in refused.stdout
     assert command(altered, "rotation", "resume", NAME, "--why", "a test").returncode == 0
     assert value(altered) == before
+
+
+@pytest.mark.nightly
+def test_git_is_stopped_for_three_rotations_of_a_short_policy(altered: RecordedStack, applications: list[str]) -> None:
+    """What is due rotates by itself, without Git and without Pulumi, and nobody is denied."""
+
+    def now() -> dict[str, Any]:
+        shown = command(altered, "rotation", "status", "orders-db", "--format", "json")
+        found: dict[str, Any] = json.loads(shown.stdout)["orders-db"]
+        return found
+
+    def policy(*fields: str) -> None:
+        changes = [word for field in fields for word in ("--set", field)]
+        done = command(altered, "rotation", "policy", "orders-db", *changes, "--why", "a short policy for a test")
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    service = altered.objects.get("/api/v1/namespaces/data/services/orders-db")
+    secret = altered.objects.secret("shop", "orders-db")
+    assert service is not None and secret is not None
+    old = {key: text(secret["data"], key) for key in ("DB_USER", "DB_PASSWORD")}
+    first = int(now()["generation"])
+    altered.git_server("stop")
+    try:
+        with DatabaseWatcher(altered.name, service["spec"]["clusterIP"], 5432, "orders") as watcher:
+            policy("ttl=40s", "rotate_before=", "max_overlap=")
+            until(lambda: int(now()["generation"]) >= first + 3, "the third rotation", 600)
+            policy("ttl=720h", "rotate_before=24h", "max_overlap=1h")
+            until(lambda: now()["state"] == "idle", "its end", 180)
+            seen = watcher.end(old["DB_USER"], old["DB_PASSWORD"])
+    finally:
+        policy("ttl=720h", "rotate_before=24h", "max_overlap=1h")
+        altered.git_server("start")
+    print(f"{seen.logins} logins, {len(seen.denied)} denied, {seen.unanswered} unanswered, {seen.kinds}")
+    assert seen.denied == [] and seen.old == "refused" and seen.users == ["orders_a", "orders_b"]
+    history = command(altered, "rotation", "history", "orders-db").stdout
+    assert history.count("rotation (time)") >= 3, history
+    for name in applications:
+        until(lambda name=name: steady(altered, f"{DEPLOYMENTS}/{name}", 1), f"{name} is logged in", 120)  # type: ignore[misc]
