@@ -7,7 +7,9 @@ conflict is the preview; `pulumi up --skip-preview` gives that away.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from pulumi_policy import (
@@ -28,6 +30,7 @@ from policy.readers.stack import WrittenKeys, read_registration, read_stack
 from policy.rules.base import Rule, Scope
 from policy.rules.registry import RULES, new_context, violations
 from policy.settings import Settings, parse_settings
+from policy.shared_requests import once
 from secret_authority.core.errors import InvalidInputError
 
 PACK_NAME = "secret-authority"
@@ -72,11 +75,13 @@ def _policy(rule: Rule, written: WrittenKeys) -> Policy:
     if rule.scope is Scope.RESOURCE:
 
         def validate_resource(args: ResourceValidationArgs, report: ReportViolation) -> None:
-            written.remember(args)
-            resources = read_registration(args)
+            # What follows from the request alone is made once for all policies.
+            once("remembered", lambda: written.remember(args))
+            resources = once("registration", lambda: read_registration(args))
             if rule.concerns is not None and not any(rule.concerns(resource) for resource in resources):
                 return
-            _run(rule, new_context(resources, _settings(args.get_config(), report)), report)
+            settings, key = _settings(args.get_config(), report)
+            _run(rule, once(("registration", key), lambda: new_context(resources, settings)), report)
 
         return ResourceValidationPolicy(validate=validate_resource, **common)
 
@@ -87,21 +92,32 @@ def _policy(rule: Rule, written: WrittenKeys) -> Policy:
         def placed(message: str, urn: str | None = None) -> None:
             report(message, urn or stack)
 
-        _run(rule, new_context(read_stack(args.resources, written), _settings(args.get_config(), placed)), placed)
+        settings, key = _settings(args.get_config(), placed)
+        resources = once("stack", lambda: read_stack(args.resources, written))
+        _run(rule, once(("stack", key), lambda: new_context(resources, settings)), placed)
 
     return StackValidationPolicy(validate=validate_stack, **common)
 
 
-def _settings(config: Mapping[str, Any] | None, report: ReportViolation) -> Settings:
+def _settings(config: Mapping[str, Any] | None, report: ReportViolation) -> tuple[Settings, str]:
+    """The settings of a policy, and a text that tells them from others. What is wrong with them is reported."""
     given = {name: value for name, value in (config or {}).items() if name in CONFIG}
     if isinstance(given.get("phase"), float):
         # Numbers cross the wire as floats.
         given["phase"] = int(given["phase"])
+    key = json.dumps(given, sort_keys=True)
+    settings, problem = _parsed(key)
+    if problem is not None:
+        report(problem, None)
+    return settings, key
+
+
+@lru_cache(maxsize=256)
+def _parsed(given: str) -> tuple[Settings, str | None]:
     try:
-        return parse_settings(given or None, "policy pack configuration")
+        return parse_settings(json.loads(given) or None, "policy pack configuration"), None
     except InvalidInputError as error:
-        report(str(error), None)
-        return Settings()
+        return Settings(), str(error)
 
 
 def _run(rule: Rule, context: RuleContext, report: ReportViolation) -> None:

@@ -14,13 +14,15 @@ from pulumi_policy.proxy import UnknownValueError
 
 from policy.inventory.resource import HIDDEN, Origin, Position, Provider, Resource
 from policy.readers.lists import expand_lists
+from policy.shared_requests import REDACTED, SharedProperties
 from secret_authority.core.claims.locations import Unknown
-
-_REDACTED = "[secret]"
 
 
 def plain(value: Any, owner: str, path: str = "") -> Any:
     """Plain mappings and lists, with `Unknown("<field> of <owner>")` where the engine knows no value yet."""
+
+    if isinstance(value, SharedProperties):
+        return value.plain(owner)
 
     def child(container: Any, key: Any, where: str) -> Any:
         try:
@@ -33,8 +35,7 @@ def plain(value: Any, owner: str, path: str = "") -> Any:
         return {key: child(value, key, f"{path}.{key}" if path else str(key)) for key in value}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [child(value, index, f"{path}[{index}]") for index in range(len(value))]
-    # `pulumi policy analyze` puts this text in place of what it cannot decrypt, whatever its type was.
-    return HIDDEN if value == _REDACTED else value
+    return HIDDEN if value == REDACTED else value
 
 
 def _provider(given: PolicyProviderResource | None) -> Provider | None:
@@ -63,14 +64,11 @@ class WrittenKeys:
         if not args.resource_type.startswith("kubernetes:core/v1:Secret"):
             return
         found: dict[str, Any] = {}
+        props = plain(args.props, args.name)
         for field in self._FIELDS:
-            try:
-                value = args.props.get(field)
-            except UnknownValueError:
-                value = Unknown(f"{field} of {args.name}")
             # The provider moves stringData into data.
-            names = isinstance(value, Mapping)
-            found[field] = {str(key): HIDDEN for key in value} if names else plain(value, args.name, field)
+            value = props.get(field)
+            found[field] = {str(key): HIDDEN for key in value} if isinstance(value, Mapping) else value
         self._by_urn[args.urn] = found
 
     def of(self, urn: str) -> Mapping[str, Any] | None:

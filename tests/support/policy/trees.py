@@ -25,6 +25,7 @@ TREE_RULES = frozenset(
         "sops-rules",
         "encrypted-not-decrypted",
         "bootstrap-file",
+        "reserved-namespace",
         "unread-manifest",
         "coverage",
     }
