@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
+from urllib.parse import quote
 
 from policy.baseline import fingerprints
 from policy.context import RuleContext
@@ -220,7 +221,7 @@ def _location(finding: Finding) -> dict[str, Any]:
     where = finding.where
     place: dict[str, Any] = {
         "physicalLocation": {
-            "artifactLocation": {"uri": where.file or ".", "uriBaseId": "%SRCROOT%"},
+            "artifactLocation": {"uri": quote(where.file or "."), "uriBaseId": "%SRCROOT%"},
             "region": {"startLine": max(where.line, 1)},
         }
     }
