@@ -39,7 +39,7 @@ from secret_authority.core.rotation.document import Request, RequestKind
 from secret_authority.core.timestamps import api_time
 from secret_authority.repository.config_values import read_config_values
 from secret_authority.repository.intent import Intent, read_intent
-from secret_authority.repository.yaml_documents import load_documents
+from secret_authority.repository.yaml_documents import load_documents, refuse_changed_line_ends
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -199,9 +199,12 @@ def _mapping(content: bytes, shown: str) -> dict[str, bytes]:
     """
     fix = 'write one line for each key, such as `username: "text"`, or `keystore: !!binary BASE64`'
     try:
-        documents = load_documents(content.decode(), shown, binary=True)
+        text = content.decode()
     except UnicodeDecodeError:
         raise InvalidInputError([Problem(shown, "", "is not UTF-8 text", fix)]) from None
+    refuse_changed_line_ends(text, shown)
+    try:
+        documents = load_documents(text, shown, binary=True)
     except InvalidInputError as error:
         raise InvalidInputError(
             Problem(shown, problem.field.partition(",")[0], problem.message, fix) for problem in error.problems

@@ -11,7 +11,13 @@ from pathlib import Path
 
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
-from secret_authority.repository.yaml_documents import has_link, read_documents, yaml_files
+from secret_authority.repository.yaml_documents import (
+    has_link,
+    read_documents,
+    read_text,
+    refuse_changed_line_ends,
+    yaml_files,
+)
 
 
 def read_config_values(root: Path, folder: str, catalogue: Catalogue) -> dict[str, dict[str, str]]:
@@ -33,6 +39,7 @@ def read_config_values(root: Path, folder: str, catalogue: Catalogue) -> dict[st
             problems.append(Problem(shown, "", f"{path.stem} {what}", fix))
             continue
         try:
+            refuse_changed_line_ends(read_text(path, shown), shown)
             found = read_documents(path, shown)
         except InvalidInputError as error:
             problems += error.problems

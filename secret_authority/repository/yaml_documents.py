@@ -153,6 +153,30 @@ def load_documents(text: str, shown: str, binary: bool = False) -> list[Any]:
     raise InvalidInputError([problem])
 
 
+def refuse_changed_line_ends(text: str, shown: str) -> None:
+    """Raises `InvalidInputError` where YAML would change an end of line inside of a value.
+
+    For files with values that a person gives. YAML reads CRLF as a line feed, and U+0085 and lone CR as ends of lines.
+    """
+    fix = 'write the value in double quotes on one line, with escapes such as "\\r\\n"'
+    lines = text.split("\n")
+    if odd := _ODD_LINE_END.search(text):
+        line = text.count("\n", 0, odd.start()) + 1
+        what = "has an end of line that YAML would change"
+        raise InvalidInputError([Problem(shown, f"line {line}", what, fix)])
+    if "\r" not in text:
+        return
+    try:
+        for event in cast(Iterator[Any], yaml.parse(text, Loader=_Base)):
+            first, last = event.start_mark.line, event.end_mark.line
+            if isinstance(event, yaml.ScalarEvent) and any(line.endswith("\r") for line in lines[first:last]):
+                where = f"line {first + 1}"
+                what = "has a value whose ends of lines YAML would change to line feeds"
+                raise InvalidInputError([Problem(shown, where, what, fix)])
+    except (yaml.YAMLError, RecursionError):
+        return  # whoever reads the text says so
+
+
 def read_documents(path: Path, shown: str) -> list[Any]:
     """Every document of a file that is not empty. `shown` is the name of the file in messages.
 
