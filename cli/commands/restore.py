@@ -120,7 +120,7 @@ def _restore(options: argparse.Namespace) -> int:
     with opened(saved.bundle, options.cluster, known, root.secret, program(options.vault)):
         print(f"{saved.name.folder}: restored into a throwaway server, and whole")
     _show(intent, saved, state)
-    with _backend(way, options, root, saved) as backend:
+    with _backend(way, options, intent, root, saved) as backend:
         move = next_move(saved.name.folder, backend.observe())
         if isinstance(move, Refused):
             print(f"{move} {_NOTHING.capitalize()}.", file=sys.stderr)
@@ -272,7 +272,7 @@ def _cluster(way: ClusterConnection, options: argparse.Namespace) -> ClusterStat
 
 @contextlib.contextmanager
 def _backend(
-    way: ClusterConnection, options: argparse.Namespace, root: Identity, saved: Saved
+    way: ClusterConnection, options: argparse.Namespace, intent: Intent, root: Identity, saved: Saved
 ) -> Iterator[ClusterRestore]:
     """The restore against the first Vault pod."""
     identity = open_cluster(options.repository, options.cluster, root)
@@ -283,6 +283,7 @@ def _backend(
         identities=f"{root.secret}\n{identity.secret}",
         recipients=admitted(read_trust(options.repository), options.cluster, identity),
         first=first_configuration(),
+        rotated=[entry.name for entry in intent.catalogue if entry.rotator is not None],
         restart=lambda: api.delete(named("pods", VAULT_NAMESPACE, FIRST_POD)),
     )
     with first_pod(way) as vault:

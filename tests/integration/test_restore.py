@@ -21,10 +21,10 @@ from secret_authority.core.ledger.audit_trail import RESTORE_EVENTS
 from secret_authority.core.restore.record import RestoreRecord
 from secret_authority.core.restore.runner import restore
 from secret_authority.core.restore.state_machine import Done, Observation, Reason, Refused, Step
-from secret_authority.core.rotation.document import Document
+from secret_authority.core.rotation.document import Document, Request, Trigger
 from secret_authority.engine.restore.cluster_backend import every_share
 from secret_authority.engine.runtime_authority.initial_configuration import RootAttemptError
-from secret_authority.engine.runtime_authority.unseal_shares import SharesError
+from secret_authority.engine.runtime_authority.unseal_shares import SharesError, open_shares
 from tests.support.restore_site import (
     CANARY,
     CONTROLLER,
@@ -104,6 +104,9 @@ def restored(target: Cluster, lost: Lost) -> Vault:
     assert read(root, "postgres/orders") == f"{CANARY}-2" and read(root, "stripe/payment") == f"{CANARY}-3"
     document = Document.from_fields((root.read(f"{ROTATION_MOUNT}/data/docs/postgres/orders") or {})["data"]["data"])
     assert not document.in_flight and document.pending is None and "restore" in document.result
+    (asked,) = root.list(f"{ROTATION_MOUNT}/metadata/rotation-requests/orders-db")
+    found = (root.read(f"{ROTATION_MOUNT}/data/rotation-requests/orders-db/{asked}") or {})["data"]["data"]
+    assert Request.from_fields({**found, "id": asked}).trigger is Trigger.RESTORE and "outcome" not in found
     events = [event for event in read_trail(root).events if event.secret == RESTORE_EVENTS]
     assert [(event.person, event.place) for event in events] == [("kim", NAME)]
     return root
@@ -118,7 +121,7 @@ def test_everything_of_the_snapshot_comes_back_and_nothing_that_was_revoked(
 ) -> None:
     run = restorer(target, lost.bundle, str(lost.holder))
     result = restore(NAME, run)
-    assert isinstance(result.end, Done) and len(set(result.steps)) == len(result.steps) == 10
+    assert isinstance(result.end, Done) and len(set(result.steps)) == len(result.steps) == 11
     restored(target, lost)
     # The engine opens it by itself after every restart, with what is stored.
     target.restart()
@@ -206,11 +209,17 @@ def _alive(target: Cluster) -> bool:
     return False
 
 
-def test_other_numbers_of_shares_need_one_restart_of_vault(tmp_path: Path, lost: Lost) -> None:
-    with cluster(tmp_path / "vault", cluster=lost.cluster, root=lost.holder, numbers=(1, 1)) as target:
-        result = restore(NAME, restorer(target, lost.bundle, str(lost.holder)))
-        assert isinstance(result.end, Done)
+def test_other_numbers_of_shares_need_one_restart_of_vault_and_a_holder_who_has_left_gets_none(
+    tmp_path: Path, lost: Lost
+) -> None:
+    present = x25519.Identity.generate()
+    with cluster(tmp_path / "vault", cluster=lost.cluster, root=present, numbers=(1, 1)) as target:
+        # The bundle opens with an identity of its day; the shares are sealed to those who are admitted now.
+        both = f"{lost.holder}\n{present}"
+        assert isinstance(restore(NAME, restorer(target, lost.bundle, both)).end, Done)
         restored(target, lost)
+        with pytest.raises(SharesError, match="opens 0 of the 3"):
+            open_shares(target.store.load(), str(lost.holder))
 
 
 def test_a_vault_that_holds_a_value_is_never_overwritten(target: Cluster, lost: Lost) -> None:

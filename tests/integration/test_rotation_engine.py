@@ -393,6 +393,63 @@ def test_a_request_rotates_delivers_revokes_and_leaves_four_answers(root: Vault,
     assert metadata["handover_id"] == "ho-1" and metadata["rotation_type"] == "time-based"
 
 
+class ClosedCluster(Cluster):
+    """External Secrets reads nothing until it is opened, as during a restore."""
+
+    def __init__(self, root: Vault) -> None:
+        self.opened = threading.Event()
+        self.opened.set()
+        super().__init__(root)
+
+    def newest(self) -> tuple[dict[str, str], Version]:
+        return super().newest() if self.opened.is_set() else self.secret
+
+
+def restore_older(site: Site, version: int, document: Document) -> None:
+    """Vault is again as it was with this version. Its number is another one here; what it holds is the same."""
+    newest = (site.root.read(METADATA) or {})["data"]["current_version"]
+    site.root.write(DATA, {"options": {"cas": newest}, "data": site.value(version)})
+    found = (site.root.read(DOCS) or {})["data"]["metadata"]["version"]
+    site.root.write(DOCS, {"options": {"cas": found}, "data": document.fields()})
+
+
+def test_after_a_restore_a_dead_value_is_made_anew_in_its_own_slot(root: Vault, server: PostgresServer) -> None:
+    """The snapshot has the first generation, the database the second, and running pods have the second's login."""
+    site = Site(root, server, ["orders_a", "orders_b"])
+    with ClosedCluster(root) as cluster, Watcher(server, cluster) as watcher:
+        engine = site.engine(cluster)
+        site.ask("r1")
+        work(engine, lambda: done(site), "the first rotation")
+        saved = site.document()
+        site.ask("r2")
+        work(engine, lambda: done(site, 2), "the second rotation")
+        assert site.value()["username"] == "orders_a"
+        cluster.opened.clear()
+        restore_older(site, 2, saved)
+        assert site.value()["username"] == "orders_b" and not site.accepted(site.value())
+        site.ask("re-1", trigger=Trigger.RESTORE)
+        engine = site.engine(cluster)
+        work(engine, lambda: site.document().state is State.PUBLISHED, "another value is published")
+        assert site.value()["username"] == "orders_b", "the slot that no pod uses"
+        cluster.opened.set()
+        work(engine, lambda: done(site, 3), "it is delivered")
+        assert cluster.pods[0][0]["username"] == "orders_b"
+    assert watcher.denied == [] and watcher.logins > 3
+    assert site.accepted(site.value()) and site.outcome("re-1").startswith("accepted as ro-")
+    (event,) = [event for event in site.events() if "restore" in event["why"]]
+    assert event["why"] == "rotation (restore): a test" and event["result"] == "done"
+
+
+def test_after_a_restore_a_value_that_its_target_accepts_stays(root: Vault, server: PostgresServer) -> None:
+    site = Site(root, server, ["orders_a", "orders_b"])
+    with Cluster(root) as cluster:
+        engine = site.engine(cluster)
+        site.ask("re-1", trigger=Trigger.RESTORE)
+        work(engine, lambda: bool(site.outcome("re-1")), "the answer")
+    assert site.outcome("re-1") == "same: its target accepts the restored value"
+    assert site.value() == {"username": "orders_a", "password": "first-password"} and not site.events()
+
+
 def test_what_is_due_rotates_by_itself_again_and_again(root: Vault, server: PostgresServer) -> None:
     """A policy of four seconds: three generations without a request, without Git, without Pulumi."""
     site = Site(root, server, ["orders_a", "orders_b"], ttl="4s")

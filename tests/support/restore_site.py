@@ -299,7 +299,9 @@ def restorer(
     target.api.point = point
     vault = WatchedVault(target.server.address, target.server.ca_file, point)
     settings = RestoreSettings(
-        VAULT_NAMESPACE, "kim", identity, target.recipients, target.first, target.restart, lambda _: _pause()
+        *(VAULT_NAMESPACE, "kim", identity, target.recipients, target.first, target.restart),
+        rotated=["orders-db"],
+        pause=lambda _: _pause(),
     )
     return ClusterRestore(vault, target.api, NAME, bundle, settings)
 

@@ -7,7 +7,7 @@
     open       the restore is on record in the audit trail, and everything is scaled up again
 
 `next_move` says which one thing comes next. Each move may be repeated, so a run may be killed anywhere and started
-again. Two facts of Vault carry the order (docs/decisions/0018-restore-into-an-empty-vault.md):
+again. Two facts of Vault carry the order (docs/decisions/0020-restore-into-an-empty-vault.md):
 - Vault answers 204 to a forced restore some seconds before the restore is durable: a server killed then comes back
   with what it held before. So whether it was replaced is read from Vault's cluster id, never from an answer.
 - Whatever was revoked since the snapshot works again from the moment of the unseal. So everything that would use
@@ -84,7 +84,8 @@ class Observation:
     """One look. None: not asked or not known, and that moves nothing.
 
     `claimed`: the marker of this program's initialisation is there. `closed`: nothing above Vault runs. `in_flight`:
-    paths of rotation documents that came back unfinished. `audited`: the event is in the trail.
+    paths of rotation documents that came back unfinished. `unasked`: secrets with a rotator that was not asked yet
+    whether its target accepts what came back. `audited`: the event is in the trail.
     """
 
     record: RestoreRecord | None
@@ -96,6 +97,7 @@ class Observation:
     shares: Shares = Shares.OTHER
     closed: bool | None = None
     in_flight: tuple[str, ...] | None = None
+    unasked: tuple[str, ...] = ()
     audited: bool | None = None
 
 
@@ -135,6 +137,7 @@ class Step(StrEnum):
     UNSEAL = "unseal"  # with the snapshot's shares; with the stored ones while it is not the snapshot yet
     CONFIGURE = "configure"  # this release's policies and logins
     ABANDON = "abandon rotations"
+    ASK = "ask rotators"  # each, whether its target accepts the restored value; it answers once its engine runs
     AUDIT = "audit"
     REVOKE = "revoke"  # every token but the own one, and every lease
     OPEN = "open"  # scale up again, and close the record
@@ -204,4 +207,6 @@ def _unsealed(seen: Observation, record: RestoreRecord) -> Move:
         return Wait("it is not known which rotations were unfinished")
     if seen.in_flight:
         return Step.ABANDON
+    if seen.unasked:
+        return Step.ASK
     return Step.OPEN if seen.audited else Step.AUDIT

@@ -14,7 +14,7 @@ from typing import Protocol
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.rotation import record
-from secret_authority.core.rotation.document import Document, Request, Start, State
+from secret_authority.core.rotation.document import Document, Request, Start, State, Trigger
 from secret_authority.core.rotation.rotator import (
     Accepts,
     Fence,
@@ -146,6 +146,9 @@ class Cycle:
         match document.state:
             case State.IDLE if self.start is not None and (refusal := self._refusal(self.start, newest)):
                 return replace(seen, refusal=refusal)
+            case State.IDLE if self.start is not None and self.start.trigger is Trigger.RESTORE:
+                accepts = self._rotator.accepts(newest.value) if newest.value else None
+                return replace(seen, ready=self._rotator.ready(), accepts_newest=accepts)
             case State.IDLE if self.start is not None:
                 return replace(seen, ready=self._rotator.ready(), delivery=self._delivery(newest, document))
             case State.PREPARED if document.pending is not None and newest.mark == document.base:
@@ -227,7 +230,10 @@ class Cycle:
 
     def _fence(self, seen: Observation) -> Fence:
         document = seen.document
-        return Fence(self._store.secret, document.generation, document.id, _known(seen.newest.value))
+        # After a restore the newest value is dead until the one of this rotation is published.
+        first = document.step == 0 and not document.published and seen.newest.mark == document.base
+        dead = document.trigger == Trigger.RESTORE and first
+        return Fence(self._store.secret, document.generation, document.id, _known(seen.newest.value), dead)
 
     def _prepared(self, start: Start, seen: Observation) -> Document:
         generation = max(seen.document.generation, self._rotator.generation() or 0) + 1
@@ -239,7 +245,10 @@ class Cycle:
             except GivenValueError as error:
                 raise LostRace(str(error)) from None  # another engine has used it meanwhile
         else:
-            plan = self._rotator.plan(current, Fence(self._store.secret, generation, identity, current))
+            dead = start.trigger is Trigger.RESTORE
+            plan = self._rotator.plan(current, Fence(self._store.secret, generation, identity, current, dead))
+            if dead:
+                plan = replace(plan, retires=None)  # it is refused already
         return Document(
             state=State.PREPARED,
             generation=generation,

@@ -33,6 +33,8 @@ class Trigger(StrEnum):
     MANUAL = "manual"
     EVENT = "event"
     COMPROMISE = "compromise"
+    # Vault was restored from a snapshot: a value that its target refuses is made anew, in the slot that it names.
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True)

@@ -78,12 +78,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fence:
-    """Who asks: the rotation and its generation. `in_force` is the newest value in Vault, which nothing may break."""
+    """Who asks: the rotation and its generation. `in_force` is the newest value in Vault, which nothing may break.
+
+    `dead`: its target refuses it already, after a restore of Vault; the credential that it names is the one to change.
+    """
 
     secret: str
     generation: int
     id: str
     in_force: Value
+    dead: bool = False
 
 
 class Rotator(Protocol):

@@ -91,6 +91,7 @@ class Observation:
     clock_ok: bool = True
     pending_digest: str | None = None
     overwritten: bool | None = None
+    accepts_newest: Accepts | None = None
     accepts_pending: Accepts | None = None
     accepts_retired: Accepts | None = None
     delivery: Delivery | None = None
@@ -218,6 +219,8 @@ def _idle(rules: Rules, seen: Observation) -> Move:
         return Wait("Vault holds no value that can be read")
     if seen.ready:
         return Wait(seen.ready)
+    if seen.start.trigger is Trigger.RESTORE:
+        return _restored(seen, seen.start)
     if rules.settled_first and not seen.start.cut_off:
         if _newly_synced(seen):
             return _note_synced(seen)
@@ -225,6 +228,16 @@ def _idle(rules: Rules, seen: Observation) -> Move:
         if missing:
             return Wait(f"every consumer has to have the present value first: {missing}")
     return Prepare(seen.start)
+
+
+def _restored(seen: Observation, start: Start) -> Move:
+    """Vault came back from a snapshot. Whether its value still counts, its target knows; consumers are not asked."""
+    match seen.accepts_newest:
+        case Accepts.YES:
+            return Answer(start.request, "same: its target accepts the restored value")
+        case Accepts.NO:
+            return Prepare(start)
+    return Wait("the target cannot be asked whether it accepts the restored value")
 
 
 def _prepared(seen: Observation) -> Move:

@@ -25,16 +25,18 @@ from secret_authority.contract.names import (
     UNSEAL_SHARES,
 )
 from secret_authority.core.errors import LostRace, Unavailable
-from secret_authority.core.ledger.audit_trail import restored
+from secret_authority.core.ledger.audit_trail import Event, restored
 from secret_authority.core.restore.record import RestoreRecord
 from secret_authority.core.restore.state_machine import Holds, Observation, Shares, Step
 from secret_authority.engine.restore.quarantine import is_closed, scale, users_of_vault
 from secret_authority.engine.restore.vault_contents import (
     abandon_rotations,
+    ask_rotator,
     is_empty,
     nodes,
     revoke_everything,
     rotations_in_flight,
+    unasked_rotators,
 )
 from secret_authority.engine.runtime_authority.initial_configuration import (
     FirstConfiguration,
@@ -63,7 +65,8 @@ ACTIVE_SECONDS = 60.0
 class RestoreSettings:
     """`identities`: the texts of age identities that open shares. `recipients`: to whom the shares are sealed now.
 
-    `restart` ends Vault's process so that it starts again; `person` is who asks, by Kubernetes' word.
+    `restart` ends Vault's process so that it starts again; `person` is who asks, by Kubernetes' word. `rotated`: the
+    secrets that have a rotator.
     """
 
     namespace: str
@@ -72,6 +75,7 @@ class RestoreSettings:
     recipients: Sequence[str]
     first: FirstConfiguration
     restart: Callable[[], object]
+    rotated: Sequence[str] = ()
     pause: Callable[[float], object] = time.sleep
 
 
@@ -117,8 +121,9 @@ class ClusterRestore:
         if seen.record is None or not restoring or not seen.record.revoked:
             return seen
         root = self._as_root(cluster_id, restoring)
-        event = root.read(f"{AUTHORITY_MOUNT}/data/{self._event_path(seen.record)}")
-        return replace(seen, in_flight=rotations_in_flight(root), audited=event is not None)
+        found = root.read(f"{AUTHORITY_MOUNT}/data/{self._event_path(seen.record)}")
+        unasked = unasked_rotators(root, self._settings.rotated, _event(seen.record).id)
+        return replace(seen, in_flight=rotations_in_flight(root), unasked=unasked, audited=found is not None)
 
     def do(self, step: Step, seen: Observation) -> None:
         match step:
@@ -140,6 +145,10 @@ class ClusterRestore:
                 self._write(replace(_open(seen.record), configured=True))
             case Step.ABANDON:
                 abandon_rotations(self._restored(), datetime.now(UTC))
+            case Step.ASK:
+                event = _event(_open(seen.record))
+                for secret in seen.unasked:
+                    ask_rotator(self._restored(), secret, event.id, event.why, datetime.now(UTC))
             case Step.AUDIT:
                 self._audit(_open(seen.record))
             case Step.OPEN:
@@ -250,7 +259,7 @@ class ClusterRestore:
         return False
 
     def _audit(self, record: RestoreRecord) -> None:
-        event = restored(record.snapshot, record.begun, record.person)
+        event = _event(record)
         body = {"options": {"cas": 0}, "data": event.fields()}
         try:
             self._restored().write(f"{AUTHORITY_MOUNT}/data/{self._event_path(record)}", body)
@@ -259,7 +268,7 @@ class ClusterRestore:
 
     @staticmethod
     def _event_path(record: RestoreRecord) -> str:
-        event = restored(record.snapshot, record.begun, record.person)
+        event = _event(record)
         return f"{EVENTS}/{event.secret}/{event.id}"
 
     # The cluster.
@@ -309,6 +318,10 @@ def sealed_shares(bundle: Bundle) -> SealedShares:
 def every_share(bundle: Bundle, identities: str) -> tuple[str, ...]:
     """All shares of a bundle. Raises `SharesError` when the identities do not open each of them."""
     return open_shares(replace(sealed_shares(bundle), threshold=len(bundle.shares)), identities)
+
+
+def _event(record: RestoreRecord) -> Event:
+    return restored(record.snapshot, record.begun, record.person)
 
 
 def _open(record: RestoreRecord | None) -> RestoreRecord:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from secret_authority.clients.vault import Vault, VaultRefusedError
-from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS, HANDOVERS, ROTATION_DOCUMENTS, ROTATION_MOUNT
+from secret_authority.contract.names import (
+    AUTHORITY_MOUNT,
+    EVENTS,
+    HANDOVERS,
+    ROTATION_DOCUMENTS,
+    ROTATION_MOUNT,
+    ROTATION_REQUESTS,
+)
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.errors import LostRace
-from secret_authority.core.rotation.document import Document
+from secret_authority.core.rotation.document import Document, Request, RequestKind, Trigger
 
 # What Vault has by itself.
 _BUILT_IN = frozenset({"cubbyhole/", "identity/", "sys/", "agent-registry/"})
+_REQUESTS = f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}"
 ABANDONED = "abandoned by the restore of a snapshot"
 
 
@@ -47,6 +55,22 @@ def abandon_rotations(root: Vault, now: datetime) -> None:
             root.write(f"{ROTATION_MOUNT}/data/{path}", {"options": {"cas": version}, "data": ended.fields()})
         except LostRace:
             continue  # the next look finds it
+
+
+def unasked_rotators(root: Vault, secrets: Iterable[str], request: str) -> tuple[str, ...]:
+    """The secrets for which there is no request of this id yet; none without the mount of rotations."""
+    if f"{ROTATION_MOUNT}/" not in _mounts(root):
+        return ()
+    return tuple(name for name in secrets if root.read(f"{_REQUESTS}/{name}/{request}") is None)
+
+
+def ask_rotator(root: Vault, secret: str, request: str, why: str, now: datetime) -> None:
+    """Ask the rotator of a secret whether its target accepts what came back; asked twice, it is asked once."""
+    asked = Request(request, RequestKind.ROTATE, why, Trigger.RESTORE, at=now.isoformat(timespec="milliseconds"))
+    try:
+        root.write(f"{_REQUESTS}/{secret}/{request}", {"options": {"cas": 0}, "data": asked.fields()})
+    except LostRace:
+        return  # it is there
 
 
 def revoke_everything(root: Vault) -> int:

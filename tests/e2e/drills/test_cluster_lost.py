@@ -6,19 +6,16 @@ ledger says which values have to be entered again. At the end `destroy` takes al
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from secret_authority.contract.names import VAULT_NAMESPACE
 from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.repository.intent import read_intent
-from secret_authority.repository.layout import Layout
+from tests.support.consumer_secrets import Secrets, consumer_secrets
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack, Run
 from tests.support.vault_way import broken_glass
 from tests.support.waiting import until
@@ -31,19 +28,6 @@ PRODUCTION = {"storageClass": "local", "replicas": 3, "protect": False}
 STATEFUL_SET = f"/apis/apps/v1/namespaces/{VAULT_NAMESPACE}/statefulsets/vault"
 REFRESH = ("refresh", "--yes", "--non-interactive")
 LEFT_OUT = "What is in Vault is left out"
-Secrets = Mapping[tuple[str, str], Mapping[str, bytes]]
-
-
-def consumer_secrets(stack: RecordedStack, *classes: SecretClass) -> dict[tuple[str, str], dict[str, bytes]]:
-    """What the Secrets hold that workloads read, for the secrets of some classes."""
-    catalogue = read_intent(stack.fleet, Layout.of(stack.name)).catalogue
-    places = {(c.namespace, c.secret) for s in catalogue if s.secret_class in classes for c in s.consumers}
-    found = {place: stack.objects.secret(*place) for place in sorted(places)}
-    return {
-        place: {key: base64.b64decode(text) for key, text in (secret.get("data") or {}).items()}
-        for place, secret in found.items()
-        if secret
-    }
 
 
 def ready_vaults(stack: RecordedStack) -> int:

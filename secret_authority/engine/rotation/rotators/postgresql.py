@@ -226,6 +226,8 @@ class PostgresqlRotator:
     def plan(self, current: Value, fence: Fence) -> Plan:
         used = current.fields.get("username")
         user = next(name for name in self._users if name != used or len(self._users) == 1)
+        if fence.dead and used in self._users:
+            user = used  # running pods have the other one's login
         fields = {**current.fields, "username": user, "password": secrets.token_urlsafe(32)}
         return Plan((Publication(Value(fields)),), retires=current)
 
@@ -240,7 +242,7 @@ class PostgresqlRotator:
 
     def apply(self, value: Value, fence: Fence) -> None:
         user = value.fields["username"]
-        if user == fence.in_force.fields.get("username") and value != fence.in_force:
+        if user == fence.in_force.fields.get("username") and value != fence.in_force and not fence.dead:
             raise FencedError(f"{user} is what consumers use now")
         self._change(user, fence, scram_verifier(value.fields["password"]))
 
@@ -267,7 +269,7 @@ class PostgresqlRotator:
 
     def revoke(self, value: Value, fence: Fence) -> None:
         user = value.fields["username"]
-        if user == fence.in_force.fields.get("username"):
+        if user == fence.in_force.fields.get("username") and not fence.dead:
             raise FencedError(f"{user} is what consumers use now")
         self._change(user, fence, None)
 

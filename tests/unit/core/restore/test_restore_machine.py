@@ -51,6 +51,7 @@ class World:
     # Tokens of the snapshot that work, rotation documents in flight, events.
     revived: set[str] = field(default_factory=set)
     in_flight: set[str] = field(default_factory=set)
+    asked: bool = False
     audited: bool = False
     replaced: int = 0
     # What used Vault while revoked tokens worked: never anything.
@@ -110,6 +111,7 @@ class Backend:
             shares=world.stored,
             closed=not world.running,
             in_flight=tuple(sorted(world.in_flight)) if open_ else None,
+            unasked=("orders-db",) if open_ and not world.asked else (),
             audited=world.audited if open_ else None,
         )
 
@@ -142,6 +144,8 @@ class Backend:
                 world.record = replace(world.record, configured=True)
             case Step.ABANDON:
                 world.in_flight.clear()
+            case Step.ASK:
+                world.asked = True
             case Step.AUDIT:
                 world.audited = True
             case Step.OPEN:
@@ -171,7 +175,7 @@ def run(world: World, at: int | None = None, between: Callable[[int], None] = la
 def ended(world: World) -> None:
     assert world.record is not None and world.record.opened and world.record.revoked and world.record.configured
     assert world.holds is Holds.SNAPSHOT and world.stored is Shares.SNAPSHOT and world.running
-    assert not world.revived and not world.in_flight and world.audited
+    assert not world.revived and not world.in_flight and world.asked and world.audited
     assert not world.used_too_early
     assert set(world.overwritten) == {Holds.NOTHING}
 
@@ -182,7 +186,7 @@ def test_an_undisturbed_restore_takes_each_step_once() -> None:
     assert result is not None and isinstance(result.end, Done)
     assert result.steps == (
         *(Step.BEGIN, Step.CLOSE, Step.REPLACE, Step.UNSEAL, Step.STORE_SHARES),
-        *(Step.REVOKE, Step.CONFIGURE, Step.ABANDON, Step.AUDIT, Step.OPEN),
+        *(Step.REVOKE, Step.CONFIGURE, Step.ABANDON, Step.ASK, Step.AUDIT, Step.OPEN),
     )
     ended(world)
 
