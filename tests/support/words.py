@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from secret_authority.core.ledger.audit_trail import (
     entered,
     handed_over,
     match_vault_log,
+    restored,
     shares_stored,
     table,
 )
@@ -34,6 +36,8 @@ from secret_authority.core.ledger.consistency import ClusterFacts, RepositoryFac
 from secret_authority.core.ledger.diff import Change, Kind, as_markdown, ledger_diff
 from secret_authority.core.ledger.history import history
 from secret_authority.core.ledger.ledger import ConsumptionFacts, Facts, GitFact, VaultRecord, ledger
+from secret_authority.core.ledger.ledger import table as ledger_table
+from secret_authority.core.ledger.lifecycle import RotationFact, ValueFacts
 from secret_authority.core.ledger.published_trail import PublishedTrail, piece_name
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition, parse_phase
 
@@ -88,6 +92,13 @@ def _enumerations() -> dict[str, Any]:
     }
 
 
+def _error(act: Callable[[], object]) -> str:
+    try:
+        return repr(act())
+    except ValueError as error:
+        return str(error)
+
+
 def _claims() -> dict[str, Any]:
     secret, vault = KubernetesSecret("dev", "shop", "db"), VaultSecret("dev", "data", "db/app")
     store, hidden = StoreSecret("AWS", "1", "db"), KubernetesSecret("dev", Unknown("metadata.namespace", "a-*"), "db")
@@ -115,6 +126,16 @@ def _claims() -> dict[str, Any]:
         "keys": [str(keys) for keys in (Keys.all(), Keys.of("b", "a"), Keys(frozenset("a"), Unknown("data")))],
         "encoded": [encode_claim(claim) for claim in everything],
         "decoded": [repr(decode_claim(encode_claim(claim))) for claim in (up, down, copy)],
+        "undecodable": [
+            _error(partial(decode_claim, broken))
+            for broken in (
+                {},
+                {**encode_claim(up), "system": "X"},
+                {**encode_claim(up), "place": {"kind": "x", "parts": ["a", "b", "c"]}},
+                {**encode_claim(up), "place": {"kind": "vault", "parts": ["a", "b"]}},
+                {**encode_claim(up), "place": {"kind": "vault", "parts": ["a", "b", {}]}},
+            )
+        ],
         "of the catalogue": [str(encode_claim(claim)) for claim in catalogue_claims("dev", CATALOGUE)],
     }
 
@@ -139,6 +160,12 @@ def _ledger() -> Iterator[Any]:
                 for name in sorted(fields)
                 if name not in ("age_seconds", "due", "last_result", "unknown")
             }
+    now = LATER + timedelta(days=2, hours=3)
+    values = ValueFacts({"born": LATER}, {"born": "done"})
+    for rotation in (None, {}, {"born": RotationFact(LATER + timedelta(days=1), now + timedelta(days=1))}):
+        facts = Facts(Phase.CONSUMPTION, {}, git, records, file, found, {"born": "broken"}, True, values, rotation, now)
+        yield ledger_table(ledger(CATALOGUE, facts)).splitlines()
+        yield [entry.as_dict() for entry in ledger(CATALOGUE, facts)]
     for since, added in product((None, EARLY, LATER), (None, EARLY + timedelta(days=3))):
         facts = Facts(Phase.GITOPS, {Phase.GITOPS: since} if since else {}, {"born": GitFact("born.yaml", added)}, {})
         yield [change.line() for change in history(CATALOGUE, facts, [BORN] if since == LATER else [])]
@@ -173,6 +200,7 @@ def _trail() -> dict[str, Any]:
             handed_over(replace(record, revision="main@sha1:1"), "a/b").line(),
             entered("external", "a/b", 1, at, "ada").line(),
             entered("external", "a/b", 2, at, "").line(),
+            restored("dev/1", "2026-02-01T01:00:00+01:00", "ada").line(),
             shares_stored("uid", "vault/shares", at, "because", "ada").line(),
         ],
         "table": table([first, replace(BORN, person="ada")]).splitlines(),
@@ -228,6 +256,12 @@ def _diff() -> dict[str, Any]:
     ]
     found = {name: [change.as_dict() for change in ledger_diff(*case)] for name, case in cases.items()}
     moved = [Change(Kind.MOVES, "a|b", "<x>", "c\nd"), Change(Kind.NEW, "e", "", "f")]
+    several = parse_catalogue(document(external={"owner": "next"}), "c")
+    longer = several.model_copy(update={"secrets": several.secrets})
+    shorter = CATALOGUE.model_copy(update={"secrets": CATALOGUE.secrets[1:]})
+    entries += ledger_diff([], [], {"dev": shorter}, {"dev": longer})
+    both = [replace(extra, secret="one"), replace(extra, secret="two", claimant=Claimant(System.HELM, "chart"))]
+    found["two names"] = [change.as_dict() for change in ledger_diff([], both)]
     return found | {
         "entries": [change.as_dict() for change in entries],
         "markdown": [

@@ -5,11 +5,16 @@ A test elsewhere says what a message has to contain; here nothing of it changes 
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+import inspect
 import json
+import pkgutil
 from typing import Any
 
 import pytest
 
+from secret_authority import core
 from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_reverse_flows
 from secret_authority.core.claims.locations import (
     Keys,
@@ -34,6 +39,22 @@ RECORDED: dict[str, Any] = json.loads(RECORD.read_text())
 def test_nothing_is_said_in_other_words_unnoticed(said: dict[str, Any], part: str) -> None:
     """Meant? Then `python -m tests.support.words` writes the record again."""
     assert said[part] == RECORDED[part]
+
+
+def core_classes() -> list[type]:
+    found: list[type] = []
+    for module in pkgutil.walk_packages(core.__path__, f"{core.__name__}."):
+        loaded = importlib.import_module(module.name)
+        classes = inspect.getmembers(loaded, inspect.isclass)
+        found += [kind for _, kind in classes if kind.__module__ == module.name and dataclasses.is_dataclass(kind)]
+    return found
+
+
+def test_what_the_core_knows_cannot_be_changed_afterwards() -> None:
+    """Observations, records and claims are passed between threads and compared."""
+    classes = core_classes()
+    assert len(classes) > 40
+    assert [kind for kind in classes if not kind.__dataclass_params__.frozen] == []  # type: ignore[attr-defined]
 
 
 def test_all_of_it_is_recorded(said: dict[str, Any]) -> None:
