@@ -130,19 +130,17 @@ def build() -> None:
         consumption = Consumption("consumption", ConsumptionArgs(settings, intent, runtime, config), here)
         phase_record(Phase.CONSUMPTION, consumption, [consumption.job])
         evidence["consumption"] = consumption.evidence
-        demo = pulumi.Config().get_bool("demo")
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption])
+        if needs_rotation(intent.catalogue):
+            way = runtime.configuration.connection
+            Rotation("rotation", RotationArgs(settings, intent.layout.cluster, intent.catalogue, way), here)
+        demo = pulumi.Config().get_bool("demo")
         key = fingerprint_key(intent.catalogue) if demo else None
         if key:
             DemoWorkload("demo", DemoWorkloadArgs(settings.engine_image, intent.catalogue, key), here)
         place = database_place(intent.catalogue) if demo else None
-        targets = [DemoDatabase("demo-database", DemoDatabaseArgs(place, vault.storage_class), here)] if place else []
-        if needs_rotation(intent.catalogue):
-            here = pulumi.ResourceOptions(providers=[provider], depends_on=[consumption, *targets])
-            way = runtime.configuration.connection
-            rotation = Rotation("rotation", RotationArgs(settings, intent.layout.cluster, intent.catalogue, way), here)
         if place:
-            here = pulumi.ResourceOptions(providers=[provider], depends_on=[rotation])
+            DemoDatabase("demo-database", DemoDatabaseArgs(place, vault.storage_class), here)
             orders = DemoOrders("demo-orders", DemoOrdersArgs(settings.engine_image, place, settings.network), here)
             pulumi.export("demo", orders.logged_in)
 

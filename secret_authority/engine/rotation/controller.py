@@ -68,9 +68,11 @@ BUSY_SECONDS = 1.0
 QUIET_SECONDS = 5.0
 # Every secret's metadata are read this often, whatever happens: somebody may have changed a policy.
 FULL_LOOK_SECONDS = 300.0
-# Each current value is tried at its target about this often; one whose target could not be set up yet, sooner.
+# Each current value is tried at its target about this often. One whose target could not be set up yet is tried sooner,
+# after so many times ever more rarely.
 VERIFY_SECONDS = 600.0
 PROVISION_SECONDS = 3.0
+PROVISION_ATTEMPTS = 10
 PUBLISH_SECONDS = 10.0
 
 
@@ -286,7 +288,8 @@ class RotationController:
                 return
             known.unprovisioned = _provision(name, known.rotator, newest.value)
             known.attempts = known.attempts + 1 if known.unprovisioned else 0
-            again = PROVISION_SECONDS * 2 ** min(known.attempts - 1, 10) if known.unprovisioned else VERIFY_SECONDS
+            more = min(max(known.attempts - PROVISION_ATTEMPTS, 0), 10)
+            again = PROVISION_SECONDS * 2**more if known.unprovisioned else VERIFY_SECONDS
             known.accepted = Accepts.UNKNOWN if known.unprovisioned else known.rotator.accepts(newest.value)
             known.verify_at = time.monotonic() + min(again, VERIFY_SECONDS)
             return
