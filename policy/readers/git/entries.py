@@ -306,7 +306,13 @@ def instance_path(document: Document) -> str | None:
     else:
         return None
     path = sync.get("path")
-    return normal_path(path) if isinstance(path, str) and sync.get("kind") else None
+    if not isinstance(path, str) or not sync.get("kind"):
+        return None
+    parts = document.file.split("/")
+    if normal_path(path) == "." and sync["kind"] != "GitRepository" and "clusters" in parts[:-2]:
+        # An artifact is made of the folder of its cluster.
+        return "/".join(parts[: parts.index("clusters") + 2])
+    return normal_path(path)
 
 
 def instance_source(document: Document) -> tuple[str, str] | None:
@@ -424,10 +430,7 @@ def _separate(by_key: Mapping[str, list[Applier]], renderer: Renderer) -> Callab
     objects. Folders of two applications may be built alike too, but define nothing together.
     """
     labels = {key: {root.label for root in roots} for key, roots in by_key.items()}
-    inside = {
-        key: {os.path.relpath(root.document.file, key) for root in roots if is_flux(root.document)}
-        for key, roots in by_key.items()
-    }
+    inside = {key: {os.path.relpath(root.document.file, key) for root in roots} for key, roots in by_key.items()}
 
     known: dict[str, set[tuple[str, str, str]]] = {}
 

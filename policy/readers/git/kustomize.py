@@ -276,6 +276,8 @@ class Renderer:
                     self._problem(found, folder, f"components: {component}", "does not exist", "correct the path")
             else:
                 self._component(target, found, frozenset({folder}))
+                if self._computes(target, frozenset()):
+                    found.plugins.add(f"what the component {target} computes is not applied to {folder}")
         found.documents = apply_all(found.documents, _patches(change.patches, lambda _: None), _with_content)
         found.documents = _transformed(found.documents, change)
         return found.done()
@@ -300,8 +302,15 @@ class Renderer:
 
     def _needs_kustomize(self, folder: str) -> bool:
         """Whether a kustomization computes names or values. A plugin of another program is not run here."""
+        return self._computes(folder, frozenset()) and not self._plugins(folder)
+
+    def _computes(self, folder: str, above: frozenset[str]) -> bool:
+        """Whether a kustomization, or a component that works on the same objects, computes names or values."""
         content = self.kustomization(folder)
-        return any(content.get(field) for field in _NEEDS_KUSTOMIZE) and not self._plugins(folder)
+        if any(content.get(field) for field in _NEEDS_KUSTOMIZE):
+            return True
+        components = (self.inside(folder, e) for e in items(content.get("components")) if isinstance(e, str))
+        return any(c is not None and c not in above and self._computes(c, above | {folder}) for c in components)
 
     def _plugins(self, folder: str) -> list[tuple[str, Mapping[str, Any]]]:
         """(file, content) of the plugins of a kustomization that kustomize itself does not have."""
@@ -325,7 +334,7 @@ class Renderer:
                 found.remote.add(f"chart {content.get('name') or content.get('chartName')}")
                 continue
             if content.get("kind") != "ksops":
-                found.plugins.add(f"{content.get('kind')} of {file}")
+                found.plugins.add(f"the kustomize plugin {content.get('kind')} of {file} is not run")
                 continue
             for entry in items(content.get("files")):
                 if isinstance(entry, str):

@@ -193,7 +193,7 @@ class _Reader:
             folder = min(build.folders, default=".")
             self.remote[f"{_shortened(entry)} (taken in below {folder})"] = None
         for plugin in sorted(build.plugins):
-            self.unexpanded[f"the kustomize plugin {plugin} is not run"] = None
+            self.unexpanded[plugin] = None
         self.problems.update(dict.fromkeys(build.problems))
 
     def _coverage(self, entries: tuple[Entry, ...], left_out_appliers: Mapping[str, str]) -> Coverage:
