@@ -20,6 +20,7 @@ from secret_authority.core.claims.conflicts import Claim, Claimant, System, find
 from secret_authority.core.claims.from_catalogue import catalogue_claims
 from secret_authority.core.claims.locations import Keys, KubernetesSecret, StoreSecret, Unknown, VaultSecret
 from secret_authority.core.claims.serialization import decode_claim, encode_claim
+from secret_authority.core.digest import KEY_BYTES
 from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.handover import state_machine as machine
 from secret_authority.core.ledger.audit_trail import (
@@ -39,6 +40,7 @@ from secret_authority.core.ledger.ledger import ConsumptionFacts, Facts, GitFact
 from secret_authority.core.ledger.ledger import table as ledger_table
 from secret_authority.core.ledger.lifecycle import RotationFact, ValueFacts
 from secret_authority.core.ledger.published_trail import PublishedTrail, piece_name
+from secret_authority.core.ledger.trail_signature import SEED_BYTES
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition, parse_phase
 
 RECORD = Path(__file__).parents[1] / "fixtures/words.json"
@@ -60,7 +62,8 @@ def document(**change: Any) -> dict[str, Any]:
 
     born = secret("born", "bootstrap", bootstrap={"namespace": "boot", "secret": "born", "keys": ["k"]})
     config = secret("config", "config", vault={"datasource": "config", "instance": "app"})
-    del config["rotation"]
+    if "config" not in change:
+        del config["rotation"]
     return {
         "apiVersion": "secret-authority.dev/v1",
         "kind": "SecretCatalogue",
@@ -88,6 +91,7 @@ def _enumerations() -> dict[str, Any]:
     return {kind.__name__: members(kind) for kind in kinds} | {
         "metadata": {name: getattr(machine, name) for name in _KEYS},
         "ids": [machine.handover_id("dev", "born", "a/b"), machine.handover_id("dev", "bor", "na/b")],
+        "sizes": [SEED_BYTES, KEY_BYTES],
         "pieces": [piece_name(0), piece_name(1)],
     }
 
@@ -180,6 +184,11 @@ def _trail() -> dict[str, Any]:
     )
     at = datetime(2026, 2, 1, 1, 2, 3, 456000, UTC)
     log = [
+        json.dumps({"type": "request", "time": "2026-02-01T00:00:00Z", "request": {"operation": "patch"}}),
+        json.dumps(
+            {"type": "response", "time": "2026-02-01T00:00:00Z", "error": "x", "request": {"operation": "patch"}}
+        ),
+        json.dumps({"type": "response", "time": "2026-02-01T00:00:00Z", "request": {"operation": "read"}}),
         json.dumps(
             {
                 "type": "response",
@@ -190,7 +199,7 @@ def _trail() -> dict[str, Any]:
                     "data": {"custom_metadata": {"handover_id": "hmac-2"}},
                 },
             }
-        )
+        ),
     ]
     events = [BORN, first, again, value]
     published = PublishedTrail((BORN, event("2026-01-01T00:00:00.000+00:00", "gone", TO_VAULT, "ho-9")), "key")
@@ -261,6 +270,15 @@ def _diff() -> dict[str, Any]:
     shorter = CATALOGUE.model_copy(update={"secrets": CATALOGUE.secrets[1:]})
     entries += ledger_diff([], [], {"dev": shorter}, {"dev": longer})
     both = [replace(extra, secret="one"), replace(extra, secret="two", claimant=Claimant(System.HELM, "chart"))]
+    writers = [replace(extra, claimant=Claimant(System.GIT, f"file {name}")) for name in "cb"]
+    found["two writers"] = [change.as_dict() for change in ledger_diff([extra], writers)]
+    rotated = parse_catalogue(
+        document(
+            config={"class": "external", "vault": {"datasource": "c", "consumer": "a"}, "rotation": {"type": "static"}}
+        ),
+        "c",
+    )
+    found["class"] = [change.as_dict() for change in ledger_diff([], [], {"dev": CATALOGUE}, {"dev": rotated})]
     found["two names"] = [change.as_dict() for change in ledger_diff([], both)]
     return found | {
         "entries": [change.as_dict() for change in entries],
