@@ -1,4 +1,4 @@
-"""The encrypted Secrets of a repository: what can be read of them without a key, and what they decrypt to.
+"""The encrypted Secrets of a repository: what can be read of them without a key.
 
 There is one reading, for `check`, the evidence, the handover and the policy pack: that of Flux, see `flux_folder`.
 """
@@ -7,41 +7,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from secret_authority.clients.sops import (
-    SopsError,
     SopsHeader,
     cipher_type,
     clear_length,
-    decrypt_text,
     parse_header,
 )
 from secret_authority.contract.names import CLASS_LABEL, DOMAIN
-from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
+from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.kubernetes_secrets import (
     MAX_SECRET_BYTES,
     OPAQUE,
-    decode_base64,
     is_allowed_type,
     is_data_key,
     is_label_value,
     is_qualified_name,
     missing_keys,
-    type_problems,
 )
-from secret_authority.core.limits import impossible_values
 from secret_authority.repository.flux_folder import Generator, Manifest, read_folder
-from secret_authority.repository.generated_secrets import Input, generated_digest, open_generated, read_generator
-from secret_authority.repository.yaml_documents import Document, read_documents, read_sources
+from secret_authority.repository.generated_secrets import Input, generated_digest, read_generator
+from secret_authority.repository.yaml_documents import read_documents
 
 _FIELDS = frozenset({"apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable", "sops"})
 _METADATA = frozenset({"name", "namespace", "labels", "annotations", "creationTimestamp"})
@@ -63,7 +55,7 @@ _IN_MANIFEST = "write metadata.name and metadata.namespace in the file, then run
 _IN_KUSTOMIZATION = "write the name in the generator, and the namespace there or in the kustomization"
 # What is no text of YAML, and U+0085, which is an end of line there: Flux writes a decrypted manifest as YAML and reads
 # it again, and so refuses it, or changes the character to a space.
-_NOT_IN_YAML = re.compile("[\x7f-\x9f\ufffe\uffff]")
+NOT_IN_YAML = re.compile("[\x7f-\x9f\ufffe\uffff]")
 _ENCRYPT_AGAIN = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
 
 
@@ -198,7 +190,7 @@ def _shape(value: Mapping[str, Any], shown: str) -> Iterator[Problem]:
                 yield Problem(shown, where, "is not a key that Kubernetes takes", "correct it")
             elif group == "labels" and not is_label_value(text):
                 yield Problem(shown, where, "is not a value that a label may have", "correct it")
-            elif _NOT_IN_YAML.search(text):
+            elif NOT_IN_YAML.search(text):
                 yield Problem(shown, where, "has a character that Flux refuses or changes", "remove it")
             elif key == _APPLIED:
                 fix = "remove it, encrypt the file again, and give the secret a new value: Git keeps the old"
@@ -262,161 +254,6 @@ def secret_data(document: Mapping[str, Any]) -> dict[str, Any]:
     """`data` and `stringData` of a manifest together; the second wins, as in the API server."""
     parts = (document.get(name) for name in ("data", "stringData"))
     return {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
-
-
-def secret_values(manifest: Mapping[str, Any], shown: str = "Secret") -> dict[str, bytes]:
-    """The values of a decrypted Secret manifest, as the API server reads them.
-
-    Raises `InvalidInputError` naming each key whose value it would refuse, never the value.
-    """
-    values: dict[str, bytes] = {}
-    problems: list[Problem] = []
-    for group in ("data", "stringData"):
-        for key, text in (manifest.get(group) or {}).items():
-            fix = "put the value in quotes before sops encrypts it, then give the secret a new value"
-            if not isinstance(text, str):
-                problems.append(Problem(shown, f"{group}.{key}", "is not a text", fix))
-                continue
-            if group == "stringData" and (odd := _NOT_IN_YAML.search(text)):
-                what = f"has the character U+{ord(odd[0]):04X}, which Flux refuses or changes in stringData"
-                problems.append(Problem(shown, f"{group}.{key}", what, "write the value under data, in base64"))
-                continue
-            found = text.encode() if group == "stringData" else decode_base64(text)
-            if found is None:
-                fix = "write it in base64, or move it to stringData, then give the secret a new value"
-                problems.append(Problem(shown, f"data.{key}", "is not base64, so the API server refuses it", fix))
-                continue
-            values[key] = found
-    if problems:
-        raise InvalidInputError(problems)
-    return values
-
-
-# Each is a process of sops with some 50 MiB, and a node may have many processors.
-_MOST_AT_ONCE = 4
-Opened = dict[str, bytes] | tuple[Problem, ...]
-
-
-def open_secrets(
-    root: Path, secrets: Collection[EncryptedSecret], identities: Sequence[str]
-) -> dict[EncryptedSecret, Opened]:
-    """What each Secret decrypts to, with its MAC checked, or why it cannot be used. Never raises for a file."""
-    by_file: dict[str, list[EncryptedSecret]] = defaultdict(list)
-    for secret in secrets:
-        if not secret.inputs:
-            by_file[secret.file].append(secret)
-    generated = [secret for secret in secrets if secret.inputs]
-    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
-        opened = pool.map(lambda item: _open_file(root, item[0], item[1], identities), by_file.items())
-        made = pool.map(lambda secret: _open_generated(root, secret, identities), generated)
-        return {
-            **{secret: values for file in opened for secret, values in file.items()},
-            **dict(zip(generated, made, strict=True)),
-        }
-
-
-def _open_generated(root: Path, secret: EncryptedSecret, identities: Sequence[str]) -> Opened:
-    found = open_generated(root, secret.file, secret.inputs, identities)
-    return found if isinstance(found, tuple) else _of_type(secret, found)
-
-
-def _open_file(
-    root: Path, file: str, secrets: Sequence[EncryptedSecret], identities: Sequence[str]
-) -> dict[EncryptedSecret, Opened]:
-    kind = "json" if file.endswith(".json") else "yaml"
-    try:
-        documents = read_sources(root / file, file)
-    except InvalidInputError as error:
-        return dict.fromkeys(secrets, error.problems)
-    # Documents that were encrypted in one go have one `sops` block, and one MAC over all of them.
-    blocks: dict[str, list[Document]] = defaultdict(list)
-    for document in documents:
-        blocks[_block(document)].append(document)
-    opened: dict[EncryptedSecret, Opened] = {}
-    checked: dict[str, dict[str, Any] | tuple[Problem, ...]] = {}
-    for secret in secrets:
-        document = documents[secret.index]
-        block = _block(document)
-        together = blocks[block]
-        try:
-            if block not in checked:
-                text = _joined(together) if len(together) < len(documents) else (root / file).read_bytes()
-                checked[block] = decrypt_text(text, kind, file, identities)
-            found = checked[block]
-            if not isinstance(found, tuple) and document is not together[0]:
-                found = decrypt_text(document.text.encode(), kind, file, identities, ignore_mac=True)
-        except SopsError as error:
-            found = checked[block] = (error.problem,)
-        opened[secret] = found if isinstance(found, tuple) else _clear(found, secret)
-    return opened
-
-
-def _block(document: Document) -> str:
-    return repr(document.value.get("sops")) if isinstance(document.value, Mapping) else ""
-
-
-def _joined(documents: Sequence[Document]) -> bytes:
-    return b"---\n".join(re.sub(r"^---.*\n", "", document.text).encode() for document in documents)
-
-
-def _clear(manifest: Mapping[str, Any], secret: EncryptedSecret) -> Opened:
-    try:
-        values = secret_values(manifest, secret.file)
-    except InvalidInputError as error:
-        return error.problems
-    return _of_type(secret, values)
-
-
-def _of_type(secret: EncryptedSecret, values: dict[str, bytes]) -> Opened:
-    problems = tuple(
-        Problem(secret.file, f"data.{key}", what, "correct the value, or use type Opaque")
-        for key, what in type_problems(secret.type, values)
-    )
-    return problems or values
-
-
-def undeliverable(secret: CatalogueSecret, values: Mapping[str, bytes], file: str) -> Iterator[Problem]:
-    """Values of a catalogue entry that can never reach Vault or a consumer."""
-    wanted = {key: value for key, value in values.items() if secret.bootstrap and key in secret.bootstrap.keys}
-    for key, what, fix in impossible_values(wanted, secret.binary):
-        # A word such as `root` under `data` happens to be base64.
-        hint = "; if it was meant as text, write it under stringData" if "is not UTF-8" in what else ""
-        yield Problem(file, f"data.{key}" if key else "data", what, fix + hint)
-
-
-def values_of(
-    secret: CatalogueSecret, encrypted: EncryptedSecrets, opened: Mapping[EncryptedSecret, Opened]
-) -> tuple[dict[str, bytes] | None, Problem | None]:
-    """What Git holds of a bootstrap secret, or why that is not known; (None, None) when Git has no file of it."""
-    if secret.bootstrap is None:
-        raise ValueError(f"{secret.name} is not of class bootstrap")
-    place = secret.bootstrap.namespace, secret.bootstrap.secret
-    files = [found for found in encrypted.found if found.place == place]
-    if not files:
-        # What could not be read may be its file: unknown is not absent.
-        return None, next(iter(encrypted.problems), None)
-    if len(files) > 1:
-        listed = ", ".join(sorted({found.file for found in files}))
-        return None, Problem(listed, "metadata", f"{'/'.join(place)} is written more than once", "leave one of them")
-    values = opened[files[0]]
-    if isinstance(values, tuple):
-        return None, values[0]
-    problem = next(undeliverable(secret, values, files[0].file), None)
-    return (None, problem) if problem else (values, None)
-
-
-def open_all(root: Path, folders: Iterable[str], identities: Sequence[str]) -> dict[tuple[str, str], dict[str, bytes]]:
-    """The values of every encrypted Secret by namespace and name. Raises `InvalidInputError` for any that has none."""
-    encrypted = read_encrypted(root, folders)
-    problems = list(encrypted.problems)
-    values: dict[tuple[str, str], dict[str, bytes]] = {}
-    for secret, opened in open_secrets(root, encrypted.found, identities).items():
-        if isinstance(opened, tuple):
-            problems += opened
-        else:
-            values[secret.place] = opened
-    raise_if_any(problems)
-    return values
 
 
 def ciphertext_digest(root: Path, secret: EncryptedSecret) -> str:

@@ -21,12 +21,7 @@ from secret_authority.core.ledger.ledger import GitFact
 from secret_authority.core.recipients import Admission
 from secret_authority.repository.catalogue_file import read_catalogue
 from secret_authority.repository.claims import declared_claims
-from secret_authority.repository.encrypted_secrets import (
-    EncryptedSecret,
-    open_secrets,
-    read_encrypted,
-    undeliverable,
-)
+from secret_authority.repository.encrypted_secrets import EncryptedSecret, read_encrypted
 from secret_authority.repository.flux_paths import check_place_of_catalogue
 from secret_authority.repository.intent_checks import (
     check_admission,
@@ -39,6 +34,7 @@ from secret_authority.repository.intent_checks import (
     check_seal,
 )
 from secret_authority.repository.layout import Layout
+from secret_authority.repository.opened_secrets import open_secrets, undeliverable
 from secret_authority.repository.sops_config import check_creation_rules
 from secret_authority.repository.trust import FILE as TRUST_FILE
 from secret_authority.repository.trust import RootOfTrust, read_trust

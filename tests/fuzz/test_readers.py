@@ -30,6 +30,7 @@ from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME, read_pieces, read_unsigned
 from secret_authority.repository.encrypted_secrets import read_encrypted
 from secret_authority.repository.trust import read_trust
+from secret_authority.repository.whole_files import BINARY, DOTENV, JSON, read_whole_file
 from secret_authority.repository.yaml_documents import read_documents, read_sources
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
@@ -65,6 +66,21 @@ TRUST = yaml.safe_dump(
         "clusters": [{"name": "prod", "recipient": CLUSTER.recipient, "identity": "clusters/prod/identity.age"}],
     }
 ).encode()
+_SOPS = yaml.safe_load(SECRET)["sops"]
+BLOB = json.dumps({"data": CIPHER, "sops": {**_SOPS, "encrypted_regex": None}}, indent="\t").encode()
+_SEALED_KEY = DATA_KEY.replace("\n", "\\n")
+ENV = (
+    f"#note\nPASSWORD={CIPHER}\nEMPTY=\nsops_age__list_0__map_enc={_SEALED_KEY}\n"
+    f"sops_age__list_0__map_recipient={IDENTITY.recipient}\nsops_lastmodified=2026-01-01T00:00:00Z\n"
+    f"sops_mac={CIPHER}\nsops_version=3.11.0\n"
+).encode()
+GENERATOR = b"""secretGenerator:
+- name: app
+  namespace: bootstrap-data
+  envs: [a.env]
+  files: [blob]
+  options: {disableNameSuffixHash: true, labels: {a: b}}
+"""
 EVENT = {
     name: "2026-01-01T00:00:00.000+00:00" if name == "at" else "git -> vault" if name == "change" else "text"
     for name in Event.__dataclass_fields__
@@ -185,10 +201,21 @@ def _folder(path: Path) -> None:
     raise_if_any(read_encrypted(path.parent.parent, [path.parent.name]).problems)
 
 
+def _generated(path: Path) -> None:
+    path.rename(path.with_name("kustomization.yaml"))
+    path.with_name("a.env").write_bytes(ENV)
+    path.with_name("blob").write_bytes(BLOB)
+    _folder(path)
+
+
 READERS: dict[str, tuple[bytes, Callable[[Path], object]]] = {
     "catalogue": (CATALOGUE, documents(lambda document: parse_catalogue(document, "catalogue.yaml"))),
     "sops header": (SECRET, documents(lambda document: parse_header(document, "secret.yaml"))),
     "encrypted folder": (SECRET, _folder),
+    "kustomization with a generator": (GENERATOR, _generated),
+    "env file of a generator": (ENV, lambda path: read_whole_file(path, path.name, DOTENV)),
+    "binary file of a generator": (BLOB, lambda path: read_whole_file(path, path.name, BINARY)),
+    "JSON file of a generator": (BLOB.replace(b'"data"', b'"auths"', 1), lambda path: read_whole_file(path, "x", JSON)),
     "sealed identity": (SEALED, lambda path: open_sealed(path, path.name, IDENTITY)),
     "recipients of an age file": (SEALED, count_recipients),
     "age header": (SEALED, lambda path: parse_age_header(path.read_bytes())),

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.encrypted_secrets import open_all
 from secret_authority.repository.intent_digest import intent_digest
+from secret_authority.repository.opened_secrets import open_all
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
 
 HOME = f"clusters/{CLUSTER}/bootstrap"

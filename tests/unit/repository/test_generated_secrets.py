@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.encrypted_secrets import ciphertext_digest, open_all, read_encrypted
+from secret_authority.repository.encrypted_secrets import ciphertext_digest, read_encrypted
+from secret_authority.repository.opened_secrets import open_all
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
 
 HOME = f"clusters/{CLUSTER}/bootstrap"
