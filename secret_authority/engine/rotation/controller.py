@@ -257,6 +257,8 @@ class RotationController:
         if known.since is None and not known.document.in_flight:
             known.waits_for = known.problem
             return
+        # Until a look has come to its end: an answer of Vault may be lost although the document was written.
+        known.unclean = True
         try:
             result = advance(known.rules, known.policy.failure_strategy, known.cycle, random.random)
         except (VaultRefusedError, ApiRefusedError, ValueError, KeyError) as error:

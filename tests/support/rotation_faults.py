@@ -1,0 +1,114 @@
+"""Points of a rotation at which something can go wrong: each request to Vault, to the target and to the API server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from secret_authority.clients.vault import Vault
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.rotation.rotator import Accepts, Rotator
+from tests.support.rotation_site import Cluster
+
+Point = Callable[[str], None]
+CALLS = ("apply", "accepts", "in_use", "revoke", "discard", "ready", "generation", "provision")
+# What changes something is numbered; of what only looks, the first of each kind counts.
+CHANGES = ("POST", "PATCH", "apply", "revoke", "discard", "provision")
+
+
+class Points:
+    """Names the points that are passed, and does `act` at the one named `at`.
+
+    `act` raises `Unavailable` for a cut; `cut` further requests to the same system then fail as well.
+    """
+
+    def __init__(self, at: str = "", act: Callable[[], None] = lambda: None, cut: int = 0) -> None:
+        self.seen: list[str] = []
+        self.passed = False
+        self._at, self._act, self._cut, self._left = at, act, cut, 0
+
+    def __call__(self, name: str) -> None:
+        system = name.split()[1]
+        if self._left and name.startswith("before") and system == self._at.split()[1]:
+            self._left -= 1
+            raise Unavailable(f"{system} cannot be reached")
+        counted = f"{name} ({1 + sum(one.startswith(f'{name} (') for one in self.seen)})"
+        if name.split()[2] not in CHANGES and counted[:-4] in {one[:-4] for one in self.seen}:
+            return
+        self.seen.append(counted)
+        if counted == self._at and not self.passed:
+            self.passed, self._left = True, self._cut
+            self._act()
+
+
+def cut_off() -> None:
+    """The request does not arrive, or its answer does not."""
+    raise Unavailable("cut")
+
+
+class FaultyVault(Vault):
+    """Passes a point before and after each request."""
+
+    def __init__(self, vault: Vault, point: Point) -> None:
+        super().__init__(vault.address)
+        self._vault, self._point = vault, point
+
+    def request(self, method: str, path: str, *rest: Any) -> dict[str, Any] | None:
+        shown = f"vault {method} {'/'.join(path.partition('?')[0].split('/')[:3])}"
+        self._point(f"before {shown}")
+        answer = self._vault.request(method, path, *rest)
+        self._point(f"after {shown}")
+        return answer
+
+
+class FaultyRotator:
+    """A rotator whose target may be cut off, asked by every call that reaches the target."""
+
+    def __init__(self, rotator: Rotator, point: Point) -> None:
+        self._rotator, self._point = rotator, point
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._rotator, name)
+        return self._call(name, found) if name in CALLS else found
+
+    def _call(self, name: str, found: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any) -> Any:
+            try:
+                self._point(f"before target {name}")
+                answer = found(*given)
+                self._point(f"after target {name}")
+            except Unavailable:
+                # What these two return for a target that cannot be asked.
+                if name in ("accepts", "in_use"):
+                    return Accepts.UNKNOWN if name == "accepts" else None
+                raise
+            return answer
+
+        return call
+
+
+class FaultyApi:
+    """The modelled cluster, seen by one engine."""
+
+    def __init__(self, cluster: Cluster, point: Point) -> None:
+        self._cluster, self._point = cluster, point
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        self._point("before api get")
+        found = self._cluster.get(path)
+        self._point("after api get")
+        return found
+
+    def list(self, path: str, label_selector: str = "") -> list[dict[str, Any]]:
+        self._point("before api list")
+        found = self._cluster.list(path, label_selector)
+        self._point("after api list")
+        return found
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self._point("before api create")
+        return self._cluster.create(path, body)
+
+    def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self._point("before api merge")
+        return self._cluster.merge(path, body)
