@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -25,9 +26,10 @@ from secret_authority.contract.vault_policies import (
 )
 from secret_authority.core.catalogue.schema import parse_catalogue
 from secret_authority.core.errors import LostRace
-from secret_authority.core.rotation.document import Request, RequestKind, State, Trigger
+from secret_authority.core.rotation.document import Document, Request, RequestKind, State, Trigger
 from secret_authority.core.rotation.events import sign
 from secret_authority.engine.common.status import Status
+from secret_authority.engine.consumption.versions import Version
 from secret_authority.engine.events.receiver import Receiver
 from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
 from tests.support.postgres_process import PostgresServer, installations, postgres_server

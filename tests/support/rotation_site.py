@@ -99,10 +99,13 @@ def catalogue(port: int, users: list[str], ttl: str = "720h", **more: str) -> Ca
 
 
 class Cluster(Api):
-    """External Secrets and two pods, each a little behind Vault. `lag`: seconds from version to Secret, and to pod."""
+    """External Secrets and two pods, each a little behind Vault.
 
-    def __init__(self, root: Vault, lag: float = 0.05) -> None:
-        self._root, self._lag = root, lag
+    `lag`: seconds from a version to the Secret; `pod_lag`: from there to each pod, the same unless given.
+    """
+
+    def __init__(self, root: Vault, lag: float = 0.05, pod_lag: float | None = None) -> None:
+        self._root, self._lag, self._pod_lag = root, lag, lag if pod_lag is None else pod_lag
         self.secret: tuple[dict[str, str], Version] = self.newest()
         self.pods = [self.secret, self.secret]
         self.objects: dict[str, Any] = {}
@@ -123,8 +126,7 @@ class Cluster(Api):
                     self._stop.wait(self._lag)
                     self.secret = found
                 for number in range(len(self.pods)):
-                    if self.pods[number][1].mark != self.secret[1].mark:
-                        self._stop.wait(self._lag)
+                    if self.pods[number][1].mark != self.secret[1].mark and not self._stop.wait(self._pod_lag):
                         self.pods[number] = self.secret
 
     def __enter__(self) -> Cluster:

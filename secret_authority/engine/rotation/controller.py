@@ -158,6 +158,10 @@ class RotationController:
         self._publish()
         return quiet is not False
 
+    def look_again(self) -> None:
+        """Read every secret's document and metadata in the next round, whenever that was done last."""
+        self._looked_at = float("-inf")
+
     def _round(self) -> bool:
         now, clock_ok = vault_clock(self._vault)
         self._status.number("vault_clock_agrees", int(clock_ok))

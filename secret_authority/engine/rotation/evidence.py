@@ -39,7 +39,7 @@ class DeliveryEvidence:
         unsynced = list(self._unsynced(version))
         if unsynced:
             return Delivery(tuple(unsynced), synced=False)
-        return Delivery(tuple(self._pods_without(version, document)), synced=True)
+        return Delivery(tuple(self.pods_without(version, document)), synced=True)
 
     def _unsynced(self, version: Version) -> Iterator[str]:
         for consumer in self._secret.consumers:
@@ -50,7 +50,8 @@ class DeliveryEvidence:
             if problem:
                 yield f"Secret {name}: {problem}"
 
-    def _pods_without(self, version: Version, document: Document) -> Iterator[str]:
+    def pods_without(self, version: Version, document: Document) -> Iterator[str]:
+        """The pods that are not proved to have this version, and why not."""
         for consumer in self._secret.consumers:
             since = self._clock() if consumer.reload == "file" else None
             for pod in self._api.list(f"api/v1/namespaces/{consumer.namespace}/pods"):

@@ -280,7 +280,7 @@ class PostgresqlRotator:
         with self._server.admin() as admin:
             query = "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = ANY(:names)"
             comments = [comment for (comment,) in admin.run(query, names=self._users) or []]
-        return max((_generation(comment)[0] for comment in comments), default=0)
+        return max((generation_of(comment)[0] for comment in comments), default=0)
 
     def _change(self, user: str, fence: Fence, verifier: str | None) -> None:
         """Set or take a password, and note the generation, in one transaction."""
@@ -292,7 +292,7 @@ class PostgresqlRotator:
             found = admin.run(query, name=user)
             if not found:
                 raise TargetRefusedError(f"{self.target} has no role {user}; see docs/rotation.md")
-            generation, identity = _generation(found[0][0])
+            generation, identity = generation_of(found[0][0])
             newer = generation > fence.generation
             if newer or (generation == fence.generation and identity != fence.id):
                 raise FencedError(f"{user} is at generation {generation}")
@@ -325,7 +325,7 @@ class OneUserRotator(PostgresqlRotator):
         self._change(value.fields["username"], fence, scram_verifier(fence.in_force.fields["password"]))
 
 
-def _generation(comment: str | None) -> tuple[int, str]:
+def generation_of(comment: str | None) -> tuple[int, str]:
     """Generation and rotation id of a user's comment; 0 when it is not ours."""
     found = _COMMENT.match(comment or "")
     return (int(found[1]), found[2]) if found else (0, "")

@@ -1,0 +1,183 @@
+"""Rotation: a sweep over many policies against the bare reads, and one rotation against its unavoidable parts.
+
+    python -m benchmarks.bench_rotation [--secrets 10000] [--rotations 10]
+
+It starts a Vault of its own, and a PostgreSQL where one is installed. The sweep is the engine's full look at every
+secret, which happens every five minutes; beside it the same documents and metadata are read with nothing else done. A
+rotation is taken from its request to the revoked login, with one consumer that has each version at once; beside it the
+same writes of Vault, logins and statements are made one after another. Ratios carry over to other machines, seconds do
+not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from secret_authority.clients.vault import Vault
+from secret_authority.contract.rotation_settings import RotationSettings
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.rotation.controller import RotationController
+from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
+from tests.support.postgres_process import PostgresServer, installations, postgres_server
+from tests.support.rotation_herd import hand_over, herd_catalogue, name_of
+from tests.support.rotation_site import DATA, DOCS, Cluster, Site, done, login, unsealed_vault, work
+from tests.support.vault_process import wait_for
+
+MOUNTS = ("platform-data", "platform-authority", "platform-rotation")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--secrets", type=int, default=10_000)
+    parser.add_argument("--rotations", type=int, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder, unsealed_vault(Path(folder)) as (vault, _):
+        sweep(vault, options.secrets)
+        if installations():
+            with postgres_server(installations()[max(installations())]) as server:
+                rotate(vault, server, options.rotations)
+    return 0
+
+
+def timed(work: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def memory() -> float:
+    """The most that this process has used so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Nobody:
+    """An API server with nothing on it."""
+
+    def get(self, path: str) -> None:
+        return None
+
+    def create(self, path: str, body: Any) -> Any:
+        return body
+
+    def merge(self, path: str, body: Any) -> Any:
+        return body
+
+
+class ManyWriters:
+    """Fills Vault over several connections: eight requests at a time."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault, self._pool = vault, ThreadPoolExecutor(8)
+        self._data: list[Any] = []
+        self._metadata: list[Any] = []
+
+    def write(self, path: str, body: Any) -> None:
+        self._data.append((path, body))
+
+    def patch(self, path: str, body: Any) -> None:
+        self._metadata.append((path, body))
+
+    def flush(self) -> None:
+        list(self._pool.map(lambda one: self._vault.write(*one), self._data))
+        list(self._pool.map(lambda one: self._vault.patch(*one), self._metadata))
+
+
+def sweep(vault: Vault, count: int) -> None:
+    for mount in MOUNTS:
+        vault.write(f"sys/mounts/{mount}", {"type": "kv", "options": {"version": "2"}})
+    wait_for(lambda: _mounted(vault), "the mounts are ready")
+    catalogue, writers = herd_catalogue(count, "8760h"), ManyWriters(vault)
+    hand_over(writers, catalogue, timedelta(hours=1))
+    print(f"filling Vault with {count} secrets: {timed(writers.flush):.1f} s")
+    engine = RotationController(
+        RotationSettings("dev", catalogue),
+        Nobody(),
+        vault,
+        "ns",
+        "run",
+        Status(),  # type: ignore[arg-type]
+    )
+
+    def bare() -> None:
+        for number in range(count):
+            vault.read(f"platform-rotation/data/docs/herd/{name_of(number)}")
+            vault.read(f"platform-data/metadata/herd/{name_of(number)}")
+
+    first = timed(engine.reconcile)
+    bases = [timed(bare)]
+    sweeps, used = [], []
+    for _ in range(3):
+        engine.look_again()
+        sweeps.append(timed(engine.reconcile))
+        bases.append(timed(bare))
+        gc.collect()
+        used.append(memory())
+    resting = statistics.median(timed(engine.reconcile) for _ in range(5))
+    base, full = statistics.median(bases), statistics.median(sweeps)
+    print(f"first sweep {first:.2f} s, later {full:.2f} s, bare reads {base:.2f} s: {full / base:.2f} times")
+    print(f"memory after each of three sweeps: {', '.join(f'{one:.0f}' for one in used)} MiB")
+    print(f"a round at rest: {resting:.3f} s")
+
+
+def _mounted(vault: Vault) -> bool:
+    try:
+        for mount in MOUNTS:
+            vault.read(f"{mount}/config")
+    except Exception:
+        return False
+    return True
+
+
+def rotate(vault: Vault, server: PostgresServer, count: int) -> None:
+    whole: list[float] = []
+    parts: list[float] = []
+    for _ in range(count):
+        site = Site(vault, server, ["orders_a", "orders_b"])
+        with Cluster(vault, lag=0.0) as cluster:
+            engine = site.engine(cluster)
+            engine.reconcile()
+            begun = time.perf_counter()
+            site.ask("r1")
+            work(engine, lambda site=site: done(site), "the rotation")  # type: ignore[misc]
+            whole.append(time.perf_counter() - begun)
+        parts.append(timed(lambda site=site: unavoidable(site)))  # type: ignore[misc]
+    one, other = statistics.median(whole), statistics.median(parts)
+    print(f"request to revoked: {one:.3f} s, its parts one after another {other:.3f} s: {one / other:.2f} times")
+
+
+def unavoidable(site: Site) -> None:
+    """What no order of steps can spare: the durable value, the change of the target, the version, the end."""
+    vault, value = site.root, site.value()
+    version = int((vault.read(DATA) or {})["data"]["metadata"]["version"])
+    document = int((vault.read(DOCS) or {})["data"]["metadata"]["version"])
+    with_password = {**value, "password": "a-value-of-this-benchmark"}
+    vault.write("platform-rotation/data/rotation-requests/orders-db/bench", {"options": {"cas": 0}, "data": {"a": "b"}})
+    for number in range(4):  # prepared, published, delivered, done
+        vault.write("platform-rotation/data/docs/postgres/orders", _body(document + number, {"a": "b"}))
+    admin = site.server.superuser()
+    admin.run(f"ALTER ROLE {value['username']} PASSWORD '{scram_verifier(with_password['password'])}'")
+    login(site.server, with_password).close()
+    vault.write(DATA, _body(version, with_password))
+    vault.patch("platform-data/metadata/postgres/orders", {"custom_metadata": {"rotated_at": "now"}})
+    admin.run(f"ALTER ROLE {value['username']} PASSWORD NULL")
+    vault.write("platform-authority/data/events/orders-db/bench", {"options": {"cas": 0}, "data": {"a": "b"}})
+    admin.close()
+
+
+def _body(cas: int, data: dict[str, str]) -> dict[str, Any]:
+    return {"options": {"cas": cas}, "data": data}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""300 secrets that were handed over in one minute, and are all due when the engine comes back."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from secret_authority.contract.rotation_settings import RotationSettings
+from secret_authority.core.rotation.schedule import MOST_IN_FLIGHT
+from secret_authority.engine.common.status import Status
+from secret_authority.engine.rotation.controller import RotationController
+from tests.fakes.kv import KvVault
+from tests.support.rotation_herd import HerdCluster, hand_over, herd_catalogue
+
+SECRETS, OF_A_WORKLOAD = 300, 10
+# Of a round: the status, and for each rotation that ends or begins the looks at its ExternalSecret and its pods.
+MOST_API_REQUESTS = 2 + 4 * 2 * MOST_IN_FLIGHT
+# Of a round: the time, the requests, and a rotation's own; without them the round reads nothing.
+MOST_VAULT_REQUESTS = 4 + 60 * MOST_IN_FLIGHT
+
+
+def test_three_hundred_due_at_once_are_taken_a_few_at_a_time() -> None:
+    vault, catalogue = KvVault(), herd_catalogue(SECRETS)
+    hand_over(vault, catalogue, timedelta(hours=2))
+    cluster = HerdCluster(vault, SECRETS, OF_A_WORKLOAD)
+    settings = RotationSettings("dev", catalogue)
+    engine = RotationController(settings, cluster, vault, "ns", "run-1", Status())  # type: ignore[arg-type]
+    most = {"in flight": 0, "api": 0, "vault": 0}
+    for number in range(2 * SECRETS):
+        before, asked = cluster.requests, sum(vault.requests.values())
+        engine.reconcile()
+        shown = json.loads(cluster.objects["api/v1/namespaces/ns/configmaps/rotation-status"]["data"]["secrets"])
+        in_flight = sum(entry["state"] != "idle" for entry in shown.values())
+        most["in flight"] = max(most["in flight"], in_flight)
+        if number:  # the first round looks at every secret once
+            most["api"] = max(most["api"], cluster.requests - before)
+            most["vault"] = max(most["vault"], sum(vault.requests.values()) - asked)
+        cluster.settle()
+        if not in_flight and all(entry["generation"] == 1 for entry in shown.values()):
+            break
+    else:
+        raise AssertionError("they are not rotated")
+    assert 1 < most["in flight"] <= MOST_IN_FLIGHT
+    assert most["api"] <= MOST_API_REQUESTS and most["vault"] <= MOST_VAULT_REQUESTS, most
+    # Each workload has ten new values: never more restarts than that.
+    assert max(cluster.restarts.values()) <= OF_A_WORKLOAD, cluster.restarts
+    quiet, asked = cluster.requests, sum(vault.requests.values())
+    engine.reconcile()
+    assert cluster.requests - quiet <= 2 and sum(vault.requests.values()) - asked <= 4, "at rest it asks for everything"
