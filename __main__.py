@@ -20,7 +20,8 @@ from components.demo.orders import DemoOrders, DemoOrdersArgs
 from components.gitops.git_credentials import read_credentials
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
-from components.kit.transformations import register_images_on_nodes, register_transformations
+from components.kit.transformations import register_image_digests, register_images_on_nodes, register_transformations
+from components.kit.upstream_images import upstream_images
 from components.preflight.exported_shares import exported_shares
 from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.rebuild import check_rebuild, waiting
@@ -49,6 +50,11 @@ def build() -> None:
     settings = read_settings()
     if settings.images_on_nodes:
         register_images_on_nodes()
+    else:
+        register_image_digests(settings.image_digests)
+        by_tag = sorted(set(upstream_images()) - set(settings.image_digests))
+        if by_tag and settings.phase >= Phase.GITOPS:
+            pulumi.log.warn(f"images by tag, which a registry can move: {', '.join(by_tag)}. Set imageDigests")
     intent = read_intent(settings.repository, settings.layout)
     raise_if_any(check_namespaces(settings.repository, settings.namespaces_path))
     for problem in changed_after_handover(intent):

@@ -15,7 +15,7 @@ Pulumi alone, so it may force them; components/preflight stops a run before it m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pulumi
@@ -50,6 +50,7 @@ _WORKLOADS = frozenset(
         "kubernetes:batch/v1:Job",
     }
 )
+_NEVER = {"imagePullPolicy": "Never"}
 # Enough for garbage collection and finalizers on a busy machine.
 _AT_ONCE, _WITH_DEPENDENTS = "45s", "120s"
 
@@ -88,14 +89,40 @@ def never_pull(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransf
     """`imagePullPolicy: Never` for every container of a workload."""
     if args.type_ not in _WORKLOADS:
         return None
-    return pulumi.ResourceTransformationResult({**args.props, "spec": _unpulled(args.props.get("spec"))}, args.opts)
+    return pulumi.ResourceTransformationResult(
+        {**args.props, "spec": _each(args.props.get("spec"), lambda _: _NEVER)}, args.opts
+    )
 
 
-def _unpulled(value: Any) -> Any:
+def register_image_digests(digests: Mapping[str, str]) -> None:
+    """Images of these names (`NAME:TAG`) are pulled by digest from now on, whatever a registry does with the tag."""
+
+    def by_digest(args: pulumi.ResourceTransformationArgs) -> pulumi.ResourceTransformationResult | None:
+        return pin_images(args, digests)
+
+    pulumi.runtime.register_stack_transformation(by_digest)
+
+
+def pin_images(
+    args: pulumi.ResourceTransformationArgs, digests: Mapping[str, str]
+) -> pulumi.ResourceTransformationResult | None:
+    """`NAME:TAG@DIGEST` in every container of a workload whose image is in `digests`."""
+    if args.type_ not in _WORKLOADS:
+        return None
+
+    def pinned(container: Mapping[str, Any]) -> dict[str, Any]:
+        digest = digests.get(container["image"]) if isinstance(container["image"], str) else None
+        return {"image": f"{container['image']}@{digest}"} if digest else {}
+
+    return pulumi.ResourceTransformationResult({**args.props, "spec": _each(args.props.get("spec"), pinned)}, args.opts)
+
+
+def _each(value: Any, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Any:
+    """A specification with `change` merged into each of its containers."""
     if isinstance(value, Mapping):
-        policy = {"imagePullPolicy": "Never"} if "image" in value and "name" in value else {}
-        return {**{key: _unpulled(below) for key, below in value.items()}, **policy}
-    return [_unpulled(item) for item in value] if isinstance(value, list) else value
+        changed = change(value) if "image" in value and "name" in value else {}
+        return {**{key: _each(below, change) for key, below in value.items()}, **changed}
+    return [_each(item, change) for item in value] if isinstance(value, list) else value
 
 
 def _annotated(props: pulumi.Inputs, name: str, value: str) -> pulumi.Inputs | None:

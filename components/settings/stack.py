@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pulumi
 
+from components.kit.upstream_images import upstream_images
 from components.settings.git import HOME as HOME
-from components.settings.git import GitSettings, read_git_settings
+from components.settings.git import Complaint, GitSettings, read_git_settings
 from components.settings.network import NetworkSettings, read_network_settings
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
@@ -23,7 +26,8 @@ ROOT_IDENTITY_VARIABLE = "SECRET_AUTHORITY_ROOT_IDENTITY"
 SEALED_IDENTITY_VARIABLE = "SECRET_AUTHORITY_SEALED_IDENTITY"
 # The recipient of a new cluster identity that may take the place of the one in the cluster.
 NEW_IDENTITY_VARIABLE = "SECRET_AUTHORITY_NEW_IDENTITY"
-_BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_BY_DIGEST = re.compile(rf"[^@\s]+@{_DIGEST.pattern}")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Settings:
     trust_digest: str | None = None
     # Whether every image is in the nodes' own stores, and none is ever pulled.
     images_on_nodes: bool = False
+    # Digest of upstream's images, by name and tag.
+    image_digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def connection(self) -> ClusterConnection:
@@ -93,6 +99,7 @@ def read_settings() -> Settings:
         # The engine opens Vault: whoever can move a tag in the registry would have every value.
         fix = "append @sha256: and the digest that `buildah push --digestfile FILE` wrote (README, step 4)"
         wrong("engineImage", "is named by a tag, which the registry can give to another image", fix)
+    digests = _digests(config.get_object("imageDigests") or {}, wrong)
     root, sealed = os.environ.get(ROOT_IDENTITY_VARIABLE), os.environ.get(SEALED_IDENTITY_VARIABLE)
     if problems:
         raise InvalidInputError(problems)
@@ -108,9 +115,23 @@ def read_settings() -> Settings:
         manifests=manifests,
         engine_image=image,
         images_on_nodes=on_nodes,
+        image_digests=digests,
         ready_timeout_seconds=config.get_int("readyTimeoutSeconds") or 300,
         root_identity=Path(root).expanduser() if root else None,
         sealed_identity=Path(sealed).expanduser() if sealed else None,
         new_identity=os.environ.get(NEW_IDENTITY_VARIABLE) or None,
         trust_digest=config.get("rootOfTrust") or None,
     )
+
+
+def _digests(given: Any, wrong: Complaint) -> dict[str, str]:
+    if not isinstance(given, Mapping):
+        wrong("imageDigests", "is not a mapping", "write {NAME:TAG: sha256:...}")
+        return {}
+    known = upstream_images()
+    for image, digest in given.items():
+        if image not in known:
+            wrong("imageDigests", f"{image} is no image of this version", f"name one of {', '.join(known)}")
+        elif not _DIGEST.fullmatch(str(digest)):
+            wrong("imageDigests", f"{image} has no digest", "write sha256: and 64 hexadecimal digits")
+    return {str(image): str(digest) for image, digest in given.items()}

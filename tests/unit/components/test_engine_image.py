@@ -9,7 +9,8 @@ from typing import Any, cast
 import pulumi
 import pytest
 
-from components.kit.transformations import never_pull
+from components.kit.transformations import never_pull, pin_images
+from components.kit.upstream_images import controller_image
 from components.settings.stack import Settings, read_settings
 from secret_authority.core.errors import InvalidInputError
 from tests.fakes.pulumi import Recorder
@@ -80,3 +81,31 @@ def test_no_container_pulls() -> None:
         assert found[listed] == [{**container, "imagePullPolicy": "Never"}]
     assert container["imagePullPolicy"] == "IfNotPresent", "what was given is not changed"
     assert transformed("kubernetes:core/v1:ConfigMap", spec) is None
+
+
+VAULT = controller_image("vault")
+
+
+def test_upstreams_images_are_pulled_by_the_digests_that_are_given(tmp_path: Path) -> None:
+    digest = DIGEST.removeprefix("@")
+    assert read(tmp_path, imageDigests={VAULT: digest}).image_digests == {VAULT: digest}
+    for wrong, says in (
+        ({"vault": digest}, "vault is no image of this version. Fix: name one of"),
+        ({VAULT: "1.2"}, "has no digest"),
+        ([VAULT], "is not a mapping"),
+    ):
+        with pytest.raises(InvalidInputError, match="imageDigests") as refused:
+            read(tmp_path, imageDigests=wrong)
+        assert says in str(refused.value)
+
+
+def test_a_pinned_image_keeps_its_tag_for_people() -> None:
+    containers = [{"name": "vault", "image": VAULT}, {"name": "other", "image": "other:1"}]
+    props = {"metadata": {"name": "a"}, "spec": {"template": {"spec": {"containers": containers}}}}
+    kind, none = "kubernetes:apps/v1:Deployment", pulumi.ResourceOptions()
+    args = pulumi.ResourceTransformationArgs(cast(pulumi.Resource, None), kind, "n", props, none)
+    done = pin_images(args, {VAULT: "sha256:1"})
+    assert done is not None
+    found = cast(dict[str, Any], done.props)["spec"]["template"]["spec"]["containers"]
+    assert [container["image"] for container in found] == [f"{VAULT}@sha256:1", "other:1"]
+    assert containers[0]["image"] == VAULT, "what was given is not changed"
