@@ -21,7 +21,6 @@ from components.gitops.git_credentials import read_credentials
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
 from components.kit.transformations import register_image_digests, register_images_on_nodes, register_transformations
-from components.kit.upstream_images import upstream_images
 from components.preflight.exported_shares import exported_shares
 from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.rebuild import check_rebuild, waiting
@@ -31,6 +30,7 @@ from components.root_of_trust import RootOfTrust, RootOfTrustArgs
 from components.rotation.rotation import Rotation, RotationArgs, check_rotators, needs_rotation
 from components.runtime_authority.runtime_authority import RuntimeAuthority, RuntimeAuthorityArgs
 from components.settings.stack import read_settings
+from components.settings.upstream_images import upstream_images
 from components.settings.vault import read_vault_settings
 from components.snapshots.snapshots import UNSAVED, Snapshots, SnapshotsArgs
 from components.snapshots.writer_credentials import read_writer

@@ -10,8 +10,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from components.kit.upstream_images import controller_image
 from components.kit.upstream_manifests import documents
+from components.settings.upstream_images import controller_image
 
 EXTERNAL_SECRETS_API = "external-secrets.io/v1"
 GROUP = "external-secrets.io"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from components.kit.flux_objects import RECONCILERS
-from components.kit.upstream_images import controller_image
 from components.kit.upstream_manifests import documents
+from components.settings.upstream_images import controller_image
 from secret_authority.contract.names import GIT_CA_SECRET, GIT_CREDENTIALS_SECRET, GIT_SIGNERS_SECRET, IDENTITY_SECRET
 
 CONTROLLERS = ("source-controller", "kustomize-controller")

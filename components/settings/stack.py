@@ -11,10 +11,10 @@ from typing import Any
 
 import pulumi
 
-from components.kit.upstream_images import upstream_images
 from components.settings.git import HOME as HOME
 from components.settings.git import Complaint, GitSettings, read_git_settings
 from components.settings.network import NetworkSettings, read_network_settings
+from components.settings.upstream_images import upstream_images
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase, PhaseRefusedError, parse_phase

@@ -10,8 +10,8 @@ import pulumi
 import pytest
 
 from components.kit.transformations import never_pull, pin_images
-from components.kit.upstream_images import controller_image
 from components.settings.stack import Settings, read_settings
+from components.settings.upstream_images import controller_image
 from secret_authority.core.errors import InvalidInputError
 from tests.fakes.pulumi import Recorder
 
