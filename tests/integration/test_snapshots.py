@@ -251,8 +251,13 @@ def test_a_snapshot_from_before_a_rekey_is_refused(tmp_path: Path, shares: int, 
         manifest = dataclasses.replace(before.manifest, seal=seal)
         with pytest.raises(NotVerifiedError):
             check(Bundle(manifest, before.snapshot, sealed.ciphertexts, sealed.threshold), site)
-        if shares == 3:
-            check(take(site.snapshot_identity(), "dev", site.sealed, site.audit), site)
+
+
+@pytest.mark.nightly
+def test_the_first_snapshot_after_a_rekey_is_verified(tmp_path: Path) -> None:
+    with snapshot_site(tmp_path / "vault", 1) as site:
+        site.rekey(5, 3)
+        check(take(site.snapshot_identity(), "dev", site.sealed, site.audit), site)
 
 
 @pytest.fixture(scope="module")
