@@ -27,6 +27,7 @@ pytestmark = pytest.mark.cluster
 NUMBER = 110  # of values by each way
 KEY_FILE = b"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 ONES = (KEY_FILE, b"line1\r\nline2\rx\r\n", b"nul\x00nul", b"\xff\xfe\x00pw\xe9", "grüße".encode(), b"\n")
+ENV = {"PLAIN": "a b=c", "QUOTED": '"q"', "ODD": " $HOME #x \\\\n ", "TEXT": "grüße 😀"}
 PULL = b'{"auths": {"registry.example.org": {"auth": "dXNlcjpwYXNz"}}}'
 # Hashes every file, and serves TLS with the mounted pair to a client that trusts it.
 PROGRAM = """
@@ -88,6 +89,35 @@ def encrypt(stack: RecordedStack, checkout: Path, name: str, values: Mapping[str
     (checkout / file).write_bytes(done.stdout)
 
 
+def generate(
+    stack: RecordedStack, checkout: Path, name: str, env: Mapping[str, str], files: Mapping[str, bytes]
+) -> None:
+    """A secretGenerator over an env file and binary files, encrypted whole by a rule of their own."""
+    folder = f"{stack.home}/bootstrap/{name}"
+    rules = yaml.safe_load((checkout / ".sops.yaml").read_text())
+    age = next(rule["age"] for rule in rules["creation_rules"] if stack.home in rule["path_regex"])
+    rules["creation_rules"].insert(0, {"path_regex": f"^{folder}/[^/]*$", "age": age})
+    (checkout / ".sops.yaml").write_text(yaml.safe_dump(rules, sort_keys=False))
+    (checkout / folder).mkdir()
+    lines = "".join(f"{key}={value}\n" for key, value in env.items())
+    for file, content, kind in [
+        ("values.env", lines.encode(), "dotenv"),
+        *((key, value, "binary") for key, value in files.items()),
+    ]:
+        types = ["--input-type", kind, "--output-type", kind]
+        done = subprocess.run(
+            [sops_program(), "encrypt", "--filename-override", f"{folder}/{file}", *types, "/dev/stdin"],
+            cwd=checkout,
+            input=content,
+            capture_output=True,
+            check=True,
+        )
+        (checkout / folder / file).write_bytes(done.stdout)
+    made = {"name": name, "namespace": "bootstrap-data", "envs": ["values.env"], "files": list(files)}
+    kustomization = {"secretGenerator": [{**made, "options": {"disableNameSuffixHash": True}}]}
+    (checkout / folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+
+
 def enter(stack: RecordedStack, checkout: Path, name: str, file: Path | None, given: bytes = b"") -> None:
     command = [sys.executable, "-m", "cli.main", "enter", "--repository", str(checkout), "--cluster", stack.name]
     by_file = ["--file", str(file)] if file else []
@@ -132,12 +162,14 @@ def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(
     tls = {"tls.crt": pair.certificate.encode(), "tls.key": pair.key.encode(), "ca.crt": ca.certificate.encode()}
     from_git = {f"k{number}": odd_value(number) for number in range(NUMBER)}
     entered = {f"k{number}": odd_value(NUMBER + number) for number in range(NUMBER)}
+    files = {"store": bytes(range(256)), "key": KEY_FILE}
     ones = {f"one-{number}": value for number, value in enumerate(ONES)}
     binary = lambda values: [key for key, value in values.items() if not is_text(value)]  # noqa: E731
     entries = [
         entry("from-git", "bootstrap", list(from_git), binary=binary(from_git)),
         entry("serve-tls", "bootstrap", list(tls)),
         entry("pull", "bootstrap", [".dockerconfigjson"]),
+        entry("generated", "bootstrap", [*ENV, *files], binary=binary(files)),
         entry("entered", "external", list(entered), binary=binary(entered)),
         *(entry(name, "external", ["k"], binary=[] if is_text(value) else ["k"]) for name, value in ones.items()),
     ]
@@ -148,6 +180,7 @@ def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(
     encrypt(stack, checkout, "from-git", from_git, "Opaque")
     encrypt(stack, checkout, "serve-tls", tls, "kubernetes.io/tls")
     encrypt(stack, checkout, "pull", {".dockerconfigjson": PULL}, "kubernetes.io/dockerconfigjson")
+    generate(stack, checkout, "generated", ENV, files)
     stack.publish(checkout)
     stack.set_up(4, repositoryPath=str(checkout), vault=stack.present_vault())
 
@@ -162,6 +195,7 @@ def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(
         enter(stack, checkout, name, file if number % 2 else None, value)
 
     wanted = {"from-git": from_git, "entered": entered, "serve-tls": tls, "pull": {".dockerconfigjson": PULL}}
+    wanted["generated"] = {key: value.encode() for key, value in ENV.items()} | files
     wanted |= {name: {"k": value} for name, value in ones.items()}
     secrets = sorted(wanted)
     until(
