@@ -89,6 +89,16 @@ class Fence:
     in_force: Value
     dead: bool = False
 
+    def protect(self, name: str, value: Value, same_is_fine: bool = False) -> None:
+        """Raises `FencedError` when the value has the `name` (a user, an id) of the one in force.
+
+        `same_is_fine`: unless it is that very value.
+        """
+        if value.fields[name] != self.in_force.fields.get(name) or self.dead:
+            return
+        if not (same_is_fine and value == self.in_force):
+            raise FencedError(f"its {name} is what consumers use now")
+
 
 class Rotator(Protocol):
     """One rotator for one secret. It raises `Unavailable`, `TargetRefusedError` and `FencedError`, without values.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import Problem
 from secret_authority.core.rotation.rotator import Accepts, Fence, Overlap, Plan, Publication, Value
-from secret_authority.engine.rotation.rotators.settings import Logins, binary_problems, field, unknown_fields
+from secret_authority.engine.rotation.rotators.settings import Logins, common_problems, field
 
 RANDOM_BYTES = 32
 
@@ -37,7 +37,7 @@ class GeneratedRotator:
 
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
-        found = [*unknown_fields(secret, settings, {"kind"}, file), *binary_problems(secret, file)]
+        found = list(common_problems(secret, settings, {"kind"}, (), file))
         if not secret.consumed_keys:
             fix = "add a consumer with the keys that it reads"
             found.append(Problem(file, field(secret, "rotator"), "has no key to generate", fix))

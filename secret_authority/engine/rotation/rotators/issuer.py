@@ -39,13 +39,7 @@ from secret_authority.core.rotation.rotator import (
     TargetRefusedError,
     Value,
 )
-from secret_authority.engine.rotation.rotators.settings import (
-    Logins,
-    binary_problems,
-    field,
-    text_problems,
-    unknown_fields,
-)
+from secret_authority.engine.rotation.rotators.settings import Logins, common_problems, field
 
 TIMEOUT_SECONDS = 10.0
 _FENCED = (409, 410, 412)
@@ -70,9 +64,7 @@ class IssuerRotator:
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
         found = [
-            *unknown_fields(secret, settings, {"kind", "url", "keys", "admin"}, file),
-            *text_problems(secret, settings, ("url", "admin"), file),
-            *binary_problems(secret, file),
+            *common_problems(secret, settings, {"kind", "url", "keys", "admin"}, ("url", "admin"), file),
         ]
         url = settings.get("url")
         if isinstance(url, str) and url and (urlsplit(url).scheme != "https" or not urlsplit(url).hostname):
@@ -101,7 +93,7 @@ class IssuerRotator:
         return Plan((Publication(Value({**current.fields, **given.fields})),), retires=current)
 
     def apply(self, value: Value, fence: Fence) -> None:
-        self._refuse_in_force(value, fence, same_is_fine=True)
+        fence.protect(self._id, value, same_is_fine=True)
         body = {"secret": value.fields[self._secret], "owner": self._owner, "generation": fence.generation}
         self._change("PUT", self._key(value), body)
 
@@ -117,7 +109,7 @@ class IssuerRotator:
         return None
 
     def revoke(self, value: Value, fence: Fence) -> None:
-        self._refuse_in_force(value, fence)
+        fence.protect(self._id, value)
         self._change("DELETE", f"{self._key(value)}?generation={fence.generation}", None)
 
     def discard(self, value: Value, fence: Fence) -> None:
@@ -133,12 +125,6 @@ class IssuerRotator:
 
     def _key(self, value: Value) -> str:
         return f"keys/{quote(value.fields[self._id], safe='')}"
-
-    def _refuse_in_force(self, value: Value, fence: Fence, same_is_fine: bool = False) -> None:
-        if value.fields[self._id] == fence.in_force.fields.get(self._id) and not (
-            same_is_fine and value == fence.in_force
-        ):
-            raise FencedError("that key is what consumers use now")
 
     def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> None:
         status, _ = self._ask(method, path, self._token(), body)

@@ -25,7 +25,7 @@ from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import Problem
 from secret_authority.core.rotation.rotator import Fence, GivenValueError, Overlap, Plan, Publication, Value
 from secret_authority.engine.rotation.rotators.generated import RANDOM_BYTES, GeneratedRotator
-from secret_authority.engine.rotation.rotators.settings import Logins, binary_problems, field, unknown_fields
+from secret_authority.engine.rotation.rotators.settings import Logins, common_problems, field
 
 ROLES = ("current", "next", "previous")
 
@@ -47,7 +47,7 @@ class KeySetRotator(GeneratedRotator):
 
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
-        found = [*unknown_fields(secret, settings, {"kind", "keys"}, file), *binary_problems(secret, file)]
+        found = list(common_problems(secret, settings, {"kind", "keys"}, (), file))
         where = field(secret, "rotator.keys")
         names = settings.get("keys")
         if not isinstance(names, Mapping) or set(names) != set(ROLES) or len(set(map(str, names.values()))) != 3:

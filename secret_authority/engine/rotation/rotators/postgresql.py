@@ -50,11 +50,10 @@ from secret_authority.core.rotation.rotator import (
 )
 from secret_authority.engine.rotation.rotators.settings import (
     Logins,
-    binary_problems,
+    common_problems,
     duration_problems,
     field,
     text_problems,
-    unknown_fields,
 )
 
 TIMEOUT_SECONDS = 10
@@ -159,11 +158,9 @@ class PostgresqlRotator:
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
         found = [
-            *unknown_fields(secret, settings, _FIELDS, file),
-            *text_problems(secret, settings, ("host", "database", "admin"), file),
+            *common_problems(secret, settings, _FIELDS, ("host", "database", "admin"), file),
             *text_problems(secret, settings, settings.keys() & {"owner"}, file),
             *duration_problems(secret, settings, settings.keys() & {"drain"}, file),
-            *binary_problems(secret, file),
         ]
         for name, kind, words in (("port", int, "a number"), ("tls", bool, "true or false")):
             if name in settings and not (isinstance(settings[name], kind) and type(settings[name]) is kind):
@@ -241,10 +238,8 @@ class PostgresqlRotator:
         return Plan((Publication(Value({**current.fields, **given.fields})),), retires=current)
 
     def apply(self, value: Value, fence: Fence) -> None:
-        user = value.fields["username"]
-        if user == fence.in_force.fields.get("username") and value != fence.in_force and not fence.dead:
-            raise FencedError(f"{user} is what consumers use now")
-        self._change(user, fence, scram_verifier(value.fields["password"]))
+        fence.protect("username", value, same_is_fine=True)
+        self._change(value.fields["username"], fence, scram_verifier(value.fields["password"]))
 
     def accepts(self, value: Value) -> Accepts:
         """Log in as the application does. Only "wrong password" is a no: other answers say nothing about the value."""
@@ -268,10 +263,8 @@ class PostgresqlRotator:
         return int(found[0][0]) if found else None
 
     def revoke(self, value: Value, fence: Fence) -> None:
-        user = value.fields["username"]
-        if user == fence.in_force.fields.get("username") and not fence.dead:
-            raise FencedError(f"{user} is what consumers use now")
-        self._change(user, fence, None)
+        fence.protect("username", value)
+        self._change(value.fields["username"], fence, None)
 
     def discard(self, value: Value, fence: Fence) -> None:
         self.revoke(value, fence)

@@ -17,6 +17,15 @@ def field(secret: CatalogueSecret, name: str) -> str:
     return f"secrets[{secret.name}].{name}"
 
 
+def common_problems(
+    secret: CatalogueSecret, settings: Mapping[str, Any], known: Collection[str], texts: Collection[str], file: str
+) -> Iterator[Problem]:
+    """What every rotator checks: no field but the `known` ones, the `texts` are there, the secret is no bytes."""
+    yield from unknown_fields(secret, settings, known, file)
+    yield from text_problems(secret, settings, texts, file)
+    yield from binary_problems(secret, file)
+
+
 def unknown_fields(
     secret: CatalogueSecret, settings: Mapping[str, Any], known: Collection[str], file: str
 ) -> Iterator[Problem]:

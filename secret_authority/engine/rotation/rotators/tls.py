@@ -36,13 +36,7 @@ from secret_authority.core.rotation.rotator import (
     Value,
 )
 from secret_authority.engine.rotation.rotators.generated import GeneratedRotator
-from secret_authority.engine.rotation.rotators.settings import (
-    Logins,
-    binary_problems,
-    field,
-    text_problems,
-    unknown_fields,
-)
+from secret_authority.engine.rotation.rotators.settings import Logins, common_problems, field
 from secret_authority.engine.tls.ca import Pair, issue
 
 CERTIFICATE, KEY, BUNDLE = "tls.crt", "tls.key", "ca.crt"
@@ -67,9 +61,7 @@ class TlsRotator(GeneratedRotator):
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
         return [
-            *unknown_fields(secret, settings, {"kind", "names", "admin"}, file),
-            *text_problems(secret, settings, ("admin",), file),
-            *binary_problems(secret, file),
+            *common_problems(secret, settings, {"kind", "names", "admin"}, ("admin",), file),
             *cls._check_names(secret, settings, file),
             *cls._check_keys(secret, file),
             *cls._check_times(secret, file),
