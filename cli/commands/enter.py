@@ -61,6 +61,10 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb.set_defaults(run=_enter)
 
 
+# More than all keys of a secret together can have, in base64 and with a comment on each line; in bytes.
+MAX_INPUT = 16 * 2**20
+
+
 class NoEventError(Exception):
     """The value is written, its audit event is not."""
 
@@ -180,16 +184,25 @@ def _ask(prompt: str) -> bytes:
 def _standard_input() -> bytes:
     # Never as text: decoding changes line ends and what is not UTF-8.
     stream: Any = getattr(sys.stdin, "buffer", sys.stdin)
-    found = stream.read()
-    return found if isinstance(found, bytes) else str(found).encode("utf-8", "surrogateescape")
+    found = stream.read(MAX_INPUT + 1)
+    content = found if isinstance(found, bytes) else str(found).encode("utf-8", "surrogateescape")
+    return _bounded(content, "standard input")
 
 
 def _content(file: Path) -> bytes:
     try:
-        return file.read_bytes()
+        with file.open("rb") as stream:
+            return _bounded(stream.read(MAX_INPUT + 1), str(file))
     except OSError as error:
         problem = Problem(str(file), "", f"cannot be read: {error.strerror}", "check the path given with --file")
         raise InvalidInputError([problem]) from None
+
+
+def _bounded(content: bytes, source: str) -> bytes:
+    if len(content) > MAX_INPUT:
+        what = f"has more than {MAX_INPUT} bytes, and no secret can have as many"
+        raise InvalidInputError([Problem(source, "", what, "give the values alone")])
+    return content
 
 
 def _mapping(content: bytes, shown: str) -> dict[str, bytes]:

@@ -129,7 +129,11 @@ def read_folder(root: Path, folder: str, fetched: bool = False) -> FolderReading
         reader.add(folder, "", "is reached through a symbolic link, which Flux leaves out", "use the real path")
     else:
         left_out = set() if fetched else _left_out(root, folder)
-        reader.read(home, left_out)
+        ignored = set() if fetched else _ignored(root, folder)
+        for above in home.parents:
+            if above != root and above.is_relative_to(root) and (above / ".git").exists():
+                reader.submodule(above / ".git")
+        reader.read(home, left_out, ignored)
     return reader.found
 
 
@@ -141,7 +145,11 @@ class _Reader:
     def add(self, file: str, where: str, message: str, fix: str) -> None:
         self.found.problems.append(Problem(file, where, message, fix))
 
-    def read(self, home: Path, left_out: set[str]) -> None:
+    def submodule(self, mark: Path) -> None:
+        what = "makes its folder a repository of its own, which Flux does not fetch"
+        self.add(self._shown(mark), "", what, "remove it")
+
+    def read(self, home: Path, left_out: set[str], ignored: set[str]) -> None:
         self._directory(home, _Names(), home)
         for path in sorted(home.rglob("*")):
             shown = self._shown(path)
@@ -149,12 +157,15 @@ class _Reader:
                 if path.suffix.lower() in (*APPLIED, ".json") or path.is_dir():
                     self.add(shown, "", "is a symbolic link, which Flux leaves out", "put the file itself here")
             elif path.name == ".git":
-                self.add(shown, "", "makes its folder a repository of its own, which Flux does not fetch", "remove it")
+                self.submodule(path)
             elif not path.is_file() or path.name == SOPS_CONFIG or ".git" in path.relative_to(home).parts:
                 continue
             elif path in self._reached:
                 if shown in left_out:
                     self.add(shown, "", "is left out by Flux (.sourceignore, or a name that Flux ignores)", "rename it")
+                elif shown in ignored:
+                    what = "is ignored by Git (.gitignore), so it is never pushed"
+                    self.add(shown, "", what, "rename it, or change .gitignore")
             elif path.suffix in APPLIED:
                 fix = "add it to resources of kustomization.yaml, or move it out of the folder"
                 self.add(shown, "", "is not applied by Flux: no kustomization.yaml lists it", fix)
@@ -293,6 +304,17 @@ def _listed(entry: Mapping[str, Any]) -> list[tuple[str, object]]:
         listed = listed if isinstance(listed, list) else [None]
         found += [(f"{part}[{number}]", text) for number, text in enumerate(listed)]
     return found
+
+
+def _ignored(root: Path, folder: str) -> set[str]:
+    """The files below `folder` that Git does not hold and ignores; none where `root` is no checkout."""
+    listing = ["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", folder]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    try:
+        done = subprocess.run(["git", *listing], cwd=root, env=environment, check=False, capture_output=True)
+    except FileNotFoundError:
+        return set()  # `_left_out` says it
+    return {name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name}
 
 
 def _left_out(root: Path, folder: str) -> set[str]:

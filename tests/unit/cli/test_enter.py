@@ -332,6 +332,18 @@ def test_a_line_end_at_the_end_is_written_and_said(
     assert "line end" not in capsys.readouterr().err
 
 
+def test_input_without_an_end_is_not_read_to_its_end(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert enter(fleet, monkeypatch, "payment-api", "--file", "/dev/zero") == 2
+    assert "/dev/zero: has more than 16777216 bytes, and no secret can have as many. Fix: " in capsys.readouterr().err
+    assert enter(fleet, monkeypatch, "payment-api", "--file", str(tmp_path)) == 2
+    assert f"{tmp_path}: cannot be read: Is a directory" in capsys.readouterr().err
+    assert enter(fleet, monkeypatch, "payment-api", given=b"x" * (16 * 2**20 + 1)) == 2
+    assert "standard input: has more than 16777216 bytes" in capsys.readouterr().err
+    assert not vault.asked
+
+
 def test_a_typed_value_is_taken_as_it_is(fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("getpass.getpass", lambda _prompt: " gr\u00fc\u00dfe ")

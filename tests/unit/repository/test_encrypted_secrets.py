@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,27 @@ def test_the_folder_itself_behind_a_link_is_refused(fleet: Fleet) -> None:
     fleet.bootstrap.rename(fleet.repository / "elsewhere")
     fleet.bootstrap.symlink_to(fleet.repository / "elsewhere")
     assert any("is reached through a symbolic link" in problem for problem in keyless(fleet))
+
+
+def test_a_folder_inside_of_a_submodule_is_refused(fleet: Fleet) -> None:
+    """Flux fetches no submodules, wherever in it the folder is."""
+    (fleet.bootstrap.parent / ".git").write_text("gitdir: ../../.git/modules/dev\n")
+    (problem,) = keyless(fleet)
+    assert problem.startswith(f"clusters/{CLUSTER}/.git: makes its folder a repository of its own")
+    (fleet.bootstrap.parent / ".git").unlink()
+    assert keyless(fleet) == []
+
+
+def test_a_file_that_git_ignores_is_refused(fleet: Fleet) -> None:
+    subprocess.run(["git", "init", "-q", str(fleet.repository)], check=True)
+    assert keyless(fleet) == []
+    (fleet.repository / ".gitignore").write_text("*.secret.yaml\n")
+    (fleet.bootstrap / "orders-db.yaml").rename(fleet.bootstrap / "orders-db.secret.yaml")
+    (problem,) = keyless(fleet)
+    assert problem.startswith(f"{HOME}/orders-db.secret.yaml: is ignored by Git (.gitignore), so it is never pushed.")
+    # What was added in spite of it is pushed.
+    subprocess.run(["git", "-C", str(fleet.repository), "add", "-f", "."], check=True)
+    assert keyless(fleet) == []
 
 
 def test_hidden_folders_are_read_as_flux_reads_them(fleet: Fleet) -> None:
