@@ -74,7 +74,15 @@ class LocalStack:
         }
         if root:
             ours["SECRET_AUTHORITY_ROOT_IDENTITY"] = str(self.root_identity)
+            if self.store_credentials("writer").exists() and not self._planted.exists():
+                # Given in a later run, they would be written again, and that run would not be one without changes.
+                ours["SECRET_AUTHORITY_SNAPSHOT_CREDENTIALS"] = str(self.store_credentials("writer"))
         return ours
+
+    @property
+    def _planted(self) -> Path:
+        """There once a run has written the writer's credentials into the cluster."""
+        return self.state / "store-writer.planted"
 
     def tools(self, *, images: bool = False) -> None:
         """Every external program, the upstream manifests and the virtual environment.
@@ -110,6 +118,25 @@ class LocalStack:
             published = self.publish()
             self._write_config(str(published["url"]), str(published["ca"]))
 
+    def object_store(self) -> None:
+        """The S3 server outside of the node, and snapshots.yaml of the example, which names it."""
+        with self._timed("S3 server"):
+            facts = json.loads(self.run_toolchain("objectstore", "start", "--name", self.name))
+        keys = json.loads(Path(facts["keys"]).read_text())
+        for identity in ("writer", "reader", "deleter"):
+            key, secret = keys[identity]
+            text = json.dumps({"accessKeyId": key, "secretAccessKey": secret})
+            _write(self.store_credentials(identity), text, mode=0o600)
+        store = {"s3": {"endpoint": facts["endpoint"], "bucket": facts["bucket"], "ca": Path(facts["ca"]).read_text()}}
+        # JSON is YAML.
+        document = {"apiVersion": "secret-authority.dev/v1", "kind": "Snapshots", "store": store}
+        _write(self.fleet / f"secret-authority/{self.name}/snapshots.yaml", json.dumps(document, indent=2) + "\n")
+        self.publish()
+
+    def store_credentials(self, identity: str) -> Path:
+        """The credentials of one identity of the store of snapshots."""
+        return self.state / f"store-{identity}.yaml"
+
     def publish(self) -> dict[str, Any]:
         """Put the repository's present content on the Git server's main branch."""
         answer = self.run_toolchain(
@@ -140,6 +167,8 @@ class LocalStack:
         begun = datetime.now(UTC)
         with self._timed("pulumi up"):
             done = self.pulumi("up", "--yes", *_PLAIN, root=True)
+        if done.returncode == 0 and self.store_credentials("writer").exists():
+            self._planted.touch()
         self.spent |= phase_seconds(begun, self._records())
         return done
 
@@ -173,6 +202,7 @@ class LocalStack:
 
     def down(self) -> None:
         """Take away the node and everything of the stack, the example's root identity too."""
+        self.run_toolchain("objectstore", "stop", "--name", self.name)
         self.run_toolchain("gitserver", "stop", "--name", self.name)
         self.run_toolchain("node", "down", "--name", self.name, capture=False)
         shutil.rmtree(self.state, ignore_errors=True)
@@ -231,7 +261,7 @@ class LocalStack:
 
     def run_toolchain(self, command: str, *arguments: str, capture: bool = True) -> str:
         """Run `python3 -m toolchain[.command]`; its progress goes to the terminal. Raises SystemExit on failure."""
-        rooms = ("node", "images", "gitserver")
+        rooms = ("node", "images", "gitserver", "objectstore")
         module = f"toolchain.{command}" if command in rooms else "toolchain"
         words = arguments if command in rooms else (command, *arguments)
         done = subprocess.run(
@@ -303,6 +333,7 @@ def main() -> int:
     else:
         stack.tools(images=True)
         stack.cluster()
+        stack.object_store()
         code = stack.up().returncode if options.command == "up" else 0
         print(f"\nWhere the time went:\n{stack.report()}\nkubeconfig: {stack.kubeconfig}")
         return code
