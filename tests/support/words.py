@@ -91,6 +91,10 @@ def _enumerations() -> dict[str, Any]:
     return {kind.__name__: members(kind) for kind in kinds} | {
         "metadata": {name: getattr(machine, name) for name in _KEYS},
         "ids": [machine.handover_id("dev", "born", "a/b"), machine.handover_id("dev", "bor", "na/b")],
+        "defaults": [
+            repr(machine.Blocked("born", machine.Reason.NOT_IN_GIT)),
+            repr(machine.InGit(unknown=machine.Reason.GIT_AWAY)),
+        ],
         "sizes": [SEED_BYTES, KEY_BYTES],
         "pieces": [piece_name(0), piece_name(1)],
     }
@@ -189,6 +193,7 @@ def _trail() -> dict[str, Any]:
             {"type": "response", "time": "2026-02-01T00:00:00Z", "error": "x", "request": {"operation": "patch"}}
         ),
         json.dumps({"type": "response", "time": "2026-02-01T00:00:00Z", "request": {"operation": "read"}}),
+        json.dumps({"type": "response", "request": {"operation": "patch"}, "response": {"data": {"error": "x"}}}),
         json.dumps(
             {
                 "type": "response",
