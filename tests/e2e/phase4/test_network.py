@@ -17,6 +17,7 @@ from secret_authority.contract.names import (
     ESO_NAMESPACE,
     FLUX_NAMESPACE,
     INTERNAL_SERVICE,
+    ROTATION_ACCOUNT,
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
@@ -46,17 +47,21 @@ print(json.dumps(found), flush=True)
 
 # The API server and the Git server, which the local node has outside of the cluster's pods.
 API, GIT, METRICS = "kubernetes.default.svc:443", "the Git server", "metrics of the engine"
-TARGETS = {VAULT, RAFT, FLUX_ARTIFACTS, API, GIT, METRICS}
+# The target of a rotation, and what an application of the example logs in to.
+DATABASE = "orders-db.data.svc:5432"
+TARGETS = {VAULT, RAFT, FLUX_ARTIFACTS, API, GIT, METRICS, DATABASE}
 # By namespace and the label `app`: a pod without a label of ours, and pods that look like ours.
 REACHED: dict[tuple[str, str], set[str]] = {
     # No policy of the platform is over these.
     ("default", ""): {API, GIT},
     # A consumer's workload reads its Secret and nothing else.
     ("shop", ""): {API, GIT},
+    ("data", ""): {API, GIT},
     (ESO_NAMESPACE, ""): {API, VAULT},
     (ENGINE_NAMESPACE, ""): {API},
     (ENGINE_NAMESPACE, ENGINE_ACCOUNT): {API, VAULT, FLUX_ARTIFACTS},
     (ENGINE_NAMESPACE, CONSUMPTION_ACCOUNT): {API, VAULT},
+    (ENGINE_NAMESPACE, ROTATION_ACCOUNT): {API, VAULT, DATABASE},
     (ENGINE_NAMESPACE, BOOTSTRAP_EVIDENCE): {API, FLUX_ARTIFACTS},
     (FLUX_NAMESPACE, ""): {API, FLUX_ARTIFACTS},
     (VAULT_NAMESPACE, ""): {API},
