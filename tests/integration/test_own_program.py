@@ -31,6 +31,7 @@ def test_all_layers_pass(tmp_path: Path) -> None:
         "secret-authority:repositoryPath": str(tmp_path / "fleet"),
         "secret-authority:repositoryUrl": "https://git.example.org/fleet.git",
         "secret-authority:kubeconfig": str(tmp_path / "kubeconfig"),
+        "secret-authority:demo": "true",
         "secret-authority:engineImage": f"registry.example.org/engine@sha256:{'0' * 64}",
     }
     (tmp_path / "Pulumi.dev.yaml").write_text(yaml.safe_dump({"config": config}))
