@@ -1,7 +1,7 @@
 """What the policy pack costs: `python -m benchmarks.bench_policy [--quick]`. Prints Markdown.
 
 - rules over a Git tree and over a state, at 100, 1,000 and 10,000 secrets: CPU seconds, memory, and how far from linear
-- a preview with the pack against the same preview without it, as a ratio (needs the pulumi program)
+- a preview with the pack, with an empty one and without one, in turn (needs the pulumi program)
 
 Each measurement runs in a process of its own; memory is the peak of that process in MiB. Every secret is one entry
 of the catalogue, one encrypted manifest, one ExternalSecret and one workload that reads its result.
@@ -26,7 +26,7 @@ from policy.readers.git.tree import read_tree
 from policy.readers.state import read_state_file
 from policy.rules.registry import check, new_context
 from tests.support.policy.cases import deployment, external, store
-from tests.support.policy.engine import TOOLS, Engine
+from tests.support.policy.engine import PACK, TOOLS, Engine
 from tests.support.policy.stacks import R, k8s, state_of
 from tests.support.policy.trees import CIPHER, SOPS_BLOCK
 
@@ -140,23 +140,52 @@ def scaling(runs: int) -> list[str]:
     return lines
 
 
+EMPTY = """from pulumi_policy import EnforcementLevel, PolicyPack, StackValidationPolicy
+
+nothing = StackValidationPolicy(name="nothing", description="nothing", validate=lambda args, report: None)
+PolicyPack("empty", [nothing], enforcement_level=EnforcementLevel.ADVISORY)
+"""
+
+
+def empty_pack(into: Path) -> Path:
+    """A pack with one policy that does nothing: what any pack costs."""
+    into.mkdir()
+    virtualenv = PACK.parent / ".venv"
+    manifest = f"runtime: {{name: python, options: {{virtualenv: {virtualenv}}}}}\nversion: 0.1.0\n"
+    (into / "PulumiPolicy.yaml").write_text(manifest)
+    (into / "__main__.py").write_text(EMPTY)
+    return into
+
+
 def previews(sizes: tuple[int, ...], runs: int) -> list[str]:
-    """Seconds of a preview with the cluster away, with and without the pack, taken in turn."""
-    lines = ["| resources | without, s | with the pack, s | ratio |", "|---|---|---|---|"]
+    """Previews with the cluster away: without a pack, with an empty one, with this one, taken in turn.
+
+    CPU seconds are those of all processes of the preview.
+    """
+    lines = ["| resources | pack | wall s | ratio | CPU s | ratio |", "|---|---|---|---|---|---|"]
     for count in sizes:
         resources = stack(count)
         with tempfile.TemporaryDirectory() as scratch:
             engine = Engine(Path(scratch))
-            engine.preview(resources)
-            times: dict[bool, list[float]] = {True: [], False: []}
+            packs = {"none": [], "empty": ["--policy-pack", str(empty_pack(Path(scratch) / "empty"))]}
+            packs["secret-authority"] = ["--policy-pack", str(PACK)]
+            scenario = engine.scenario(resources)
+            engine.pulumi("preview", scenario=scenario, check=True)
+            walls: dict[str, list[float]] = {name: [] for name in packs}
+            cpus: dict[str, list[float]] = {name: [] for name in packs}
             for _ in range(runs):
-                for pack in (False, True):
-                    run = engine.preview(resources, pack=pack)
-                    if run.code:
-                        raise RuntimeError(run.text)
-                    times[pack].append(run.seconds)
-        without, with_pack = statistics.median(times[False]), statistics.median(times[True])
-        lines.append(f"| {len(resources):,} | {without:.1f} | {with_pack:.1f} | {with_pack / without:.2f} |")
+                for name, arguments in packs.items():
+                    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    run = engine.pulumi("preview", *arguments, scenario=scenario, check=True)
+                    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+                    walls[name].append(run.seconds)
+                    cpus[name].append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        for name in packs:
+            wall, cpu = statistics.median(walls[name]), statistics.median(cpus[name])
+            wall_ratio, cpu_ratio = wall / statistics.median(walls["none"]), cpu / statistics.median(cpus["none"])
+            lines.append(
+                f"| {len(resources):,} | {name} | {wall:.1f} | {wall_ratio:.2f} | {cpu:.1f} | {cpu_ratio:.2f} |"
+            )
     return lines
 
 
