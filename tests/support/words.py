@@ -39,8 +39,8 @@ from secret_authority.core.ledger.history import history
 from secret_authority.core.ledger.ledger import ConsumptionFacts, Facts, GitFact, VaultRecord, ledger
 from secret_authority.core.ledger.ledger import table as ledger_table
 from secret_authority.core.ledger.lifecycle import RotationFact, ValueFacts
-from secret_authority.core.ledger.published_trail import PublishedTrail, piece_name
-from secret_authority.core.ledger.trail_signature import SEED_BYTES
+from secret_authority.core.ledger.published_trail import PublishedTrail, piece_name, pieces
+from secret_authority.core.ledger.trail_signature import SEED_BYTES, TrailSigner
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition, parse_phase
 
 RECORD = Path(__file__).parents[1] / "fixtures/words.json"
@@ -217,6 +217,8 @@ def _trail() -> dict[str, Any]:
             restored("dev/1", "2026-02-01T01:00:00+01:00", "ada").line(),
             shares_stored("uid", "vault/shares", at, "because", "ada").line(),
         ],
+        # Readers of another release check this signature.
+        "published": pieces(events, TrailSigner(b"s" * SEED_BYTES)),
         "table": table([first, replace(BORN, person="ada")]).splitlines(),
         "log": [str(found) for found in match_vault_log(events, log, {}, timedelta(seconds=5))] + [str(Mismatch("x"))],
         "mismatches": trail_mismatches(events, {"a/b": "ho-3", "platform-data/born/app": "ho-4"}, published),
