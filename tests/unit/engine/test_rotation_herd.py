@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from secret_authority.contract.rotation_settings import RotationSettings
+from secret_authority.core.errors import Unavailable
+from secret_authority.core.rotation.document import Request, RequestKind
 from secret_authority.core.rotation.schedule import MOST_IN_FLIGHT
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.rotation.controller import RotationController
 from tests.fakes.kv import KvVault
-from tests.support.rotation_herd import HerdCluster, hand_over, herd_catalogue
+from tests.support.rotation_herd import HerdCluster, hand_over, herd_catalogue, name_of
 
 SECRETS, OF_A_WORKLOAD = 300, 10
 # Of a round: the status, and for each rotation that ends or begins the looks at its ExternalSecret and its pods.
@@ -47,3 +53,49 @@ def test_three_hundred_due_at_once_are_taken_a_few_at_a_time() -> None:
     quiet, asked = cluster.requests, sum(vault.requests.values())
     engine.reconcile()
     assert cluster.requests - quiet <= 2 and sum(vault.requests.values()) - asked <= 4, "at rest it asks for everything"
+
+
+class LosesAnswers(KvVault):
+    """Takes one write, and is away from then on for some requests: the answer does not arrive."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.writes, self.away = at, 0, 0
+
+    def _pass(self) -> None:
+        if self.away:
+            self.away -= 1
+            raise Unavailable("cut")
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        self._pass()
+        return super().read(path)
+
+    def write(self, path: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        self._pass()
+        answer = super().write(path, data)
+        self.writes += 1
+        if self.writes == self.at:
+            self.away = 4
+            raise Unavailable("cut")
+        return answer
+
+
+@pytest.mark.parametrize("after", range(1, 8))
+def test_an_answer_that_is_lost_costs_a_round_and_not_the_five_minutes_of_a_full_look(after: int) -> None:
+    vault, catalogue = LosesAnswers(0), herd_catalogue(1, "8760h")
+    hand_over(vault, catalogue, timedelta(hours=1))
+    vault.at = vault.writes + 1 + after  # the request itself is filed undisturbed
+    cluster = HerdCluster(vault, 1, 1)
+    settings = RotationSettings("dev", catalogue)
+    engine = RotationController(settings, cluster, vault, "ns", "run-1", Status())  # type: ignore[arg-type]
+    engine.reconcile()
+    request = Request("r1", RequestKind.ROTATE, "a test", at="2026-01-01T00:00:00+00:00")
+    path = f"platform-rotation/data/rotation-requests/{name_of(0)}/r1"
+    vault.write(path, {"options": {"cas": 0}, "data": request.fields()})
+    for _ in range(20):
+        engine.reconcile()
+        cluster.settle()
+    shown = json.loads(cluster.objects["api/v1/namespaces/ns/configmaps/rotation-status"]["data"]["secrets"])
+    assert vault.writes >= vault.at, "nothing was lost"
+    assert (shown[name_of(0)]["state"], shown[name_of(0)]["result"]) == ("idle", "done")
