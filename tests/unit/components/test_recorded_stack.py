@@ -39,6 +39,23 @@ ADDED: dict[str, set[str]] = {
         "NetworkPolicy gitops-engine-default-deny",
     },
     "who holds root trust is on record in the cluster": {"ConfigMap gitops-root-of-trust"},
+    "the end of values that are issued elsewhere is watched by the engine of rotation": {
+        "AuthBackendRole rotation-engine",
+        "AuthBackendRole rotation-requests",
+        "ConfigMap rotation-engine-settings",
+        "Deployment rotation-engine",
+        "Mount rotation-platform-rotation",
+        "NetworkPolicy rotation-allow-rotation",
+        "NetworkPolicy rotation-vault-allow-rotation",
+        "Policy rotation-engine",
+        "Policy rotation-requests",
+        "Role rotation-secret-authority",
+        "RoleBinding rotation-secret-authority",
+        "Rotation rotation",
+        "SecretBackendV2 rotation-platform-rotation",
+        "ServiceAccount rotation-account",
+        "ServiceAccount rotation-requests-account",
+    },
 }
 # Resources whose inputs change, with the fields, by the reason. Besides these only the engine's image changes, which is
 # a setting.
@@ -77,6 +94,9 @@ CHANGED: dict[str, dict[str, set[str]]] = {
     "an entered value leaves an event, and the consumption engine's digests have a key of their own": {
         "Policy consumption-roles-consumption": {"policy"},
         "Policy consumption-roles-entry": {"policy"},
+    },
+    "nothing is handed over while a restore is going on or awaited": {
+        "Role runtime-authority-engine-vault": {"rules"},
     },
     "Vault's values cannot be made again": {"Namespace runtime-authority-vault": {"options.protect"}},
 }
