@@ -18,8 +18,9 @@ from typing import Any
 from policy.inventory.resource import dig, items, mapping
 from policy.readers.git.checkout import repository_of as _repository_of
 from policy.readers.git.go_expression import UnsupportedError, evaluate
-from policy.readers.git.kustomize import CLUSTER_SCOPED, Build, Change, Renderer
+from policy.readers.git.kustomize import Build, Renderer
 from policy.readers.git.manifests import Document, parse, read_text
+from policy.readers.git.transform import CLUSTER_SCOPED, Change
 from policy.settings import globbed
 from secret_authority.core.claims.locations import Part, Unknown
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from policy.inventory.resource import dig, items, mapping, part
 from policy.readers.git.envsubst import BadSubstitutionError, substitute
-from policy.readers.git.kustomize import Change
 from policy.readers.git.manifests import Document
+from policy.readers.git.transform import Change
 from secret_authority.core.claims.locations import Part, Unknown
 
 FLUX = "kustomize.toolkit.fluxcd.io"

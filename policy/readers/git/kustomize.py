@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,29 +25,13 @@ from policy.inventory.resource import dig, items, mapping
 from policy.readers.git.generators import generated
 from policy.readers.git.manifests import SUFFIXES, Document, Files, list_files, parse, read_text
 from policy.readers.git.patches import Patch, apply_all
+from policy.readers.git.transform import Change, change_of, rewritten, transformed, with_content
 from secret_authority.core.errors import Problem
 
 NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 ORIGIN = "config.kubernetes.io/origin"
 # Fields that ask for kustomize itself: they compute names and values from others.
 _NEEDS_KUSTOMIZE = frozenset({"replacements", "vars", "transformers", "generators"})
-CLUSTER_SCOPED = frozenset(
-    {
-        "Namespace",
-        "ClusterRole",
-        "ClusterRoleBinding",
-        "CustomResourceDefinition",
-        "PersistentVolume",
-        "StorageClass",
-        "IngressClass",
-        "PriorityClass",
-        "ValidatingWebhookConfiguration",
-        "MutatingWebhookConfiguration",
-        "APIService",
-    }
-)
-# Kinds whose names kustomize leaves as they are.
-_UNPREFIXED = frozenset({"Namespace", "CustomResourceDefinition", "APIService"})
 # Kinds that apply more of the tree, carry objects, or say where a source is.
 LEADING = frozenset(
     {"Kustomization", "FluxInstance", "HelmRelease", "ResourceSet", "Application", "ApplicationSet"}
@@ -56,19 +40,6 @@ LEADING = frozenset(
 _TIMEOUT = 60  # seconds
 # What a manifest has: an apiVersion, or at least a kind of its own.
 _KIND = re.compile(r"^kind:", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Change:
-    """What a Flux Kustomization adds to a build."""
-
-    namespace: str | None = None
-    prefix: str = ""
-    suffix: str = ""
-    patches: tuple[Any, ...] = ()
-    components: tuple[str, ...] = ()
-    labels: Mapping[str, Any] = field(default_factory=dict)
-    annotations: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -278,8 +249,8 @@ class Renderer:
                 self._component(target, found, frozenset({folder}))
                 if self._computes(target, frozenset()):
                     found.plugins.add(f"what the component {target} computes is not applied to {folder}")
-        found.documents = apply_all(found.documents, _patches(change.patches, lambda _: None), _with_content)
-        found.documents = _transformed(found.documents, change)
+        found.documents = apply_all(found.documents, _patches(change.patches, lambda _: None), with_content)
+        found.documents = transformed(found.documents, change)
         return found.done()
 
     # -- one folder ---------------------------------------------------------------------------------------
@@ -382,8 +353,8 @@ class Renderer:
             ],
             lambda path: self._patch_file(folder, path, found),
         )
-        found.documents = apply_all(found.documents, patches, _with_content)
-        found.documents = _transformed(found.documents, _change_of(content))
+        found.documents = apply_all(found.documents, patches, with_content)
+        found.documents = transformed(found.documents, change_of(content))
 
     def _resource(self, folder: str, entry: str, found: _Accumulator, above: frozenset[str]) -> None:
         if is_remote(entry):
@@ -426,7 +397,7 @@ class Renderer:
                     found.documents[index] = replace(other, content=merged)
         if names:
             found.documents = [
-                _with_content(d, _rewritten(d.content, names)) if "spec" in d.content else d for d in found.documents
+                with_content(d, rewritten(d.content, names)) if "spec" in d.content else d for d in found.documents
             ]
 
     def _bytes(self, folder: str, path: str, found: _Accumulator) -> bytes | None:
@@ -567,27 +538,8 @@ class Renderer:
 
 def patched(document: Document, patches: Iterable[Any]) -> Document:
     """A document after patches as Flux and kustomize write them inline."""
-    found = apply_all([document], _patches(patches, lambda _: None), _with_content)
+    found = apply_all([document], _patches(patches, lambda _: None), with_content)
     return found[0] if found else document
-
-
-def _change_of(content: Mapping[str, Any]) -> Change:
-    """What a kustomization does to all of its objects."""
-    labels = {**mapping(content.get("commonLabels"))}
-    for entry in items(content.get("labels")):
-        labels.update(mapping(dig(entry, "pairs")))
-    namespace = content.get("namespace")
-    return Change(
-        namespace=namespace if isinstance(namespace, str) else None,
-        prefix=_string(content.get("namePrefix")),
-        suffix=_string(content.get("nameSuffix")),
-        labels=labels,
-        annotations=mapping(content.get("commonAnnotations")),
-    )
-
-
-def _string(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _patches(given: Iterable[Any], read: Any) -> list[Patch]:
@@ -615,83 +567,9 @@ def _patches(given: Iterable[Any], read: Any) -> list[Patch]:
 _CLOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _with_content(document: Document, content: Mapping[str, Any]) -> Document:
-    return replace(document, content=content)
-
-
 def _same_object(one: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
     own, other = str(dig(one, "metadata", "name")), str(dig(made, "metadata", "name"))
     return one.get("kind") == made.get("kind") and (own == other or own == other.rpartition("-")[0])
-
-
-def _transformed(documents: Iterable[Document], change: Change) -> list[Document]:
-    found = list(documents)
-    if change.prefix or change.suffix:
-        found = _renamed(found, change.prefix, change.suffix)
-    if not (change.namespace or change.labels or change.annotations):
-        return found
-    return [_changed(document, change) for document in found]
-
-
-def _renamed(documents: list[Document], prefix: str, suffix: str) -> list[Document]:
-    """Objects with their new names, and references to Secrets with them."""
-    names: dict[str, str] = {}
-    found: list[Document] = []
-    for document in documents:
-        name = dig(document.content, "metadata", "name")
-        kind = document.content.get("kind")
-        if not isinstance(name, str) or kind in _UNPREFIXED:
-            found.append(document)
-            continue
-        if kind == "Secret":
-            names[name] = f"{prefix}{name}{suffix}"
-        metadata = {**mapping(document.content.get("metadata")), "name": f"{prefix}{name}{suffix}"}
-        found.append(_moved(document, {**document.content, "metadata": metadata}))
-    if not names:
-        return found
-    return [
-        replace(document, content=_rewritten(document.content, names)) if "spec" in document.content else document
-        for document in found
-    ]
-
-
-def _moved(document: Document, content: Mapping[str, Any]) -> Document:
-    """A document with another content, which remembers what it was called."""
-    before = (dig(document.content, "metadata", "name"), dig(document.content, "metadata", "namespace"))
-    after = (dig(content, "metadata", "name"), dig(content, "metadata", "namespace"))
-    previous = document.previous if before == after else (*document.previous, before)
-    return replace(document, content=content, previous=previous)
-
-
-def _rewritten(value: Any, names: Mapping[str, str]) -> Any:
-    """Fields of pods that name a Secret, with the new name."""
-    if isinstance(value, list):
-        return [_rewritten(inner, names) for inner in value]
-    if not isinstance(value, Mapping):
-        return value
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        if key in ("secretKeyRef", "secretRef") and isinstance(inner, Mapping):
-            found[key] = {**inner, "name": names.get(str(inner.get("name")), inner.get("name"))}
-        elif key == "secretName" and isinstance(inner, str):
-            found[key] = names.get(inner, inner)
-        elif key == "imagePullSecrets":
-            found[key] = [{**mapping(e), "name": names.get(str(dig(e, "name")), dig(e, "name"))} for e in items(inner)]
-        else:
-            found[key] = _rewritten(inner, names)
-    return found
-
-
-def _changed(document: Document, change: Change) -> Document:
-    content = dict(document.content)
-    metadata = dict(mapping(content.get("metadata")))
-    if change.namespace and content.get("kind") not in CLUSTER_SCOPED:
-        metadata["namespace"] = change.namespace
-    for name, more in (("labels", change.labels), ("annotations", change.annotations)):
-        if more:
-            metadata[name] = {**mapping(metadata.get(name)), **more}
-    content["metadata"] = metadata
-    return _moved(document, content)
 
 
 def _parents(path: str) -> list[str]:
