@@ -17,6 +17,7 @@ from typing import Any
 from policy.inventory.coverage import Coverage, Entry
 from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping, walk
 from policy.readers.git import argocd, charts, releases, resource_sets
+from policy.readers.git.appliers import Appliers, instance_path, instance_source
 from policy.readers.git.argocd import label
 from policy.readers.git.bootstrap_folders import read_bootstrap_folders
 from policy.readers.git.checkout import remotes
@@ -24,12 +25,9 @@ from policy.readers.git.entries import (
     ALTERNATIVE,
     GUESS,
     ONE_CLUSTER,
-    Appliers,
     ClusterEntry,
     by_hand,
     find_entries,
-    instance_path,
-    instance_source,
     is_archived,
     is_not_applied,
 )
