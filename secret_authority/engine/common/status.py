@@ -32,7 +32,7 @@ class Status:
 
     def set(self, name: str, status: bool, message: str = "") -> None:
         """Set a condition that was observed now, and log it when it has changed."""
-        now = _now()
+        now = present_time()
         with self._lock:
             held = self._conditions.get(name)
             old = held.condition if held else None
@@ -45,7 +45,7 @@ class Status:
         """A condition was observed again, as it was set last."""
         with self._lock:
             if held := self._conditions.get(name):
-                fresh = replace(held.condition, observed_at=_now())
+                fresh = replace(held.condition, observed_at=present_time())
                 self._conditions[name] = _Held(fresh, time.monotonic())
 
     def number(self, name: str, value: float | None) -> None:
@@ -106,5 +106,5 @@ class Status:
         return "\n".join(lines) + "\n"
 
 
-def _now() -> str:
+def present_time() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

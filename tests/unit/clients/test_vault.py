@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import ssl
 import threading
@@ -77,7 +78,7 @@ def test_what_vault_will_never_take_is_no_passing_trouble(
     monkeypatch: pytest.MonkeyPatch, status: int, said: str, error: type[Exception]
 ) -> None:
     answer = requests.Response()
-    answer.status_code, answer._content = status, json.dumps({"errors": [said]}).encode()
+    answer.status_code, answer.raw = status, io.BytesIO(json.dumps({"errors": [said]}).encode())
     monkeypatch.setattr(requests, "request", lambda *_a, **_k: answer)
     monkeypatch.setattr(requests.Session, "request", lambda *_a, **_k: answer)
     with pytest.raises(error) as caught:

@@ -32,7 +32,7 @@ def test_a_look_without_news_is_an_observation_too(monkeypatch: pytest.MonkeyPat
     """Otherwise the condition would be stale after minutes in which nothing happens."""
     place = TrailSite(monkeypatch, event("s-0", 0))
     place.tell()
-    monkeypatch.setattr(status_module, "_now", lambda: "2030-01-01T00:00:00+00:00")
+    monkeypatch.setattr(status_module, "present_time", lambda: "2030-01-01T00:00:00+00:00")
     place.tell()
     for name in (TRAIL_WHOLE, TRAIL_READABLE):
         assert place.engine.status.as_dict()[name]["observedAt"] == "2030-01-01T00:00:00+00:00"
