@@ -1,0 +1,439 @@
+"""Follows all that one cluster gets, from its entries on: each object that applies more of the tree leads to more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, Protocol
+
+from policy.inventory.coverage import Coverage
+from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping
+from policy.readers.git import argocd, charts, releases, resource_sets
+from policy.readers.git.appliers import Appliers, instance_path, instance_source
+from policy.readers.git.argocd import label
+from policy.readers.git.entries import ClusterEntry, is_not_applied
+from policy.readers.git.flux import (
+    FLUX,
+    RECONCILE,
+    FluxKustomization,
+    Variables,
+    is_disabled,
+    is_flux,
+    normal_path,
+    read_flux,
+    substituted,
+    values_of,
+)
+from policy.readers.git.flux_sources import Sources
+from policy.readers.git.helm import Release, Rendered, render_chart
+from policy.readers.git.kustomize import LEADING, NAMES, Build, Renderer, patched
+from policy.readers.git.manifests import Document, parse
+from policy.readers.git.secret_kinds import about_secrets
+from policy.readers.lists import token_of
+from secret_authority.core.claims.locations import Unknown
+from secret_authority.core.errors import Problem
+
+_DECRYPT = f"{FLUX}/decrypt"
+# Longer chains of Kustomizations than this are a ring.
+_MAX_STEPS = 20_000
+
+
+@dataclass
+class Tree:
+    """What a tree holds: the resources of every cluster, and what could not be read."""
+
+    resources: list[Resource] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    # Kustomizations and Applications whose source is another one than this tree.
+    elsewhere: list[str] = field(default_factory=list)
+    # What is in the tree and was not judged: templates, and files that no cluster gets.
+    unjudged: list[str] = field(default_factory=list)
+    coverage: Coverage = field(default_factory=Coverage)
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        return self.coverage.clusters
+
+
+class Reading(Protocol):
+    """The reading of a whole tree, which clusters add to."""
+
+    renderer: Renderer
+    tree: Tree
+    sources: Sources
+    own: frozenset[str]
+    appliers: Appliers
+    problems: dict[Problem, None]
+    remote: dict[str, None]
+    unexpanded: dict[str, None]
+
+    def note(self, build: Build, by: str) -> None:
+        """Note who gets the files of a build, and what it does not hold."""
+
+
+class ClusterReader:
+    """Follows all that one cluster gets, each applier once."""
+
+    def __init__(self, reader: Reading, entry: ClusterEntry) -> None:
+        self._reader = reader
+        self._renderer = reader.renderer
+        self._tree = reader.tree
+        self._entry = entry
+        self._name = entry.name
+        # (label, path, cluster that it is for) of what was followed.
+        self._done: set[tuple[str, str, str]] = set()
+        self._work: list[tuple[FluxKustomization, str, str]] = []
+        # Kustomizations that wait for a ConfigMap or Secret with their variables.
+        self._waiting: list[tuple[FluxKustomization, str, str]] = []
+        # Applications come last: what Flux applies already is not applied once more.
+        self._applications: list[tuple[Document, argocd.Source, str]] = []
+        self._values: dict[tuple[str, str, str], Mapping[str, str | None]] = {}
+        self._files: set[str] = set()
+        self._folders: set[str] = set()
+        # Documents of charts, with the namespace of their release.
+        self._made: list[tuple[Document, str]] = []
+
+    def read(self) -> Iterator[Resource]:
+        started: set[tuple[str, int]] = set()
+        for root in self._entry.roots:
+            started.add((root.document.file, root.document.line))
+            yield from self._take([root.document], None, self._name)
+            self._note(Build(files=frozenset({root.document.file})), f"{root.label}, where {self._name} starts")
+        for file in self._entry.files:
+            documents = [d for d in self._renderer.documents(file) if d.is_manifest and (file, d.line) not in started]
+            if os.path.basename(file) in NAMES:  # noqa: PTH119
+                continue
+            self._note(Build(files=frozenset({file})), f"beside what {self._name} starts with")
+            yield from self._take(documents, None, self._name)
+        for folder in self._entry.folders:
+            yield from self._take(self._loose(folder), None, self._name)
+        steps = 0
+        while self._work or self._waiting or self._applications:
+            steps += 1
+            if steps > _MAX_STEPS:
+                self._reader.unexpanded[f"the rest of {self._name}: its Kustomizations lead to ever more"] = None
+                return
+            if self._work or self._waiting:
+                yield from self._flux(*self._next())
+            else:
+                yield from self._argocd(*self._applications.pop(0))
+
+    def _next(self) -> tuple[FluxKustomization, str, str]:
+        """A Kustomization whose variables are known; else, when nothing else is left, one that waits for them."""
+        while self._work:
+            flux, folder, target = self._work.pop(0)
+            if Variables(flux, target, self._values).missing:
+                self._waiting.append((flux, folder, target))
+                continue
+            return flux, folder, target
+        ready = next((w for w in self._waiting if not Variables(w[0], w[2], self._values).missing), self._waiting[0])
+        self._waiting.remove(ready)
+        return ready
+
+    def _flux(self, flux: FluxKustomization, folder: str, target: str) -> Iterator[Resource]:
+        build = self._renderer.render(folder, flux.change)
+        for document in build.documents:
+            # A Kustomization that applies itself may be patched by what it applies; then that is what counts.
+            if is_flux(document) and (patched := read_flux(document)).label == flux.label and patched.path == flux.path:
+                if patched != flux:
+                    flux = patched
+                    build = self._renderer.render(folder, flux.change)
+                break
+        self._note(build, f"{flux.label} of {target}")
+        variables = Variables(flux, target, self._values)
+        documents = [substituted(document, flux, variables) for document in build.documents]
+        yield from self._take(documents, flux, target)
+
+    def _argocd(self, document: Document, source: argocd.Source, target: str) -> Iterator[Resource]:
+        if source.path in self._folders:
+            return
+        build = source.build(self._renderer)
+        self._reader.note(build, f"{source.label} of {target}")
+        documents: Iterable[Document] = build.documents
+        if not self._renderer.is_kustomized(source.path):
+            # What is applied already, such as the Application from which all starts, is not applied once more.
+            documents = [made for made in documents if made.file not in self._files]
+        yield from self._take(documents, None, target, argo=document)
+
+    def _note(self, build: Build, by: str) -> None:
+        self._files |= build.files
+        self._folders |= build.folders
+        self._reader.note(build, by)
+
+    def _take(
+        self,
+        documents: Iterable[Document],
+        flux: FluxKustomization | None,
+        target: str,
+        argo: Document | None = None,
+    ) -> Iterator[Resource]:
+        """The resources of documents; what applies more is put to work."""
+        for document in documents:
+            if _is_own_format(document):
+                continue
+            kind = document.content.get("kind")
+            if kind == "ConfigMap" or kind == "Secret":
+                self._remember(document)
+            leads = isinstance(kind, str) and kind in LEADING
+            if leads:
+                self._lead_on(document, flux, target)
+            if flux and is_disabled(document):
+                skipped = f"{RECONCILE} is disabled, {flux.label} skips it"
+                self._tree.unjudged.append(f"{label(document)} of {target}: {skipped}")
+                continue
+            yield resource_of(document, target, flux, argo)
+            if leads or self._made:
+                yield from self._carried(document, target, flux)
+
+    def _remember(self, document: Document) -> None:
+        kind = document.content.get("kind")
+        if kind in ("ConfigMap", "Secret") and document.content.get("apiVersion") == "v1":
+            metadata = mapping(document.content.get("metadata"))
+            name, space = metadata.get("name"), metadata.get("namespace") or "flux-system"
+            if isinstance(name, str) and isinstance(space, str):
+                self._values.setdefault((str(kind), space, name), values_of(document))
+
+    def _lead_on(self, document: Document, flux: FluxKustomization | None, target: str) -> None:
+        if is_flux(document):
+            self._follow(read_flux(document), document, flux, target)
+        elif (path := instance_path(document)) is not None:
+            self._instance(document, path, target)
+        elif argocd.is_application(document):
+            self._application(document)
+        elif argocd.is_application_set(document):
+            made, reasons = argocd.expand(document, self._renderer, self._reader.own)
+            self._unexpanded(document, reasons)
+            for application in made:
+                self._application(application)
+
+    def _follow(
+        self, inner: FluxKustomization, document: Document, flux: FluxKustomization | None, target: str
+    ) -> None:
+        if flux and flux.remote and inner.remote is None:
+            # Flux of the remote cluster applies it there.
+            inner = replace(inner, remote=flux.remote)
+        key = (inner.label, str(inner.path), target)
+        if key in self._done:
+            return
+        self._done.add(key)
+        if isinstance(inner.path, Unknown):
+            self._unexpanded(document, [f"its path is not known ({inner.path.field})"])
+            return
+        path = self._reader.sources.folder(inner)
+        if path is None:
+            kind, name, _ = inner.source
+            self._tree.elsewhere.append(f"{inner.label} of {self._name}: {inner.path} of {kind} {name}")
+        elif self._renderer.is_folder(path):
+            self._work.append((inner, path, inner.remote or target))
+        else:
+            problem = f"{path} is not a directory of the tree"
+            self._reader.problems[Problem(document.file, "spec.path", problem, "correct the path")] = None
+
+    def _instance(self, document: Document, path: str, target: str) -> None:
+        """The Kustomization that a FluxInstance makes for its sync."""
+        source = instance_source(document)
+        if not self._renderer.is_folder(path) or source is None:
+            self._tree.elsewhere.append(f"{label(document)} of {self._name}: {path} of {' '.join(source or ())}")
+            return
+        spec = mapping(document.content.get("spec"))
+        patches = items(dig(spec, "kustomize", "patches") or dig(spec, "values", "instance", "kustomize", "patches"))
+        made = {
+            "apiVersion": f"{FLUX}/v1",
+            "kind": "Kustomization",
+            "metadata": {"name": source[1], "namespace": "flux-system"},
+            "spec": {"path": path, "sourceRef": {"kind": source[0], "name": source[1]}},
+        }
+        for patch in patches:
+            # Patches of a FluxInstance are for all that it makes, its own Kustomization among them.
+            made = dict(patched(Document(document.file, document.line, made), [patch]).content)
+        inner = read_flux(Document(document.file, document.line, made))
+        if (inner.label, path, target) not in self._done:
+            self._done.add((inner.label, path, target))
+            self._work.append((inner, path, target))
+
+    def _application(self, document: Document) -> None:
+        key = (label(document), "", self._name)
+        if key in self._done:
+            return
+        self._done.add(key)
+        for source in argocd.sources_of(document):
+            target = self._target(source)
+            if source.chart is not None:
+                continue
+            if source.path in self._renderer.charts and self._reader.appliers.is_here(source):
+                self._applications_chart(document, source)
+            elif self._reader.appliers.is_here(source):
+                self._applications.append((document, source, target))
+            elif source.path != ".":
+                self._tree.elsewhere.append(f"{source.label} of {self._name}: {source.path} of another repository")
+
+    def _target(self, source: argocd.Source) -> str:
+        """The cluster of a destination. A name for clusters that are not known is one of this Argo CD only."""
+        if source.cluster is None:
+            return self._name
+        return source.cluster if "://" in source.cluster else f"{source.cluster} of {self._name}"
+
+    def _applications_chart(self, document: Document, source: argocd.Source) -> None:
+        release = releases.of_application(
+            document, source, self._reader.appliers.is_own, lambda file: (self._renderer.root / file).is_file()
+        )
+        self._chart(document, source.path, release)
+
+    def _chart(self, document: Document, chart: str, release: Release | str) -> None:
+        """What a chart of the tree gives; templates about secrets that were not rendered are in the coverage."""
+        made = Rendered(reason=release) if isinstance(release, str) else render_chart(self._renderer, chart, release)
+        if made.reason is not None:
+            said = f"the chart {chart} is not rendered: {made.reason}"
+            self._tree.unjudged.append(f"{label(document)} of {self._name}: {said}")
+        for missing in made.missing:
+            self._reader.remote[f"{missing} (taken in by {chart})"] = None
+        self._reader.note(Build(files=frozenset(made.files)), f"{label(document)} of {self._name}")
+        if not isinstance(release, str):
+            self._made.extend((d, release.namespace) for d in made.documents)
+
+    def _carried(self, document: Document, target: str, flux: FluxKustomization | None) -> Iterator[Resource]:
+        """The objects that an object of the tree makes: of a local chart, of values, of a ResourceSet."""
+        found: list[Document] = []
+        content = document.content
+        if resource_sets.is_resource_set(document):
+            found, reasons = resource_sets.expand(document)
+            self._unexpanded(document, reasons)
+        elif content.get("kind") == "HelmRelease":
+            namespace = dig(content, "spec", "targetNamespace") or dig(content, "metadata", "namespace") or "default"
+            chart = charts.local_chart(document)
+            if chart is not None and normal_path(chart) in self._renderer.charts:
+                release, reasons = releases.of_helm_release(document, self._values)
+                self._unexpanded(document, reasons)
+                self._chart(document, normal_path(chart), release)
+            found = self._of_values(document, dig(content, "spec", "values"), namespace)
+        elif argocd.is_application(document):
+            namespace = dig(content, "spec", "destination", "namespace") or "default"
+            for source in argocd.sources_of(document):
+                if source.chart is not None:
+                    values = source.helm.get("valuesObject")
+                    if isinstance(source.helm.get("values"), str):
+                        values = [values, *(d.content for d in parse(source.helm["values"], document.file)[0])]
+                    found += self._of_values(document, values, namespace)
+        while self._made:
+            made, namespace = self._made.pop(0)
+            found.append(_placed(made, namespace))
+        yield from self._take(found, flux, target)
+
+    def _of_values(self, document: Document, values: Any, namespace: Any) -> list[Document]:
+        """Manifests about secrets, or that apply more, in the values of a chart."""
+        found: list[Document] = []
+        for manifest in charts.carried_manifests(values):
+            made = Document(document.file, document.line, manifest)
+            if about_secrets(manifest) is None:
+                continue
+            if not isinstance(dig(manifest, "metadata", "name"), str | Unknown):
+                self._unexpanded(document, [f"the chart names a {manifest.get('kind')} of its values"])
+                continue
+            if "{{" in repr(dig(manifest, "metadata")):
+                self._unexpanded(document, [f"a {manifest.get('kind')} of its values is a template"])
+                continue
+            found.append(_placed(made, namespace))
+        return found
+
+    def _unexpanded(self, document: Document, reasons: Iterable[str]) -> None:
+        for reason in reasons:
+            said = f"{label(document)} of {self._name}: {reason}"
+            self._reader.unexpanded[said] = None
+            self._tree.unjudged.append(said)
+
+    def _loose(self, folder: str) -> list[Document]:
+        """A folder that is an entry, without what others apply or take in."""
+        renderer = self._renderer
+        if renderer.is_kustomized(folder) and folder != ".":
+            build = renderer.render(folder)
+            self._note(build, f"{folder}, where {self._name} starts")
+            return list(build.documents)
+        elsewhere = {
+            applier.path
+            for applier in self._reader.appliers.all
+            if applier.path is not None and applier.path != folder and holds(folder, applier.document.file)
+            if holds(folder, f"{applier.path}/x")
+        }
+        elsewhere |= {
+            f for a in self._reader.appliers.all if a.path is None and holds(folder, a.document.file) for f in a.folders
+        } - {folder}
+        taken = renderer.taken_in()
+        whole = folder == "." and not self._entry.roots and not self._settings_name(folder)
+        documents: list[Document] = []
+        files: set[str] = set()
+        tops: set[str] = {"."} if folder == "." and renderer.is_kustomized(".") else set()
+        for file in renderer.below(folder):
+            if any(holds(path, file) for path in elsewhere) or (whole and is_not_applied(file)):
+                continue
+            top = renderer.top(file, folder) if not (folder == "." and renderer.is_kustomized(".")) else None
+            if top is not None and top != ".":
+                tops |= {t for t in _kustomized_above(renderer, file, folder) if t not in taken}
+                continue
+            if file in taken or os.path.basename(file) in NAMES:  # noqa: PTH119
+                continue
+            files.add(file)
+            documents += [d for d in renderer.documents(file) if d.is_manifest]
+        for top in sorted(tops):
+            if renderer.is_component(top):
+                continue
+            inner = renderer.render(top)
+            documents += inner.documents
+            self._note(inner, f"{top}, in {folder}, where {self._name} starts")
+        self._note(Build((), frozenset(files), frozenset({folder})), f"{folder}, where {self._name} starts")
+        return documents
+
+    def _settings_name(self, folder: str) -> bool:
+        return any(entry.start == folder and entry.why.startswith("the settings") for entry in self._entry.entries)
+
+
+def _kustomized_above(renderer: Renderer, file: str, folder: str) -> list[str]:
+    """Every kustomized folder between a folder and a file."""
+    parts = file.split("/")[:-1]
+    parents = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return [p for p in parents if renderer.is_kustomized(p) and holds(folder, f"{p}/x") and p != folder]
+
+
+def _placed(document: Document, namespace: Any) -> Document:
+    metadata = mapping(document.content.get("metadata"))
+    if metadata.get("namespace") or not isinstance(namespace, str | Unknown):
+        return document
+    return replace(document, content={**document.content, "metadata": {**metadata, "namespace": namespace}})
+
+
+def resource_of(
+    document: Document, cluster: str, flux: FluxKustomization | None, argo: Document | None = None
+) -> Resource:
+    """A document as a resource of a cluster."""
+    content = document.content
+    name = dig(content, "metadata", "name")
+    decrypts = flux.decrypts if flux else None
+    if str(dig(content, "metadata", "annotations", _DECRYPT) or "").lower() == "disabled":
+        decrypts = False
+    applier = flux.label if flux else label(argo) if argo else ""
+    return Resource(
+        token_of(content),
+        name if isinstance(name, str) else document.file,
+        Position(file=document.file, line=document.line),
+        Origin.GIT,
+        lambda: content,
+        cluster=cluster,
+        applied_by=_applied_by(applier, decrypts),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _applied_by(applier: str, decrypts: bool | None) -> AppliedBy:
+    return AppliedBy(applier, decrypts)
+
+
+def _is_own_format(document: Document) -> bool:
+    """Files for tools: kustomize's own, and the catalogue, which is read apart."""
+    api = str(document.content.get("apiVersion"))
+    return api.startswith("kustomize.config.k8s.io/") or document.content.get("kind") == "SecretCatalogue"
+
+
+def holds(folder: str, file: str) -> bool:
+    """Whether a file is in a folder or below it."""
+    return folder == "." or file.startswith(f"{folder}/")
