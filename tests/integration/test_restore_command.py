@@ -24,7 +24,14 @@ from secret_authority.clients.object_store.folder import MARKER, FolderStore
 from secret_authority.clients.snapshot_bundle import write_bundle
 from secret_authority.clients.vault import Vault
 from secret_authority.clients.vault_trail import read_trail
-from secret_authority.contract.names import ENTRY_ROLE, RESTORE_RECORD, VAULT_NAMESPACE
+from secret_authority.contract.names import (
+    ENTRY_ROLE,
+    RESTORE_RECORD,
+    ROTATION_GIVEN,
+    ROTATION_MOUNT,
+    ROTATION_REQUESTS,
+    VAULT_NAMESPACE,
+)
 from secret_authority.contract.vault_policies import entry_policy
 from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.ledger.audit_trail import RESTORE_EVENTS
@@ -212,12 +219,22 @@ def test_one_secret_gets_its_older_value_and_no_other_is_touched(
             assert now["data"] == before[str(entry.vault)], entry.name
     (event,) = read_trail(target.as_root(), "payment-api").events
     assert event.person == "kim" and saved.older.folder in event.why and "version 3" in event.change
+    # What has a rotator is given to its engine instead; two writers would meet.
+    mount(target.as_root(), ROTATION_MOUNT)
+    assert restore("--only", "orders-db", "--snapshot", saved.older.folder, "--confirm", "dev", "--wait", "0") == 0
+    assert len(target.as_root().list(f"{ROTATION_MOUNT}/metadata/{ROTATION_GIVEN}/orders-db")) == 1
+    (asked,) = target.as_root().list(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}/orders-db")
+    request = target.as_root().read(f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/orders-db/{asked}") or {}
+    assert saved.older.folder in request["data"]["data"]["why"] and request["data"]["data"]["given"] is True
+    now = target.as_root().read("platform-data/metadata/postgres/orders") or {}
+    assert now["data"] == before["platform-data/postgres/orders"]
     said = capsys.readouterr()
+    assert "is filed and waits" in said.out
     assert CANARY not in said.out + said.err and untouched(target)
 
 
 def test_what_is_not_entered_by_hand_cannot_be_set_back(refused: Restore, capsys: pytest.CaptureFixture[str]) -> None:
-    assert refused("--only", "orders-db", "--confirm", "dev") == 2
+    assert refused("--only", "billing-db", "--confirm", "dev") == 2
     assert "is born in Git and handed over; rotate it instead" in capsys.readouterr().err
 
 
