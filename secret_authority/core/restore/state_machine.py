@@ -7,7 +7,7 @@
     open       the restore is on record in the audit trail, and everything is scaled up again
 
 `next_move` says which one thing comes next. Each move may be repeated, so a run may be killed anywhere and started
-again. Two facts of Vault carry the order (docs/decisions/0020-restore-into-an-empty-vault.md):
+again. Two facts of Vault carry the order (docs/decisions/0019-restore-into-an-empty-vault.md):
 - Vault answers 204 to a forced restore some seconds before the restore is durable: a server killed then comes back
   with what it held before. So whether it was replaced is read from Vault's cluster id, never from an answer.
 - Whatever was revoked since the snapshot works again from the moment of the unseal. So everything that would use
