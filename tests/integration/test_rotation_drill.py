@@ -141,7 +141,9 @@ def figures(name: str, logins: list[int], record_property: Callable[[str, object
 def test_the_network_is_cut_before_and_after_each_request(
     around: Surroundings, points: list[str], system: str, short: bool, record_property: Callable[[str, object], None]
 ) -> None:
-    wanted = some(of(points, system), short, 4)
+    # The status is written when it has changed: whether a certain run writes it once more is a matter of time.
+    looks = [name for name in of(points, system) if name.split()[2] not in ("create", "merge")]
+    wanted = some(looks, short, 4)
     assert len(wanted) >= 4
     logins = [disturbed(around, at, cut_off, cut=4) for at in wanted]
     figures(f"{system} cut off", logins, record_property)
