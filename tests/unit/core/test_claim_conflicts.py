@@ -127,3 +127,13 @@ def test_a_ring_is_found_in_a_dense_graph() -> None:
     base = steps(lambda: search(rings(7)))
     # Twice the locations are four times the claims and 2 ** 5 times the steps; the paths would be 2 ** 7 times as many.
     steps(lambda: search(rings(14)), limit=40 * base)
+
+
+def test_a_writer_with_a_value_of_its_own_does_not_hide_a_ring() -> None:
+    """Two write the Secret that is pushed up: one copies it from where the push ends, one brings its own value."""
+    secret, path = KubernetesSecret("dev", "shop", "db"), VaultSecret("dev", "platform-data", "pg/db")
+    push = Claim(Claimant(System.MIRROR, "push"), path, Keys.all(), source=secret)
+    copy = Claim(Claimant(System.MIRROR, "copy"), secret, Keys.all(), source=path)
+    own = Claim(Claimant(System.GIT, "db.yaml"), secret, Keys.all())
+    for order in ([push, copy, own], [push, own, copy]):
+        assert {flow.cycle for flow in find_reverse_flows(order)} == {(push, copy)}

@@ -88,3 +88,8 @@ def test_the_digests_of_records_never_change() -> None:
 def test_what_is_not_a_value_is_named(texts: dict[str, object], encoded: list[str]) -> None:
     with pytest.raises(ValueError, match="key a"):
         decode_values(texts, encoded)
+
+
+def test_texts_and_base64_are_read_in_any_order() -> None:
+    wanted = {"a": b"text", "b": b"y", "c": b"more"}
+    assert decode_values({"a": "text", "b": "eQ==", "c": "more"}, ["b"]) == wanted

@@ -121,7 +121,13 @@ def test_the_table_has_the_three_columns() -> None:
 
 @pytest.mark.parametrize(
     ("age", "words"),
-    [(timedelta(), "0s"), (timedelta(seconds=61), "1m 1s"), (timedelta(days=400, hours=3, minutes=9), "400d 3h")],
+    [
+        (timedelta(), "0s"),
+        (timedelta(seconds=60), "1m"),
+        (timedelta(seconds=61), "1m 1s"),
+        (timedelta(minutes=60), "1h"),
+        (timedelta(days=400, hours=3, minutes=9), "400d 3h"),
+    ],
 )
 def test_ages_are_rough(age: timedelta, words: str) -> None:
     assert rough(age) == words

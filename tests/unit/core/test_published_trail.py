@@ -135,7 +135,7 @@ def test_digests_are_not_published() -> None:
 def test_what_is_claimed_without_a_signature_can_be_listed() -> None:
     written = pieces(events(7), SIGNER)
     del written[NAME]["signature"], written["audit-trail-1"]
-    written["audit-trail-2"]["events"] += "\nno JSON\n[]\n{}"
+    written["audit-trail-2"]["events"] = f"no JSON\n[]\n{{}}\n{written['audit-trail-2']['events']}"
     assert read_unsigned(written) == (*events(3), events(7)[6])
     assert read_unsigned({}) == ()
 
