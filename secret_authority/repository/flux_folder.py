@@ -324,7 +324,7 @@ def _left_out(root: Path, folder: str) -> set[str]:
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     with tempfile.TemporaryDirectory() as empty:
-        git = ["git", f"--git-dir={empty}/git", f"--work-tree={root}"]
+        git = ["git", f"--git-dir={empty}/git", f"--work-tree={root.resolve()}"]
         excluded = [f"--exclude={pattern}" for pattern in _LEFT_OUT]
         listing = ["ls-files", "-z", "--others", "--ignored", "--exclude-per-directory=.sourceignore", *excluded]
         try:

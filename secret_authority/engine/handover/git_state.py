@@ -41,6 +41,12 @@ class GitState:
     # Why the present revision could not be read: what is here is that of an earlier one. Empty when it was.
     away: str = ""
 
+    @property
+    def wrong_entries(self) -> tuple[Problem, ...]:
+        """What is wrong with entries of the catalogue that are left out of it."""
+        known = {secret.name for secret in self.catalogue}
+        return tuple(problem for name, problem in self.unreadable.items() if name not in known)
+
     def value_of(self, secret: str) -> InGit:
         """What is known of Git's value of a secret."""
         found = self.values.get(secret) or InGit(unknown=Reason.NOT_IN_GIT, detail=f"revision {self.revision}")

@@ -254,8 +254,11 @@ class RuntimeAuthorityController:
         self.status.number("secrets_handed_over", done)
         self.status.number("notices", sum(len(result.notices) for result in summary.results))
         message = f"{done} of {total} bootstrap secrets are handed over"
-        first = next((str(result.end) for result in summary.open), None)
-        self.status.set(HANDED_OVER, summary.complete, f"{message}; {first}" if first else message)
+        # Nobody knows whether an entry that cannot be read has been handed over.
+        unknown = [str(problem) for problem in git.wrong_entries]
+        first = next((str(result.end) for result in summary.open), None) or next(iter(unknown), None)
+        complete = summary.complete and not unknown
+        self.status.set(HANDED_OVER, complete, f"{message}; {first}" if first else message)
         self._look_at_trail(any(Step.AUDIT in result.steps for result in summary.results))
         evidence = Evidence(
             Phase.RUNTIME_AUTHORITY,

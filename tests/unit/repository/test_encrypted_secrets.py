@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from secret_authority.core.errors import InvalidInputError
+from secret_authority.repository.encrypted_secrets import read_encrypted
 from secret_authority.repository.intent_digest import intent_digest
 from secret_authority.repository.opened_secrets import open_all
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
@@ -235,6 +236,13 @@ def test_a_folder_inside_of_a_submodule_is_refused(fleet: Fleet) -> None:
     assert problem.startswith(f"clusters/{CLUSTER}/.git: makes its folder a repository of its own")
     (fleet.bootstrap.parent / ".git").unlink()
     assert keyless(fleet) == []
+
+
+def test_a_repository_may_be_given_by_a_relative_path(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    (fleet.repository / ".sourceignore").write_text("orders-d?.yaml\n")
+    monkeypatch.chdir(fleet.repository.parent)
+    found = read_encrypted(Path(fleet.repository.name), (HOME,))
+    assert ["is left out by Flux" in str(problem) for problem in found.problems] == [True]
 
 
 def test_a_file_that_git_ignores_is_refused(fleet: Fleet) -> None:
