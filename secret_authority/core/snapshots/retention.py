@@ -41,11 +41,12 @@ def not_needed(
     if len({bundle.cluster for bundle in bundles}) > 1:
         raise ValueError("these are bundles of several clusters")
     rules = retention or Retention()
-    proved = sorted(set(verified) & set(bundles), reverse=True)
+    proved = set(verified) & set(bundles)
     if not proved:
         return []
-    needed = {bundle for bundle in bundles if bundle >= proved[0]}
-    older = sorted(set(bundles) - needed | {proved[0]}, key=lambda bundle: (bundle in proved, bundle), reverse=True)
+    newest_proved = max(proved)
+    needed = {bundle for bundle in bundles if bundle >= newest_proved}
+    older = sorted(set(bundles) - needed | {newest_proved}, key=lambda bundle: (bundle in proved, bundle), reverse=True)
     for rule, period in _PERIODS.items():
         newest: dict[tuple[int, ...], BundleName] = {}
         for bundle in older:
