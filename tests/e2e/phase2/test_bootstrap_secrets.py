@@ -59,7 +59,7 @@ def test_a_tampered_file_that_flux_applies_is_found(built: RecordedStack, branch
     assert reached is not None
     assert reached["metadata"]["labels"]["added"] == "in-the-clear"
 
-    built.reach(2, repositoryPath=branch).refused(
+    built.reach(2, "--skip-preview", repositoryPath=branch).refused(
         "edge-tls: the cluster identity cannot decrypt the file, or its MAC does not fit",
         f"({built.home}/bootstrap/edge-tls.yaml)",
     )
@@ -70,7 +70,7 @@ def test_a_value_changed_by_hand_is_found(built: RecordedStack) -> None:
     other = {"data": {"password": base64.b64encode(b"changed by hand").decode()}}
     built.objects.request("PATCH", secret_path(NAMESPACE, SECRET), other)
     try:
-        built.reach(2, *NEW_EVIDENCE).refused(
+        built.reach(2, "--skip-preview", *NEW_EVIDENCE).refused(
             "orders-db: the Secret does not hold what Git's ciphertext decrypts to",
             f"(Secret {NAMESPACE}/{SECRET})",
         )

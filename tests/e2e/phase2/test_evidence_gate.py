@@ -35,7 +35,7 @@ def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(rising: Recorded
     key = next(iter(wanted))
     assert (rising.objects.get(EVIDENCE) or {})["data"]["evidence"].count('"matches"') == 13
     rising.objects.request("PATCH", path, {"data": {key: base64.b64encode(b"by hand").decode()}})
-    run = rising.reach(3, readyTimeoutSeconds=30)
+    run = rising.reach(3, "--skip-preview", readyTimeoutSeconds=30)
     run.refused(f"{name}: the Secret does not hold what Git's ciphertext decrypts to")
     assert "by hand" not in run.output and nothing_of_phase_3(rising)
     # As the administrator; Flux makes it anew.
@@ -48,11 +48,11 @@ def test_a_layer_whose_evidence_cannot_be_had_stops_the_next_one(rising: Recorde
     namespace, name = next(iter(rising.wanted_values()))
     with away(rising, FLUX):
         rising.objects.request("DELETE", f"/api/v1/namespaces/{namespace}/secrets/{name}")
-        rising.reach(3, readyTimeoutSeconds=20).refused("bootstrap-secrets")
+        rising.reach(3, "--skip-preview", readyTimeoutSeconds=20).refused("bootstrap-secrets")
         assert nothing_of_phase_3(rising)
 
 
 def test_after_that_the_phase_rises(rising: RecordedStack) -> None:
     restored(rising)
-    rising.record("up to phase 3", rising.reach(3).passed())
+    rising.record("up to phase 3", rising.set_up(3))
     assert rising.reached() == 3

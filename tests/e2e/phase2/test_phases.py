@@ -43,7 +43,7 @@ def test_phase_0_touches_no_cluster(stack: RecordedStack, before: dict[Key, str]
     shown = outputs(stack)
     assert shown["phase"] == 0
     assert shown["authority"] == "offline-root"
-    assert shown["ledger"] == {"git": 1, "offline-root": 12, "unborn": 2}
+    assert shown["ledger"] == {"git": 1, "offline-root": 13, "unborn": 2}
 
 
 @pytest.mark.nightly
@@ -108,7 +108,7 @@ def test_phase_2_materialises_every_secret(stack: RecordedStack) -> None:
     assert stack.cluster_values() == wanted
     shown = outputs(stack)
     assert shown["phase"] == 2
-    assert shown["ledger"] == {"git": 13, "unborn": 2}
+    assert shown["ledger"] == {"git": 14, "unborn": 2}
     assert "13 of 13 bootstrap Secrets match Git" in str(shown["evidence"])
 
 
