@@ -29,7 +29,7 @@ lint: tools
 # CONTRIBUTING.md says what each of these runs.
 LANES := .venv/bin/python -m tests.lanes --durations=15
 
-test-fast: tools ## what needs neither a node nor other processes, about a minute
+test-fast: tools ## what needs neither a node nor other processes
 	$(PYTEST) -n auto --dist loadfile --durations=15 tests/unit
 
 test: tools ## what a change has to pass: lint, tests, and those on three real nodes, all side by side
