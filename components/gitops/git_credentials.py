@@ -6,13 +6,13 @@ Upstream: GitRepository, spec.secretRef (fluxcd source-controller, docs/spec/v1/
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pulumi
 import pulumi_kubernetes as k8s
 import yaml
 
+from components.kit.planted_record import planted_record
 from components.kit.planting import own_secret_exists, plant_secret
 from components.settings.git import GIT_CREDENTIALS_VARIABLE
 from components.settings.stack import Settings
@@ -64,19 +64,9 @@ def credentials_record(
     In a run without a file (`credentials` None) it stays as it is; it cannot be created then, unless the Secret is
     there already.
     """
-    hook = pulumi.ResourceHook("plant-git-credentials", _planting(settings, credentials))
-    more = pulumi.ResourceOptions(
-        hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook]),
-        # A run that was given a file writes it, also when it is the same: what is in the cluster is not compared.
-        ignore_changes=["data"] if credentials is None else None,
-    )
-    planted = "before" if credentials is None else datetime.now(UTC).isoformat(timespec="seconds")
-    return k8s.core.v1.ConfigMap(
-        name,
-        metadata={"name": RECORD, "namespace": FLUX_NAMESPACE, "labels": MANAGED_BY},
-        data={"planted": planted, "secret": GIT_CREDENTIALS_SECRET},
-        opts=pulumi.ResourceOptions.merge(opts, more),
-    )
+    metadata = {"name": RECORD, "namespace": FLUX_NAMESPACE, "labels": MANAGED_BY}
+    plant, given = _planting(settings, credentials), credentials is not None
+    return planted_record(name, metadata, GIT_CREDENTIALS_SECRET, "plant-git-credentials", plant, given, opts)
 
 
 def _planting(settings: Settings, credentials: Mapping[str, str] | None) -> Callable[[pulumi.ResourceHookArgs], None]:

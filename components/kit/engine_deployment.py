@@ -12,7 +12,15 @@ import pulumi_kubernetes as k8s
 
 from components.kit.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
 from components.kit.rbac import metadata
-from secret_authority.contract.names import AUDIENCE, DOMAIN, MANAGED_BY
+from secret_authority.contract.names import (
+    AUDIENCE,
+    CA_CONFIG,
+    CA_KEY,
+    DOMAIN,
+    ENGINE_NAMESPACE,
+    MANAGED_BY,
+    VAULT_ADDRESS,
+)
 
 _PORT = 8080
 # A short-lived token that is good for Vault only.
@@ -20,6 +28,19 @@ TOKEN_FILE = "/vault-token/token"
 TOKEN_MOUNT: dict[str, Any] = {"name": "vault-token", "mountPath": "/vault-token", "readOnly": True}
 _TOKEN = {"serviceAccountToken": {"path": "token", "audience": AUDIENCE, "expirationSeconds": 600}}
 TOKEN_VOLUME: dict[str, Any] = {"name": "vault-token", "projected": {"defaultMode": 0o440, "sources": [_TOKEN]}}
+CA_MOUNT: dict[str, Any] = {"name": CA_CONFIG, "mountPath": f"/{CA_CONFIG}", "readOnly": True}
+CA_VOLUME: dict[str, Any] = {"name": CA_CONFIG, "configMap": {"name": CA_CONFIG}}
+
+
+def vault_arguments(role: str) -> list[str]:
+    """How a program with both mounts reaches Vault as `role`."""
+    return [
+        f"--namespace={ENGINE_NAMESPACE}",
+        f"--vault={VAULT_ADDRESS}",
+        f"--ca=/{CA_CONFIG}/{CA_KEY}",
+        f"--role={role}",
+        f"--token={TOKEN_FILE}",
+    ]
 
 
 def probe(path: str, period: int, failures: int) -> dict[str, Any]:

@@ -13,19 +13,24 @@ import pulumi
 import pulumi_kubernetes as k8s
 
 from components.consumption.external_secrets_manifests import GROUP
-from components.kit.engine_deployment import TOKEN_FILE, TOKEN_MOUNT, TOKEN_VOLUME, EngineProgram, probe
+from components.kit.engine_deployment import (
+    CA_MOUNT,
+    CA_VOLUME,
+    TOKEN_MOUNT,
+    TOKEN_VOLUME,
+    EngineProgram,
+    probe,
+    vault_arguments,
+)
 from components.kit.network import NamespacePolicies, pods, ports
 from components.kit.rbac import engine_account, grant, metadata
 from components.runtime_authority.vault_objects import VaultConnection, VaultObjects
 from components.settings.stack import Settings
 from secret_authority.contract.names import (
-    CA_CONFIG,
-    CA_KEY,
     ENGINE_NAMESPACE,
     EVENTS_ACCOUNT,
     EVENTS_PORT,
     EVENTS_ROLE,
-    VAULT_ADDRESS,
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
@@ -33,7 +38,6 @@ from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.contract.vault_policies import events_policy
 from secret_authority.core.catalogue.schema import Catalogue
 
-_CA_FOLDER = f"/{CA_CONFIG}"
 _SELECTOR = {"app": EVENTS_ACCOUNT}
 
 
@@ -114,15 +118,9 @@ def events_program(image: str, text: str) -> EngineProgram:
         file="settings",
         text=text,
         verb="events",
-        args=[
-            f"--namespace={ENGINE_NAMESPACE}",
-            f"--vault={VAULT_ADDRESS}",
-            f"--ca={_CA_FOLDER}/{CA_KEY}",
-            f"--role={EVENTS_ROLE}",
-            f"--token={TOKEN_FILE}",
-        ],
+        args=vault_arguments(EVENTS_ROLE),
         readiness=probe("/healthz", 2, 3),
         resources={"requests": {"cpu": "10m", "memory": "48Mi"}, "limits": {"memory": "128Mi"}},
-        mounts=[{"name": CA_CONFIG, "mountPath": _CA_FOLDER, "readOnly": True}, TOKEN_MOUNT],
-        volumes=[{"name": CA_CONFIG, "configMap": {"name": CA_CONFIG}}, TOKEN_VOLUME],
+        mounts=[CA_MOUNT, TOKEN_MOUNT],
+        volumes=[CA_VOLUME, TOKEN_VOLUME],
     )

@@ -16,15 +16,21 @@ import pulumi_kubernetes as k8s
 import pulumi_vault as vault
 
 from components.consumption.external_secrets_manifests import GROUP
-from components.kit.engine_deployment import TOKEN_FILE, TOKEN_MOUNT, TOKEN_VOLUME, EngineProgram, probe
+from components.kit.engine_deployment import (
+    CA_MOUNT,
+    CA_VOLUME,
+    TOKEN_MOUNT,
+    TOKEN_VOLUME,
+    EngineProgram,
+    probe,
+    vault_arguments,
+)
 from components.kit.network import NamespacePolicies, pods, ports
 from components.kit.rbac import engine_account, grant
 from components.rotation.events import EventReceiver, EventReceiverArgs
 from components.runtime_authority.vault_objects import VaultConnection, VaultObjects
 from components.settings.stack import Settings
 from secret_authority.contract.names import (
-    CA_CONFIG,
-    CA_KEY,
     ENGINE_NAMESPACE,
     REQUESTS_ACCOUNT,
     REQUESTS_ROLE,
@@ -32,7 +38,6 @@ from secret_authority.contract.names import (
     ROTATION_MOUNT,
     ROTATION_ROLE,
     ROTATION_STATUS,
-    VAULT_ADDRESS,
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
@@ -43,7 +48,6 @@ from secret_authority.core.errors import InvalidInputError
 
 # A document changes up to ten times in a rotation; the versions of two are there until they are destroyed.
 _VERSIONS = 20
-_CA_FOLDER = f"/{CA_CONFIG}"
 _POSTGRESQL_PORT, _HTTPS_PORT = 5432, 443
 _SELECTOR = {"matchLabels": {"app": ROTATION_ACCOUNT}}
 
@@ -193,15 +197,9 @@ def rotation_program(image: str, text: str) -> EngineProgram:
         file="settings",
         text=text,
         verb="rotation",
-        args=[
-            f"--namespace={ENGINE_NAMESPACE}",
-            f"--vault={VAULT_ADDRESS}",
-            f"--ca={_CA_FOLDER}/{CA_KEY}",
-            f"--role={ROTATION_ROLE}",
-            f"--token={TOKEN_FILE}",
-        ],
+        args=vault_arguments(ROTATION_ROLE),
         readiness=probe("/healthz", 2, 3),
         resources={"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
-        mounts=[{"name": CA_CONFIG, "mountPath": _CA_FOLDER, "readOnly": True}, TOKEN_MOUNT],
-        volumes=[{"name": CA_CONFIG, "configMap": {"name": CA_CONFIG}}, TOKEN_VOLUME],
+        mounts=[CA_MOUNT, TOKEN_MOUNT],
+        volumes=[CA_VOLUME, TOKEN_VOLUME],
     )

@@ -13,7 +13,15 @@ from urllib.parse import urlsplit
 import pulumi
 import pulumi_kubernetes as k8s
 
-from components.kit.engine_deployment import TOKEN_FILE, TOKEN_MOUNT, TOKEN_VOLUME, EngineProgram, probe
+from components.kit.engine_deployment import (
+    CA_MOUNT,
+    CA_VOLUME,
+    TOKEN_MOUNT,
+    TOKEN_VOLUME,
+    EngineProgram,
+    probe,
+    vault_arguments,
+)
 from components.kit.network import NamespacePolicies, pods, ports
 from components.kit.rbac import engine_account, grant
 from components.runtime_authority.vault_objects import VaultConnection, VaultObjects
@@ -21,8 +29,6 @@ from components.settings.stack import Settings
 from components.snapshots.writer_credentials import writer_record
 from secret_authority.clients.object_store.s3 import S3Credentials
 from secret_authority.contract.names import (
-    CA_CONFIG,
-    CA_KEY,
     ENGINE_NAMESPACE,
     SNAPSHOT_ACCOUNT,
     SNAPSHOT_LEASE,
@@ -31,7 +37,6 @@ from secret_authority.contract.names import (
     SNAPSHOT_WRITER,
     TRUST_RECORD,
     UNSEAL_SHARES,
-    VAULT_ADDRESS,
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
@@ -43,7 +48,7 @@ UNSAVED = (
     "is missing: nothing that changes in Vault after phase 3 is saved outside of the cluster, and a lost cluster comes "
     "back with what Git holds. See docs/snapshots.md"
 )
-_CA_FOLDER, _WRITER_FOLDER = f"/{CA_CONFIG}", f"/{SNAPSHOT_WRITER}"
+_WRITER_FOLDER = f"/{SNAPSHOT_WRITER}"
 _SELECTOR = {"matchLabels": {"app": SNAPSHOT_ACCOUNT}}
 
 
@@ -138,21 +143,14 @@ def snapshot_program(image: str, text: str) -> EngineProgram:
         file="settings",
         text=text,
         verb="snapshots",
-        args=[
-            f"--credentials={_WRITER_FOLDER}",
-            f"--namespace={ENGINE_NAMESPACE}",
-            f"--vault={VAULT_ADDRESS}",
-            f"--ca={_CA_FOLDER}/{CA_KEY}",
-            f"--role={SNAPSHOT_ROLE}",
-            f"--token={TOKEN_FILE}",
-        ],
+        args=[f"--credentials={_WRITER_FOLDER}", *vault_arguments(SNAPSHOT_ROLE)],
         readiness=probe("/healthz", 2, 3),
         # A snapshot is in memory twice for a moment: as it is, and encrypted.
         resources={"requests": {"cpu": "20m", "memory": "96Mi"}, "limits": {"memory": "512Mi"}},
         mounts=[
-            {"name": CA_CONFIG, "mountPath": _CA_FOLDER, "readOnly": True},
+            CA_MOUNT,
             {"name": SNAPSHOT_WRITER, "mountPath": _WRITER_FOLDER, "readOnly": True},
             TOKEN_MOUNT,
         ],
-        volumes=[{"name": CA_CONFIG, "configMap": {"name": CA_CONFIG}}, writer, TOKEN_VOLUME],
+        volumes=[CA_VOLUME, writer, TOKEN_VOLUME],
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pulumi
 import pulumi_kubernetes as k8s
 
+from components.kit.planted_record import planted_record
 from components.kit.planting import own_secret_exists, plant_secret
 from components.kit.rbac import metadata
 from components.settings.stack import Settings
@@ -34,18 +34,9 @@ def writer_record(
 
     In a run without a file it stays as it is; it cannot be created then, unless the Secret is there already.
     """
-    hook = pulumi.ResourceHook("plant-snapshot-writer", _planting(settings, credentials))
-    more = pulumi.ResourceOptions(
-        hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook]),
-        ignore_changes=["data"] if credentials is None else None,
-    )
-    planted = "before" if credentials is None else datetime.now(UTC).isoformat(timespec="seconds")
-    return k8s.core.v1.ConfigMap(
-        name,
-        metadata=metadata(SNAPSHOT_WRITER),
-        data={"planted": planted, "secret": SNAPSHOT_WRITER},
-        opts=pulumi.ResourceOptions.merge(opts, more),
-    )
+    plant, given = _planting(settings, credentials), credentials is not None
+    record = metadata(SNAPSHOT_WRITER)
+    return planted_record(name, record, SNAPSHOT_WRITER, "plant-snapshot-writer", plant, given, opts)
 
 
 def _planting(settings: Settings, credentials: S3Credentials | None) -> Callable[[pulumi.ResourceHookArgs], None]:

@@ -30,6 +30,14 @@ class VaultRefusedError(Exception):
         self.status, self.path, self.errors = status, path, errors
         super().__init__(f"Vault refused {method} {path} ({status}): {'; '.join(errors) or 'no reason given'}")
 
+    @property
+    def says_unknown_accessor(self) -> bool:
+        """Whether the token of an accessor has ended since it was listed.
+
+        403 may be that too, where the own token is known to have the right.
+        """
+        return self.status == 404 or (self.status == 400 and "invalid accessor" in str(self))
+
 
 class _NamedServer(requests.adapters.HTTPAdapter):
     """TLS with a server of this name, at whatever address."""

@@ -37,6 +37,14 @@ class Fleet:
     def read(self) -> Intent:
         return read_intent(self.repository, Layout.of(CLUSTER))
 
+    def keyless_problems(self) -> list[str]:
+        """What is said without any identity."""
+        try:
+            self.read()
+        except InvalidInputError as error:
+            return [str(problem) for problem in error.problems]
+        return []
+
     def root(self) -> Identity:
         return read_identity(self.root_file)
 

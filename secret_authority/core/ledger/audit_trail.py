@@ -79,20 +79,16 @@ def entered(secret: str, place: str, version: int, at: datetime, person: str, wh
 
     It moves no authority: the first value's own event does, and Vault has the secret already when one is replaced.
     """
+    change = f"value {'entered' if version == 1 else 'replaced'}, version {version}"
+    # With its time: numbers begin again when a path is deleted with its metadata.
+    identity = f"{ENTRY_PREFIX}{version}-{int(at.timestamp() * 1000)}"
+    return _by_person(secret, at, change, why, identity, place, person)
+
+
+def _by_person(secret: str, at: datetime, change: str, why: str, identity: str, place: str, person: str) -> Event:
+    """What a person did by a command: it was done when it is on record, and no run of an engine did it."""
     moment = at.astimezone(UTC).isoformat(timespec="milliseconds")
-    return Event(
-        at=moment,
-        secret=secret,
-        change=f"value {'entered' if version == 1 else 'replaced'}, version {version}",
-        why=why,
-        run="-",
-        result="done",
-        # With its time: numbers begin again when a path is deleted with its metadata.
-        id=f"{ENTRY_PREFIX}{version}-{int(at.timestamp() * 1000)}",
-        place=place,
-        digest="",
-        person=person,
-    )
+    return Event(moment, secret, change, why, "-", "done", identity, place, digest="", person=person)
 
 
 # What events of the unseal shares name in place of a secret: no name of the catalogue has a dot.
@@ -101,18 +97,7 @@ SEAL_EVENTS = "vault.unseal-shares"
 
 def shares_stored(uid: str, place: str, at: datetime, change: str, person: str) -> Event:
     """The event of unseal shares that a command has stored, as the object `uid` that was made at `at`."""
-    return Event(
-        at=at.astimezone(UTC).isoformat(timespec="milliseconds"),
-        secret=SEAL_EVENTS,
-        change="unseal shares stored",
-        why=change,
-        run="-",
-        result="done",
-        id=f"sh-{uid}",
-        place=place,
-        digest="",
-        person=person,
-    )
+    return _by_person(SEAL_EVENTS, at, "unseal shares stored", change, f"sh-{uid}", place, person)
 
 
 # What the event of a restore, which is about all of Vault, names in place of a secret.
@@ -122,18 +107,8 @@ RESTORE_EVENTS = "vault.restore"
 def restored(snapshot: str, begun: str, person: str) -> Event:
     """The event of a restore of Vault from a snapshot. Every run of one restore would write the same one."""
     identity = hashlib.sha256(f"{snapshot}\0{begun}".encode()).hexdigest()[:20]
-    return Event(
-        at=datetime.fromisoformat(begun).astimezone(UTC).isoformat(timespec="milliseconds"),
-        secret=RESTORE_EVENTS,
-        change="restored from a snapshot",
-        why=f"`secret-authority restore`, snapshot {snapshot}",
-        run="-",
-        result="done",
-        id=f"re-{identity}",
-        place=snapshot,
-        digest="",
-        person=person,
-    )
+    at, why = datetime.fromisoformat(begun), f"`secret-authority restore`, snapshot {snapshot}"
+    return _by_person(RESTORE_EVENTS, at, "restored from a snapshot", why, f"re-{identity}", snapshot, person)
 
 
 def gives_to_vault(event: Event) -> bool:

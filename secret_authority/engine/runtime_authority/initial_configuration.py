@@ -161,7 +161,7 @@ def generate_root(
 
 def _ended(error: VaultRefusedError) -> bool:
     """Whether Vault said that the accessor's token has ended since it was listed."""
-    return error.status in (403, 404) or (error.status == 400 and "invalid accessor" in str(error))
+    return error.status == 403 or error.says_unknown_accessor
 
 
 def living_tokens(root: Vault) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import yaml
 
-from secret_authority.core.errors import InvalidInputError
 from secret_authority.repository.encrypted_secrets import read_encrypted
 from secret_authority.repository.intent_digest import intent_digest
 from secret_authority.repository.opened_secrets import open_all
@@ -37,15 +36,6 @@ def manifest(name: str = "new", body: str = "stringData: {password: text}", head
 
 def values(fleet: Fleet, name: str = "new") -> dict[str, bytes]:
     return open_all(fleet.repository, [HOME], [fleet.identity().secret])["bootstrap-data", name]
-
-
-def keyless(fleet: Fleet) -> list[str]:
-    """What is said without any identity."""
-    try:
-        fleet.read()
-    except InvalidInputError as error:
-        return [str(problem) for problem in error.problems]
-    return []
 
 
 @pytest.mark.parametrize(
@@ -72,7 +62,7 @@ def test_values_that_are_no_texts_are_found_without_and_with_an_identity(
 ) -> None:
     fleet.add_entry("new", "password")
     fleet.encrypt(NEW, manifest(body=f"{group}: {{password: {value}}}"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert (
         f"{NEW}: {group}.password: is not a text: it was encrypted as {kind}. Fix: put the value in quotes" in problem
     )
@@ -82,14 +72,14 @@ def test_values_that_are_no_texts_are_found_without_and_with_an_identity(
 def test_null_lists_and_mappings_are_no_values(fleet: Fleet) -> None:
     fleet.add_entry("new", "a", "b", "c")
     fleet.encrypt(NEW, manifest(body="stringData: {a: null, b: [x], c: {d: x}}"))
-    found = keyless(fleet)
+    found = fleet.keyless_problems()
     assert [re.findall(r"data\.(\w)", problem)[0] for problem in found] == ["a", "b", "c"], found
 
 
 @pytest.mark.parametrize("body", ["stringData: {}", "type: Opaque", "data: {}\nstringData:"])
 def test_a_secret_without_values_is_refused(fleet: Fleet, body: str) -> None:
     fleet.encrypt(NEW, manifest(body=body))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert problem.startswith(f"{NEW}: data: has no value, so no entry of the catalogue can name it. Fix: ")
 
 
@@ -120,7 +110,7 @@ def test_characters_that_flux_changes_in_a_text_are_refused_and_travel_in_base64
 def test_labels_and_annotations_that_stop_the_kustomization(fleet: Fleet, metadata: str, wanted: str) -> None:
     fleet.add_entry("new", "password")
     fleet.encrypt(NEW, manifest(head=f", {metadata}"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert problem.startswith(f"{NEW}: {wanted}")
 
 
@@ -175,7 +165,7 @@ def test_a_clear_document_beside_an_encrypted_one_is_refused(fleet: Fleet) -> No
     fleet.add_entry("one", "password")
     path = fleet.encrypt(NEW, manifest("one"))
     path.write_text(path.read_text() + "---\n" + manifest("two", f"stringData: {{password: {CLEAR}}}"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert "is a Secret in the clear" in problem and CLEAR not in problem
 
 
@@ -190,17 +180,17 @@ def test_a_list_is_refused(fleet: Fleet, encrypted: bool) -> None:
         fleet.encrypt(NEW, text)
     else:
         (fleet.repository / NEW).write_text(text)
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{NEW}: kind: is a List, in which Flux does not decrypt" in problem and "document of its own" in problem
 
 
 def test_a_config_map_is_refused_clear_or_encrypted(fleet: Fleet) -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: bootstrap-data}\ndata: {a: b}\n"
     (fleet.repository / NEW).write_text(text)
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{NEW}: kind: is ConfigMap v1, and not a Secret of v1" in problem and "another folder" in problem
     fleet.encrypt(NEW, text)
-    assert keyless(fleet) == [problem]
+    assert fleet.keyless_problems() == [problem]
 
 
 def test_what_flux_leaves_out_is_refused(fleet: Fleet) -> None:
@@ -208,34 +198,34 @@ def test_what_flux_leaves_out_is_refused(fleet: Fleet) -> None:
     encrypted = orders.read_bytes()
     for other in ("orders-db.json", "orders-db.YAML", "cloudbuild.yaml"):
         orders.rename(fleet.bootstrap / other)
-        problems = keyless(fleet)
+        problems = fleet.keyless_problems()
         assert any(p.startswith(f"{HOME}/{other}: ") and "Flux" in p for p in problems), (other, problems)
         (fleet.bootstrap / other).rename(orders)
     outside = fleet.repository / "orders.yaml"
     orders.rename(outside)
     orders.symlink_to(outside)
-    assert any("is a symbolic link" in p for p in keyless(fleet))
+    assert any("is a symbolic link" in p for p in fleet.keyless_problems())
     orders.unlink()
     orders.write_bytes(encrypted)
-    assert keyless(fleet) == []
+    assert fleet.keyless_problems() == []
     (fleet.repository / ".sourceignore").write_text("# comment\norders-d?.yaml\n")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{HOME}/orders-db.yaml: is left out by Flux (.sourceignore" in problem
 
 
 def test_the_folder_itself_behind_a_link_is_refused(fleet: Fleet) -> None:
     fleet.bootstrap.rename(fleet.repository / "elsewhere")
     fleet.bootstrap.symlink_to(fleet.repository / "elsewhere")
-    assert any("is reached through a symbolic link" in problem for problem in keyless(fleet))
+    assert any("is reached through a symbolic link" in problem for problem in fleet.keyless_problems())
 
 
 def test_a_folder_inside_of_a_submodule_is_refused(fleet: Fleet) -> None:
     """Flux fetches no submodules, wherever in it the folder is."""
     (fleet.bootstrap.parent / ".git").write_text("gitdir: ../../.git/modules/dev\n")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert problem.startswith(f"clusters/{CLUSTER}/.git: makes its folder a repository of its own")
     (fleet.bootstrap.parent / ".git").unlink()
-    assert keyless(fleet) == []
+    assert fleet.keyless_problems() == []
 
 
 def test_a_repository_may_be_given_by_a_relative_path(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,21 +237,21 @@ def test_a_repository_may_be_given_by_a_relative_path(fleet: Fleet, monkeypatch:
 
 def test_a_file_that_git_ignores_is_refused(fleet: Fleet) -> None:
     subprocess.run(["git", "init", "-q", str(fleet.repository)], check=True)
-    assert keyless(fleet) == []
+    assert fleet.keyless_problems() == []
     (fleet.repository / ".gitignore").write_text("*.secret.yaml\n")
     (fleet.bootstrap / "orders-db.yaml").rename(fleet.bootstrap / "orders-db.secret.yaml")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert problem.startswith(f"{HOME}/orders-db.secret.yaml: is ignored by Git (.gitignore), so it is never pushed.")
     # What was added in spite of it is pushed.
     subprocess.run(["git", "-C", str(fleet.repository), "add", "-f", "."], check=True)
-    assert keyless(fleet) == []
+    assert fleet.keyless_problems() == []
 
 
 def test_hidden_folders_are_read_as_flux_reads_them(fleet: Fleet) -> None:
     hidden = fleet.bootstrap / ".extra"
     hidden.mkdir()
     (hidden / "clear.yaml").write_text(manifest(body=f"stringData: {{password: {CLEAR}}}"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{HOME}/.extra/clear.yaml: data: is a Secret in the clear" in problem
     shutil.rmtree(hidden)
     fleet.add_entry("new", "password")
@@ -308,7 +298,7 @@ def test_a_kustomization_that_is_not_read_is_refused(fleet: Fleet, text: str, wa
     fleet.add_entry("new", "password")
     fleet.encrypt(f"{HOME}/part/new.yaml", manifest())
     kustomized(fleet, text)
-    assert any(wanted in problem for problem in keyless(fleet)), keyless(fleet)
+    assert any(wanted in problem for problem in fleet.keyless_problems()), fleet.keyless_problems()
 
 
 @pytest.mark.parametrize(
@@ -323,7 +313,7 @@ def test_a_kustomization_that_is_not_read_is_refused(fleet: Fleet, text: str, wa
 def test_annotations_by_which_flux_does_something_else_are_refused(fleet: Fleet, annotation: str) -> None:
     fleet.add_entry("new", "password")
     fleet.encrypt(NEW, manifest(head=f", annotations: {{{annotation}}}"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert "makes Flux apply something else" in problem
 
 
@@ -332,7 +322,7 @@ def test_what_kubectl_applied_last_holds_the_values_in_the_clear(fleet: Fleet) -
     annotation = "kubectl.kubernetes.io/last-applied-configuration"
     note = f', annotations: {{{annotation}: \'{{"stringData":{{"password":"{CLEAR}"}}}}\'}}'
     fleet.encrypt(NEW, manifest(head=note))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{NEW}: metadata.annotations.{annotation}: holds the values in the clear" in problem
     assert "give the secret a new value" in problem and CLEAR not in problem
 
@@ -340,21 +330,21 @@ def test_what_kubectl_applied_last_holds_the_values_in_the_clear(fleet: Fleet) -
 def test_a_manifest_whose_names_are_ciphertext_is_named_without_them(fleet: Fleet) -> None:
     (fleet.repository / ".sops.yaml").unlink()
     fleet.encrypt(NEW, manifest(), "--age", fleet.root().recipient, "--encrypted-regex", ".")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert problem.startswith(f"{NEW}: kind: is encrypted, so") and "ENC[" not in problem
 
 
 def test_a_pointer_of_git_lfs_is_called_so(fleet: Fleet) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n"
     (fleet.repository / NEW).write_text(pointer)
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert problem.startswith(f"{NEW}: is a pointer of Git LFS, whose file Flux does not fetch. Fix: ")
 
 
 def test_marks_of_a_handover_are_not_written_by_hand(fleet: Fleet) -> None:
     fleet.add_entry("new", "password")
     fleet.encrypt(NEW, manifest(head=", labels: {secret-authority.dev/state: consumed}"))
-    assert "is set by secret-authority alone" in keyless(fleet)[0]
+    assert "is set by secret-authority alone" in fleet.keyless_problems()[0]
 
 
 @pytest.mark.parametrize(
@@ -392,7 +382,7 @@ def test_what_is_not_read_in_one_way_by_everybody_is_refused(
     fleet.add_entry("new", "password")
     path = fleet.encrypt(NEW, manifest())
     path.write_text(change(path.read_text()))
-    assert any(wanted in problem for problem in keyless(fleet)), keyless(fleet)
+    assert any(wanted in problem for problem in fleet.keyless_problems()), fleet.keyless_problems()
 
 
 def test_a_file_in_utf_16_or_with_windows_lines(fleet: Fleet) -> None:
@@ -402,12 +392,12 @@ def test_a_file_in_utf_16_or_with_windows_lines(fleet: Fleet) -> None:
     path.write_bytes(text.replace("\n", "\r\n").encode())
     assert fleet.problems() == [] and values(fleet) == {"password": b"text"}
     path.write_bytes(text.encode("utf-16"))
-    assert "is not UTF-8 text" in keyless(fleet)[0]
+    assert "is not UTF-8 text" in fleet.keyless_problems()[0]
 
 
 def header(fleet: Fleet, change: Callable[[Any], object]) -> list[str]:
     fleet.edit(f"{HOME}/orders-db.yaml", lambda doc: change(doc["sops"]))
-    return keyless(fleet)
+    return fleet.keyless_problems()
 
 
 @pytest.mark.parametrize("kind", ["hckms", "kms", "pgp", "gcp_kms", "azure_kv", "hc_vault", "of_tomorrow"])
@@ -459,7 +449,7 @@ def test_comments_and_quoted_texts_come_out_as_they_went_in(fleet: Fleet) -> Non
 def test_more_than_a_secret_can_hold_is_refused_without_a_key(fleet: Fleet) -> None:
     fleet.add_entry("new", "a", "b")
     fleet.encrypt(NEW, manifest(body=f"stringData: {{a: {'x' * 700_000}, b: {'y' * 400_000}}}"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert "has values of more than 1048576 bytes together" in problem
 
 
@@ -502,7 +492,7 @@ def test_the_configuration_of_sops_in_the_folder_is_nothing_that_flux_fetches(fl
     (fleet.bootstrap / ".sops.yaml").write_text("creation_rules: []\n")
     assert fleet.problems() == [] and digest() == before
     (fleet.bootstrap / ".sops.yml").write_text("creation_rules: []\n")
-    assert any("bootstrap/.sops.yml: kind: names no kind" in problem for problem in keyless(fleet))
+    assert any("bootstrap/.sops.yml: kind: names no kind" in problem for problem in fleet.keyless_problems())
 
 
 def test_a_kustomization_without_an_ending_is_part_of_the_intent(fleet: Fleet) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from secret_authority.core.errors import InvalidInputError
 from secret_authority.repository.encrypted_secrets import ciphertext_digest, read_encrypted
 from secret_authority.repository.opened_secrets import open_all
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
@@ -44,14 +43,6 @@ def values(fleet: Fleet, name: str = "app") -> dict[str, bytes]:
     return open_all(fleet.repository, [HOME], [fleet.identity().secret])["bootstrap-data", name]
 
 
-def keyless(fleet: Fleet) -> list[str]:
-    try:
-        fleet.read()
-    except InvalidInputError as error:
-        return [str(problem) for problem in error.problems]
-    return []
-
-
 def test_files_and_env_files_of_a_generator_are_read_to_the_byte(fleet: Fleet) -> None:
     content = bytes(range(256))
     fleet.encrypt(f"{HOME}/app/store.p12", content, kind="binary")
@@ -77,7 +68,7 @@ def test_a_pull_secret_of_a_generator(fleet: Fleet) -> None:
 def test_the_name_must_not_change_with_the_values(fleet: Fleet) -> None:
     fleet.encrypt(f"{HOME}/app/app.env", "A=b\n", kind="dotenv")
     generator(fleet, "envs: [app.env]")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert problem.startswith(f"{KUSTOMIZATION}: secretGenerator[0].options.disableNameSuffixHash: is not true")
     assert "Fix: set it to true" in problem
     extra = "generatorOptions: {disableNameSuffixHash: true}\nnamePrefix: my-\n"
@@ -90,14 +81,14 @@ def test_what_stays_in_the_clear_is_refused(fleet: Fleet) -> None:
     env = f"{HOME}/app/app.env"
     fleet.encrypt(env, "A=b\n", kind="dotenv")
     generator(fleet, f"envs: [app.env]\nliterals: [B={CLEAR}]\n{PLAIN_NAME}")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{KUSTOMIZATION}: secretGenerator[0].literals: are in the clear" in problem and CLEAR not in problem
     generator(fleet, f"envs: [app.env]\n{PLAIN_NAME}")
     fleet.encrypt(env, f"A=b\nPASSWORD={CLEAR}\n", "--encrypted-regex", "^A$", kind="dotenv")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{env}: PASSWORD: is in the clear in an encrypted file" in problem and CLEAR not in problem
     (fleet.repository / env).write_text(f"A={CLEAR}\n")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{env}: sops: is not encrypted as dotenv" in problem and CLEAR not in problem
 
 
@@ -105,18 +96,20 @@ def test_a_file_that_flux_decrypts_in_another_format_is_refused(fleet: Fleet) ->
     file = f"{HOME}/app/a.json"
     generator(fleet, f"files: [a.json]\n{PLAIN_NAME}")
     fleet.encrypt(file, b"\xff\xfe", kind="binary")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{file}: data: was encrypted as binary, and by its key Flux would decrypt it as JSON" in problem
     path = fleet.encrypt(file, '{"a": "b"}', kind="json")
     path.write_text(json.dumps(json.loads(path.read_text()), separators=(",", ":")))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{file}: sops: is not encrypted as json, as Flux would decrypt it" in problem
     fleet.encrypt(file, '{"a": 12345678901234567890}', kind="json")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{file}: a: is encrypted as float" in problem and "12345" not in problem
     generator(fleet, f"files: [conf=a.json, a.ini]\n{PLAIN_NAME}")
     (fleet.repository / f"{HOME}/app/a.ini").write_text("[a]\nb=c\n")
-    assert any("a.ini is ini, which sops writes in more than one way" in problem for problem in keyless(fleet))
+    assert any(
+        "a.ini is ini, which sops writes in more than one way" in problem for problem in fleet.keyless_problems()
+    )
 
 
 def test_recipients_options_and_mac_of_every_file_count(fleet: Fleet) -> None:
@@ -128,12 +121,14 @@ def test_recipients_options_and_mac_of_every_file_count(fleet: Fleet) -> None:
     good = two.read_text()
     root = fleet.root().recipient
     fleet.encrypt(f"{HOME}/app/two", b"2", "--age", root, kind="binary")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{HOME}/app/two: sops.age: is not readable by cluster dev" in problem
     document = json.loads(good)
     document["sops"]["hckms"] = [{"key_id": "a"}]
     two.write_text(json.dumps(document, indent="\t"))
-    assert any(f"{HOME}/app/two: sops: can also be opened through hckms" in problem for problem in keyless(fleet))
+    assert any(
+        f"{HOME}/app/two: sops: can also be opened through hckms" in problem for problem in fleet.keyless_problems()
+    )
     two.write_text(good.replace('"data": "ENC', f'"data": "{json.loads(one.read_text())["data"]}", "x": "ENC'))
     assert any(f"{HOME}/app/two" in problem for problem in fleet.problems())
     document = json.loads(good)
@@ -147,14 +142,14 @@ def test_the_rule_for_the_next_file_is_asked_of_sops_in_the_format_of_the_file(f
     fleet.encrypt(f"{HOME}/app/app.env", "A=b\n", kind="dotenv")
     generator(fleet, f"envs: [app.env]\n{PLAIN_NAME}")
     fleet.add_entry("app", "A")
-    assert keyless(fleet) == []
+    assert fleet.keyless_problems() == []
     fleet.edit(".sops.yaml", lambda doc: doc["creation_rules"][0].update(encrypted_regex="^(data|stringData)$"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f".sops.yaml: creation_rules[0]: makes files like {HOME}/app/app.env that are refused here" in problem
     assert f"Fix: write a rule above it for {HOME}/app/app.env" in problem
     fleet.edit(".sops.yaml", lambda doc: doc["creation_rules"][0].update(path_regex=r"\.yaml$"))
     fleet.edit(".sops.yaml", lambda doc: doc["creation_rules"][1].update(path_regex=r"\.yaml$"))
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f".sops.yaml: creation_rules: has no rule for {HOME}/app/app.env" in problem
 
 
@@ -169,7 +164,7 @@ def test_a_value_that_flux_would_decrypt_again_is_refused(fleet: Fleet) -> None:
 def test_long_lines_of_an_env_file_are_refused_as_kustomize_drops_them(fleet: Fleet) -> None:
     fleet.encrypt(f"{HOME}/app/app.env", "A=" + "x" * 65_533 + "\nB=c\n", kind="dotenv")
     generator(fleet, f"envs: [app.env]\n{PLAIN_NAME}")
-    (problem,) = keyless(fleet)
+    (problem,) = fleet.keyless_problems()
     assert f"{HOME}/app/app.env: A: is longer than the lines that kustomize reads" in problem
 
 
@@ -204,4 +199,6 @@ def test_env_files_that_were_edited_by_hand(fleet: Fleet, line: str, wanted: str
     path = fleet.encrypt(f"{HOME}/app/app.env", "B=c\n", kind="dotenv")
     generator(fleet, f"envs: [app.env]\n{PLAIN_NAME}")
     path.write_text(f"{line}\n{path.read_text()}")
-    assert any(problem.startswith(f"{HOME}/app/app.env: {wanted}") for problem in keyless(fleet)), keyless(fleet)
+    assert any(problem.startswith(f"{HOME}/app/app.env: {wanted}") for problem in fleet.keyless_problems()), (
+        fleet.keyless_problems()
+    )
