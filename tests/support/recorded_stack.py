@@ -154,7 +154,7 @@ class RecordedStack(LocalStack):
             output, _ = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.kill(process)
-            raise
+            pytest.fail(f"not ended after {timeout:.0f} s:\n{self.transcript[-1]}")
         self.transcript.append(output)
         return Run(process.returncode, output, time.monotonic() - begun)
 
