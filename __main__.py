@@ -39,10 +39,10 @@ from secret_authority.core.errors import InvalidInputError, raise_if_any
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
 from secret_authority.core.phases import Phase, PhaseRefusedError, check_transition
 from secret_authority.core.restore.rebuild import WITHOUT, Await, Proceed
-from secret_authority.repository.intent import read_intent
+from secret_authority.repository.intent.intent import read_intent
+from secret_authority.repository.intent.tombstones import changed_after_handover
 from secret_authority.repository.namespaces import check_namespaces
 from secret_authority.repository.snapshot_settings import read_snapshot_settings, settings_file
-from secret_authority.repository.tombstones import changed_after_handover
 
 
 def build() -> None:

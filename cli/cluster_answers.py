@@ -20,8 +20,8 @@ from secret_authority.core.ledger.ledger import Facts, vault_records
 from secret_authority.core.ledger.lifecycle import value_facts
 from secret_authority.core.ledger.published_trail import PublishedTrail
 from secret_authority.core.phases import Phase
-from secret_authority.repository.intent import Intent
-from secret_authority.repository.tombstones import read_tombstones, read_trail_key
+from secret_authority.repository.intent.intent import Intent
+from secret_authority.repository.intent.tombstones import read_tombstones, read_trail_key
 
 
 def trusted_cluster(options: argparse.Namespace, intent: Intent, without: str) -> ClusterState | None:

@@ -18,9 +18,9 @@ from secret_authority.contract.names import TRUST_RECORD, layer_type
 from secret_authority.core.errors import Problem, raise_if_any
 from secret_authority.core.phases import Phase
 from secret_authority.core.recipients import TrustRecord
-from secret_authority.repository.intent import Intent, check_readable
-from secret_authority.repository.trust import FILE as TRUST_FILE
-from secret_authority.repository.trust import RootOfTrust as Trust
+from secret_authority.repository.intent.intent import Intent, check_readable
+from secret_authority.repository.trust.root_of_trust import FILE as TRUST_FILE
+from secret_authority.repository.trust.root_of_trust import RootOfTrust as Trust
 
 
 @dataclass(frozen=True)

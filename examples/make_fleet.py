@@ -23,7 +23,7 @@ from secret_authority.clients.sops import sops_program
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass, parse_catalogue
 from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
 from secret_authority.repository.layout import HOME, Layout
-from secret_authority.repository.trust_writer import add_cluster, add_root_recipient
+from secret_authority.repository.trust.writer import add_cluster, add_root_recipient
 
 TEMPLATE = Path(__file__).with_name("fleet")
 

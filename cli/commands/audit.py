@@ -16,9 +16,9 @@ from secret_authority.core.errors import InvalidInputError, Problem, raise_if_an
 from secret_authority.core.handover.state_machine import Notice
 from secret_authority.core.ledger.audit_trail import table
 from secret_authority.core.ledger.consistency import trail_mismatches
-from secret_authority.repository.encrypted_secrets import ciphertext_digest, ciphertext_mark
-from secret_authority.repository.intent import Intent, read_intent
-from secret_authority.repository.tombstones import (
+from secret_authority.repository.bootstrap.encrypted_secrets import ciphertext_digest, ciphertext_mark
+from secret_authority.repository.intent.intent import Intent, read_intent
+from secret_authority.repository.intent.tombstones import (
     Tombstone,
     git_user,
     read_tombstones,

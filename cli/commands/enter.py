@@ -37,9 +37,9 @@ from secret_authority.core.ledger.audit_trail import ENTERED, ENTRY_PREFIX, ente
 from secret_authority.core.limits import impossible_values
 from secret_authority.core.rotation.document import Request, RequestKind
 from secret_authority.core.timestamps import api_time
-from secret_authority.repository.config_values import read_config_values
-from secret_authority.repository.intent import Intent, read_intent
-from secret_authority.repository.yaml_documents import load_documents, refuse_changed_line_ends
+from secret_authority.repository.catalogue.config_values import read_config_values
+from secret_authority.repository.files.yaml_documents import load_documents, refuse_changed_line_ends
+from secret_authority.repository.intent.intent import Intent, read_intent
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

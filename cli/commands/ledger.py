@@ -14,8 +14,8 @@ from secret_authority.core.ledger.audit_trail import table as table_of_events
 from secret_authority.core.ledger.history import history
 from secret_authority.core.ledger.ledger import Facts, VaultRecord, ledger, table
 from secret_authority.core.phases import Phase
-from secret_authority.repository.intent import Intent, read_intent
-from secret_authority.repository.tombstones import read_tombstones
+from secret_authority.repository.intent.intent import Intent, read_intent
+from secret_authority.repository.intent.tombstones import read_tombstones
 
 
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

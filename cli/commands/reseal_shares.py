@@ -18,9 +18,9 @@ from secret_authority.contract.names import VAULT_NAMESPACE
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
 from secret_authority.engine.runtime_authority.share_replacement import replace_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError, reseal_shares
-from secret_authority.repository.intent_checks import check_genuine
-from secret_authority.repository.trust import RootOfTrust, read_trust
-from secret_authority.repository.trust_writer import open_cluster
+from secret_authority.repository.trust.checks import check_genuine
+from secret_authority.repository.trust.root_of_trust import RootOfTrust, read_trust
+from secret_authority.repository.trust.writer import open_cluster
 
 
 def run(options: argparse.Namespace) -> int:

@@ -15,8 +15,8 @@ from secret_authority.contract.names import UNSEAL_SHARES, VAULT_NAMESPACE
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable
 from secret_authority.engine.runtime_authority.seal_store import shares_secret
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
-from secret_authority.repository.share_export import export_file, read_export
-from secret_authority.repository.trust import read_trust
+from secret_authority.repository.trust.root_of_trust import read_trust
+from secret_authority.repository.trust.share_export import export_file, read_export
 
 CHANGE = "put back from Git by `cluster restore-shares`"
 

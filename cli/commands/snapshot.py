@@ -29,8 +29,8 @@ from secret_authority.core.conditions import read_conditions
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.snapshots.naming import COMPLETE, BundleName, complete_bundles, prefix
 from secret_authority.core.snapshots.retention import not_needed
-from secret_authority.repository.share_export import export_file, read_export
-from secret_authority.repository.trust import RootOfTrust, read_trust
+from secret_authority.repository.trust.root_of_trust import RootOfTrust, read_trust
+from secret_authority.repository.trust.share_export import export_file, read_export
 
 if TYPE_CHECKING:
     from secret_authority.access.cluster_state import ClusterState

@@ -17,12 +17,12 @@ from secret_authority.clients.age_plugins import lock, read_recipient
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.engine.rotation.rotators import registry
-from secret_authority.repository.intent import Intent, check_readable, read_intent
+from secret_authority.repository.files.round_trip import replace_all
+from secret_authority.repository.intent.intent import Intent, check_readable, read_intent
 from secret_authority.repository.namespaces import check_namespaces, namespaces_folder
-from secret_authority.repository.round_trip import replace_all
-from secret_authority.repository.share_export import read_export
-from secret_authority.repository.trust import read_trust
-from secret_authority.repository.trust_writer import (
+from secret_authority.repository.trust.root_of_trust import read_trust
+from secret_authority.repository.trust.share_export import read_export
+from secret_authority.repository.trust.writer import (
     add_cluster,
     add_root_recipient,
     admit_cluster,

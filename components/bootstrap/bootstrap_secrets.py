@@ -37,8 +37,8 @@ from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import encode_claim
 from secret_authority.core.ledger.published_trail import MOST_PIECES, piece_name
 from secret_authority.core.phases import Phase
-from secret_authority.repository.intent import Intent
-from secret_authority.repository.intent_digest import intent_digest
+from secret_authority.repository.intent.digest import intent_digest
+from secret_authority.repository.intent.intent import Intent
 
 KUSTOMIZATION = BOOTSTRAP_SECRETS
 

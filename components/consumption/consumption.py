@@ -41,8 +41,8 @@ from secret_authority.core.claims.conflicts import System
 from secret_authority.core.claims.serialization import encode_claim
 from secret_authority.core.kubernetes_secrets import OPAQUE
 from secret_authority.core.phases import Phase
-from secret_authority.repository.config_values import read_config_values
-from secret_authority.repository.intent import Intent
+from secret_authority.repository.catalogue.config_values import read_config_values
+from secret_authority.repository.intent.intent import Intent
 
 # A net under the delivery of new versions, which takes seconds; see docs/consumption.md for what it costs.
 # Written as External Secrets writes it: it would take the field over to change "10m" into this.

@@ -12,8 +12,8 @@ from secret_authority.clients.kubernetes import Object
 from secret_authority.contract.names import UNSEAL_SHARES, VAULT_NAMESPACE
 from secret_authority.engine.runtime_authority.seal_store import read_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError
-from secret_authority.repository.intent import Intent
-from secret_authority.repository.share_export import compare_export, export_file
+from secret_authority.repository.intent.intent import Intent
+from secret_authority.repository.trust.share_export import compare_export, export_file
 
 
 @dataclass(frozen=True)

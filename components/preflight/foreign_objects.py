@@ -30,7 +30,7 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.errors import Problem, raise_if_any
 from secret_authority.core.phases import Phase
-from secret_authority.repository.trust import RootOfTrust
+from secret_authority.repository.trust.root_of_trust import RootOfTrust
 
 _TIMEOUT = (2.0, 10.0)  # seconds to connect, to read
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"

@@ -15,10 +15,10 @@ from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.restore.rebuild import WITHOUT, Ask, Await, Proceed, RebuildFacts, decide
 from secret_authority.core.restore.report import without_snapshot
 from secret_authority.core.snapshots.naming import BundleName, complete_bundles, prefix
-from secret_authority.repository.intent import Intent
-from secret_authority.repository.share_export import export_file
+from secret_authority.repository.intent.intent import Intent
+from secret_authority.repository.intent.tombstones import read_tombstones
 from secret_authority.repository.snapshot_settings import SnapshotSettings
-from secret_authority.repository.tombstones import read_tombstones
+from secret_authority.repository.trust.share_export import export_file
 
 
 def check_rebuild(

@@ -34,8 +34,8 @@ from secret_authority.core.claims.conflicts import System
 from secret_authority.core.claims.serialization import encode_claim
 from secret_authority.core.errors import raise_if_any
 from secret_authority.core.phases import Phase
-from secret_authority.repository.intent import Intent
-from secret_authority.repository.intent_checks import check_claims
+from secret_authority.repository.intent.checks import check_claims
+from secret_authority.repository.intent.intent import Intent
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import urllib3
 
 from secret_authority.clients.kubernetes import Api
 from secret_authority.core.errors import InvalidInputError, Problem
-from secret_authority.repository.yaml_documents import read_documents
+from secret_authority.repository.files.yaml_documents import read_documents
 
 TIMEOUT = (2.0, 5.0)  # seconds to connect, to read
 # What says that there is no cluster to ask: no kubeconfig, or nobody answers.

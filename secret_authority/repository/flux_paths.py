@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.files.yaml_documents import read_documents, yaml_files
 from secret_authority.repository.layout import HOME, Layout
-from secret_authority.repository.yaml_documents import read_documents, yaml_files
 
 _GROUP = b"kustomize.toolkit.fluxcd.io"
 _KUSTOMIZATION_FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")

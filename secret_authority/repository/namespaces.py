@@ -11,7 +11,7 @@ from typing import Any
 
 from secret_authority.core.errors import Problem
 from secret_authority.core.platform_namespaces import is_reserved
-from secret_authority.repository.yaml_documents import read_documents, yaml_files
+from secret_authority.repository.files.yaml_documents import read_documents, yaml_files
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.repository.files.yaml_documents import has_link, read_documents
 from secret_authority.repository.layout import Layout
-from secret_authority.repository.yaml_documents import has_link, read_documents
 
 _Text = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 

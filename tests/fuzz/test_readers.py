@@ -28,10 +28,10 @@ from secret_authority.core.errors import InvalidInputError, raise_if_any
 from secret_authority.core.handover.state_machine import Record
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import NAME, read_pieces, read_unsigned
-from secret_authority.repository.encrypted_secrets import read_encrypted
-from secret_authority.repository.trust import read_trust
-from secret_authority.repository.whole_files import BINARY, DOTENV, JSON, read_whole_file
-from secret_authority.repository.yaml_documents import read_documents, read_sources
+from secret_authority.repository.bootstrap.encrypted_secrets import read_encrypted
+from secret_authority.repository.bootstrap.whole_files import BINARY, DOTENV, JSON, read_whole_file
+from secret_authority.repository.files.yaml_documents import read_documents, read_sources
+from secret_authority.repository.trust.root_of_trust import read_trust
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 MEMORY = 256 * 2**20

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from secret_authority.clients.age import Identity
-from secret_authority.repository.encrypted_secrets import read_encrypted
-from secret_authority.repository.opened_secrets import open_secrets
+from secret_authority.repository.bootstrap.encrypted_secrets import read_encrypted
+from secret_authority.repository.bootstrap.opened_secrets import open_secrets
 from tests.support.flux_cases import CHANGES, NAMESPACE, Folder, Maker
 from tests.support.flux_process import flux, programs_are_there
 from tests.support.vault_process import wait_for

@@ -17,7 +17,7 @@ from secret_authority.clients.age import Identity
 from secret_authority.contract.names import MANAGED_BY
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.phases import Phase
-from secret_authority.repository.trust import RootOfTrust
+from secret_authority.repository.trust.root_of_trust import RootOfTrust
 from tests.support.api_server import ApiServer, api_server, kubeconfig, programs_missing
 
 pytestmark = pytest.mark.skipif(bool(programs_missing()), reason=programs_missing())

@@ -15,7 +15,7 @@ from components.root_of_trust import RootOfTrustArgs, open_identity
 from secret_authority.access.cluster_state import UNREACHABLE
 from secret_authority.clients.age import Identity, is_recipient, read_identity
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.trust import read_trust
+from secret_authority.repository.trust.root_of_trust import read_trust
 from tests.fakes.pulumi import settings
 from tests.support.age_files import protect
 from tests.support.fleets import Fleet, new_fleet

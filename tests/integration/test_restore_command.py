@@ -37,7 +37,7 @@ from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.ledger.audit_trail import RESTORE_EVENTS
 from secret_authority.core.snapshots.naming import COMPLETE, BundleName
 from secret_authority.engine.restore.vault_contents import is_empty
-from secret_authority.repository.share_export import export_file, exported_text
+from secret_authority.repository.trust.share_export import export_file, exported_text
 from tests.support.fleets import Fleet, new_fleet
 from tests.support.restore_site import CANARY, Cluster, cluster, mount, taken
 from tests.support.vault_process import vault_program

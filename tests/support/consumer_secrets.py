@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 
 from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.repository.intent import read_intent
+from secret_authority.repository.intent.intent import read_intent
 from secret_authority.repository.layout import Layout
 from tests.support.recorded_stack import RecordedStack
 

@@ -17,7 +17,7 @@ from examples.make_fleet import make_fleet
 from secret_authority.clients.age import Identity, open_sealed, read_identity
 from secret_authority.clients.sops import sops_program
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.intent import Intent, check_readable, read_intent
+from secret_authority.repository.intent.intent import Intent, check_readable, read_intent
 from secret_authority.repository.layout import Layout
 
 CLUSTER = "dev"

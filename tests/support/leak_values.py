@@ -21,7 +21,7 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.catalogue.schema import DATA_MOUNT, CatalogueSecret, SecretClass
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares
-from secret_authority.repository.intent import read_intent
+from secret_authority.repository.intent.intent import read_intent
 from secret_authority.repository.layout import Layout
 from tests.support.recorded_stack import RecordedStack
 

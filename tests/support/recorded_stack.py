@@ -21,9 +21,9 @@ import yaml
 from secret_authority.clients.age import Identity, open_sealed, read_identity
 from secret_authority.contract.names import ENGINE_NAMESPACE, PHASE_LABEL
 from secret_authority.core.phases import Phase
+from secret_authority.repository.bootstrap.opened_secrets import open_all
 from secret_authority.repository.layout import Layout
-from secret_authority.repository.opened_secrets import open_all
-from secret_authority.repository.trust import read_trust
+from secret_authority.repository.trust.root_of_trust import read_trust
 from tests.support.cluster_objects import ClusterObjects, Key
 from toolchain.local_stack import CHECKOUT, LocalStack
 from toolchain.node.api import ApiError

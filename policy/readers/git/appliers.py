@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from policy.inventory.resource import dig, mapping
-from policy.readers.git import argocd, resource_sets
-from policy.readers.git.argocd import label
-from policy.readers.git.checkout import repository_of
-from policy.readers.git.flux import is_flux, normal_path, read_flux
-from policy.readers.git.flux_sources import Sources
-from policy.readers.git.kustomize import Renderer
-from policy.readers.git.manifests import Document
+from policy.readers.git.argocd import applications as argocd
+from policy.readers.git.argocd.applications import label
+from policy.readers.git.files.checkout import repository_of
+from policy.readers.git.files.manifests import Document
+from policy.readers.git.flux import resource_sets
+from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
+from policy.readers.git.flux.sources import Sources
+from policy.readers.git.kustomize.renderer import Renderer
 
 _GENERATORS = ("configMapGenerator", "secretGenerator", "generators", "helmCharts")
 

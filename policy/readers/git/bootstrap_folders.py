@@ -11,11 +11,11 @@ from pathlib import Path
 from policy.inventory.bootstrap_secrets import BootstrapFolders
 from policy.settings import Settings
 from secret_authority.core.errors import InvalidInputError, Problem
-from secret_authority.repository.catalogue_file import read_catalogue
-from secret_authority.repository.encrypted_secrets import read_encrypted
-from secret_authority.repository.intent_checks import check_entries_and_files, check_header, check_recipients
+from secret_authority.repository.bootstrap.encrypted_secrets import read_encrypted
+from secret_authority.repository.catalogue.catalogue_file import read_catalogue
+from secret_authority.repository.intent.checks import check_entries_and_files, check_header, check_recipients
 from secret_authority.repository.layout import Layout
-from secret_authority.repository.trust import FILE, RootOfTrust, read_trust
+from secret_authority.repository.trust.root_of_trust import FILE, RootOfTrust, read_trust
 
 
 def read_bootstrap_folders(root: Path, settings: Settings) -> Iterator[BootstrapFolders]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
-from policy.inventory.coverage import Coverage
-from policy.inventory.resource import AppliedBy, Origin, Position, Resource, dig, items, mapping
-from policy.readers.git import argocd, charts, releases, resource_sets
-from policy.readers.git.appliers import Appliers, instance_path, instance_source
-from policy.readers.git.argocd import label
+from policy.inventory.resource import Resource, dig, items, mapping
+from policy.readers.git.appliers import instance_path, instance_source
+from policy.readers.git.argocd import applications as argocd
+from policy.readers.git.argocd.applications import label
 from policy.readers.git.entries import ClusterEntry, is_not_applied
-from policy.readers.git.flux import (
+from policy.readers.git.files.manifests import Document, parse
+from policy.readers.git.files.secret_kinds import about_secrets
+from policy.readers.git.flux import resource_sets
+from policy.readers.git.flux.kustomizations import (
     FLUX,
     RECONCILE,
     FluxKustomization,
@@ -26,51 +27,19 @@ from policy.readers.git.flux import (
     substituted,
     values_of,
 )
-from policy.readers.git.flux_sources import Sources
-from policy.readers.git.helm import Release, Rendered, render_chart
-from policy.readers.git.kustomize import LEADING, NAMES, Build, Renderer, patched
-from policy.readers.git.manifests import Document, parse
-from policy.readers.git.secret_kinds import about_secrets
-from policy.readers.lists import token_of
+from policy.readers.git.helm import charts, releases
+from policy.readers.git.helm.template import Release, Rendered, render_chart
+from policy.readers.git.kustomize.build import Build
+from policy.readers.git.kustomize.folders import LEADING, NAMES, holds
+from policy.readers.git.kustomize.patches import patched
+from policy.readers.git.kustomize.renderer import Renderer
+from policy.readers.git.reading import Reading
+from policy.readers.git.resources import resource_of
 from secret_authority.core.claims.locations import Unknown
 from secret_authority.core.errors import Problem
 
-_DECRYPT = f"{FLUX}/decrypt"
 # Longer chains of Kustomizations than this are a ring.
 _MAX_STEPS = 20_000
-
-
-@dataclass
-class Tree:
-    """What a tree holds: the resources of every cluster, and what could not be read."""
-
-    resources: list[Resource] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    # Kustomizations and Applications whose source is another one than this tree.
-    elsewhere: list[str] = field(default_factory=list)
-    # What is in the tree and was not judged: templates, and files that no cluster gets.
-    unjudged: list[str] = field(default_factory=list)
-    coverage: Coverage = field(default_factory=Coverage)
-
-    @property
-    def clusters(self) -> tuple[str, ...]:
-        return self.coverage.clusters
-
-
-class Reading(Protocol):
-    """The reading of a whole tree, which clusters add to."""
-
-    renderer: Renderer
-    tree: Tree
-    sources: Sources
-    own: frozenset[str]
-    appliers: Appliers
-    problems: dict[Problem, None]
-    remote: dict[str, None]
-    unexpanded: dict[str, None]
-
-    def note(self, build: Build, by: str) -> None:
-        """Note who gets the files of a build, and what it does not hold."""
 
 
 class ClusterReader:
@@ -402,38 +371,7 @@ def _placed(document: Document, namespace: Any) -> Document:
     return replace(document, content={**document.content, "metadata": {**metadata, "namespace": namespace}})
 
 
-def resource_of(
-    document: Document, cluster: str, flux: FluxKustomization | None, argo: Document | None = None
-) -> Resource:
-    """A document as a resource of a cluster."""
-    content = document.content
-    name = dig(content, "metadata", "name")
-    decrypts = flux.decrypts if flux else None
-    if str(dig(content, "metadata", "annotations", _DECRYPT) or "").lower() == "disabled":
-        decrypts = False
-    applier = flux.label if flux else label(argo) if argo else ""
-    return Resource(
-        token_of(content),
-        name if isinstance(name, str) else document.file,
-        Position(file=document.file, line=document.line),
-        Origin.GIT,
-        lambda: content,
-        cluster=cluster,
-        applied_by=_applied_by(applier, decrypts),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _applied_by(applier: str, decrypts: bool | None) -> AppliedBy:
-    return AppliedBy(applier, decrypts)
-
-
 def _is_own_format(document: Document) -> bool:
     """Files for tools: kustomize's own, and the catalogue, which is read apart."""
     api = str(document.content.get("apiVersion"))
     return api.startswith("kustomize.config.k8s.io/") or document.content.get("kind") == "SecretCatalogue"
-
-
-def holds(folder: str, file: str) -> bool:
-    """Whether a file is in a folder or below it."""
-    return folder == "." or file.startswith(f"{folder}/")

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from policy.inventory.coverage import Entry
 from policy.inventory.resource import dig, mapping
 from policy.readers.git.appliers import Applier, Appliers, instance_path, is_sync
-from policy.readers.git.flux import is_flux, normal_path, read_flux
-from policy.readers.git.kustomize import Renderer
-from policy.readers.git.manifests import Document
+from policy.readers.git.files.manifests import Document
+from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
+from policy.readers.git.kustomize.renderer import Renderer
 from policy.settings import Settings, globbed
 from secret_authority.core.errors import InvalidInputError, Problem
 

@@ -23,10 +23,10 @@ from secret_authority.core.evidence import Evidence, EvidenceResult, Outcome
 from secret_authority.core.ledger.audit_trail import gives_to_vault
 from secret_authority.core.ledger.published_trail import read_pieces
 from secret_authority.core.phases import Phase
-from secret_authority.repository.catalogue_file import read_catalogue
-from secret_authority.repository.encrypted_secrets import read_encrypted
-from secret_authority.repository.intent_digest import intent_digest
-from secret_authority.repository.opened_secrets import open_secrets, values_of
+from secret_authority.repository.bootstrap.encrypted_secrets import read_encrypted
+from secret_authority.repository.bootstrap.opened_secrets import open_secrets, values_of
+from secret_authority.repository.catalogue.catalogue_file import read_catalogue
+from secret_authority.repository.intent.digest import intent_digest
 
 
 class ClusterView:

@@ -18,9 +18,9 @@ from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.digest import value_digest
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
 from secret_authority.core.handover.state_machine import InGit, Reason
-from secret_authority.repository.catalogue_file import read_good_entries
-from secret_authority.repository.encrypted_secrets import ciphertext_mark, read_encrypted
-from secret_authority.repository.opened_secrets import open_secrets, values_of
+from secret_authority.repository.bootstrap.encrypted_secrets import ciphertext_mark, read_encrypted
+from secret_authority.repository.bootstrap.opened_secrets import open_secrets, values_of
+from secret_authority.repository.catalogue.catalogue_file import read_good_entries
 
 # When a revision is read again, in seconds: one that could not be had, and one whose catalogue is wrong.
 AGAIN_SECONDS, WRONG_SECONDS = 10.0, 60.0

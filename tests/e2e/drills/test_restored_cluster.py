@@ -20,7 +20,7 @@ import yaml
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.restore.rebuild import WITHOUT
 from secret_authority.core.snapshots.naming import BundleName
-from secret_authority.repository.share_export import export_file
+from secret_authority.repository.trust.share_export import export_file
 from tests.support.consumer_secrets import Secrets, consumer_secrets
 from tests.support.recorded_stack import UP, RecordedStack
 from tests.support.waiting import until

@@ -13,8 +13,8 @@ import yaml
 
 from components.snapshots.writer_credentials import VARIABLE
 from secret_authority.repository.layout import Layout
-from secret_authority.repository.share_export import export_file
 from secret_authority.repository.snapshot_settings import settings_file
+from secret_authority.repository.trust.share_export import export_file
 from tests.support.object_store_process import BUCKET, ObjectServer, credentials, object_server, weed_program
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_process import vault_program

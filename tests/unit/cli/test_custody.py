@@ -16,8 +16,8 @@ from cli.main import main
 from secret_authority.clients.age import Identity, count_recipients, open_sealed, read_identity, seal, write_identity
 from secret_authority.clients.sops import sops_program
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.trust import read_trust
-from secret_authority.repository.trust_writer import reseal_cluster
+from secret_authority.repository.trust.root_of_trust import read_trust
+from secret_authority.repository.trust.writer import reseal_cluster
 from tests.support.fleets import Fleet, new_fleet
 
 

@@ -19,7 +19,7 @@ from secret_authority.contract.names import UNSEAL_SHARES
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares, seal_shares
-from secret_authority.repository.share_export import read_export
+from secret_authority.repository.trust.share_export import read_export
 from tests.fakes.kubernetes import FakeApi
 from tests.support.fleets import Fleet, new_fleet
 

@@ -20,8 +20,8 @@ from secret_authority.core.handover.state_machine import Notice
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import PublishedTrail
 from secret_authority.core.phases import Phase
-from secret_authority.repository.encrypted_secrets import ciphertext_mark
-from secret_authority.repository.tombstones import (
+from secret_authority.repository.bootstrap.encrypted_secrets import ciphertext_mark
+from secret_authority.repository.intent.tombstones import (
     Tombstone,
     changed_after_handover,
     read_tombstones,

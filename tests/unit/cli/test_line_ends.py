@@ -8,7 +8,7 @@ import pytest
 
 from cli.commands.enter import read_values
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.config_values import read_config_values
+from secret_authority.repository.catalogue.config_values import read_config_values
 from secret_authority.repository.layout import Layout
 from tests.support.fleets import CLUSTER, new_fleet
 

@@ -14,7 +14,7 @@ from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.contract.names import SHARES_CHANGE, SHARES_PERSON, UNSEAL_SHARES
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import open_shares, seal_shares
-from secret_authority.repository.share_export import export_file, exported_text
+from secret_authority.repository.trust.share_export import export_file, exported_text
 from tests.fakes.kubernetes import FakeApi
 from tests.support.fleets import Fleet, new_fleet
 

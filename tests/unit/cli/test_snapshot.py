@@ -179,7 +179,7 @@ def test_now_writes_what_was_taken_and_verify_prunes_only_after_it(
     """What is taken and restored here is stood in for; tests/integration/test_snapshots.py has the real ones."""
     from secret_authority.clients import snapshot_bundle
     from secret_authority.engine.snapshots import verify as verifying
-    from secret_authority.repository.share_export import exported_text
+    from secret_authority.repository.trust.share_export import exported_text
 
     (fleet.repository / "clusters/dev/unseal-shares.txt").write_text(
         exported_text("dev", ["-----BEGIN AGE ENCRYPTED FILE-----\nx\n-----END AGE ENCRYPTED FILE-----"], 1)
@@ -207,7 +207,7 @@ def test_now_writes_what_was_taken_and_verify_prunes_only_after_it(
 def test_verify_of_a_snapshot_that_is_not_there_is_refused(
     fleet: Fleet, store: FolderStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from secret_authority.repository.share_export import exported_text
+    from secret_authority.repository.trust.share_export import exported_text
 
     (fleet.repository / "clusters/dev/unseal-shares.txt").write_text(
         exported_text("dev", ["-----BEGIN AGE ENCRYPTED FILE-----\nx\n-----END AGE ENCRYPTED FILE-----"], 1)

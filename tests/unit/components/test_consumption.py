@@ -25,8 +25,8 @@ from secret_authority.contract.vault_policies import consumption_policy, engine_
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import decode_claim
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.config_values import read_config_values
-from secret_authority.repository.intent import Intent
+from secret_authority.repository.catalogue.config_values import read_config_values
+from secret_authority.repository.intent.intent import Intent
 from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import Fleet, new_fleet
 from tests.support.registrations import Registrations

@@ -18,7 +18,7 @@ from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.clients.age import Identity
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.phases import Phase
-from secret_authority.repository.trust import RootOfTrust
+from secret_authority.repository.trust.root_of_trust import RootOfTrust
 
 MINE, OLD, OTHER = (Identity.generate().recipient for _ in range(3))
 TRUST = RootOfTrust.model_validate(

@@ -21,8 +21,8 @@ from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.phases import Phase
 from secret_authority.core.restore.rebuild import WITHOUT, Await, Proceed
 from secret_authority.core.restore.record import RestoreRecord
-from secret_authority.repository.share_export import export_file
 from secret_authority.repository.snapshot_settings import SnapshotSettings
+from secret_authority.repository.trust.share_export import export_file
 from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import Fleet, new_fleet
 from tests.support.registrations import Registrations

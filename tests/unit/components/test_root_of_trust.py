@@ -15,7 +15,7 @@ from secret_authority.access.cluster_state import ClusterState
 from secret_authority.clients.age import Identity, seal, write_identity
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.recipients import TrustRecord
-from secret_authority.repository.trust_writer import add_cluster, admit_cluster, reseal_cluster
+from secret_authority.repository.trust.writer import add_cluster, admit_cluster, reseal_cluster
 from tests.fakes.pulumi import settings
 from tests.support.fleets import Fleet, new_fleet
 

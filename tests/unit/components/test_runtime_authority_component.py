@@ -19,7 +19,7 @@ from secret_authority.core.catalogue.schema import Catalogue, SecretClass
 from secret_authority.core.claims.serialization import decode_claim
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.phases import Phase
-from secret_authority.repository.intent import Intent
+from secret_authority.repository.intent.intent import Intent
 from tests.fakes.pulumi import Callbacks, Recorder, settings
 from tests.support.fleets import Fleet, new_fleet
 from tests.support.registrations import Registrations

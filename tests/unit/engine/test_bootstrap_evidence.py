@@ -19,8 +19,8 @@ from secret_authority.core.ledger.published_trail import pieces
 from secret_authority.core.phases import Phase
 from secret_authority.engine.evidence import bootstrap
 from secret_authority.engine.evidence.bootstrap import ClusterView, NotYetError, compare, gather
-from secret_authority.repository.intent_digest import intent_digest
-from secret_authority.repository.opened_secrets import open_all
+from secret_authority.repository.bootstrap.opened_secrets import open_all
+from secret_authority.repository.intent.digest import intent_digest
 from tests.fakes.vault import SIGNER
 from tests.support.fleets import Fleet, new_fleet
 

@@ -18,7 +18,7 @@ from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.handover.state_machine import Reason
 from secret_authority.engine.handover import git_state
 from secret_authority.engine.handover.git_state import GitState, GitStateReader, read_artifact
-from secret_authority.repository.encrypted_secrets import ciphertext_mark
+from secret_authority.repository.bootstrap.encrypted_secrets import ciphertext_mark
 from tests.support.fleets import Fleet, new_fleet
 
 FILE = "clusters/dev/bootstrap/orders-db.yaml"

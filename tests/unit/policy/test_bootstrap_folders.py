@@ -13,11 +13,11 @@ from policy.readers.git.tree import read_tree
 from policy.rules.registry import check, new_context
 from policy.settings import Profile, Settings
 from secret_authority.core.errors import InvalidInputError, Problem
-from secret_authority.repository.encrypted_secrets import read_encrypted
-from secret_authority.repository.intent import read_intent
-from secret_authority.repository.intent_checks import check_header
+from secret_authority.repository.bootstrap.encrypted_secrets import read_encrypted
+from secret_authority.repository.intent.checks import check_header
+from secret_authority.repository.intent.intent import read_intent
 from secret_authority.repository.layout import Layout
-from secret_authority.repository.trust import read_trust
+from secret_authority.repository.trust.root_of_trust import read_trust
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
 from tests.support.flux_cases import CHANGES, NAMESPACE, Folder, Maker
 

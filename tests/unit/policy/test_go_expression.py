@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from policy.readers.git.go_expression import UnsupportedError, evaluate
+from policy.readers.git.argocd.go_expression import UnsupportedError, evaluate
 from secret_authority.core.claims.locations import Unknown
 
 PARAMETERS = {"name": "pg", "path": {"basename": "a", "segments": ["x", "y"]}, "n": 3, "far": Unknown("a cluster")}

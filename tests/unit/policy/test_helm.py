@@ -17,8 +17,8 @@ import pytest
 
 from cli.commands import policy
 from cli.main import main
-from policy.readers.git import helm
-from policy.readers.git.helm import merged, nested
+from policy.readers.git.helm import template
+from policy.readers.git.helm.template import merged, nested
 from tests.support.policy.trees import parse_repository
 
 STAND_IN = """#!{python}
@@ -110,7 +110,7 @@ def some_helm(no_helm: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     stand_in.parent.mkdir()
     stand_in.write_text(STAND_IN.format(python=sys.executable))
     stand_in.chmod(0o755)
-    monkeypatch.setattr(helm, "program", lambda: shutil.which("helm") or str(stand_in))
+    monkeypatch.setattr(template, "program", lambda: shutil.which("helm") or str(stand_in))
 
 
 def check(tmp_path: Path, capsys: pytest.CaptureFixture[str], files: str, **source: Any) -> tuple[int, dict[str, Any]]:

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from policy.readers.git import plain_yaml
-from policy.readers.git.manifests import parse_with_libyaml
+from policy.readers.git.files import plain_yaml
+from policy.readers.git.files.manifests import parse_with_libyaml
 from tests.support.policy.trees import corpus
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))

@@ -16,7 +16,7 @@ import yaml
 from cli.commands import policy
 from cli.main import main
 from policy.inventory.writers import WRITERS
-from policy.readers.git.envsubst import BadSubstitutionError, substitute
+from policy.readers.git.flux.envsubst import BadSubstitutionError, substitute
 from policy.readers.git.tree import read_tree
 from policy.rules.registry import AUTHORITY, BY_ID, check, new_context
 from policy.settings import Profile, Settings

@@ -14,8 +14,8 @@ from secret_authority.clients.age_header import holds_data_key, parse_header
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.recipients import Admission, file_digest
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError, admitted_recipients
-from secret_authority.repository.intent import check_readable
-from secret_authority.repository.trust_writer import admit_cluster, reseal_cluster
+from secret_authority.repository.intent.intent import check_readable
+from secret_authority.repository.trust.writer import admit_cluster, reseal_cluster
 from tests.support.fleets import Fleet, new_fleet
 
 MALLORY = Identity.generate()

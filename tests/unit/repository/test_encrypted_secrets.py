@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from secret_authority.repository.encrypted_secrets import read_encrypted
-from secret_authority.repository.intent_digest import intent_digest
-from secret_authority.repository.opened_secrets import open_all
+from secret_authority.repository.bootstrap.encrypted_secrets import read_encrypted
+from secret_authority.repository.bootstrap.opened_secrets import open_all
+from secret_authority.repository.intent.digest import intent_digest
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
 
 HOME = f"clusters/{CLUSTER}/bootstrap"

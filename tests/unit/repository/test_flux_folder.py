@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from secret_authority.repository.flux_folder import read_folder
+from secret_authority.repository.bootstrap.flux_folder import read_folder
 
 KUBECTL = shutil.which("kubectl")
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="no kubectl")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from secret_authority.repository.encrypted_secrets import ciphertext_digest, read_encrypted
-from secret_authority.repository.opened_secrets import open_all
+from secret_authority.repository.bootstrap.encrypted_secrets import ciphertext_digest, read_encrypted
+from secret_authority.repository.bootstrap.opened_secrets import open_all
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
 
 HOME = f"clusters/{CLUSTER}/bootstrap"

@@ -9,10 +9,10 @@ import pytest
 
 from cli.main import main
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.config_values import read_config_values
-from secret_authority.repository.intent import read_intent
+from secret_authority.repository.catalogue.config_values import read_config_values
+from secret_authority.repository.intent.intent import read_intent
+from secret_authority.repository.intent.tombstones import tombstone_file
 from secret_authority.repository.layout import Layout
-from secret_authority.repository.tombstones import tombstone_file
 from tests.support.fleets import Fleet, new_fleet
 
 NEW, EARLIER = "secret-authority/dev", "clusters/dev"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from secret_authority.core.errors import InvalidInputError
-from secret_authority.repository.encrypted_secrets import ciphertext_digest
-from secret_authority.repository.intent import Intent
-from secret_authority.repository.tombstones import (
+from secret_authority.repository.bootstrap.encrypted_secrets import ciphertext_digest
+from secret_authority.repository.intent.intent import Intent
+from secret_authority.repository.intent.tombstones import (
     Tombstone,
     changed_after_handover,
     read_tombstones,

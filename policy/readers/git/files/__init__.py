@@ -1,0 +1,1 @@
+"""Files of a tree: which there are, which repository they are of, and their documents."""

@@ -1,0 +1,1 @@
+"""Flux: Kustomizations, sources, substitution, and ResourceSets of its operator."""

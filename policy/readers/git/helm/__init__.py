@@ -1,0 +1,1 @@
+"""Charts of a tree and the releases that install them."""

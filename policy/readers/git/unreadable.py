@@ -1,0 +1,49 @@
+"""Files that cannot be judged: broken YAML, and manifests whose identity is ciphertext."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from policy.inventory.resource import dig
+from policy.readers.git.reading import Reading
+from secret_authority.core.errors import Problem
+
+_TEMPLATE = re.compile(r"\{\{|\{%|<[A-Z][A-Z0-9_]+>|<%|\[\[")
+
+
+def judge_broken(reading: Reading, guessed: bool) -> None:
+    """A file that is not valid YAML is a problem where a cluster gets it or it is a catalogue, else it is named."""
+    for file, problems in sorted(reading.renderer.broken.items()):
+        unclear = guessed and _is_template(reading.renderer.root / file)
+        if (file in reading.reached and not unclear) or _says_catalogue(reading.renderer.root / file):
+            reading.problems.update(dict.fromkeys(problems))
+        else:
+            reading.tree.unjudged += [f"{file} {each.message}; no entry of a cluster leads to it" for each in problems]
+
+
+def hidden_identity(reading: Reading) -> None:
+    """A manifest whose kind or name is ciphertext cannot be judged."""
+    for document in reading.renderer.survey.encrypted:
+        for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
+            value = dig(document.content, *path)
+            if isinstance(value, str) and value.startswith("ENC["):
+                problem = "is encrypted, so nobody can see which secret this is"
+                fix = "encrypt with encrypted_regex ^(data|stringData)$"
+                reading.problems[Problem(document.file, ".".join(path), problem, fix)] = None
+                break
+
+
+def _says_catalogue(file: Path) -> bool:
+    try:
+        return b"SecretCatalogue" in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _is_template(file: Path) -> bool:
+    """Whether a file has marks of a template language."""
+    try:
+        return _TEMPLATE.search(file.read_text(errors="replace")) is not None
+    except OSError:
+        return False

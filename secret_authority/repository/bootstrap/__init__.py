@@ -1,0 +1,1 @@
+"""The encrypted Secrets of a bootstrap folder."""

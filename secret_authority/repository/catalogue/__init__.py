@@ -1,0 +1,1 @@
+"""The catalogue as a file, and the configuration values that it names."""

@@ -1,0 +1,1 @@
+"""What Git says of one cluster, taken together and checked."""
