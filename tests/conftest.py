@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.recorded_stack import MEASURED
 from tests.support.stages import LANES, lane, stage
 
-# How long one example of a property takes says more about the machine than about the code.
-settings.register_profile("project", deadline=None)
+# How long examples of a property take, or take to be drawn, says more about the machine than about the code.
+settings.register_profile("project", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("project")
 
 

@@ -50,7 +50,7 @@ def test_another_program_on_the_port_does_not_prolong_the_run() -> None:
     assert "watching" in lines
     (port,) = (int(line) for line in lines if line.isdigit())
     engine.stdin.close()
-    engine.wait(10)
+    engine.wait(60)
     # The same port, by somebody else, as long as the child may live.
     with socket.create_server(("127.0.0.1", port)):
         assert engine.stdout.readline().strip() == "ended"
@@ -109,7 +109,7 @@ def test_a_killed_session_leaves_no_token(session: Session, monkeypatch: pytest.
         os.kill(os.getpid(), signal.SIGKILL)
 
     assert outcome(session, monkeypatch, told, End(kill)) == -signal.SIGKILL
-    until(told.exists, "the token is revoked", 30)
+    until(told.exists, "the token is revoked", 60)
     assert told.read_text() == "revoked hvs.token\n"
     assert not (session.folder / TOKEN_FILE).exists()
 

@@ -225,7 +225,7 @@ def test_an_interrupted_command_says_so_in_one_line(fleet: Fleet) -> None:
         try:
             _until_it_reads(process.pid, reading)
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=30)
+            said = process.communicate(timeout=60)
         finally:
             process.kill()
     os.close(reading)

@@ -145,7 +145,7 @@ def send(
     stamp = int(time.time()) - age
     signature = sign(key, event, stamp, content)
     headers = {"Webhook-Id": event, "Webhook-Timestamp": str(stamp), "Webhook-Signature": signature}
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request("POST", path, content, headers)
         answer = connection.getresponse()
@@ -195,7 +195,7 @@ def test_a_body_is_bounded(port: int, vault: FakeVault) -> None:
     assert send(port, body=b"x" * (MOST_BODY_BYTES + 1))[0] == 413
     assert send(port, body=json.dumps({"secret": "orders-db", "why": "a"}).encode().ljust(MOST_BODY_BYTES))[0] == 202
     for headers in ({"Transfer-Encoding": "chunked"}, {"Content-Length": "-1"}, {"Content-Length": "9" * 30}):
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             lines = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
             connection.sendall(f"POST /v1/events/pay HTTP/1.1\r\n{lines}\r\nxx".encode())
             assert connection.recv(4096).split()[1] in (b"411", b"413")

@@ -178,7 +178,7 @@ def test_the_identity_is_in_no_argument_and_no_environment(
 
     thread = threading.Thread(target=read)
     thread.start()
-    until(lambda: bool(children()), "the process runs", 30)
+    until(lambda: bool(children()), "the process runs", 60)
     for process in children():
         seen += [(process / "cmdline").read_bytes(), (process / "environ").read_bytes()]
     thread.join()

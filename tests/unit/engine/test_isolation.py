@@ -91,7 +91,7 @@ class Site(TrailSite):
             time.sleep(0.01)
         alive = thread.is_alive()
         self.engine.stop()
-        thread.join(30)
+        thread.join(60)
         assert alive and seen is not None and self.unsealed >= seen + 20, self.status.as_dict()
 
 

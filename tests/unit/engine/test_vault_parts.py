@@ -176,13 +176,13 @@ def test_the_endpoint_tells_health_readiness_and_numbers() -> None:
     base = f"http://127.0.0.1:{server.server_address[1]}"
 
     def code(path: str) -> int:
-        return requests.get(base + path, timeout=5).status_code
+        return requests.get(base + path, timeout=60).status_code
 
     assert code("/healthz") == 200 and code("/readyz") == 503 and code("/other") == 404
     status.set("VaultInService", True, "1 of 1")
     status.number("vault_pods", 1)
     assert code("/readyz") == 200
-    text = requests.get(f"{base}/metrics", timeout=5).text
+    text = requests.get(f"{base}/metrics", timeout=60).text
     assert 'secret_authority_condition{type="VaultInService"} 1' in text and "secret_authority_vault_pods 1" in text
     server.shutdown()
     server.server_close()

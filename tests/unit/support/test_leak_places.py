@@ -86,7 +86,7 @@ def test_a_watched_command_that_does_not_end_is_ended_with_its_children() -> Non
         watched(process, timeout=0.2)
     assert process.returncode == -signal.SIGKILL
     # The pipe's end: its other holder, the child, is gone too.
-    assert process.communicate(timeout=30)[0] == ""
+    assert process.communicate(timeout=60)[0] == ""
 
 
 def test_objects_of_git_that_no_branch_has(tmp_path: Path) -> None:

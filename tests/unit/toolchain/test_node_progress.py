@@ -12,7 +12,7 @@ from toolchain.node.progress import LOG_LINES, Progress, tail
 
 def test_wait_ends_when_nothing_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     answers = iter(["not yet", "not yet", None])
-    Progress("unit").wait("a thing", lambda: next(answers), timeout=5)
+    Progress("unit").wait("a thing", lambda: next(answers), timeout=60)
     assert "a thing: ready after" in capsys.readouterr().err
 
 
