@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import requests
@@ -20,6 +21,8 @@ from secret_authority.core.errors import LostRace, Unavailable
 TIMEOUT_SECONDS = 15
 # Answers with a status of 5xx that another try does not change: the value is larger than Vault or its storage takes.
 _NEVER = ("exceeds allowed length", "value being too large", "request body too large", "exceeds maximum")
+# A standby answers this with 200 too: its clock is as good, and a Service may always lead to the same standby.
+TIME_PATH = "sys/health?standbyok=true&perfstandbyok=true"
 _CAS_MISMATCH = "check-and-set parameter did not match"
 
 
@@ -219,6 +222,14 @@ class Vault:
         if answer.status_code >= 500 or answer.status_code in (412, 429, 473):
             raise Unavailable(f"Vault answered {answer.status_code} to {method} {path}: {'; '.join(errors)}")
         raise VaultRefusedError(method, path, answer.status_code, errors)
+
+
+def server_time(vault: Vault) -> datetime:
+    """The clock of an unsealed Vault server, active or standby: UTC, to the second. Raises `Unavailable`."""
+    found = vault.read(TIME_PATH) or {}
+    if "server_time_utc" not in found:
+        raise Unavailable("Vault does not tell its time")
+    return datetime.fromtimestamp(int(found["server_time_utc"]), UTC)
 
 
 def _body(data: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from secret_authority.clients.vault import Vault
+from secret_authority.clients.vault import TIME_PATH, Vault
 from secret_authority.core.errors import LostRace
 
 
@@ -34,7 +34,7 @@ class KvVault(Vault):
 
     def read(self, path: str) -> dict[str, Any] | None:
         self.requests["read"] += 1
-        if path == "sys/health":
+        if path == TIME_PATH:
             return {"server_time_utc": int(time.time())}
         kind, place = self._split(path)
         found = self.held.get(place)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from secret_authority.clients.vault import Vault
+from secret_authority.clients.vault import Vault, server_time
 from secret_authority.contract.names import (
     AUTHORITY_MOUNT,
     EVENTS,
@@ -23,7 +23,7 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.digest import value_digest
-from secret_authority.core.errors import LostRace, Unavailable
+from secret_authority.core.errors import LostRace
 from secret_authority.core.ledger.audit_trail import ENTRY_PREFIX, Event
 from secret_authority.core.rotation.document import Document, Request, RequestKind
 from secret_authority.core.rotation.events import EVENT_PREFIX
@@ -42,10 +42,7 @@ GIVEN_FOR = timedelta(minutes=10)
 
 def vault_clock(vault: Vault) -> tuple[datetime, bool]:
     """Vault's time to the second, and whether this machine's differs by at most `MOST_SKEW`. Raises `Unavailable`."""
-    found = vault.read("sys/health") or {}
-    if "server_time_utc" not in found:
-        raise Unavailable("Vault does not tell its time")
-    now = datetime.fromtimestamp(int(found["server_time_utc"]), UTC)
+    now = server_time(vault)
     return now, abs(datetime.now(UTC) - now) <= MOST_SKEW
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from secret_authority.clients.kubernetes import Api, ApiRefusedError, create_or_patch, named
 from secret_authority.clients.object_store import ObjectStore, StoreRefusedError
 from secret_authority.clients.snapshot_bundle import Bundle, BundleError, write_bundle
-from secret_authority.clients.vault import Vault
+from secret_authority.clients.vault import Vault, server_time
 from secret_authority.clients.vault_counters import change_counters
 from secret_authority.contract.names import (
     INTERNAL_SERVICE,
@@ -42,7 +42,7 @@ from secret_authority.engine.common.status import Status
 from secret_authority.engine.runtime_authority.seal_store import read_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError
 from secret_authority.engine.snapshots.metadata import read_metadata
-from secret_authority.engine.snapshots.take import NotTakenError, server_time, take
+from secret_authority.engine.snapshots.take import NotTakenError, take
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,11 @@ Vault's own keys, metadata without values, and which tokens there are.
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
 from typing import Any
 
 from secret_authority.clients.raft_snapshot import SnapshotError, check_snapshot
 from secret_authority.clients.snapshot_bundle import Bundle
-from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.clients.vault import Vault, VaultRefusedError, server_time
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.snapshots.manifest import AuditDevice, Manifest, SavedSecret, SealFacts, seal_digest
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
@@ -129,11 +128,3 @@ def _active(vault: Vault) -> str:
     if not found.get("is_self"):
         raise Unavailable(f"this Vault is a standby of {found.get('leader_address') or 'nobody'}")
     return str(found.get("leader_address"))
-
-
-def server_time(vault: Vault) -> datetime:
-    """Vault's clock, UTC, to the second. Raises `Unavailable`."""
-    found = vault.read("sys/health") or {}
-    if "server_time_utc" not in found:
-        raise Unavailable("Vault does not tell its time")
-    return datetime.fromtimestamp(int(found["server_time_utc"]), UTC)

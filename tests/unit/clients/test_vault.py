@@ -7,13 +7,14 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import requests
 
-from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.clients.vault import Vault, VaultRefusedError, server_time
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.tls.ca import issue, new_ca
 
@@ -84,3 +85,34 @@ def test_what_vault_will_never_take_is_no_passing_trouble(
     with pytest.raises(error) as caught:
         Vault("https://vault.invalid").with_token("t").write("platform-data/data/a", {"data": {"k": "CANARY"}})
     assert said in str(caught.value) and "CANARY" not in str(caught.value)
+
+
+class Member(BaseHTTPRequestHandler):
+    """sys/health of a Vault server: statuses and parameters as in api-docs/system/health."""
+
+    standby = True
+
+    def do_GET(self) -> None:
+        path, _, asked = self.path.partition("?")
+        usual = 429 if self.standby and "standbyok=true" not in asked.split("&") else 200
+        body = json.dumps({"standby": self.standby, "server_time_utc": 1_800_000_000}).encode()
+        self.send_response(usual if path == "/v1/sys/health" else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def test_a_standby_tells_the_time_too() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Member) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            vault = Vault(f"http://127.0.0.1:{server.server_port}")
+            assert vault.health() == 429
+            assert server_time(vault) == datetime.fromtimestamp(1_800_000_000, UTC)
+        finally:
+            server.shutdown()
+            thread.join()
