@@ -191,7 +191,7 @@ class Vault:
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
         try:
-            return session.request(
+            answer = session.request(
                 method,
                 f"{address or self.address}/v1/{path}",
                 data=data if data is None or isinstance(data, bytes) else _body(data),
@@ -203,6 +203,10 @@ class Vault:
         except requests.RequestException as error:
             where = address or self.address
             raise Unavailable(f"Vault at {where} cannot be reached: {type(error).__name__}") from None
+        if _cannot_now(answer.status_code):
+            # A Service leads one connection to one server. The next one may reach another, which is not sealed.
+            session.close()
+        return answer
 
     @staticmethod
     def _read(method: str, path: str, answer: requests.Response) -> dict[str, Any] | None:
@@ -219,7 +223,7 @@ class Vault:
             raise LostRace(path)
         if answer.status_code >= 500 and any(text in error for error in errors for text in _NEVER):
             raise VaultRefusedError(method, path, answer.status_code, errors)
-        if answer.status_code >= 500 or answer.status_code in (412, 429, 473):
+        if _cannot_now(answer.status_code):
             raise Unavailable(f"Vault answered {answer.status_code} to {method} {path}: {'; '.join(errors)}")
         raise VaultRefusedError(method, path, answer.status_code, errors)
 
@@ -230,6 +234,10 @@ def server_time(vault: Vault) -> datetime:
     if "server_time_utc" not in found:
         raise Unavailable("Vault does not tell its time")
     return datetime.fromtimestamp(int(found["server_time_utc"]), UTC)
+
+
+def _cannot_now(status: int) -> bool:
+    return status >= 500 or status in (412, 429, 473)
 
 
 def _body(data: Mapping[str, Any]) -> bytes:

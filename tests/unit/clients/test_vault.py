@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import requests
@@ -91,8 +92,11 @@ class Member(BaseHTTPRequestHandler):
     """sys/health of a Vault server: statuses and parameters as in api-docs/system/health."""
 
     standby = True
+    protocol_version = "HTTP/1.1"
+    connections: ClassVar[set[object]] = set()
 
     def do_GET(self) -> None:
+        self.connections.add(self.client_address)
         path, _, asked = self.path.partition("?")
         usual = 429 if self.standby and "standbyok=true" not in asked.split("&") else 200
         body = json.dumps({"standby": self.standby, "server_time_utc": 1_800_000_000}).encode()
@@ -105,14 +109,28 @@ class Member(BaseHTTPRequestHandler):
         return
 
 
-def test_a_standby_tells_the_time_too() -> None:
+@pytest.fixture
+def member() -> Iterator[Vault]:
+    Member.connections.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Member) as server:
+        server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        try:
-            vault = Vault(f"http://127.0.0.1:{server.server_port}")
-            assert vault.health() == 429
-            assert server_time(vault) == datetime.fromtimestamp(1_800_000_000, UTC)
-        finally:
-            server.shutdown()
-            thread.join()
+        yield Vault(f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()
+
+
+def test_a_standby_tells_the_time_too(member: Vault) -> None:
+    assert member.health() == 429
+    assert server_time(member) == datetime.fromtimestamp(1_800_000_000, UTC)
+
+
+def test_a_server_that_cannot_answer_now_is_not_asked_over_the_same_connection_again(member: Vault) -> None:
+    for _ in range(2):
+        server_time(member)
+    assert len(Member.connections) == 1
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            member.read("sys/health")
+    assert len(Member.connections) == 2, "the one that was open, and another one"
