@@ -6,7 +6,7 @@ Kubernetes 1.35. A path has a dot between fields, and `[]` after a list. Standar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # Ephemeral containers are of another type than the others, with the same fields.
@@ -40,19 +40,39 @@ POD_FIELDS: Mapping[str, str] = {
 }
 
 
+# The paths as a tree, so that a pod is walked once and only where it has something.
+_Tree = dict[tuple[str, bool], "_Tree"]
+
+
+def _tree(paths: Iterable[str]) -> _Tree:
+    """Field and whether it is a list -> what comes below; nothing comes below a name."""
+    root: _Tree = {}
+    for path in paths:
+        below = root
+        for field in path.split("."):
+            below = below.setdefault((field.removesuffix("[]"), field.endswith("[]")), {})
+    return root
+
+
+_FIELDS = _tree(POD_FIELDS)
+
+
 def secret_names(pod: Mapping[str, Any]) -> set[str]:
     """The names of the Secrets that a pod uses, from its spec as the API server gives it."""
-    return {name for path in POD_FIELDS for name in _at(pod, path.split(".")) if isinstance(name, str)} - {""}
+    found: set[str] = set()
+    _collect(pod, _FIELDS, found)
+    return found
 
 
-def _at(value: Any, path: list[str]) -> Iterator[Any]:
-    if not path:
-        yield value
+def _collect(value: Any, tree: _Tree, found: set[str]) -> None:
+    if not isinstance(value, Mapping):
         return
-    field, *rest = path
-    found = value.get(field.removesuffix("[]")) if isinstance(value, Mapping) else None
-    if field.endswith("[]"):
-        for entry in found or []:
-            yield from _at(entry, rest)
-    else:
-        yield from _at(found, rest)
+    for (field, listed), below in tree.items():
+        held = value.get(field)
+        if not held:
+            continue
+        for entry in held if listed else (held,):
+            if below:
+                _collect(entry, below, found)
+            elif isinstance(entry, str):
+                found.add(entry)

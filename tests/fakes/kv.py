@@ -54,7 +54,8 @@ class KvVault(Vault):
     def list(self, path: str) -> list[str]:
         self.requests["list"] += 1
         _, place = self._split(path)
-        below = [name.removeprefix(f"{place}/") for name in self.held if name.startswith(f"{place}/")]
+        folder = f"{place}/"
+        below = [name.removeprefix(folder) for name in self.held if name.startswith(folder)]
         return sorted({name.partition("/")[0] + ("/" if "/" in name else "") for name in below})
 
     def write(self, path: str, data: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class HerdCluster:
         self._vault, self._count, self._share = vault, count, share
         self.versions = [self._newest(number) for number in range(count)]
         self.pods = [self._marks(workload) for workload in range(count // share)]
+        self._specs = [self._spec(workload) for workload in range(count // share)]
         self.restarts: Counter[int] = Counter()
         self.requests = 0
         self.objects: dict[str, Any] = {}
@@ -74,6 +75,12 @@ class HerdCluster:
     def _marks(self, workload: int) -> str:
         numbers = range(workload * self._share, (workload + 1) * self._share)
         return ",".join(f"{name_of(number)}={self.versions[number].mark}" for number in numbers)
+
+    def _spec(self, workload: int) -> dict[str, Any]:
+        numbers = range(workload * self._share, (workload + 1) * self._share)
+        return {
+            "containers": [{"name": "app", "envFrom": [{"secretRef": {"name": name_of(number)}} for number in numbers]}]
+        }
 
     def settle(self) -> None:
         self.versions = [self._newest(number) for number in range(self._count)]
@@ -97,17 +104,7 @@ class HerdCluster:
         return [
             {
                 "metadata": {"name": f"workload-{workload}", "annotations": {SECRET_VERSIONS: marks}},
-                "spec": {
-                    "containers": [
-                        {
-                            "name": "app",
-                            "envFrom": [
-                                {"secretRef": {"name": name_of(number)}}
-                                for number in range(workload * self._share, (workload + 1) * self._share)
-                            ],
-                        }
-                    ]
-                },
+                "spec": self._specs[workload],
                 "status": {
                     "phase": "Running",
                     "containerStatuses": [{"name": "app", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],

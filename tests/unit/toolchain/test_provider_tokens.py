@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import json
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ from toolchain.programs import pins, provide
 PROVIDERS = ("vault", "random")
 
 
+@cache
 def described(provider: str) -> dict[str, set[str]]:
     """What the built provider says of itself: token -> property names."""
     program = pins.load().program(f"pulumi-resource-{provider}")
@@ -33,38 +35,37 @@ def described(provider: str) -> dict[str, set[str]]:
     return {token: set(properties) for token, properties in json.loads(shown.stdout).items()}
 
 
-def sdk_classes(provider: str) -> dict[str, set[str]]:
-    """The Python package's resources: token -> names of the output properties."""
-    found: dict[str, set[str]] = {}
-    for tree in _sources(provider):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ClassDef):
-                tokens = _tokens(node, "__init__", provider)
-                if tokens:
-                    found[tokens[0]] = {name for function in node.body if (name := _getter(function))}
-    return found
+@dataclass(frozen=True)
+class Sdk:
+    """What the Python package has: resources (token -> names of the output properties) and tokens of functions."""
 
-
-def sdk_functions(provider: str) -> set[str]:
-    """The Python package's functions: tokens."""
-    return {token for tree in _sources(provider) for token in _tokens(tree, "invoke", provider)}
+    resources: dict[str, set[str]]
+    functions: set[str]
 
 
 @cache
-def _sources(provider: str) -> list[ast.Module]:
+def sdk(provider: str) -> Sdk:
+    """Read file by file: the trees of all at once make the garbage collector the most expensive part."""
     spec = importlib.util.find_spec(f"pulumi_{provider}")
     assert spec is not None and spec.origin is not None
-    return [ast.parse(file.read_text()) for file in Path(spec.origin).parent.rglob("*.py")]
+    found = Sdk({}, set())
+    for file in Path(spec.origin).parent.rglob("*.py"):
+        for node in ast.parse(file.read_text()).body:
+            tokens = _tokens(node, provider)
+            found.functions.update(token for method, token in tokens if method == "invoke")
+            made = [token for method, token in tokens if method == "__init__"]
+            if isinstance(node, ast.ClassDef) and made:
+                found.resources[made[0]] = {name for function in node.body if (name := _getter(function))}
+    return found
 
 
-def _tokens(node: ast.AST, method: str, provider: str) -> list[str]:
-    """First arguments of the calls of a method that look like a token, for example 'vault:index/mount:Mount'."""
+def _tokens(node: ast.AST, provider: str) -> list[tuple[str, str]]:
+    """Methods, and first arguments of their calls that look like a token, for example 'vault:index/mount:Mount'."""
     return [
-        call.args[0].value
+        (call.func.attr, call.args[0].value)
         for call in ast.walk(node)
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
-        and call.func.attr == method
         and call.args
         and isinstance(call.args[0], ast.Constant)
         and isinstance(call.args[0].value, str)
@@ -100,7 +101,7 @@ def test_kubernetes_and_cli_versions_are_those_of_the_python_packages() -> None:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_tokens_are_exactly_those_of_the_python_package(provider: str) -> None:
-    ours, theirs = set(described(provider)), set(sdk_classes(provider)) | sdk_functions(provider)
+    ours, theirs = set(described(provider)), set(sdk(provider).resources) | sdk(provider).functions
     assert len(theirs) > {"vault": 190, "random": 9}[provider]
     assert theirs - ours == set()
     assert ours - theirs == set()
@@ -110,7 +111,7 @@ def test_tokens_are_exactly_those_of_the_python_package(provider: str) -> None:
 def test_properties_are_exactly_those_of_the_python_package(provider: str) -> None:
     ours = described(provider)
     different = {}
-    for token, properties in sdk_classes(provider).items():
+    for token, properties in sdk(provider).resources.items():
         # Terraform's own "id" is Pulumi's id, not a property.
         missing, more = properties - ours[token], ours[token] - properties - {"id"}
         if missing or more:
