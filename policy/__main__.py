@@ -15,9 +15,9 @@ sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Pa
 
 from pulumi_policy import EnforcementLevel, PolicyPack  # noqa: E402
 
-from policy.pack import PACK_NAME, policies  # noqa: E402
+from policy.pack import PACK_NAME, concerned, policies  # noqa: E402
 from policy.shared_requests import install  # noqa: E402
 
-install()
+install(concerned)
 
 PolicyPack(PACK_NAME, policies(), enforcement_level=EnforcementLevel.MANDATORY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from pulumi_policy import (
@@ -26,11 +26,13 @@ from pulumi_policy import (
 from pulumi_policy import Severity as PulumiSeverity
 
 from policy.context import RuleContext
+from policy.inventory.resource import Origin, Position, Resource
+from policy.readers.lists import expand_lists
 from policy.readers.stack import WrittenKeys, read_registration, read_stack
 from policy.rules.base import Rule, Scope
 from policy.rules.registry import RULES, new_context, violations
 from policy.settings import Settings, parse_settings
-from policy.shared_requests import once
+from policy.shared_requests import STACK, once
 from secret_authority.core.errors import InvalidInputError
 
 PACK_NAME = "secret-authority"
@@ -87,16 +89,41 @@ def _policy(rule: Rule, written: WrittenKeys) -> Policy:
 
     def validate_stack(args: StackValidationArgs, report: ReportViolation) -> None:
         # `pulumi policy analyze` ends in a panic over a violation without a URN; the stack's own is always there.
-        stack = next((r.urn for r in args.resources if r.resource_type == "pulumi:pulumi:Stack"), None)
+        resources, stack = once(STACK, lambda: (read_stack(args.resources, written), _urn_of_stack(args)))
 
         def placed(message: str, urn: str | None = None) -> None:
             report(message, urn or stack)
 
         settings, key = _settings(args.get_config(), placed)
-        resources = once("stack", lambda: read_stack(args.resources, written))
-        _run(rule, once(("stack", key), lambda: new_context(resources, settings)), placed)
+        _run(rule, once((STACK, key), lambda: new_context(resources, settings)), placed)
 
     return StackValidationPolicy(validate=validate_stack, **common)
+
+
+def _urn_of_stack(args: StackValidationArgs) -> str | None:
+    return next((r.urn for r in args.resources if r.resource_type == "pulumi:pulumi:Stack"), None)
+
+
+class _ContentNeededError(Exception):
+    """The type of a resource alone does not say whether it concerns a rule."""
+
+
+@cache
+def concerned(token: str) -> frozenset[str]:
+    """The RESOURCE rules that may have something to say of a resource of a type, whatever is in it."""
+
+    def content() -> Mapping[str, Any]:
+        raise _ContentNeededError
+
+    resource = Resource(token, "", Position(), Origin.STACK, content)
+
+    def may(rule: Rule) -> bool:
+        try:
+            return rule.concerns is None or any(rule.concerns(each) for each in expand_lists([resource]))
+        except _ContentNeededError:
+            return True
+
+    return frozenset(rule.id for rule in RULES if rule.scope is Scope.RESOURCE and may(rule))
 
 
 def _settings(config: Mapping[str, Any] | None, report: ReportViolation) -> tuple[Settings, str]:
@@ -125,4 +152,4 @@ def _run(rule: Rule, context: RuleContext, report: ReportViolation) -> None:
         report(found.message, found.where.urn or None)
 
 
-__all__ = ["CONFIG", "PACK_NAME", "policies"]
+__all__ = ["CONFIG", "PACK_NAME", "concerned", "policies"]
