@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# What a reader says of a file that another one takes in and the tree does not hold.
+MISSING = "does not exist"
+
 
 @dataclass(frozen=True, order=True)
 class Entry:

@@ -12,10 +12,12 @@ from policy.context import RuleContext
 from policy.go_regex import search
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted, judged_folders
+from policy.inventory.coverage import MISSING
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
 from policy.rules.secret_values import is_secret, is_sops_file, stands_for_another, texts
 from policy.settings import Level, Profile
+from secret_authority.core.errors import Problem
 
 _ENVIRONMENT = re.compile(
     r"^(env[-/])?(dev|development|test|testing|qa|uat|stage|staging|preprod|pre-prod|prod|production|live)$"
@@ -143,7 +145,24 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
 
 
 def unread_manifest(context: RuleContext) -> Iterator[Violation]:
+    """What a file takes in and the tree does not hold is one finding for that file."""
+    missing: dict[str, list[Problem]] = defaultdict(list)
     for problem in context.problems:
+        if problem.message == MISSING:
+            missing[problem.file].append(problem)
+    several = {file: problems for file, problems in missing.items() if len(problems) > 1}
+    for file, problems in several.items():
+        names = sorted({problem.field.rpartition(": ")[2] for problem in problems})
+        shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+        yield Violation(
+            f"{file}: takes in {len(names)} files that are not in the tree: {shown}. Fix: correct the paths, add the "
+            "files, or leave the folder out under `exclude`.",
+            Position(file=file),
+            (file, *(problem.field for problem in problems)),
+        )
+    for problem in context.problems:
+        if problem.message == MISSING and problem.file in several:
+            continue
         line = re.search(r"line (\d+)", problem.field)
         yield Violation(
             str(problem), Position(file=problem.file, line=int(line[1]) if line else 1), (problem.file, problem.field)

@@ -22,9 +22,11 @@ _PLAIN = re.compile(
     re.IGNORECASE,
 )
 _SECRET = re.compile(
-    r"pass|pwd|secret|token|api[-_.]?key|private|credential|webhook|auth|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
+    r"pass|pwd|secret|token|api[-_.]?key|private|credential|webhook|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
     re.IGNORECASE,
 )
+# In a key it means a secret, and is a part of the names of products too: AUTHELIA_HOST.
+_AUTH = re.compile(r"auth", re.IGNORECASE)
 # What stands for a value that something else fills in: a variable, template text, a reference to a store.
 _REFERENCE = re.compile(
     r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|<<|op://|ref\+|vault:|secretref\+|awssm:|gcp:|env:|%\w+%\s*$|<[^<>\n]+>\s*$)"
@@ -37,7 +39,10 @@ _PLACEHOLDER = re.compile(
     r"|override[-_ ]?me|set[-_ ]?me|fill[-_ ]?(me|in).*|to[-_ ]be[-_ ].*|not[-_ ](used|set|needed))[\W_]*$",
     re.IGNORECASE,
 )
-_LITERAL = re.compile(r"^(true|false|yes|no|on|off|-?\d{1,5}(\.\d+)?)$", re.IGNORECASE)
+# A name in capitals that asks to be replaced: AUTOREPLACE_DB_PASSWORD, REPLACE_ME_TOKEN.
+_TO_REPLACE = re.compile(r"(?=[A-Z0-9_]*(REPLACE|PLACEHOLDER|CHANGE_?ME))[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
+_SWITCH = re.compile(r"true|false|yes|no|on|off", re.IGNORECASE)
+_LITERAL = re.compile(rf"^({_SWITCH.pattern}|-?\d{{1,5}}(\.\d+)?)$", re.IGNORECASE)
 _PUBLIC_PEM = re.compile(r"-----BEGIN (CERTIFICATE|PUBLIC KEY|TRUSTED CERTIFICATE)-----")
 _PRIVATE_PEM = re.compile(r"PRIVATE KEY-----|BEGIN AGE|AGE-SECRET-KEY-")
 _USER_INFO = re.compile(r"://[^/\s:@]+:([^/\s@]+)@")
@@ -73,7 +78,9 @@ def is_sops_file(text: str) -> bool:
 
 def stands_for_another(text: str) -> bool:
     """Whether a text is a reference or a placeholder, which something else replaces."""
-    return is_sops_file(text) or bool(_REFERENCE.match(text) or _AVP.search(text) or _PLACEHOLDER.match(text.strip()))
+    bare = text.strip()
+    placeholder = _PLACEHOLDER.match(bare) or _TO_REPLACE.fullmatch(bare)
+    return is_sops_file(text) or bool(placeholder or _REFERENCE.match(text) or _AVP.search(text))
 
 
 def is_secret(key: str, text: str) -> bool:
@@ -88,7 +95,9 @@ def is_secret(key: str, text: str) -> bool:
     if "\n" in text.strip() or text.strip()[:1] in ("{", "["):
         # A file, or JSON: it holds a secret where something in it is called one, and given a value.
         return any(_assigns(line) for line in text.splitlines())
-    if _SECRET.search(key):
+    if _SWITCH.fullmatch(text.strip()):
+        return False
+    if _SECRET.search(key) or (_AUTH.search(key) and not _PLAIN.search(key)):
         return not _LITERAL.match(text.strip()) or len(text.strip()) > 3
     return not (_PLAIN.search(key) or _LITERAL.match(text.strip()) or _URL.match(text.strip()))
 

@@ -126,11 +126,11 @@ class Appliers:
         roots: list[Applier] = []
         left_out: dict[str, str] = {}
         for applier in open_ones:
-            by = None if is_sync(applier) else self.left_out_by(applier.document.file, built)
-            if by is None or self._leads_to_its_own_folder(applier, by_file):
+            by = None if is_sync(applier) else self._left_out_by(applier.document.file, built)
+            if by is None or self._leads_to(by, applier, by_file) or self._leads_to(None, applier, by_file):
                 roots.append(applier)
             else:
-                left_out[applier.document.file] = by
+                left_out[applier.document.file] = _not_listed(by)
         # Appliers that apply each other in a ring have no root: it is the one that leads to most, so one of the ring
         # itself and not of what hangs on it; of those a sync, or one that applies itself.
         seen = self._reachable(roots, by_file)
@@ -154,13 +154,14 @@ class Appliers:
             seen |= self._reachable([first], by_file)
         return roots, left_out
 
-    def _leads_to_its_own_folder(self, applier: Applier, by_file: Mapping[str, list[Applier]]) -> bool:
-        """Whether all that builds the folder of an applier comes from the applier itself: then a person applies it.
+    def _leads_to(self, folder: str | None, applier: Applier, by_file: Mapping[str, list[Applier]]) -> bool:
+        """Whether all that builds a folder, by default its own, comes from the applier: then a person applies it.
 
-        An Application of Applications is often beside the kustomization of Argo CD, which does not list it.
+        An Application of Applications is often beside the kustomization of Argo CD, which does not list it; the
+        instance from which a cluster starts, below a kustomization that is applied because of it.
         """
         inside = self._reachable([applier], by_file)
-        folder = os.path.dirname(applier.document.file) or "."  # noqa: PTH120
+        folder = folder or os.path.dirname(applier.document.file) or "."  # noqa: PTH120
         builders = [a for a in self.all if a is not applier and folder in a.folders]
         return bool(builders) and all(id(a) in inside for a in builders)
 
@@ -193,6 +194,11 @@ class Appliers:
 
     def left_out_by(self, file: str, built: Mapping[str, set[str]]) -> str | None:
         """The kustomization above a file that lists its neighbours and not the file, in words, or None."""
+        folder = self._left_out_by(file, built)
+        return None if folder is None else _not_listed(folder)
+
+    def _left_out_by(self, file: str, built: Mapping[str, set[str]]) -> str | None:
+        """The folder of the kustomization above a file that lists its neighbours and not the file."""
         parts = file.split("/")[:-1]
         for end in range(len(parts), -1, -1):
             folder = "/".join(parts[:end]) or "."
@@ -205,8 +211,12 @@ class Appliers:
             says = any(content.get(f) for f in ("resources", "bases", "components", *_GENERATORS))
             governs = any(e.count("/") + 1 > depth + 1 or self._renderer.is_kustomized(e) for e in entries)
             if (direct and says) or governs:
-                return f"the kustomization of {folder} does not list it"
+                return folder
         return None
+
+
+def _not_listed(folder: str) -> str:
+    return f"the kustomization of {folder} does not list it"
 
 
 def is_sync(applier: Applier) -> bool:
@@ -216,7 +226,7 @@ def is_sync(applier: Applier) -> bool:
     if not (applier.applies_itself and is_flux(applier.document)):
         return False
     flux = read_flux(applier.document)
-    return flux.name == flux.source[1]
+    return flux.name == flux.source[1] or os.path.basename(applier.document.file) == "gotk-sync.yaml"  # noqa: PTH119
 
 
 def instance_path(document: Document) -> str | None:

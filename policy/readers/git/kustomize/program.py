@@ -17,6 +17,7 @@ from policy.readers.git.kustomize.build import Build, Building
 from policy.readers.git.kustomize.folders import NAMES, Folders, is_remote, parents_of
 
 ORIGIN = "config.kubernetes.io/origin"
+NOT_BUILT = "cannot be built"
 _TIMEOUT = 60  # seconds
 
 
@@ -43,7 +44,7 @@ def build(tree: Folders, folder: str, found: Building) -> Build | None:
             return None
         if done.returncode:
             # kustomize may quote the manifest, which may be a secret: its words are not repeated.
-            tree.problem(found, folder, "", "cannot be built", f"run `kubectl kustomize {folder}` to see why")
+            tree.problem(found, folder, "", NOT_BUILT, f"run `kubectl kustomize {folder}` to see why")
             return None
         documents, _ = parse(done.stdout, folder)
         closure.documents = [_with_origin(tree, d, here, base) for d in documents if d.is_manifest]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from policy.inventory.coverage import MISSING
 from policy.inventory.resource import dig, items, mapping
 from policy.readers.git.files.manifests import Document, Files, read_text
 from policy.readers.git.kustomize import program
@@ -47,7 +48,7 @@ class Renderer(Folders):
                 if is_remote(component):
                     found.remote.add(component)
                 else:
-                    self.problem(found, folder, f"components: {component}", "does not exist", "correct the path")
+                    self.problem(found, folder, f"components: {component}", MISSING, "correct the path")
             else:
                 self._component(target, found, frozenset({folder}))
                 if self._computes(target, frozenset()):
@@ -71,6 +72,9 @@ class Renderer(Folders):
             found.take(built)
         else:
             self._kustomization(folder, found, above)
+        if any(problem.message == MISSING for problem in found.problems):
+            # Then that is why kustomize could not build it.
+            found.problems = {p: None for p in found.problems if p.message != program.NOT_BUILT}
         self._builds[folder] = found.done()
         return self._builds[folder]
 
@@ -147,7 +151,7 @@ class Renderer(Folders):
             elif isinstance(entry, str) and is_remote(entry):
                 found.remote.add(entry)
             else:
-                self.problem(found, folder, f"components: {entry}", "does not exist", "correct the path")
+                self.problem(found, folder, f"components: {entry}", MISSING, "correct the path")
         patches = read_patches(
             [
                 *({"patch": p} for p in items(content.get("patchesStrategicMerge"))),
@@ -167,7 +171,7 @@ class Renderer(Folders):
         if target is not None and target in self.kustomization_files:
             found.take(self._build(target, above | {folder}))
         elif target is None or not self.exists(target):
-            self.problem(found, folder, f"resources: {entry}", "does not exist", "correct the path")
+            self.problem(found, folder, f"resources: {entry}", MISSING, "correct the path")
         elif target not in self.known and self.is_folder(target):
             self.problem(found, folder, f"resources: {entry}", "holds no kustomization.yaml", "add one")
         else:
@@ -213,7 +217,7 @@ class Renderer(Folders):
         except (OSError, ValueError):
             content = None
         if content is None:
-            self.problem(found, folder, path, "does not exist", "correct the path")
+            self.problem(found, folder, path, MISSING, "correct the path")
         return content
 
     def _line_of(self, file: str, name: str) -> int:
@@ -229,7 +233,7 @@ class Renderer(Folders):
             return None
         text, problems = read_text(self.root, target)
         if problems:
-            self.problem(found, folder, f"patches: {path}", "does not exist", "correct the path")
+            self.problem(found, folder, f"patches: {path}", MISSING, "correct the path")
             return None
         found.files.add(target)
         return text
