@@ -37,7 +37,9 @@ def stack(pytestconfig: pytest.Config) -> Iterator[RecordedStack]:
         made.release_dead_lock()
         made.run(*DESTROY).passed()
         made.run_toolchain("node", "recycle", "--name", NODE)
-    made.bare_names = made.objects.names()
+    made.note_bare()
+    if keep:
+        made.bare_at = 0.0
     made.measured += [(f"start: {step}", seconds) for step, seconds in made.spent.items()]
     yield made
     if not keep:

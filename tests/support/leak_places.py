@@ -26,10 +26,11 @@ _OVERLAP = 1024
 _GZIP = b"\x1f\x8b"
 
 
-def files(folder: Path, *without: str) -> Iterator[tuple[str, bytes]]:
+def files(folder: Path, *without: str, since: float = 0) -> Iterator[tuple[str, bytes]]:
     """Every regular file below a folder, in overlapping pieces, a packed one unpacked as well.
 
-    `without` are folders, as paths below `folder`, that are passed over.
+    `without` are folders, as paths below `folder`, that are passed over. So are files whose status was last changed
+    before `since` (seconds of the epoch): nobody sets that time, so what is in them was in them before.
     """
     # os.walk passes over a folder that goes away meanwhile, as folders of running programs do.
     found = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
@@ -37,6 +38,9 @@ def files(folder: Path, *without: str) -> Iterator[tuple[str, bytes]]:
         inside = path.relative_to(folder)
         if any(inside.is_relative_to(other) for other in without) or path.is_symlink() or not path.is_file():
             continue
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ctime < since:
+                continue
         yield from ((str(path), piece) for piece in _pieces(path))
 
 
@@ -161,7 +165,8 @@ def places(stack: RecordedStack) -> dict[str, Texts]:
         # Logs of the parts and of pods (also those that the API shows no more), the API server's audit log, volumes.
         "node's files": files(node.state, "var/lib/containerd", "var/lib/etcd"),
         "node's run": files(node.run),
-        "containerd": files(node.var / "lib/containerd"),
+        # Gigabytes of it are images as they were imported.
+        "containerd": files(node.var / "lib/containerd", since=stack.bare_at),
         "etcd": files(node.var / "lib/etcd"),
         "pods' volumes": pod_volumes(stack),
         "Git": git_objects(node.state / "git/fleet.git"),

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,24 @@ def test_only_the_named_folders_are_passed_over(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "log").write_bytes(VALUE)
     assert found(files(tmp_path, "a/skipped")) == {str(tmp_path / "b/skipped/log")}
+
+
+def test_a_file_that_was_not_changed_since_is_passed_over(tmp_path: Path) -> None:
+    """Whatever its other times say: an unpacked image sets those, and a program may."""
+    for name in ("old", "written", "appended"):
+        (tmp_path / name).write_bytes(b"x")
+    since = max(file.stat().st_ctime for file in tmp_path.iterdir()) + 0.001
+    time.sleep(0.05)  # more than the steps in which a file system counts
+    (tmp_path / "written").write_bytes(VALUE)
+    with (tmp_path / "appended").open("ab") as file:
+        file.write(VALUE)
+    (tmp_path / "new").write_bytes(VALUE)
+    for file in tmp_path.iterdir():
+        if file.name != "old":
+            os.utime(file, (0, 0))
+    assert {where for where, _ in files(tmp_path, since=since)} == {
+        str(tmp_path / name) for name in ("written", "appended", "new")
+    }
 
 
 def test_what_is_packed_is_unpacked(tmp_path: Path) -> None:
