@@ -9,12 +9,15 @@ import importlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from cli.commands import COMMANDS
 from cli.failures import INTERRUPTED, PIPE_CLOSED, CommandError, describe
 from secret_authority.core.errors import InvalidInputError
+
+# pydantic looks for plugins in the metadata of every installed package, which takes longer than most commands. None is
+# wanted: what the command does depends on its own code alone.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,10 +43,18 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{option} is unknown{f'. Did you mean {near[0]}?' if near else ''}")
 
 
+class _ShowVersion(argparse.Action):
+    """argparse's own action wants the version each time, and that is read from the package's metadata."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(f"secret-authority {_version()}")
+        parser.exit()
+
+
 def parser(loaded: Iterable[str] = tuple(COMMANDS)) -> Parser:
     """The command line. Of commands that are not `loaded`, only the name and the help are known."""
     made = Parser(prog="secret-authority", description="One secret, one authority.")
-    made.add_argument("--version", action="version", version=f"secret-authority {_version()}")
+    made.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version of this program and exit")
     verbs = made.add_subparsers(dest="verb", required=True, metavar="VERB")
     modules = {COMMANDS[name].module for name in loaded}
     for module in sorted(modules):
@@ -106,6 +117,8 @@ def _leaf(made: Parser, given: list[str]) -> tuple[Parser, list[str]]:
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("secret-authority")
     except PackageNotFoundError:

@@ -6,10 +6,14 @@ option are then read as sops reads them.
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,8 @@ from secret_authority.repository.files.yaml_documents import load_documents, rea
 
 FILE = ".sops.yaml"
 _SECONDS = 20
+# Processes of sops.
+_MOST_AT_ONCE = 4
 # What is encrypted to see the rule at work. It holds no secret.
 _PROBE = (
     "apiVersion: v1\nkind: Secret\nmetadata: {name: probe, namespace: probe}\n"
@@ -51,14 +57,17 @@ def check_creation_rules(
                 fix = "write path_regex, encrypted_regex and age, or remove the empty entry"
                 yield Problem(FILE, f"creation_rules[{index}]", "is not a mapping", fix)
         return
-    asked: set[tuple[str, tuple[bool | None, ...]]] = set()
-    said: set[tuple[str, str]] = set()
+    # Files that match the same expressions come to the same rule: the first of them is asked about.
+    asked: dict[tuple[str, tuple[bool | None, ...]], str] = {}
     for file, kind in [*((file, YAML) for file in files), *inputs]:
-        matches = tuple(_matches(rule, file) for rule in rules)
-        if (kind, matches) in asked:
-            continue  # files that match the same expressions come to the same rule
-        asked.add((kind, matches))
-        for problem in _ask(root, file, kind, rules, matches, wanted):
+        asked.setdefault((kind, tuple(_matches(rule, file) for rule in rules)), file)
+    said: set[tuple[str, str]] = set()
+    with ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, _MOST_AT_ONCE)) as pool:
+        answers = pool.map(
+            lambda one: list(_ask(root, one[1], one[0][0], rules, one[0][1], wanted)),
+            asked.items(),
+        )
+        for problem in (problem for answer in answers for problem in answer):
             if (problem.field, problem.message.partition(",")[0]) not in said:
                 said.add((problem.field, problem.message.partition(",")[0]))
                 yield problem
@@ -74,22 +83,39 @@ def _matches(rule: Mapping[str, Any], file: str) -> bool | None:
             return None
 
 
+@dataclass(frozen=True)
+class _Probe:
+    """What decides how sops encrypts a file that is new: the program, the rules, and name and format of the file."""
+
+    root: Path = field(compare=False)
+    program: str
+    rules: bytes
+    file: str
+    kind: str
+
+
+@lru_cache(maxsize=256)
+def _encrypted(probe: _Probe) -> subprocess.CompletedProcess[bytes]:
+    """The run of sops; one process reads a repository several times."""
+    types = ["--filename-override", probe.file, "--input-type", probe.kind, "--output-type", probe.kind]
+    return subprocess.run(
+        [probe.program, "encrypt", *types, "/dev/stdin"],
+        cwd=probe.root,
+        input=_PROBES.get(probe.kind, "probe").encode(),
+        env={"HOME": "/nonexistent"},
+        capture_output=True,
+        check=False,
+        timeout=_SECONDS,
+    )
+
+
 def _ask(
     root: Path, file: str, kind: str, rules: list[Any], matches: tuple[bool | None, ...], wanted: frozenset[str]
 ) -> Iterator[Problem]:
     index = next((number for number, match in enumerate(matches) if match is not False), None)
     rule = f"creation_rules[{index}]" if index is not None else "creation_rules"
-    types = ["--filename-override", file, "--input-type", kind, "--output-type", kind]
     try:
-        done = subprocess.run(
-            [sops_program(), "encrypt", *types, "/dev/stdin"],
-            cwd=root,
-            input=_PROBES.get(kind, "probe").encode(),
-            env={"HOME": "/nonexistent"},
-            capture_output=True,
-            check=False,
-            timeout=_SECONDS,
-        )
+        done = _encrypted(_Probe(root, sops_program(), (root / FILE).read_bytes(), file, kind))
     except subprocess.TimeoutExpired:
         fix = "use age recipients only: sops waits for a key service that does not answer"
         yield Problem(FILE, rule, f"is not finished by sops within {_SECONDS} seconds for {file}", fix)

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
+import pulumi_policy.policy as sdk
 from google.protobuf import json_format, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2
 from pulumi_policy import EnforcementLevel
@@ -123,6 +127,29 @@ def _provider_of(resource: R, everything: Mapping[str, R]) -> R | None:
     return {"kubernetes": KUBERNETES, "vault": VAULT}.get(package)
 
 
+@contextmanager
+def _decoded_once() -> Iterator[None]:
+    """The SDK decodes each resource again for each of some forty policies; here with the same result, and once."""
+    kept: dict[tuple[Any, int], tuple[Any, Any]] = {}
+
+    def once(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(given: Any) -> Any:
+            # What is given is kept, so that its id stays its own.
+            if (function, id(given)) not in kept:
+                kept[function, id(given)] = given, function(given)
+            return kept[function, id(given)][1]
+
+        return call
+
+    with (
+        patch.object(sdk, "json_format", SimpleNamespace(MessageToDict=once(json_format.MessageToDict))),
+        patch.object(sdk, "deserialize_properties", once(sdk.deserialize_properties)),
+        patch.object(sdk, "unknown_checking_proxy", once(sdk.unknown_checking_proxy)),
+    ):
+        yield
+
+
+@_decoded_once()
 def verdicts(resources: Iterable[R], config: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
     """Rule -> messages, as the SDK's own servicer gives them over the wire format of the engine.
 

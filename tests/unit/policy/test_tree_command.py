@@ -153,24 +153,45 @@ def test_sarif_has_stable_fingerprints_and_the_coverage(tmp_path: Path, capsys: 
     assert len(set(before)) == 3
 
 
-@pytest.mark.parametrize("name", ["field-same-last-folder", "field-writers", "multi-cluster", "hub-and-spokes"])
-def test_one_verdict_for_any_hash_seed_order_and_locale(name: str, tmp_path: Path) -> None:
-    repository = REPOSITORIES[name]
-    found = set()
+SEVERAL = ["field-same-last-folder", "field-writers", "multi-cluster", "hub-and-spokes"]
+# Checks the tree in each folder that is named, and prints exit code and output of each.
+CHECKS = """\
+import contextlib, io, json, os, sys
+from cli.main import main
+found = {}
+for name in sys.argv[1:]:
+    os.chdir(name)
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        code = main(["policy", "check", ".", "--format", "json"])
+    found[name] = (code, output.getvalue())
+    os.chdir("..")
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, tuple[int, str]]]:
+    """By tree, in three processes that differ in hash seed, locale, and the order of entries in each folder."""
+    found = []
     for number, (seed, locale) in enumerate((("0", "C"), ("1", "C.UTF-8"), ("42", "POSIX"))):
-        root = tmp_path / str(number) / "tree"
-        root.mkdir(parents=True)
-        files = list(repository.files.items())
-        # Another order of the entries in each folder.
-        repository_files = files if number != 1 else list(reversed(files))
-        for file, text in repository_files:
-            (root / file).parent.mkdir(parents=True, exist_ok=True)
-            (root / file).write_text(text)
-        command = [sys.executable, "-m", "cli.main", "policy", "check", ".", "--format", "json"]
+        home = tmp_path_factory.mktemp("trees")
+        for name in SEVERAL:
+            files = list(REPOSITORIES[name].files.items())
+            for file, text in files if number != 1 else reversed(files):
+                (home / name / file).parent.mkdir(parents=True, exist_ok=True)
+                (home / name / file).write_text(text)
         environment = {**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
-        found.add((done.returncode, done.stdout))
-    assert len(found) == 1
+        command = [sys.executable, "-c", CHECKS, *SEVERAL]
+        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=True)
+        found.append(json.loads(done.stdout))
+    return found
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_one_verdict_for_any_hash_seed_order_and_locale(name: str, verdicts: list[dict[str, tuple[int, str]]]) -> None:
+    first, *others = (found[name] for found in verdicts)
+    assert "findings" in json.loads(first[1])
+    assert others == [first, first]
 
 
 def test_a_rendered_object_keeps_its_line(tmp_path: Path) -> None:

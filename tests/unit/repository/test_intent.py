@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,28 @@ def test_git_facts_name_file_and_commit_time(fleet: Fleet) -> None:
     assert facts["orders-db"].file == ORDERS
     assert facts["orders-db"].added is not None
     assert facts["orders-db"].added.timestamp() == stamp
+
+
+def test_the_last_commit_that_added_a_file_counts(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = fleet.read().git_facts()
+    text = (fleet.repository / ORDERS).read_bytes()
+    (fleet.repository / ORDERS).unlink()
+    git(fleet.repository, "commit", "-qam", "away")
+    (fleet.repository / ORDERS).write_bytes(text)
+    git(fleet.repository, "add", ".")
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "2031-01-01T00:00:00Z")
+    git(fleet.repository, "commit", "-qm", "again")
+    found = fleet.read().git_facts()
+    assert found["orders-db"].added == datetime(2031, 1, 1, tzinfo=UTC)
+    assert {name: fact for name, fact in found.items() if name != "orders-db"} == {
+        name: fact for name, fact in before.items() if name != "orders-db"
+    }
+    # A checkout within another repository: names are those of the checkout. One that no commit has is without a time.
+    shutil.move(fleet.repository / ".git", fleet.repository.parent / ".git")
+    assert not any(fact.added for fact in fleet.read().git_facts().values())
+    git(fleet.repository.parent, "add", ".")
+    git(fleet.repository.parent, "commit", "-qm", "moved")
+    assert all(fact.added for fact in fleet.read().git_facts().values())
 
 
 def test_a_renamed_secret_breaks_the_mac(fleet: Fleet) -> None:
