@@ -23,6 +23,7 @@ from components.kit.phase_record import phase_record
 from components.kit.transformations import register_image_digests, register_images_on_nodes, register_transformations
 from components.preflight.exported_shares import exported_shares
 from components.preflight.foreign_objects import refuse_foreign_objects
+from components.preflight.left_out import check_left_out
 from components.preflight.rebuild import check_rebuild, waiting
 from components.preflight.stack_phase import admitted_kubeconfig
 from components.preflight.vault_scale_down import refuse_fewer_replicas
@@ -55,7 +56,7 @@ def build() -> None:
         by_tag = sorted(set(upstream_images()) - set(settings.image_digests))
         if by_tag and settings.phase >= Phase.GITOPS:
             pulumi.log.warn(f"images by tag, which a registry can move: {', '.join(by_tag)}. Set imageDigests")
-    intent = read_intent(settings.repository, settings.layout)
+    intent = read_intent(settings.repository, settings.layout, leave_out=True)
     raise_if_any(check_namespaces(settings.repository, settings.namespaces_path))
     for problem in changed_after_handover(intent):
         pulumi.log.warn(str(problem))
@@ -69,6 +70,7 @@ def build() -> None:
     check_transition(cluster.reached, settings.phase)
     if cluster.reachable:
         refuse_foreign_objects(settings.connection, settings.phase, intent.trust, settings.layout.cluster)
+    check_left_out(settings, intent, cluster)
     kubeconfig = admitted_kubeconfig(settings, cluster)
     credentials_file = settings.git.credentials_file
     credentials = read_credentials(credentials_file, settings.git.url) if credentials_file else None

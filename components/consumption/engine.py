@@ -25,6 +25,7 @@ from secret_authority.contract.names import (
     CA_KEY,
     CONSUMPTION_ACCOUNT,
     CONSUMPTION_EVIDENCE,
+    CONSUMPTION_FILE,
     CONSUMPTION_ROLE,
     CONSUMPTION_STATUS,
     ENGINE_NAMESPACE,
@@ -113,7 +114,7 @@ def consumption_program(image: str, task: str) -> EngineProgram:
         CONSUMPTION_ACCOUNT,
         "consumption",
         image,
-        file="task",
+        file=CONSUMPTION_FILE,
         text=task,
         verb="consumption",
         args=[

@@ -97,6 +97,8 @@ ENGINE_ACCOUNT = "secret-authority-engine"
 CONFIGURATOR_ACCOUNT = "secret-authority-configurator"
 AUDITOR_ACCOUNT = "secret-authority-auditor"
 CONSUMPTION_ACCOUNT = "secret-authority-consumption"
+# What the file of its settings is called, and the end of the name of the ConfigMap that has it.
+CONSUMPTION_FILE = "task"
 ENTRY_ACCOUNT = "secret-authority-entry"
 ROTATION_ACCOUNT = "secret-authority-rotation"
 # The identity of `secret-authority rotate`: it files requests and reads no value.

@@ -21,12 +21,12 @@ pytestmark = [
 ]
 
 
-def test_all_layers_pass(tmp_path: Path) -> None:
-    make_fleet(tmp_path / "fleet", tmp_path / "root.age")
+def preview(tmp_path: Path, phase: int) -> subprocess.CompletedProcess[str]:
+    """A preview of the program with the pack, over the repository in `tmp_path`."""
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     config = {
         "pulumi:disable-default-providers": ["*"],
-        "secret-authority:phase": "4",
+        "secret-authority:phase": str(phase),
         "secret-authority:cluster": "dev",
         "secret-authority:repositoryPath": str(tmp_path / "fleet"),
         "secret-authority:repositoryUrl": "https://git.example.org/fleet.git",
@@ -55,8 +55,26 @@ def test_all_layers_pass(tmp_path: Path) -> None:
 
     assert pulumi("stack", "init", "dev", cwd=tmp_path).returncode == 0
     settings = ["--stack", "dev", "--config-file", str(tmp_path / "Pulumi.dev.yaml")]
-    run = pulumi("preview", *settings, "--policy-pack", str(PACK), cwd=REPOSITORY)
+    return pulumi("preview", *settings, "--policy-pack", str(PACK), cwd=REPOSITORY)
+
+
+def test_all_layers_pass(tmp_path: Path) -> None:
+    make_fleet(tmp_path / "fleet", tmp_path / "root.age")
+    run = preview(tmp_path, 4)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "[mandatory]" not in run.stdout
     assert "secret-authority@v" in run.stdout
     assert "to create" in run.stdout
+
+
+def test_a_wrong_entry_of_the_catalogue_stops_itself_only(tmp_path: Path) -> None:
+    make_fleet(tmp_path / "fleet", tmp_path / "root.age")
+    catalogue = tmp_path / "fleet/secret-authority/dev/catalogue.yaml"
+    text = catalogue.read_text()
+    assert text.count("postgres, consumer: billing}") == 1
+    catalogue.write_text(text.replace("postgres, consumer: billing}", "postgres, consumer: a/b}"))
+    run = preview(tmp_path, 3)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "[mandatory]" not in run.stdout and "to create" in run.stdout
+    said = " ".join(run.stdout.split())
+    assert "billing-db is left out" in said and "secrets[billing-db].vault.consumer: is not a valid name" in said

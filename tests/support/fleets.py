@@ -34,8 +34,8 @@ class Fleet:
     def bootstrap(self) -> Path:
         return self.repository / "clusters" / CLUSTER / "bootstrap"
 
-    def read(self) -> Intent:
-        return read_intent(self.repository, Layout.of(CLUSTER))
+    def read(self, *, leave_out: bool = False) -> Intent:
+        return read_intent(self.repository, Layout.of(CLUSTER), leave_out=leave_out)
 
     def keyless_problems(self) -> list[str]:
         """What is said without any identity."""

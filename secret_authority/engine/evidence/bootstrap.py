@@ -25,7 +25,7 @@ from secret_authority.core.ledger.published_trail import read_pieces
 from secret_authority.core.phases import Phase
 from secret_authority.repository.bootstrap.encrypted_secrets import read_encrypted
 from secret_authority.repository.bootstrap.opened_secrets import open_secrets, values_of
-from secret_authority.repository.catalogue.catalogue_file import read_catalogue
+from secret_authority.repository.catalogue.catalogue_file import read_good_entries
 from secret_authority.repository.intent.digest import intent_digest
 
 
@@ -106,8 +106,8 @@ def serve_copy(task: EvidenceTask, view: ClusterView, folder: Path) -> str:
 
 
 def compare(folder: Path, task: EvidenceTask, view: ClusterView, identity: str) -> tuple[EvidenceResult, ...]:
-    """One finding for each bootstrap secret of the catalogue in `folder`."""
-    catalogue = read_catalogue(folder, task.catalogue)
+    """One finding for each bootstrap secret of the catalogue in `folder`, apart from entries that are wrong."""
+    catalogue, _ = read_good_entries(folder, task.catalogue)
     encrypted = read_encrypted(folder, task.bootstrap, fetched=True)
     opened = open_secrets(folder, encrypted.found, [identity])
     return tuple(

@@ -12,6 +12,7 @@ from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.files.yaml_documents import has_link, read_documents
 
 _ENTRY = re.compile(r"secrets\[([a-z0-9][-a-z0-9]*)\]")
+Place = tuple[str, str]  # (namespace, name) of a Secret
 
 
 def read_catalogue(root: Path, file: str) -> Catalogue:
@@ -22,7 +23,8 @@ def read_catalogue(root: Path, file: str) -> Catalogue:
 def read_good_entries(root: Path, file: str) -> tuple[Catalogue, dict[str, Problem]]:
     """The catalogue without the entries that are wrong by themselves, and the first problem of each of those, by name.
 
-    For the engine, which acts on no entry that the program has not checked: a wrong one stops itself. Raises
+    A wrong one stops itself: the engine acts on no entry that the program has not checked, and the program leaves out
+    what it has never built. Raises
     `InvalidInputError` for what is wrong with the file as a whole, for an entry that cannot be named, and for entries
     that are wrong together, such as two over one Secret: there authority is at stake.
     """
@@ -32,15 +34,31 @@ def read_good_entries(root: Path, file: str) -> tuple[Catalogue, dict[str, Probl
     except InvalidShapeError as error:
         wrong: dict[str, Problem] = {}
         for problem in error.problems:
-            named = _ENTRY.match(problem.field)
-            if named is None:
+            name = entry_of(problem)
+            if name is None:
                 raise
-            wrong.setdefault(named[1], problem)
+            wrong.setdefault(name, problem)
         entries = document["secrets"]
         good = [entry for entry in entries if not isinstance(entry, Mapping) or entry.get("name") not in wrong]
         if len(good) == len(entries):
             raise  # known by its place only: it has no name
     return parse_catalogue({**document, "secrets": good}, file), wrong
+
+
+def entry_of(problem: Problem) -> str | None:
+    """The name of the entry of the catalogue that a problem is about."""
+    named = _ENTRY.match(problem.field)
+    return named[1] if named else None
+
+
+def named_bootstrap_secrets(root: Path, file: str) -> dict[str, Place]:
+    """By entry the bootstrap Secret that it names, also of entries that are wrong otherwise."""
+    found: dict[str, Place] = {}
+    for entry in _document(root, file)["secrets"]:
+        match entry:
+            case {"name": str(name), "bootstrap": {"namespace": str(namespace), "secret": str(secret)}}:
+                found[name] = (namespace, secret)
+    return found
 
 
 def _document(root: Path, file: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from secret_authority.clients.age import Identity, open_data_key
 from secret_authority.clients.sops import SopsHeader
@@ -70,8 +70,13 @@ def _named(recipient: str, trust: RootOfTrust) -> str:
     return f"{names.get(recipient, 'an unnamed recipient')} ({recipient})"
 
 
-def check_entries_and_files(catalogue: Catalogue, encrypted: Sequence[EncryptedSecret], file: str) -> Iterator[Problem]:
-    """Each bootstrap entry has a file and each file has an entry, with the same keys."""
+def check_entries_and_files(
+    catalogue: Catalogue, encrypted: Sequence[EncryptedSecret], file: str, left_out: Collection[tuple[str, str]] = ()
+) -> Iterator[Problem]:
+    """Each bootstrap entry has a file and each file has an entry, with the same keys.
+
+    `left_out`: Secrets (namespace, name) of entries that are wrong, whose files need no other entry.
+    """
     entries: dict[tuple[str, str], set[str]] = defaultdict(set)
     files = {(secret.namespace, secret.name): secret for secret in encrypted}
     for entry in catalogue.of_class(SecretClass.BOOTSTRAP):
@@ -93,6 +98,8 @@ def check_entries_and_files(catalogue: Catalogue, encrypted: Sequence[EncryptedS
             where, fix = f"secrets[{entry.name}].consumers", f"use one of {', '.join(target.keys)}"
             yield Problem(file, where, f"read {', '.join(unknown)}, which is not a key of the secret", fix)
     for place, secret in files.items():
+        if place not in entries and place in left_out:
+            continue
         if place not in entries:
             fix = f"add an entry of class bootstrap to {file}"
             yield Problem(secret.file, "metadata", f"Secret {place[0]}/{place[1]} is not in the catalogue", fix)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,12 @@ from secret_authority.core.ledger.ledger import GitFact
 from secret_authority.core.recipients import Admission
 from secret_authority.repository.bootstrap.encrypted_secrets import EncryptedSecret, read_encrypted
 from secret_authority.repository.bootstrap.opened_secrets import open_secrets, undeliverable
-from secret_authority.repository.catalogue.catalogue_file import read_catalogue
+from secret_authority.repository.catalogue.catalogue_file import (
+    entry_of,
+    named_bootstrap_secrets,
+    read_catalogue,
+    read_good_entries,
+)
 from secret_authority.repository.flux_paths import check_place_of_catalogue
 from secret_authority.repository.intent.checks import (
     check_claims,
@@ -49,6 +54,8 @@ class Intent:
     trust: RootOfTrust
     catalogue: Catalogue
     encrypted: tuple[EncryptedSecret, ...]
+    # What is wrong with entries that are not in `catalogue`, by name.
+    left_out: Mapping[str, Problem] = field(default_factory=dict)
 
     @cached_property
     def claims(self) -> tuple[Claim, ...]:
@@ -99,8 +106,10 @@ class Intent:
         return {name: GitFact(file, added.get(file)) for name, file in files.items()}
 
 
-def read_intent(root: Path, layout: Layout) -> Intent:
+def read_intent(root: Path, layout: Layout, *, leave_out: bool = False) -> Intent:
     """Read and check the repository for one cluster, without any key.
+
+    With `leave_out` an entry of the catalogue that is wrong by itself stops nothing but itself.
 
     Raises `InvalidInputError` with every problem: shape of catalogue and root of trust, a Secret in the
     clear, wrong recipients, a file without an entry, an entry without a file, two claims over one place.
@@ -109,12 +118,17 @@ def read_intent(root: Path, layout: Layout) -> Intent:
         raise InvalidInputError([Problem(str(root), "", "is not a directory", "set repositoryPath to a checkout")])
     trust = read_trust(root)
     wanted = trust.wanted(layout.cluster)
-    catalogue = read_catalogue(root, layout.catalogue)
+    catalogue, wrong = _catalogue(root, layout.catalogue, leave_out)
     reading = read_encrypted(root, layout.bootstrap)
     encrypted, problems = reading.found, list(reading.problems)
     if not problems:
         # A file that could not be taken in would only be missed here again.
-        problems += check_entries_and_files(catalogue, encrypted, layout.catalogue)
+        if leave_out:
+            catalogue, wrong = _without_unfit(root, layout.catalogue, catalogue, wrong, encrypted)
+        secrets = named_bootstrap_secrets(root, layout.catalogue) if wrong else {}
+        problems += check_entries_and_files(
+            catalogue, encrypted, layout.catalogue, {secrets[name] for name in wrong if name in secrets}
+        )
     for secret in encrypted:
         for file, header in secret.parts:
             problems += check_header(header, file)
@@ -126,9 +140,26 @@ def read_intent(root: Path, layout: Layout) -> Intent:
     problems += check_admission(root, layout.cluster, trust)
     problems += check_creation_rules(root, manifests, wanted, inputs)
     raise_if_any(problems)
-    intent = Intent(root, layout, trust, catalogue, encrypted)
+    intent = Intent(root, layout, trust, catalogue, encrypted, wrong)
     raise_if_any(check_claims(intent.claims, layout.catalogue))
     return intent
+
+
+def _catalogue(root: Path, file: str, leave_out: bool) -> tuple[Catalogue, dict[str, Problem]]:
+    return read_good_entries(root, file) if leave_out else (read_catalogue(root, file), {})
+
+
+def _without_unfit(
+    root: Path, file: str, catalogue: Catalogue, wrong: Mapping[str, Problem], encrypted: Sequence[EncryptedSecret]
+) -> tuple[Catalogue, dict[str, Problem]]:
+    """Leave out the entries that do not fit their own encrypted file as well."""
+    unfit = dict(wrong)
+    for problem in check_entries_and_files(catalogue, encrypted, file):
+        name = entry_of(problem)
+        if problem.file == file and name is not None:
+            unfit.setdefault(name, problem)
+    good = tuple(entry for entry in catalogue if entry.name not in unfit)
+    return catalogue.model_copy(update={"secrets": good}), unfit
 
 
 def check_readable(intent: Intent, identity: Identity, root: Identity | None = None) -> None:

@@ -226,3 +226,14 @@ def test_a_file_that_flux_cannot_apply_is_no_evidence_and_concerns_its_own_secre
     findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
     (failed,) = (finding for finding in findings if finding.outcome is not Outcome.MATCHES)
     assert f"{file}: data.username: is not base64" in failed.where and "S3cr3t" not in str(failed)
+
+
+def test_a_wrong_entry_of_the_catalogue_is_no_evidence_of_its_own_secret(fleet: Fleet) -> None:
+    def change(document: Any) -> None:
+        next(entry for entry in document["secrets"] if entry["name"] == "orders-db")["owner"] = ""
+
+    cluster = Cluster(fleet)
+    fleet.edit(CATALOGUE, change)
+    findings = compare(fleet.repository, task(fleet), cluster, fleet.identity().secret)
+    assert len(findings) == 12 and "orders-db" not in {finding.secret for finding in findings}
+    assert all(finding.outcome is Outcome.MATCHES for finding in findings)

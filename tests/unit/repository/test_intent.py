@@ -15,6 +15,7 @@ from pyrage import x25519
 
 from examples.make_fleet import git, write_encrypted
 from secret_authority.clients.age import Identity
+from secret_authority.core.errors import InvalidInputError
 from tests.support.fleets import CLUSTER, Fleet, new_fleet
 
 CATALOGUE = f"secret-authority/{CLUSTER}/catalogue.yaml"
@@ -267,3 +268,59 @@ def test_a_second_secret_through_the_tools_is_well(fleet: Fleet) -> None:
     path = write_encrypted(fleet.repository, CLUSTER, "extra", manifest)
     assert fleet.problems() == []
     assert "CANARY" not in path.read_text()
+
+
+def change_entry(fleet: Fleet, name: str, **fields: Any) -> None:
+    def change(document: Any) -> None:
+        next(entry for entry in document["secrets"] if entry["name"] == name).update(fields)
+
+    fleet.edit(CATALOGUE, change)
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "a field that is none": ({"vault": {"datasource": "a/b", "consumer": "team"}}, "vault.datasource"),
+    "a key that its file lacks": (
+        {"bootstrap": {"namespace": "bootstrap-data", "secret": "orders-db", "keys": ["username", "password", "more"]}},
+        "bootstrap.keys",
+    ),
+    "a consumer of a key that it lacks": (
+        {"consumers": [{"namespace": "shop", "secret": "orders-db", "keys": {"DB_USER": "usrname"}}]},
+        "consumers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fields", "where"), WRONG.values(), ids=WRONG)
+def test_an_entry_that_is_wrong_by_itself_may_be_left_out(fleet: Fleet, fields: dict[str, Any], where: str) -> None:
+    whole = fleet.read(leave_out=True)
+    assert not whole.left_out
+    change_entry(fleet, "orders-db", **fields)
+    only(fleet, CATALOGUE, f"secrets[orders-db].{where}")
+    intent = fleet.read(leave_out=True)
+    assert list(intent.left_out) == ["orders-db"] and where in intent.left_out["orders-db"].field
+    assert list(intent.catalogue) == [entry for entry in whole.catalogue if entry.name != "orders-db"]
+    # Its file is read all the same: who may open it is checked.
+    assert [secret.file for secret in intent.encrypted] == [secret.file for secret in whole.encrypted]
+    fleet.edit(ORDERS, lambda doc: doc["sops"]["age"].pop())
+    with pytest.raises(InvalidInputError, match=r"orders-db\.yaml"):
+        fleet.read(leave_out=True)
+
+
+def test_an_entry_without_a_file_may_be_left_out(fleet: Fleet) -> None:
+    (fleet.repository / ORDERS).unlink()
+    assert list(fleet.read(leave_out=True).left_out) == ["orders-db"]
+
+
+def test_where_authority_is_at_stake_nothing_is_left_out(fleet: Fleet) -> None:
+    """A file of no entry, an entry whose Secret nobody knows, and two entries over one Secret stop everything."""
+    change_entry(fleet, "orders-db", bootstrap={"namespace": "bootstrap-data"})
+    with pytest.raises(InvalidInputError, match="orders-db is not in the catalogue"):
+        fleet.read(leave_out=True)
+    change_entry(
+        fleet,
+        "orders-db",
+        bootstrap={"namespace": "bootstrap-data", "secret": "orders-db", "keys": ["username", "password"]},
+        vault={"datasource": "postgres", "consumer": "billing"},
+    )
+    with pytest.raises(InvalidInputError, match="two authorities"):
+        fleet.read(leave_out=True)
