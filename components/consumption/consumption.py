@@ -20,6 +20,7 @@ import pulumi_kubernetes as k8s
 from components.consumption.adoption_guard import AdoptionGuard, AdoptionGuardArgs
 from components.consumption.engine import ConsumptionEngine, ConsumptionEngineArgs
 from components.consumption.engine_roles import ConsumptionRoles, ConsumptionRolesArgs
+from components.consumption.external_secret import external_secret_spec
 from components.consumption.external_secrets import ExternalSecrets, ExternalSecretsArgs
 from components.consumption.external_secrets_manifests import EXTERNAL_SECRETS_API
 from components.consumption.foreign_secrets import refuse_foreign_secrets
@@ -39,7 +40,6 @@ from secret_authority.contract.names import (
 from secret_authority.core.catalogue.schema import Catalogue, CatalogueSecret, Consumer
 from secret_authority.core.claims.conflicts import System
 from secret_authority.core.claims.serialization import encode_claim
-from secret_authority.core.kubernetes_secrets import OPAQUE
 from secret_authority.core.phases import Phase
 from secret_authority.repository.catalogue.config_values import read_config_values
 from secret_authority.repository.intent.intent import Intent
@@ -215,32 +215,3 @@ def consumers_by_namespace(
         for consumer in secret.consumers:
             found[consumer.namespace].append((secret, consumer))
     return dict(sorted(found.items()))
-
-
-def external_secret_spec(
-    secret: CatalogueSecret, consumer: Consumer, refresh_interval: str, bootstrap_type: str = OPAQUE
-) -> dict[str, Any]:
-    """Only the keys that the consumer names. Owner and Retain: neither an absent Vault nor a wrong path takes
-    a Secret away, and no one else's Secret is shared."""
-    secret_type = consumer.type_of(bootstrap_type)
-    # Without a template External Secrets makes an Opaque Secret, and copies these labels by itself.
-    template = {} if secret_type == OPAQUE else {"template": {"type": secret_type, "metadata": {"labels": MANAGED_BY}}}
-    return {
-        "refreshInterval": refresh_interval,
-        "secretStoreRef": {"kind": "SecretStore", "name": secret.vault.mount},
-        "target": {
-            "name": consumer.secret,
-            "creationPolicy": "Owner",
-            "deletionPolicy": "Retain",
-            **template,
-            # `immutable` stays away: External Secrets drops a false one, and the next run would bring it back.
-        },
-        "data": [
-            {
-                "secretKey": key,
-                "remoteRef": {"key": secret.vault.path, "property": vault_key}
-                | ({"decodingStrategy": "Base64"} if vault_key in secret.binary else {}),
-            }
-            for key, vault_key in sorted(consumer.keys.items())
-        ],
-    }

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Iterator
+import http.server
+import itertools
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.consumption.consumption import external_secret_spec
+from components.consumption.external_secret import external_secret_spec
 from components.consumption.external_secrets_manifests import custom_resource_definitions
 from secret_authority.clients.vault import Vault, VaultRefusedError
+from secret_authority.contract.names import MANAGED_BY, SYNCED_BEFORE_ANNOTATION, VERSION_ANNOTATION
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.digest import encode_values
 from secret_authority.core.errors import Unavailable
+from secret_authority.engine.consumption.delivery import what_is_missing
+from secret_authority.engine.consumption.versions import Version
 from tests.support.flux_process import BIN, MANIFESTS, Flux, api_server, define, programs_are_there, start
 from tests.support.odd_values import is_text, odd_value
 from tests.support.vault_process import Server, free_ports, servers, vault_program, wait_for
@@ -95,31 +103,95 @@ def store(server: Server) -> dict[str, Any]:
     bundle = base64.b64encode(Path(server.ca_file).read_bytes()).decode()
     auth = {"tokenSecretRef": {"name": "vault-token", "key": "token"}}
     vault = {"server": server.address, "path": "platform-data", "version": "v2", "caBundle": bundle, "auth": auth}
-    return {
-        "apiVersion": "external-secrets.io/v1",
-        "kind": "SecretStore",
-        "metadata": {"name": "platform-data", "namespace": NAMESPACE},
-        "spec": {"provider": {"vault": vault}},
-    }
+    return custom("SecretStore", "platform-data", {"provider": {"vault": vault}})
+
+
+def custom(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": NAMESPACE, "labels": MANAGED_BY}
+    return {"apiVersion": "external-secrets.io/v1", "kind": kind, "metadata": metadata, "spec": dict(spec)}
 
 
 def deliver(site: tuple[Flux, Vault], secret: CatalogueSecret, values: dict[str, bytes]) -> dict[str, Any]:
     """Write the values as `enter` and the handover do, and give the Secret that External Secrets makes."""
-    api, root = site
+    write(site[1], secret, values)
+    (consumer,) = secret.consumers
+    return made(site[0], consumer.secret, external_secret_spec(secret, consumer, "10m0s"))
+
+
+def write(root: Vault, secret: CatalogueSecret, values: Mapping[str, bytes]) -> None:
     texts, _ = encode_values(values, secret.binary)
     root.write(f"{secret.vault.mount}/data/{secret.vault.path}", {"data": texts})
-    (consumer,) = secret.consumers
-    body = {
-        "apiVersion": "external-secrets.io/v1",
-        "kind": "ExternalSecret",
-        "metadata": {"name": consumer.secret, "namespace": NAMESPACE},
-        "spec": external_secret_spec(secret, consumer, "10m0s"),
-    }
-    api.call("POST", f"{ESO}/externalsecrets", body)
-    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/{consumer.secret}"
-    wait_for(lambda: bool(api.call("GET", path)), f"Secret {consumer.secret}", 120)
+
+
+def made(api: Flux, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The Secret that External Secrets makes of this specification."""
+    api.call("POST", f"{ESO}/externalsecrets", custom("ExternalSecret", name, spec))
+    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}"
+    wait_for(lambda: bool(api.call("GET", path)), f"Secret {name}", 120)
     found: dict[str, Any] = api.call("GET", path)
     return found
+
+
+def synced(api: Flux, name: str) -> tuple[str, str]:
+    """The Ready condition of an ExternalSecret, and what External Secrets last brought to its Secret."""
+    status = (api.call("GET", f"{ESO}/externalsecrets/{name}") or {}).get("status") or {}
+    ready = [one["status"] for one in status.get("conditions") or [] if one["type"] == "Ready"]
+    return (ready or [""])[0], status.get("syncedResourceVersion", "")
+
+
+def read_again(api: Flux, name: str, mark: str) -> None:
+    """Make External Secrets read Vault again, as the engine does for a new version."""
+    patch = {"metadata": {"annotations": {"test/read": mark}}}
+    api.call("PATCH", f"{ESO}/externalsecrets/{name}", patch, "application/merge-patch+json")
+
+
+def key_by_key(secret: CatalogueSecret) -> dict[str, Any]:
+    """The ExternalSecret of earlier releases: one read of Vault for each key."""
+    (consumer,) = secret.consumers
+    decoded = {key: {"decodingStrategy": "Base64"} if key in secret.binary else {} for key in consumer.keys.values()}
+    template = {"template": {"type": consumer.type, "metadata": {"labels": MANAGED_BY}}} if consumer.type else {}
+    return {
+        "refreshInterval": "10m0s",
+        "secretStoreRef": {"kind": "SecretStore", "name": secret.vault.mount},
+        "target": {"name": consumer.secret, "creationPolicy": "Owner", "deletionPolicy": "Retain", **template},
+        "data": [
+            {"secretKey": key, "remoteRef": {"key": secret.vault.path, "property": of, **decoded[of]}}
+            for key, of in sorted(consumer.keys.items())
+        ],
+    }
+
+
+@contextlib.contextmanager
+def turning_vault() -> Iterator[str]:
+    """The address of a Vault in which a new version is published between any two reads."""
+    numbers = itertools.count(1)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data: dict[str, Any] = {"type": "service", "ttl": 0, "expire_time": None}
+            if "/data/" in self.path:
+                number = next(numbers)
+                data = {"data": {key: f"{key}-{number}" for key in ("username", "password", "host")}}
+            body = json.dumps({"data": data}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_PUT = do_GET
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def test_values_arrive_byte_for_byte(site: tuple[Flux, Vault]) -> None:
@@ -148,3 +220,124 @@ def test_types_arrive(site: tuple[Flux, Vault], kind: str | None, values: dict[s
     found = deliver(site, entry(name, list(values), [], kind), values)
     assert found["type"] == (kind or "Opaque")
     assert site[0].secret(NAMESPACE, name) == values
+
+
+def test_all_keys_of_a_secret_are_of_one_version(site: tuple[Flux, Vault]) -> None:
+    """A version that is published while External Secrets reads: a Secret never has the user of one and the password
+    of another. Read key by key, as earlier releases did, it has."""
+    api, _ = site
+    keys = ["host", "password", "username"]
+    with turning_vault() as address:
+        auth = {"tokenSecretRef": {"name": "vault-token", "key": "token"}}
+        vault = {"server": address, "path": "platform-data", "version": "v2", "auth": auth}
+        api.call("POST", f"{ESO}/secretstores", custom("SecretStore", "turning", {"provider": {"vault": vault}}))
+        turning = {"secretStoreRef": {"kind": "SecretStore", "name": "turning"}}
+        numbers = {}
+        for name, spec_of in (("torn", key_by_key), ("whole", whole)):
+            made(api, name, spec_of(entry(name, keys, [])) | turning)
+            values = api.secret(NAMESPACE, name)
+            assert values is not None and set(values) == set(keys)
+            numbers[name] = {value.decode().rpartition("-")[2] for value in values.values()}
+        assert len(numbers["torn"]) == len(keys), "this Vault shows a tear where there is one"
+        assert len(numbers["whole"]) == 1
+
+
+def whole(secret: CatalogueSecret) -> dict[str, Any]:
+    (consumer,) = secret.consumers
+    return external_secret_spec(secret, consumer, "10m0s")
+
+
+def test_values_of_every_kind_arrive_and_none_is_read_as_a_template(site: tuple[Flux, Vault]) -> None:
+    values = {
+        "action": b'{{ .entry }}{{ fail "x" }}',
+        "unclosed": b"{{",
+        "range": b"{{ range $i := until 3 }}x{{ end }}\"`\\'",
+        "shell": b"$(id) ${HOME} $$ %s %d",
+        "empty": b"",
+        "empty-binary": b"",
+        "binary": bytes(range(256)),
+        "number": b"12345678901234567890",
+        "json": b'{"a": null, "b": [1.0, "<no value>"]}',
+        "yaml": b"a: &x !!binary |\n  eA==\n",
+        "long": b"x" * 300_000,
+        "separators": "\u2028<>&\u2029\ufeff".encode(),
+        "tls.crt": b"-----BEGIN CERTIFICATE-----\r\nx\r\n-----END CERTIFICATE-----\n",
+        "_-.": b" ",
+    }
+    deliver(site, entry("every-kind", list(values), ["binary", "empty-binary"]), values)
+    assert site[0].secret(NAMESPACE, "every-kind") == values
+
+
+def test_a_consumer_gets_the_keys_that_it_names_and_no_other(site: tuple[Flux, Vault]) -> None:
+    api, root = site
+    secret = entry("named", ["a", "b"], [])
+    (consumer,) = secret.consumers
+    renamed = secret.model_copy(update={"consumers": (consumer.model_copy(update={"keys": {"A": "a", "B.b": "b"}}),)})
+    root.write("platform-data/data/values/named", {"data": {"a": "1", "b": "2", "c": "3", "not a key/": "4", "B": "5"}})
+    made(api, "named", whole(renamed))
+    assert api.secret(NAMESPACE, "named") == {"A": b"1", "B.b": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"a": "1"}, "Vault has no text for b"),
+        ({"a": "1", "b": None}, "Vault has no text for b"),
+        ({"a": "1", "b": 7}, "Vault has no text for b"),
+        ({"a": "1", "b": {"nested": "hunter2"}}, "Vault has no text for b"),
+        ({"a": "1", "b": "hunter2!"}, "b is not base64"),
+        ({"a": "1", "b": "aGk"}, "b is not base64"),
+    ],
+)
+def test_what_is_not_a_whole_value_changes_nothing(
+    site: tuple[Flux, Vault], wrong: dict[str, Any], said: str, request: pytest.FixtureRequest
+) -> None:
+    """The Secret stays, the ExternalSecret is not ready, and an event names the key and no value."""
+    api, root = site
+    number = request.node.callspec.indices["wrong"]
+    name = f"incomplete-{number}"
+    secret = entry(name, ["a", "b"], ["b"] if "base64" in said else [])
+    deliver(site, secret, {"a": b"0", "b": b"0"})
+    wait_for(lambda: synced(api, name)[0] == "True", "it is ready")
+    root.write(f"platform-data/data/{secret.vault.path}", {"data": wrong})
+    read_again(api, name, "wrong")
+    wait_for(lambda: synced(api, name)[0] == "False", "External Secrets has seen it")
+    assert api.secret(NAMESPACE, name) == {"a": b"0", "b": b"0"}
+
+    def events() -> str:
+        path = f"/api/v1/namespaces/{NAMESPACE}/events?fieldSelector=involvedObject.name={name}"
+        return "".join(event["message"] for event in api.call("GET", path)["items"])
+
+    wait_for(lambda: said in events(), "an event says why")
+    assert "hunter2" not in events()
+    write(root, secret, {"a": b"1", "b": b"1"})
+    read_again(api, name, "right")
+    wait_for(lambda: api.secret(NAMESPACE, name) == {"a": b"1", "b": b"1"}, "it goes on", 120)
+
+
+@pytest.mark.parametrize("kind", [None, "kubernetes.io/tls"])
+def test_an_external_secret_of_an_earlier_release_is_changed_and_its_secret_is_not(
+    site: tuple[Flux, Vault], kind: str | None
+) -> None:
+    """Same object, same bytes, type and labels, and the version that it has: no workload has a reason to restart."""
+    api, root = site
+    name = f"earlier-{'typed' if kind else 'plain'}"
+    values = {"tls.crt": b"certificate\n", "tls.key": b"\x00\xffkey"}
+    secret = entry(name, list(values), ["tls.key"], kind)
+    write(root, secret, values)
+    before, path = made(api, name, key_by_key(secret)), f"{ESO}/externalsecrets/{name}"
+    wait_for(lambda: synced(api, name)[0] == "True", "it is ready")
+    version = Version(1, datetime(2026, 1, 1, tzinfo=UTC))
+    marks = {VERSION_ANNOTATION: version.mark, SYNCED_BEFORE_ANNOTATION: synced(api, name)[1]}
+    api.call("PATCH", path, {"metadata": {"annotations": marks}}, "application/merge-patch+json")
+    wait_for(lambda: not what_is_missing(api.call("GET", path), version), "the engine sees it delivered")
+    held = synced(api, name)
+    api.call("PATCH", path, {"spec": whole(secret)}, "application/merge-patch+json")
+    wait_for(lambda: synced(api, name)[1] != held[1], "it is read again")
+    assert not what_is_missing(api.call("GET", path), version)
+    after = api.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}")
+    assert api.secret(NAMESPACE, name) == values
+    for field in ("data", "type", "immutable"):
+        assert after.get(field) == before.get(field)
+    for field in ("uid", "creationTimestamp", "labels", "ownerReferences"):
+        assert after["metadata"][field] == before["metadata"][field]

@@ -13,7 +13,8 @@ import pulumi
 import pulumi_vault as vault
 import pytest
 
-from components.consumption.consumption import Consumption, ConsumptionArgs, external_secret_spec, read_consumption
+from components.consumption.consumption import Consumption, ConsumptionArgs, read_consumption
+from components.consumption.external_secret import external_secret_spec, value_template
 from components.consumption.external_secrets import controller_rules
 from components.consumption.foreign_secrets import owned_by_external_secrets
 from components.kit.ownership import owner
@@ -92,16 +93,30 @@ def test_every_consumer_of_the_catalogue_has_its_external_secret(stack: Recorder
     assert made == wanted
 
 
-def test_an_external_secret_names_each_key_and_keeps_the_secret_when_vault_has_nothing(stack: Recorder) -> None:
+def test_an_external_secret_reads_all_keys_at_once_and_keeps_the_secret_when_vault_has_nothing(stack: Recorder) -> None:
     assert stack.inputs["ExternalSecret", "consumption-shop/orders-db"]["spec"] == {
         "refreshInterval": "10m0s",
         "secretStoreRef": {"kind": "SecretStore", "name": "platform-data"},
-        "target": {"name": "orders-db", "creationPolicy": "Owner", "deletionPolicy": "Retain"},
-        "data": [
-            {"secretKey": "DB_PASSWORD", "remoteRef": {"key": "postgres/orders", "property": "password"}},
-            {"secretKey": "DB_USER", "remoteRef": {"key": "postgres/orders", "property": "username"}},
-        ],
+        "target": {
+            "name": "orders-db",
+            "creationPolicy": "Owner",
+            "deletionPolicy": "Retain",
+            "template": {
+                "metadata": {"labels": MANAGED_BY},
+                "data": {
+                    "DB_PASSWORD": value_template("password", False),
+                    "DB_USER": value_template("username", False),
+                },
+            },
+        },
+        "data": [{"secretKey": "entry", "remoteRef": {"key": "postgres/orders"}}],
     }
+
+
+def test_an_external_secret_with_one_key_needs_no_template(stack: Recorder) -> None:
+    spec = stack.inputs["ExternalSecret", "consumption-shop/session-key"]["spec"]
+    assert "template" not in spec["target"]
+    assert spec["data"] == [{"secretKey": "SESSION_KEY", "remoteRef": {"key": "sessions/shop", "property": "key"}}]
 
 
 def test_places_that_a_dash_would_make_one_have_a_name_each_and_keep_their_state(fleet: Fleet) -> None:
@@ -127,10 +142,20 @@ def test_the_ca_of_a_store_is_the_engines_to_change(fleet: Fleet) -> None:
         assert found == "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t"
 
 
-def test_binary_values_are_decoded_and_others_are_not(stack: Recorder) -> None:
-    entries = stack.inputs["ExternalSecret", "consumption-reports/broker-keystore"]["spec"]["data"]
-    found = {entry["secretKey"]: entry["remoteRef"].get("decodingStrategy") for entry in entries}
-    assert found == {"keystore.p12": "Base64", "password": None}
+def test_binary_values_are_decoded_and_others_are_not(stack: Recorder, fleet: Fleet) -> None:
+    spec = stack.inputs["ExternalSecret", "consumption-reports/broker-keystore"]["spec"]
+    found = spec["target"]["template"]["data"]
+    assert found == {
+        "keystore.p12": value_template("keystore.p12", True),
+        "password": value_template("password", False),
+    }
+    assert "b64dec" in found["keystore.p12"] and "b64dec" not in found["password"]
+    entry = next(entry for entry in fleet.read().catalogue if entry.name == "broker-keystore")
+    (consumer,) = entry.consumers
+    alone = consumer.model_copy(update={"keys": {"store": "keystore.p12"}})
+    (data,) = external_secret_spec(entry, alone, "10m0s")["data"]
+    remote = {"key": "broker/platform", "property": "keystore.p12", "decodingStrategy": "Base64"}
+    assert data == {"secretKey": "store", "remoteRef": remote}
 
 
 def test_configuration_comes_from_the_configuration_mount_only(stack: Recorder) -> None:
@@ -343,9 +368,12 @@ def test_a_consumer_secret_has_the_type_of_its_bootstrap_secret_or_the_one_named
     entry = next(entry for entry in fleet.read().catalogue if entry.name == "edge-tls")
     (consumer,) = entry.consumers
     plain = external_secret_spec(entry, consumer, "10m0s")
-    assert "template" not in plain["target"]
+    assert "type" not in plain["target"]["template"]
     typed = external_secret_spec(entry, consumer, "10m0s", "kubernetes.io/tls")
-    assert typed["target"]["template"] == {"type": "kubernetes.io/tls", "metadata": {"labels": MANAGED_BY}}
+    assert typed["target"]["template"] == {**plain["target"]["template"], "type": "kubernetes.io/tls"}
+    pull = consumer.model_copy(update={"keys": {".dockerconfigjson": "config"}})
+    alone = external_secret_spec(entry, pull, "10m0s", "kubernetes.io/dockerconfigjson")["target"]["template"]
+    assert alone == {"type": "kubernetes.io/dockerconfigjson", "metadata": {"labels": MANAGED_BY}}
     named = consumer.model_copy(update={"type": "Opaque"})
     assert external_secret_spec(entry, named, "10m0s", "kubernetes.io/tls") == plain
 
