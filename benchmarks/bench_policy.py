@@ -1,7 +1,7 @@
 """What the policy pack costs: `python -m benchmarks.bench_policy [--quick]`. Prints Markdown.
 
 - rules over a Git tree and over a state, at 100, 1,000 and 10,000 secrets: CPU seconds, memory, and how far from linear
-- a preview with the pack, with an empty one and without one, in turn (needs the pulumi program)
+- a preview with the pack, an empty one, one that decodes nothing, and none, in turn (needs the pulumi program)
 
 Each measurement runs in a process of its own; memory is the peak of that process in MiB. Every secret is one entry
 of the catalogue, one encrypted manifest, one ExternalSecret and one workload that reads its result.
@@ -147,18 +147,48 @@ PolicyPack("empty", [nothing], enforcement_level=EnforcementLevel.ADVISORY)
 """
 
 
-def empty_pack(into: Path) -> Path:
-    """A pack with one policy that does nothing: what any pack costs."""
+# Knows no message but its own name: what Pulumi's engine, gRPC and Python take before a pack does anything.
+BARE = """import sys
+import time
+from concurrent import futures
+
+import grpc
+from pulumi.runtime.proto import analyzer_pb2, plugin_pb2
+
+ANSWERS = {
+    "GetAnalyzerInfo": analyzer_pb2.AnalyzerInfo(name="bare", version="0.0.1").SerializeToString(),
+    "GetPluginInfo": plugin_pb2.PluginInfo(version="0.0.1").SerializeToString(),
+}
+
+
+class Handler(grpc.GenericRpcHandler):
+    def service(self, details):
+        answer = ANSWERS.get(details.method.rpartition("/")[2], b"")
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: answer)
+
+
+sizes = [("grpc.max_receive_message_length", 400 << 20)]
+server = grpc.server(futures.ThreadPoolExecutor(1), handlers=[Handler()], options=sizes)
+port = server.add_insecure_port("127.0.0.1:0")
+server.start()
+print(port, flush=True)
+while True:
+    time.sleep(3600)
+"""
+
+
+def other_pack(into: Path, program: str) -> Path:
+    """A pack to compare with."""
     into.mkdir()
     virtualenv = PACK.parent / ".venv"
     manifest = f"runtime: {{name: python, options: {{virtualenv: {virtualenv}}}}}\nversion: 0.1.0\n"
     (into / "PulumiPolicy.yaml").write_text(manifest)
-    (into / "__main__.py").write_text(EMPTY)
+    (into / "__main__.py").write_text(program)
     return into
 
 
 def previews(sizes: tuple[int, ...], runs: int) -> list[str]:
-    """Previews with the cluster away: without a pack, with an empty one, with this one, taken in turn.
+    """Previews with the cluster away: without a pack, with one that decodes nothing, an empty one, this one, in turn.
 
     CPU seconds are those of all processes of the preview.
     """
@@ -167,7 +197,9 @@ def previews(sizes: tuple[int, ...], runs: int) -> list[str]:
         resources = stack(count)
         with tempfile.TemporaryDirectory() as scratch:
             engine = Engine(Path(scratch))
-            packs = {"none": [], "empty": ["--policy-pack", str(empty_pack(Path(scratch) / "empty"))]}
+            packs: dict[str, list[str]] = {"none": []}
+            for name, program in (("bare", BARE), ("empty", EMPTY)):
+                packs[name] = ["--policy-pack", str(other_pack(Path(scratch) / name, program))]
             packs["secret-authority"] = ["--policy-pack", str(PACK)]
             scenario = engine.scenario(resources)
             engine.pulumi("preview", scenario=scenario, check=True)

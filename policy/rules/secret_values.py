@@ -25,8 +25,8 @@ _SECRET = re.compile(
     r"pass|pwd|secret|token|api[-_.]?key|private|credential|webhook|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
     re.IGNORECASE,
 )
-# In a key it means a secret, and is a part of the names of products too: AUTHELIA_HOST.
-_AUTH = re.compile(r"auth", re.IGNORECASE)
+# A word of its own, not a part of the name of a product: AUTHELIA_HOST.
+_AUTH = re.compile(r"auth(?![a-z])", re.IGNORECASE)
 # What stands for a value that something else fills in: a variable, template text, a reference to a store.
 _REFERENCE = re.compile(
     r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|<<|op://|ref\+|vault:|secretref\+|awssm:|gcp:|env:|%\w+%\s*$|<[^<>\n]+>\s*$)"
@@ -49,6 +49,8 @@ _USER_INFO = re.compile(r"://[^/\s:@]+:([^/\s@]+)@")
 # A name in capitals stands for what somebody else fills in.
 _NAMED = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
+# A file by its whole path with an extension, or an image with its registry. Base64 has no dots.
+_PATH = re.compile(r"^(/[\w-]+)+(\.[A-Za-z0-9]{1,6})+$|^([a-z0-9-]+\.)+[a-z]{2,6}(:\d+)?(/\S+)+$")
 _ASSIGNED = re.compile(
     r"(pass(word|wd)?|secret|token|api[-_]?key|private[-_]?key|credentials?)[\"']?\s*[:=]\s*[\"']?(?!\s*$)\S",
     re.IGNORECASE,
@@ -99,7 +101,7 @@ def is_secret(key: str, text: str) -> bool:
         return False
     if _SECRET.search(key) or (_AUTH.search(key) and not _PLAIN.search(key)):
         return not _LITERAL.match(text.strip()) or len(text.strip()) > 3
-    return not (_PLAIN.search(key) or _LITERAL.match(text.strip()) or _URL.match(text.strip()))
+    return not (_PLAIN.search(key) or any(plain.match(text.strip()) for plain in (_LITERAL, _URL, _PATH)))
 
 
 def _assigns(line: str) -> bool:
