@@ -34,7 +34,7 @@ from components.settings.stack import read_settings
 from components.settings.upstream_images import upstream_images
 from components.settings.vault import read_vault_settings
 from components.snapshots.snapshots import UNSAVED, Snapshots, SnapshotsArgs
-from components.snapshots.writer_credentials import read_writer
+from components.snapshots.store_credentials import READER, WRITER, read_given
 from secret_authority.access.cluster_state import UNREACHABLE, read_cluster_state
 from secret_authority.core.errors import InvalidInputError, raise_if_any
 from secret_authority.core.ledger.ledger import Facts, ledger, summary, vault_records
@@ -62,7 +62,7 @@ def build() -> None:
         pulumi.log.warn(str(problem))
     check_rotators(intent.catalogue, intent.layout.catalogue)
     snapshots = read_snapshot_settings(intent.root, intent.layout)
-    writer = read_writer()
+    writer, reader = read_given(WRITER), read_given(READER)
     if settings.phase >= Phase.RUNTIME_AUTHORITY and snapshots is None:
         pulumi.log.warn(f"{settings_file(intent.layout)} {UNSAVED}")
     in_cluster = settings.phase >= Phase.GITOPS
@@ -131,7 +131,8 @@ def build() -> None:
             here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime])
             recipients = tuple(intent.trust.wanted(intent.layout.cluster))
             way = runtime.configuration.connection
-            Snapshots("snapshots", SnapshotsArgs(settings, snapshots, recipients, writer, way), here)
+            wanted = SnapshotsArgs(settings, snapshots, recipients, writer, reader, vault.image, way)
+            Snapshots("snapshots", wanted, here)
 
     if settings.phase >= Phase.CONSUMPTION and not waits:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[runtime, record])

@@ -39,6 +39,9 @@ _PLAIN = ("--non-interactive", "--suppress-progress")
 # Commands of pulumi that run or read the program's configuration.
 _RUNS = frozenset({"up", "update", "preview", "refresh", "destroy", "watch", "import"})
 
+# Which identities of the store of snapshots the cluster gets, and how a run is given their credentials.
+_PLANTED = {"writer": "SECRET_AUTHORITY_SNAPSHOT_CREDENTIALS", "reader": "SECRET_AUTHORITY_SNAPSHOT_READER"}
+
 
 class LocalStack:
     """One node, one Git repository and one Pulumi stack of the same name."""
@@ -74,15 +77,15 @@ class LocalStack:
         }
         if root:
             ours["SECRET_AUTHORITY_ROOT_IDENTITY"] = str(self.root_identity)
-            if self.store_credentials("writer").exists() and not self._planted.exists():
-                # Given in a later run, they would be written again, and that run would not be one without changes.
-                ours["SECRET_AUTHORITY_SNAPSHOT_CREDENTIALS"] = str(self.store_credentials("writer"))
+            for identity, variable in _PLANTED.items():
+                if self.store_credentials(identity).exists() and not self._planted(identity).exists():
+                    # Given in a later run, they would be written again, and that run would not be one without changes.
+                    ours[variable] = str(self.store_credentials(identity))
         return ours
 
-    @property
-    def _planted(self) -> Path:
-        """There once a run has written the writer's credentials into the cluster."""
-        return self.state / "store-writer.planted"
+    def _planted(self, identity: str) -> Path:
+        """There once a run has written the credentials of this identity of the store into the cluster."""
+        return self.state / f"store-{identity}.planted"
 
     def tools(self, *, images: bool = False) -> None:
         """Every external program, the upstream manifests and the virtual environment.
@@ -167,8 +170,9 @@ class LocalStack:
         begun = datetime.now(UTC)
         with self._timed("pulumi up"):
             done = self.pulumi("up", "--yes", *_PLAIN, root=True)
-        if done.returncode == 0 and self.store_credentials("writer").exists():
-            self._planted.touch()
+        for identity in _PLANTED:
+            if done.returncode == 0 and self.store_credentials(identity).exists():
+                self._planted(identity).touch()
         self.spent |= phase_seconds(begun, self._records())
         return done
 

@@ -243,7 +243,7 @@ def _known_shares(options: argparse.Namespace) -> SealedShares:
 
 def _choose(options: argparse.Namespace, root: Identity) -> Saved:
     store = open_store(options.repository, layout(options), options.credentials, "--credentials")
-    found, _ = bundles(store, options.cluster)
+    found, _, _ = bundles(store, options.cluster)
     name = chosen(options.snapshot, found)
     return Saved(name, read_bundle(store, name, [root.secret]), _newer(store, name, found, root))
 

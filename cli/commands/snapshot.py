@@ -27,7 +27,7 @@ from secret_authority.contract.names import (
 )
 from secret_authority.core.conditions import read_conditions
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
-from secret_authority.core.snapshots.naming import COMPLETE, BundleName, complete_bundles, prefix
+from secret_authority.core.snapshots.naming import COMPLETE, VERIFIED, BundleName, complete_bundles, prefix
 from secret_authority.core.snapshots.retention import not_needed
 from secret_authority.repository.trust.root_of_trust import RootOfTrust, read_trust
 from secret_authority.repository.trust.share_export import export_file, read_export
@@ -153,7 +153,7 @@ def _status(options: argparse.Namespace) -> int:
 def status_lines(data: Mapping[str, str], now: datetime) -> tuple[list[str], bool]:
     """What is published, a line each, and whether all of it is known to be well."""
     saved = json.loads(data.get("saved") or "{}")
-    lines = [f"last snapshot: {saved.get('at', 'none')}  {saved.get('name', '')}".rstrip()]
+    lines = [f"last snapshot: {saved.get('at', 'none')}  {saved.get('name', '')}".rstrip(), _verified_line(data)]
     good = bool(saved)
     for name, condition in sorted(read_conditions(data.get("conditions", "")).items()):
         known = condition.known(now)
@@ -163,38 +163,60 @@ def status_lines(data: Mapping[str, str], now: datetime) -> tuple[list[str], boo
     return lines, good
 
 
+def _verified_line(data: Mapping[str, str]) -> str:
+    found = (json.loads(data.get("verifications") or "{}") or {}).get("verified")
+    if not found:
+        return "last verified: none"
+    return f"last verified: {found['at']}  {json.loads(found['report'])['snapshot']}"
+
+
 def _list(options: argparse.Namespace) -> int:
     from secret_authority.access.snapshot_store import open_store
     from secret_authority.clients.object_store import StoreRefusedError
 
     store = open_store(options.repository, layout(options), options.credentials, "--credentials")
     try:
-        found, sizes = bundles(store, options.cluster)
+        found, sizes, marked = bundles(store, options.cluster)
     except (Unavailable, StoreRefusedError) as error:
         print(f"the store cannot be listed: {error}", file=sys.stderr)
         return 1
     lines = [
-        {"name": one.folder, "takenAt": one.taken_at.isoformat(), "index": one.index, "bytes": sizes[one.folder]}
+        {
+            "name": one.folder,
+            "takenAt": one.taken_at.isoformat(),
+            "index": one.index,
+            "bytes": sizes[one.folder],
+            "verified": one.folder in marked,
+        }
         for one in found
     ]
     if options.format == "json":
         print(json.dumps(lines, indent=2))
     else:
-        print("\n".join(f"{line['takenAt']}  {line['bytes']:>12}  {line['name']}" for line in lines) or "none")
+        for line in lines:
+            word = "verified" if line["verified"] else "-"
+            print(f"{line['takenAt']}  {line['bytes']:>12}  {word:<8}  {line['name']}")
+        if not lines:
+            print("none")
     problem = stale(found, datetime.now(UTC))
     if problem:
         print(problem, file=sys.stderr)
     return 1 if problem else 0
 
 
-def bundles(store: ObjectStore, cluster: str) -> tuple[list[BundleName], dict[str, int]]:
-    """The complete bundles of a cluster, oldest first, and the bytes of each by its folder."""
+def bundles(store: ObjectStore, cluster: str) -> tuple[list[BundleName], dict[str, int], frozenset[str]]:
+    """The complete bundles of a cluster, oldest first, the bytes of each by its folder, and the folders with a mark.
+
+    The mark says that the bundle was verified in the cluster. Who can write to the store can write it too, so it is
+    shown, and decides nothing.
+    """
     sizes: dict[str, int] = {}
     objects = store.list(prefix(cluster))
     for one in objects:
         folder = one.key.rpartition("/")[0]
         sizes[folder] = sizes.get(folder, 0) + one.size
-    return complete_bundles(cluster, [one.key for one in objects]), sizes
+    marked = frozenset(one.key.rpartition("/")[0] for one in objects if one.key.endswith(f"/{VERIFIED}"))
+    return complete_bundles(cluster, [one.key for one in objects]), sizes, marked
 
 
 def stale(found: list[BundleName], now: datetime) -> str:
@@ -229,7 +251,7 @@ def _verify(options: argparse.Namespace) -> int:
         raise InvalidInputError([Problem(export_file(options.cluster), "", reason, fix)])
     identity = root_identity(options)
     try:
-        found, _ = bundles(store, options.cluster)
+        found, _, _ = bundles(store, options.cluster)
         name = chosen(options.snapshot, found)
         bundle = read_bundle(store, name, [identity.secret])
         done = verify(bundle, options.cluster, SealedShares(*exported), identity.secret, program(options.vault))

@@ -26,6 +26,7 @@ from secret_authority.contract.names import (
     ENGINE_ACCOUNT,
     ENGINE_NAMESPACE,
     FLUX_NAMESPACE,
+    SNAPSHOT_VERIFIER,
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
@@ -61,14 +62,17 @@ def engine_policies(
     return [
         engine.deny_by_default(),
         engine.policy("allow-scraping", {}, ingress=scraping(network)),
-        engine.policy("allow-cluster", {}, egress=[dns(network), api_server(network)]),
+        # Verifications of snapshots have the cluster identity and nothing to ask of the API server.
+        engine.policy(
+            "allow-cluster", _apps(SNAPSHOT_VERIFIER, operator="NotIn"), egress=[dns(network), api_server(network)]
+        ),
         engine.policy("allow-vault", _apps(ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT), egress=[vault]),
         engine.policy("allow-artifacts", _apps(ENGINE_ACCOUNT, BOOTSTRAP_EVIDENCE), egress=[artifacts]),
     ]
 
 
-def _apps(*values: str) -> dict[str, object]:
-    return {"matchExpressions": [{"key": "app", "operator": "In", "values": list(values)}]}
+def _apps(*values: str, operator: str = "In") -> dict[str, object]:
+    return {"matchExpressions": [{"key": "app", "operator": operator, "values": list(values)}]}
 
 
 def _git(network: NetworkSettings, git: GitSettings) -> dict[str, object]:

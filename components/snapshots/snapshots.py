@@ -26,7 +26,8 @@ from components.kit.network import NamespacePolicies, pods, ports
 from components.kit.rbac import engine_account, grant
 from components.runtime_authority.vault_objects import VaultConnection, VaultObjects
 from components.settings.stack import Settings
-from components.snapshots.writer_credentials import writer_record
+from components.snapshots.store_credentials import READER, WRITER, credentials_record
+from components.snapshots.verification import Verification
 from secret_authority.clients.object_store.s3 import S3Credentials
 from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
@@ -56,13 +57,15 @@ _SELECTOR = {"matchLabels": {"app": SNAPSHOT_ACCOUNT}}
 class SnapshotsArgs:
     """`connection` is the runtime authority's to Vault; `recipients` are those that a root holder admitted.
 
-    `writer`: credentials that this run plants, None for those that are there.
+    `writer`, `reader`: credentials that this run plants, None for those that are there. `vault_image`: the server's.
     """
 
     settings: Settings
     snapshots: SnapshotSettings
     recipients: tuple[str, ...]
     writer: S3Credentials | None
+    reader: S3Credentials | None
+    vault_image: str
     connection: VaultConnection
 
 
@@ -83,7 +86,9 @@ class Snapshots(pulumi.ComponentResource):
     def _engine(
         self, name: str, args: SnapshotsArgs, s3: S3Settings, account: pulumi.Resource
     ) -> k8s.apps.v1.Deployment:
-        record = writer_record(f"{name}-writer", args.settings, args.writer, pulumi.ResourceOptions(parent=self))
+        here = pulumi.ResourceOptions(parent=self)
+        record = credentials_record(f"{name}-writer", args.settings, WRITER, args.writer, here)
+        reader = credentials_record(f"{name}-reader", args.settings, READER, args.reader, here)
         rules = {ENGINE_NAMESPACE: own_rules(), VAULT_NAMESPACE: vault_rules()}
         rights = [
             right
@@ -93,19 +98,27 @@ class Snapshots(pulumi.ComponentResource):
         text = engine_settings(args, s3).to_json()
         network = self._network(name, s3)
         program = snapshot_program(args.settings.engine_image, text)
-        return program.deploy(f"{name}-engine", self, [account, record, *rights, *network])
+        engine = program.deploy(f"{name}-engine", self, [account, record, *rights, *network])
+        config = f"{SNAPSHOT_ACCOUNT}-{program.file}"
+        verification = Verification(args.settings, config, args.vault_image, store_port(s3))
+        verification.create(f"{name}-verifier", self, [reader, engine])
+        return engine
 
     def _network(self, name: str, s3: S3Settings) -> list[k8s.networking.v1.NetworkPolicy]:
         """Out: Vault, and the port of the store, whose name policies do not know. Into Vault: this engine."""
         own = NamespacePolicies(name, self, ENGINE_NAMESPACE, [])
         vaults = NamespacePolicies(f"{name}-vault", self, VAULT_NAMESPACE, [])
         to_vault = {"to": [pods(VAULT_NAMESPACE)], "ports": ports(VAULT_PORT)}
-        to_store = {"ports": ports(urlsplit(s3.endpoint).port or 443)}
+        to_store = {"ports": ports(store_port(s3))}
         from_engine = {"from": [pods(ENGINE_NAMESPACE, {"app": SNAPSHOT_ACCOUNT})], "ports": ports(VAULT_PORT)}
         return [
             own.policy("allow-snapshots", _SELECTOR, egress=[to_vault, to_store]),
             vaults.policy("allow-snapshots", {}, ingress=[from_engine]),
         ]
+
+
+def store_port(s3: S3Settings) -> int:
+    return urlsplit(s3.endpoint).port or 443
 
 
 def engine_settings(args: SnapshotsArgs, s3: S3Settings) -> SnapshotEngineSettings:
@@ -116,7 +129,7 @@ def engine_settings(args: SnapshotsArgs, s3: S3Settings) -> SnapshotEngineSettin
 
 
 def own_rules() -> list[dict[str, Any]]:
-    """In the engine's namespace: its status and its lease, and who the admitted recipients are."""
+    """In the engine's namespace: its status and its lease, who the admitted recipients are, and how pods ended."""
     leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}
     configs = {"apiGroups": [""], "resources": ["configmaps"]}
     return [
@@ -125,6 +138,8 @@ def own_rules() -> list[dict[str, Any]]:
         {**configs, "verbs": ["create"]},
         {**configs, "resourceNames": [SNAPSHOT_STATUS], "verbs": ["get", "patch"]},
         {**configs, "resourceNames": [TRUST_RECORD], "verbs": ["get"]},
+        # What verifications found is in the status of their pods.
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
     ]
 
 

@@ -105,14 +105,20 @@ ROTATION_ACCOUNT = "secret-authority-rotation"
 REQUESTS_ACCOUNT = "secret-authority-rotation-requests"
 # The identity that takes snapshots, and can do nothing else.
 SNAPSHOT_ACCOUNT = "secret-authority-snapshot"
+# The identity without any right as which snapshots are verified in the cluster.
+SNAPSHOT_VERIFIER = "secret-authority-snapshot-verifier"
+# The containers of a verification that leave a report, and the key of the published status that they read.
+PREPARE_CONTAINER, VERIFY_CONTAINER = "prepare", "verify"
+SEAL_KEY = "seal"
 # The identity of the receiver of events: it files requests and reads the keys of its senders.
 EVENTS_ACCOUNT = "secret-authority-events"
 EVENTS_PORT = 8081
 # The engines' leases are named like their accounts.
 ENGINE_LEASE, CONSUMPTION_LEASE, ROTATION_LEASE = ENGINE_ACCOUNT, CONSUMPTION_ACCOUNT, ROTATION_ACCOUNT
 SNAPSHOT_LEASE = SNAPSHOT_ACCOUNT
-# The Secret with the credentials of who writes to the store of snapshots, in the engine's namespace, and its keys.
-SNAPSHOT_WRITER = "snapshot-writer"
+# The Secrets with the credentials of who writes to the store of snapshots and of who reads it, in the engine's
+# namespace, and their keys.
+SNAPSHOT_WRITER, SNAPSHOT_READER = "snapshot-writer", "snapshot-reader"
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "accessKeyId", "secretAccessKey"
 # The account in a consumer's namespace as which External Secrets reads that namespace's secrets.
 READER_ACCOUNT = "secret-authority-reader"

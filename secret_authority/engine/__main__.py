@@ -20,9 +20,11 @@ _COMMANDS = {
     "fingerprint": ("fingerprint", "register"),
     HANDOVER_EVIDENCE: ("await_evidence", "register_handover"),
     "listener": ("vault_reloader", "register"),
+    "prepare-verification": ("snapshot_verification", "register_prepare"),
     "read-git": ("read_git", "register"),
     "rotation": ("rotation", "register"),
     "snapshots": ("snapshots", "register"),
+    "verify-snapshot": ("snapshot_verification", "register_verify"),
 }
 
 

@@ -24,6 +24,11 @@ class FakeApi(Api):
     def get(self, path: str) -> dict[str, Any] | None:
         return copy.deepcopy(self.objects.get(path))
 
+    def list(self, path: str, label_selector: str = "") -> list[dict[str, Any]]:
+        below = [one for place, one in sorted(self.objects.items()) if place.rpartition("/")[0] == path]
+        key, _, value = label_selector.partition("=")
+        return copy.deepcopy([one for one in below if not key or one["metadata"].get("labels", {}).get(key) == value])
+
     def create(self, path: str, body: Any) -> dict[str, Any]:
         place = f"{path}/{body['metadata']['name']}"
         if place in self.objects:

@@ -130,9 +130,13 @@ def metadata_digest(metadata: Mapping[str, Any]) -> str:
     return _sha256(json.dumps(metadata, sort_keys=True, ensure_ascii=False))
 
 
-def state_digest(secrets: Sequence[SavedSecret]) -> str:
-    """Equal for equal metadata of all secrets: tells whether anything has changed since a snapshot."""
-    return _sha256(json.dumps(sorted([secret.location, secret.metadata] for secret in secrets)))
+def state_digest(secrets: Sequence[SavedSecret], seal: str) -> str:
+    """Equal for equal metadata of all secrets and equal sealed shares (`seal_digest`).
+
+    Tells whether anything has changed since a snapshot. One from before the shares were made again opens with the old
+    ones only.
+    """
+    return _sha256(json.dumps([seal, *sorted([secret.location, secret.metadata] for secret in secrets)]))
 
 
 def seal_digest(ciphertexts: Sequence[str], threshold: int) -> str:

@@ -17,6 +17,8 @@ SUMS = "manifest.sha256"
 COMPLETE = "complete"
 # In the order in which they are written.
 PARTS = (SNAPSHOT, SEAL, MANIFEST, SUMS, COMPLETE)
+# Written beside a complete bundle that was restored in the cluster; who can write to the store can write it too.
+VERIFIED = "verified"
 # What is encrypted; SUMS has the SHA-256 of each.
 SEALED_PARTS = (SNAPSHOT, SEAL, MANIFEST)
 
@@ -51,8 +53,8 @@ class BundleName:
         return f"{self.cluster}/{at.year:04}/{at.month:02}/{time}-{self.index}-{self.tag}"
 
     def part(self, part: str) -> str:
-        """The key of one part. Raises ValueError for anything else than `PARTS`."""
-        if part not in PARTS:
+        """The key of one part. Raises ValueError for anything else than `PARTS` and `VERIFIED`."""
+        if part not in (*PARTS, VERIFIED):
             raise ValueError(f"{part!r} is not a part of a bundle")
         return f"{self.folder}/{part}"
 

@@ -8,9 +8,14 @@ from pathlib import Path
 _MESSAGE = Path("/dev/termination-log")
 
 
+def leave(message: str) -> None:
+    """Leave words in the pod's status, where there is one."""
+    if _MESSAGE.exists():
+        _MESSAGE.write_text(message[:4000])
+
+
 def fail(reason: str) -> int:
     """Tell the reason. Returns the exit code of a failed verb."""
     print(reason, file=sys.stderr, flush=True)
-    if _MESSAGE.exists():
-        _MESSAGE.write_text(reason[:4000])
+    leave(reason)
     return 1

@@ -1,7 +1,7 @@
 """The loop of snapshots: sees changes in Vault, takes a snapshot when one is due, and writes it to the store.
 
 When that is, `core.snapshots.due` decides. What was saved last is in the published status, so that a restart takes no
-snapshot by itself; a lost status costs one.
+snapshot by itself; a lost status costs one. It also collects what verifications have shown (`verifications`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from secret_authority.clients.vault import Vault, server_time
 from secret_authority.clients.vault_counters import change_counters
 from secret_authority.contract.names import (
     INTERNAL_SERVICE,
+    SEAL_KEY,
     SNAPSHOT_LEASE,
     SNAPSHOT_STATUS,
     STATUS_LABELS,
@@ -33,16 +34,18 @@ from secret_authority.contract.vault_policies import SAVED_MOUNTS
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.recipients import TrustRecord
 from secret_authority.core.snapshots.due import UNSAVED_AT_MOST, Saved, Unsaved, due_at, observe
-from secret_authority.core.snapshots.manifest import SavedSecret, state_digest
+from secret_authority.core.snapshots.manifest import SavedSecret, seal_digest, state_digest
+from secret_authority.core.snapshots.verification import taken_at
 from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
 from secret_authority.engine.common.loop import LeasedLoop, Part
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.runtime_authority.seal_store import read_shares
-from secret_authority.engine.runtime_authority.unseal_shares import SharesError
+from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 from secret_authority.engine.snapshots.metadata import read_metadata
 from secret_authority.engine.snapshots.take import NotTakenError, take
+from secret_authority.engine.snapshots.verifications import KnownVerifications
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ log = logging.getLogger(__name__)
 RUNNING = "SnapshotsRunning"
 OBSERVED = "VaultChangesObserved"
 SAVED = "VaultSnapshotFresh"
+VERIFIED = "VaultSnapshotVerified"
 
 LOOK_SECONDS = 10.0
 # Metadata are read this often, whatever the counters say: a version may end without a request.
@@ -86,7 +90,8 @@ class SnapshotController:
         self._saved: Saved | None = None
         self._name = ""
         self._unsaved: Unsaved | None = None
-        self._state, self._secrets = "", tuple[SavedSecret, ...]()
+        self._seal, self._secrets = "", tuple[SavedSecret, ...]()
+        self._verifications = KnownVerifications(settings.cluster, api, namespace, open_store, clock)
         self._counters: frozenset[str] | None = None
         self._read_at = float("-inf")
         self._failures = 0
@@ -103,19 +108,23 @@ class SnapshotController:
 
     def reconcile(self) -> float:
         """One round; for how many seconds to rest after it."""
-        now = run_step(self._status, OBSERVED, self._observe, (ValueError,))
+        now = run_step(self._status, OBSERVED, self._observe, (ValueError, SharesError))
         if now is not None:
             self._status.set(OBSERVED, True)
             if due_at(self._saved, self._unsaved, now) <= now and self._backoff.due(_ATTEMPT):
                 self._save()
             self._tell(now)
+            run_step(self._status, VERIFIED, lambda: self._tell_verified(now), _KNOWN)
         self._publish()
         return LOOK_SECONDS
 
     def _observe(self) -> datetime:
         """Look at Vault and note what is unsaved. Returns Vault's time."""
         if not self._restored:
-            self._saved, self._name = self._last_saved()
+            found = self._api.get(named("configmaps", self._namespace, SNAPSHOT_STATUS)) or {}
+            data = found.get("data") or {}
+            self._saved, self._name = _last_saved(data)
+            self._verifications.restore(data)
             self._restored = True
         now = server_time(self._vault)
         counters = change_counters(self._vault, SAVED_MOUNTS)
@@ -123,24 +132,11 @@ class SnapshotController:
         if late or counters is None or counters != self._counters:
             # The counters are from before: what is written meanwhile changes them once more.
             self._secrets = read_metadata(self._vault)
-            self._state = state_digest(self._secrets)
             self._counters, self._read_at = counters, self._clock()
-        self._unsaved = observe(self._unsaved, self._saved, self._state, now)
+        shares = self._shares()
+        self._seal = seal_digest(shares.ciphertexts, shares.threshold)
+        self._unsaved = observe(self._unsaved, self._saved, state_digest(self._secrets, self._seal), now)
         return now
-
-    def _last_saved(self) -> tuple[Saved | None, str]:
-        found = self._api.get(named("configmaps", self._namespace, SNAPSHOT_STATUS)) or {}
-        try:
-            data = json.loads((found.get("data") or {}).get("saved") or "{}")
-            if not data:
-                return None, ""
-            at = datetime.fromisoformat(data["at"])
-            if at.utcoffset() is None:
-                raise ValueError
-            return Saved(str(data["state"]), at), str(data["name"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            log.warning("what was saved last cannot be read from the status; a snapshot is taken")
-            return None, ""
 
     def _save(self) -> None:
         """Take and write one snapshot; a failure is told, and tried again after a pause that grows."""
@@ -152,19 +148,22 @@ class SnapshotController:
         bundle, name = done
         self._failures = 0
         self._backoff.forget(_ATTEMPT)
-        self._saved = Saved(state_digest(bundle.manifest.secrets), bundle.manifest.taken_at)
+        said = bundle.manifest
+        self._saved = Saved(state_digest(said.secrets, said.seal.digest), said.taken_at)
         self._name = name
         self._unsaved = None
         # What the snapshot has may be newer than what was looked at.
         self._counters = None
-        self._status.number("snapshot_size_bytes", bundle.manifest.size)
-        log.info("%s is written: %d paths", name, len(bundle.manifest.secrets))
+        self._status.number("snapshot_size_bytes", said.size)
+        log.info("%s is written: %d paths", name, len(said.secrets))
 
     def _take_and_write(self) -> tuple[Bundle, str]:
         recipients = self._admitted()
-        shares = read_shares(self._api.get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
-        bundle = take(self._active(), self._settings.cluster, shares, known=self._secrets)
+        bundle = take(self._active(), self._settings.cluster, self._shares(), known=self._secrets)
         return bundle, write_bundle(self._open_store(), bundle, recipients).folder
+
+    def _shares(self) -> SealedShares:
+        return read_shares(self._api.get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
 
     def _admitted(self) -> tuple[str, ...]:
         """The recipients. Raises `NotTakenError` when they are not those of the cluster's own record."""
@@ -199,12 +198,25 @@ class SnapshotController:
         words = f"a change is unsaved for {age:.0f} s" if late else "" if self._saved else "no snapshot is written yet"
         self._status.set(SAVED, not words, words)
 
+    def _tell_verified(self, now: datetime) -> None:
+        """What the pods of verifications have left. Its condition says why the newest snapshots are not proved."""
+        self._verifications.collect()
+        state = self._verifications.state
+        problem = state.problem(now)
+        self._status.set(VERIFIED, not problem, problem)
+        self._status.number("snapshot_unverified", int(bool(problem)))
+        failed = state.last is not None and bool(state.last.report.problem)
+        self._status.number("snapshot_verification_failed", int(failed))
+        if state.verified is not None:
+            self._status.number("snapshot_last_verified_timestamp_seconds", taken_at(state.verified).timestamp())
+
     def _publish(self) -> None:
         """The status as a ConfigMap, at once when it has changed. It holds no value and no name of a secret."""
         saved = self._saved
         fields = {"state": saved.state, "at": saved.at.isoformat(), "name": self._name} if saved else {}
-        data = {"saved": json.dumps(fields), "conditions": json.dumps(self._status.as_dict())}
-        text = data["saved"] + str(self._status.shown())
+        data = {"saved": json.dumps(fields), SEAL_KEY: self._seal, **self._verifications.data()}
+        text = json.dumps(data) + str(self._status.shown())
+        data["conditions"] = json.dumps(self._status.as_dict())
         now = self._clock()
         if not self._restored or (text == self._published[1] and now - self._published[0] < PUBLISH_SECONDS):
             return
@@ -213,3 +225,17 @@ class SnapshotController:
             self._published = (now, text)
         except (Unavailable, LostRace, ApiRefusedError) as error:
             log.warning("the status cannot be published: %s", error)
+
+
+def _last_saved(status: Mapping[str, str]) -> tuple[Saved | None, str]:
+    try:
+        data = json.loads(status.get("saved") or "{}")
+        if not data:
+            return None, ""
+        at = datetime.fromisoformat(data["at"])
+        if at.utcoffset() is None:
+            raise ValueError
+        return Saved(str(data["state"]), at), str(data["name"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        log.warning("what was saved last cannot be read from the status; a snapshot is taken")
+        return None, ""

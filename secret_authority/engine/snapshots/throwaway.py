@@ -59,20 +59,27 @@ def throwaway(program: str, node: str, shares: int, threshold: int) -> Iterator[
     process: subprocess.Popen[bytes] | None = None
     try:
         ports = _free_ports()
-        _prepare(folder, node, *ports)
+        write_config(folder, node, *ports)
         process = _start(program, folder)
-        vault = Vault(f"https://127.0.0.1:{ports[0]}", str(folder / "ca.crt"))
-        await_status(vault, (501,), process)
-        made = vault.write("sys/init", {"secret_shares": shares, "secret_threshold": threshold})
-        for share in made["keys_base64"][:threshold]:
-            vault.write("sys/unseal", {"key": share})
-        await_status(vault, (200,), process)
-        yield Throwaway(vault, str(made["root_token"]))
+        yield initialised(folder, ports[0], shares, threshold, process)
     finally:
         if process is not None:
             process.kill()
             process.wait()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def initialised(
+    folder: Path, port: int, shares: int, threshold: int, process: subprocess.Popen[bytes] | None = None
+) -> Throwaway:
+    """The empty server that runs with the configuration in `folder`, with this seal. Raises `Unavailable`."""
+    vault = Vault(f"https://127.0.0.1:{port}", str(folder / "ca.crt"))
+    await_status(vault, (501,), process)
+    made = vault.write("sys/init", {"secret_shares": shares, "secret_threshold": threshold})
+    for share in made["keys_base64"][:threshold]:
+        vault.write("sys/unseal", {"key": share})
+    await_status(vault, (200,), process)
+    return Throwaway(vault, str(made["root_token"]))
 
 
 def await_status(
@@ -94,7 +101,8 @@ def await_status(
         time.sleep(_POLL_SECONDS)
 
 
-def _prepare(folder: Path, node: str, port: int, cluster_port: int) -> None:
+def write_config(folder: Path, node: str, port: int, cluster_port: int) -> None:
+    """Configuration (config.json), certificate and storage of a server on the loopback device, as one Raft node."""
     authority = new_ca("throwaway")
     pair = issue(authority, ["127.0.0.1"])
     (folder / "raft").mkdir()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from secret_authority.clients.snapshot_bundle import Bundle
@@ -17,15 +18,23 @@ from secret_authority.core.snapshots.manifest import differences
 from secret_authority.engine.runtime_authority.initial_configuration import generate_root, revoke_every_root
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError, open_shares
 from secret_authority.engine.snapshots.metadata import read_metadata
-from secret_authority.engine.snapshots.throwaway import await_status, throwaway
+from secret_authority.engine.snapshots.throwaway import Throwaway, await_status, throwaway
 
 # Vault seals itself some seconds after it has taken a snapshot.
 RESTORE_SECONDS = 120.0
 _SHOWN = 5
 
 
+# Starts a server for a Raft node, a number of shares and a threshold.
+Start = Callable[[str, int, int], AbstractContextManager[Throwaway]]
+
+
 class NotVerifiedError(Exception):
-    """The bundle is not proved to be good. The message holds no value."""
+    """The bundle is not proved to be good. The message holds no value; `public` is one that names no secret either."""
+
+    def __init__(self, message: str, public: str = "") -> None:
+        super().__init__(message)
+        self.public = public or message
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,11 @@ class Verified:
     paths: int
 
 
-def verify(bundle: Bundle, cluster: str, known: SealedShares, identity: str, program: str) -> Verified:
+def verify(bundle: Bundle, cluster: str, known: SealedShares, identity: str, program: str | Start) -> Verified:
     """Restore a bundle that `read_bundle` has checked. `known`: the unseal shares as Git or the cluster has them.
 
-    `identity` is the text of an age identity that opens both; `program` a vault server of the manifest's version.
+    `identity` is the text of an age identity that opens both; `program` a vault server of the manifest's version, by
+    its path, or what starts one.
     Raises `NotVerifiedError`, `ThrowawayError`, and `Unavailable` when the throwaway server did not answer in time.
     """
     begun = time.monotonic()
@@ -48,7 +58,7 @@ def verify(bundle: Bundle, cluster: str, known: SealedShares, identity: str, pro
 
 
 @contextlib.contextmanager
-def opened(bundle: Bundle, cluster: str, known: SealedShares, identity: str, program: str) -> Iterator[Vault]:
+def opened(bundle: Bundle, cluster: str, known: SealedShares, identity: str, program: str | Start) -> Iterator[Vault]:
     """A verified bundle in a throwaway server, as root, for as long as the context lasts. Raises as `verify` does."""
     said = bundle.manifest
     if said.cluster != cluster:
@@ -56,11 +66,13 @@ def opened(bundle: Bundle, cluster: str, known: SealedShares, identity: str, pro
     if not said.secrets:
         raise NotVerifiedError("the manifest names no path: there is nothing to compare")
     shares = _same_shares(bundle, known, identity)
-    with throwaway(program, said.node, said.seal.shares, said.seal.threshold) as server:
+    start: Start = (lambda *server: throwaway(program, *server)) if isinstance(program, str) else program
+    with start(said.node, said.seal.shares, said.seal.threshold) as server:
         own = server.vault.with_token(server.token)
         version = str((own.read("sys/seal-status") or {}).get("version"))
         if version != said.server_version:
-            raise NotVerifiedError(f"{program} is Vault {version}; the snapshot is of {said.server_version}")
+            name = program if isinstance(program, str) else "the throwaway server"
+            raise NotVerifiedError(f"{name} is Vault {version}; the snapshot is of {said.server_version}")
         try:
             own.upload("sys/storage/raft/snapshot-force", bundle.snapshot, RESTORE_SECONDS)
             await_status(server.vault, (503,), seconds=RESTORE_SECONDS)
@@ -109,4 +121,6 @@ def _compare(vault: Vault, shares: Sequence[str], bundle: Bundle) -> None:
         lines.insert(0, "a root token is in it")
     if lines:
         more = f" and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-        raise NotVerifiedError(f"what was restored is not what the manifest says: {'; '.join(lines[:_SHOWN])}{more}")
+        said = "what was restored is not what the manifest says"
+        public = f"{said}: {len(lines)} differences; `secret-authority snapshot verify` names them"
+        raise NotVerifiedError(f"{said}: {'; '.join(lines[:_SHOWN])}{more}", public)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.snapshots.writer_credentials import VARIABLE
+from components.snapshots.store_credentials import VARIABLE
 from secret_authority.repository.layout import Layout
 from secret_authority.repository.snapshot_settings import settings_file
 from secret_authority.repository.trust.share_export import export_file

@@ -223,7 +223,7 @@ def test_status_is_good_only_while_everything_is_known_to_be() -> None:
     def shown(status: bool, seen: datetime, saved: str = '{"at": "then", "name": "dev/x", "state": "s"}') -> bool:
         fields = Condition(status, "why", seen.isoformat(), seen.isoformat()).fields()
         lines, good = command.status_lines({"saved": saved, "conditions": json.dumps({"Fresh": fields})}, now)
-        assert len(lines) == 2 and lines[1].startswith("Fresh: ")
+        assert len(lines) == 3 and lines[2].startswith("Fresh: ")
         return good
 
     assert shown(True, now)

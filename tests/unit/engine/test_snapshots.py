@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from secret_authority.clients.object_store import StoreRefusedError
+from secret_authority.clients.object_store import ObjectExistsError, StoreRefusedError
 from secret_authority.clients.snapshot_bundle import Bundle
-from secret_authority.contract.names import SNAPSHOT_STATUS, TRUST_RECORD, UNSEAL_SHARES
+from secret_authority.contract.names import SNAPSHOT_STATUS, SNAPSHOT_VERIFIER, TRUST_RECORD, UNSEAL_SHARES
 from secret_authority.contract.snapshot_settings import SnapshotEngineSettings
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.recipients import TrustRecord
-from secret_authority.core.snapshots.manifest import Manifest, SavedSecret, SealFacts
+from secret_authority.core.snapshots.manifest import Manifest, SavedSecret, SealFacts, seal_digest
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.runtime_authority.seal_store import shares_secret
+from secret_authority.engine.runtime_authority.seal_store import read_shares, shares_secret
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
 from secret_authority.engine.snapshots import controller as module
-from secret_authority.engine.snapshots.controller import OBSERVED, SAVED, SnapshotController
+from secret_authority.engine.snapshots.controller import OBSERVED, SAVED, VERIFIED, SnapshotController
 from secret_authority.engine.snapshots.take import NotTakenError
 from tests.fakes.kubernetes import FakeApi
 
@@ -42,6 +42,9 @@ class Site:
     asked: list[str] = field(default_factory=list)
     reads: int = 0
     error: Exception | None = None
+    # Written to the store beside a bundle, or why it was not.
+    marks: list[str] = field(default_factory=list)
+    refused: Exception | None = None
 
     def __post_init__(self) -> None:
         record = TrustRecord("age1a", frozenset({"age1b"})).as_data()
@@ -67,7 +70,7 @@ class Site:
             self.api,
             self.connect,
             "https://service",
-            lambda: None,  # type: ignore[arg-type,return-value]
+            lambda: self,  # type: ignore[arg-type,return-value]
             "secret-authority",
             "run",
             self.status,
@@ -93,13 +96,20 @@ class Site:
         if self.error:
             raise self.error
         secrets = (SavedSecret("platform-data/a", 1, "1", self.content),)
-        seal = SealFacts(1, 1, "")
+        shares = read_shares(self.api.get(f"api/v1/namespaces/vault/secrets/{UNSEAL_SHARES}") or {})
+        seal = SealFacts(1, 1, seal_digest(shares.ciphertexts, shares.threshold))
         return Bundle(Manifest("dev", "", self.now, 1, 1, "", "", "", 7, seal, (), secrets), b"", ("x",), 1)
 
     def write(self, _store: object, _bundle: Bundle, recipients: tuple[str, ...]) -> Any:
         assert recipients == SETTINGS.recipients
         self.written.append(self.content)
         return _Name(f"dev/{len(self.written)}")
+
+    def put_new(self, key: str, content: bytes) -> None:
+        assert content
+        if self.refused:
+            raise self.refused
+        self.marks.append(key)
 
     def go(self, seconds: float, step: float = 10.0) -> None:
         """Rounds for so long, one each `step` seconds."""
@@ -244,3 +254,109 @@ def test_what_is_published_names_no_secret(site: Site) -> None:
     site.go(10)
     data = site.api.objects[f"api/v1/namespaces/secret-authority/configmaps/{SNAPSHOT_STATUS}"]["data"]
     assert json.loads(data["saved"])["name"] == "dev/1" and "platform-data" not in json.dumps(data)
+
+
+def report(site: Site, name: str, ended: int, *, code: int = 0, container: str = "verify", **fields: object) -> None:
+    """A pod of a verification that has ended `ended` seconds after the start."""
+    said = {"snapshot": name, "problem": "", "paths": 15, "seconds": 11.8} | fields
+    done = {"exitCode": code, "finishedAt": (START + timedelta(seconds=ended)).isoformat(), "message": json.dumps(said)}
+    if "message" in fields:
+        done["message"] = str(fields["message"])
+    where = "initContainerStatuses" if container == "prepare" else "containerStatuses"
+    status = {where: [{"name": container, "state": {"terminated": done}}]}
+    labels = {"app": SNAPSHOT_VERIFIER}
+    site.put("secret-authority", "pods", {"metadata": {"name": f"pod-{ended}", "labels": labels}, "status": status})
+
+
+BUNDLE = "dev/2026/11/20261127T000000Z-7-0123abcd"
+LATER = "dev/2026/11/20261127T060000Z-9-0123abcd"
+
+
+def test_no_snapshot_is_good_before_one_was_restored(site: Site) -> None:
+    site.go(10)
+    assert site.condition(VERIFIED) == (False, "no snapshot is verified yet")
+    assert "secret_authority_snapshot_unverified 1" in site.status.metrics()
+    assert "snapshot_last_verified" not in site.status.metrics()
+
+
+def test_what_a_verification_found_is_recorded_and_outlives_its_pod_and_the_engine(site: Site) -> None:
+    report(site, BUNDLE, 5)
+    site.go(10)
+    assert site.condition(VERIFIED) == (True, "")
+    assert f"snapshot_last_verified_timestamp_seconds {START.timestamp():.0f}" in site.status.metrics()
+    assert "secret_authority_snapshot_unverified 0" in site.status.metrics()
+    assert site.marks == [f"{BUNDLE}/verified"]
+    site.api.objects.pop("api/v1/namespaces/secret-authority/pods/pod-5")
+    site.start()
+    site.go(10)
+    assert site.condition(VERIFIED) == (True, "")
+    # 32 hours: a day until the next snapshot, six hours until the next verification, and time to do it.
+    site.seconds = 32 * 3600 + 10
+    site.go(10)
+    assert site.condition(VERIFIED) == (False, "the newest verified snapshot is 32 hours old")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"problem": "snapshot.age is damaged"}, f"{LATER}: snapshot.age is damaged"),
+        ({"message": ""}, "the newest snapshot: the verification ended without a report (unknown)"),
+        ({"message": "{}"}, "the newest snapshot: the verification ended without a report (unknown)"),
+        ({"snapshot": "prod/2026/11/20261127T060000Z-9-0123abcd"}, "the newest snapshot: the verification ended with"),
+        # A report of success by a program that has failed is none.
+        ({}, f"{LATER}: the verification ended with exit code 1"),
+    ],
+)
+@pytest.mark.parametrize("container", ["prepare", "verify"])
+def test_a_failed_verification_says_why_and_does_not_hide_the_last_good_one(
+    site: Site, fields: dict[str, object], words: str, container: str
+) -> None:
+    report(site, BUNDLE, 5)
+    site.go(10)
+    report(site, LATER, 20, code=1, container=container, **fields)
+    site.go(10)
+    status, message = site.condition(VERIFIED)
+    assert status is False and str(message).startswith(words)
+    assert "secret_authority_snapshot_verification_failed 1" in site.status.metrics()
+    assert f"snapshot_last_verified_timestamp_seconds {START.timestamp():.0f}" in site.status.metrics()
+    assert site.marks == [f"{BUNDLE}/verified"], "only what was verified has a mark"
+    report(site, LATER, 30)
+    site.go(10)
+    assert site.condition(VERIFIED) == (True, "") and site.marks == [f"{BUNDLE}/verified", f"{LATER}/verified"]
+    assert "secret_authority_snapshot_verification_failed 0" in site.status.metrics()
+
+
+def test_a_pod_that_runs_says_nothing_yet(site: Site) -> None:
+    report(site, BUNDLE, 5, container="prepare")
+    site.go(10)
+    assert site.condition(VERIFIED) == (False, "no snapshot is verified yet")
+
+
+def test_a_mark_that_cannot_be_written_takes_nothing_back(site: Site) -> None:
+    report(site, BUNDLE, 5)
+    site.refused = StoreRefusedError("no")
+    site.go(100)
+    assert site.condition(VERIFIED) == (True, "") and site.marks == []
+    site.refused = ObjectExistsError("there")
+    site.go(1000)
+    assert site.condition(VERIFIED) == (True, "")
+
+
+@pytest.mark.parametrize("text", ["x", "[]", '{"verified": {"at": "2026-11-27T00:00:00+00:00"}}'])
+def test_verifications_that_cannot_be_read_prove_nothing(site: Site, text: str) -> None:
+    body = {"metadata": {"name": SNAPSHOT_STATUS}, "data": {"verifications": text}}
+    site.put("secret-authority", "configmaps", body)
+    site.go(10)
+    assert site.condition(VERIFIED) == (False, "no snapshot is verified yet")
+
+
+def test_new_unseal_shares_are_a_change_to_save(site: Site) -> None:
+    """A snapshot opens with the shares of its day: after a change of them the newest one is not good any more."""
+    site.go(10)
+    site.go(60)
+    assert site.written == ["1"]
+    site.put("vault", "secrets", shares_secret(UNSEAL_SHARES, SealedShares(("y",), 1)))
+    site.go(50)
+    assert site.written == ["1", "1"]
+    data = site.api.objects[f"api/v1/namespaces/secret-authority/configmaps/{SNAPSHOT_STATUS}"]["data"]
+    assert data["seal"] == seal_digest(("y",), 1)

@@ -64,10 +64,12 @@ def test_credentials_are_given_until_a_run_has_planted_them(tmp_path: Path, monk
     (tmp_path / "ca.crt").write_text("PEM")
     facts = {"endpoint": "https://store", "bucket": "b", "ca": f"{tmp_path}/ca.crt", "keys": f"{tmp_path}/keys.json"}
     monkeypatch.setattr(LocalStack, "run_toolchain", lambda *_, **__: json.dumps(facts))
-    assert variable not in stack.environment(root=True)
+    reader = "SECRET_AUTHORITY_SNAPSHOT_READER"
+    assert not {variable, reader} & set(stack.environment(root=True))
     (stack.fleet / "secret-authority/blue").mkdir(parents=True)
     stack.object_store()
     file = stack.store_credentials("writer")
+    assert stack.environment(root=True)[reader] == str(stack.store_credentials("reader"))
     assert stack.environment(root=True)[variable] == str(file) and file.stat().st_mode & 0o777 == 0o600
     assert variable not in stack.environment(), "only beside the root holder, in the run that builds"
     text = (stack.fleet / "secret-authority/blue/snapshots.yaml").read_text()
