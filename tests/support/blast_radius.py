@@ -17,6 +17,7 @@ from secret_authority.contract.names import (
     ENGINE_ACCOUNT,
     ENGINE_NAMESPACE,
     IDENTITY_SECRET,
+    SNAPSHOT_READER,
     UNSEAL_SHARES,
 )
 from secret_authority.contract.vault_policies import auditor_policy, configurator_policy, engine_policy
@@ -55,6 +56,9 @@ def reach(registered: Registered) -> dict[str, Reach]:
         names = {secret.rpartition("/")[2] for secret in whole.reads}
         if {IDENTITY_SECRET, UNSEAL_SHARES} <= names:
             whole.vault.add(ROOT)
+        if {IDENTITY_SECRET, SNAPSHOT_READER} <= names:
+            # Bundles hold the shares that open them.
+            whole.vault.add("reads all values of snapshots")
     return found
 
 
@@ -134,9 +138,10 @@ class _Stack:
 
     def _mounted(self, account: str) -> Iterator[str]:
         """Secrets in the volumes of pods that run as the account."""
-        for kind in ("Deployment", "StatefulSet", "Job", "DaemonSet"):
+        for kind in ("Deployment", "StatefulSet", "Job", "DaemonSet", "CronJob"):
             for inputs in self._of[kind]:
-                namespace, pod = inputs["metadata"]["namespace"], inputs["spec"]["template"]["spec"]
+                spec = inputs["spec"]["jobTemplate"]["spec"] if kind == "CronJob" else inputs["spec"]
+                namespace, pod = inputs["metadata"]["namespace"], spec["template"]["spec"]
                 if f"{namespace}/{pod.get('serviceAccountName', 'default')}" == account:
                     for volume in pod.get("volumes", []):
                         if "secret" in volume:
@@ -179,6 +184,10 @@ def powers(policy: str) -> set[str]:
             found.add("writes policies")
         elif path.startswith("sys/mounts/") and "delete" in verbs:
             found.add("deletes mounts")
+        elif path == "sys/storage/raft/snapshot" and verbs == {"read"}:
+            found.add("takes snapshots")
+        elif path.startswith("auth/token/accessors") and verbs <= {"list", "sudo"}:
+            found.add("lists tokens")
         elif verbs & {"sudo"} or path in ("*", "sys/*"):
             found.add(ROOT)
     return found

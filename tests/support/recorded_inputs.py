@@ -29,14 +29,18 @@ RECORD = FIXTURE / "registered.json"
 Record = dict[str, dict[str, str]]
 
 
-def run(program: Path, work: Path, config: Mapping[str, str] | None = None) -> dict[str, dict[str, Any]]:
-    """What the program in the folder `program` registers for a fresh copy of the recorded fleet."""
+def run(
+    program: Path, work: Path, config: Mapping[str, str] | None = None, files: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """What the program in the folder `program` registers for a fresh copy of the recorded fleet, with these `files`."""
     repository = work / "fleet"
     template, make_fleet.TEMPLATE = make_fleet.TEMPLATE, FIXTURE / "fleet"
     try:
         make_fleet.make_fleet(repository, work / "root.age")
     finally:
         make_fleet.TEMPLATE = template
+    for name, text in (files or {}).items():
+        (repository / name).write_text(text)
     command = [sys.executable, registered_program.__file__, str(repository), json.dumps(dict(config or {}))]
     done = subprocess.run(command, cwd=program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

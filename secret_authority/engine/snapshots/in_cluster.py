@@ -36,7 +36,13 @@ class VerificationError(Exception):
         self.report = report
 
 
-def prepare(open_store: Callable[[], ObjectStore], cluster: str, identity: Path, folder: Path) -> BundleName:
+def prepare(
+    open_store: Callable[[], ObjectStore],
+    cluster: str,
+    identity: Path,
+    folder: Path,
+    ports: tuple[int, int] = (PORT, CLUSTER_PORT),
+) -> BundleName:
     """Choose the newest complete bundle and configure the server that is to take it. Raises `VerificationError`.
 
     `identity`: a file with the cluster's age identity. `folder`: memory that the pod's containers share.
@@ -53,7 +59,7 @@ def prepare(open_store: Callable[[], ObjectStore], cluster: str, identity: Path,
 
     def configure() -> None:
         manifest = read_manifest(open_store(), name, _identities(identity))
-        write_config(folder, manifest.node, PORT, CLUSTER_PORT)
+        write_config(folder, manifest.node, *ports)
         (folder / _CHOSEN).write_text(name.folder)
 
     _reported(name.folder, configure)

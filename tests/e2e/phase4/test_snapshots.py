@@ -1,4 +1,4 @@
-"""Snapshots on a real node: the engine saves to an S3 server outside of the cluster, and what it saves is verified."""
+"""Snapshots on a real node: the engine saves to an S3 server outside of the cluster, and a pod there verifies them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.snapshots.store_credentials import VARIABLE
+from components.snapshots.store_credentials import READER, WRITER
+from secret_authority.contract.names import ENGINE_NAMESPACE, SNAPSHOT_VERIFIER
 from secret_authority.repository.layout import Layout
 from secret_authority.repository.snapshot_settings import settings_file
 from secret_authority.repository.trust.share_export import export_file
@@ -70,11 +71,19 @@ def saving(altered: RecordedStack, server: ObjectServer, tmp_path_factory: pytes
     document = {"apiVersion": "secret-authority.dev/v1", "kind": "Snapshots", "store": store}
     settings.write_text(yaml.safe_dump(document))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(folder / "writer.yaml"))
+        patch.setenv(WRITER.variable, str(folder / "writer.yaml"))
+        patch.setenv(READER.variable, str(folder / "reader.yaml"))
         altered.set_up(4)
     yield folder
     settings.unlink()
     (altered.fleet / export_file(altered.name)).unlink(missing_ok=True)
+
+
+def verify_now(stack: RecordedStack, name: str) -> None:
+    """What docs/snapshots.md says to run, as a person runs it."""
+    kubectl = [str(CHECKOUT / ".tools/bin/kubectl"), f"--kubeconfig={stack.kubeconfig}", "-n", ENGINE_NAMESPACE]
+    job = ["create", "job", f"--from=cronjob/{SNAPSHOT_VERIFIER}", name]
+    subprocess.run([*kubectl, *job], check=True, capture_output=True, text=True)
 
 
 def test_the_engine_saves_by_itself_and_what_it_saves_is_verified(altered: RecordedStack, saving: Path) -> None:
@@ -84,10 +93,15 @@ def test_the_engine_saves_by_itself_and_what_it_saves_is_verified(altered: Recor
         done = command(altered, "snapshot", "status")
         return done.stdout + done.stderr
 
-    until(lambda: command(altered, "snapshot", "status").returncode == 0, said, 120)
+    until(lambda: "VaultSnapshotFresh: yes" in said(), said, 120)
+    unproved = command(altered, "snapshot", "status")
+    assert unproved.returncode == 1 and "no snapshot is verified yet" in unproved.stdout, unproved.stdout
+    verify_now(altered, "verify-now")
+    until(lambda: command(altered, "snapshot", "status").returncode == 0, said, 180)
     reader = ["--credentials", str(saving / "reader.yaml")]
     listed = command(altered, "snapshot", "list", *where, *reader, cluster=False)
     assert listed.returncode == 0 and listed.stdout.count(f"{altered.name}/") == 1, listed.stdout + listed.stderr
+    assert "  verified  " in listed.stdout
     exported = command(altered, "cluster", "export-shares", altered.name, "--repository", str(altered.fleet))
     assert exported.returncode == 0, exported.stderr
     root = ["--root-identity", str(altered.root_identity), "--vault", str(vault_program())]

@@ -7,18 +7,26 @@ from typing import Any
 
 import pytest
 
+from secret_authority.repository.layout import Layout
+from secret_authority.repository.snapshot_settings import settings_file
 from tests.support.blast_radius import powers, reach, table
 from tests.support.recorded_inputs import HOME, run
 
 DOCUMENT = HOME / "docs/threat-model.md"
 CONSUMERS = ["backup", "edge", "reports", "shop"]
+SNAPSHOTS = """\
+apiVersion: secret-authority.dev/v1
+kind: Snapshots
+store: {s3: {endpoint: "https://store.example", bucket: b}}
+"""
 BOOTSTRAP = ["bootstrap-data", "bootstrap-edge", "bootstrap-messaging"]
 Registered = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
-    return run(HOME, tmp_path_factory.mktemp("blast-radius"))
+    files = {settings_file(Layout.of("dev")): SNAPSHOTS}
+    return run(HOME, tmp_path_factory.mktemp("blast-radius"), files=files)
 
 
 def rows(registered: Registered) -> list[str]:
@@ -37,12 +45,13 @@ def test_only_the_engine_is_root_in_two_steps(registered: Registered) -> None:
     ]
 
 
-def test_only_three_programs_have_the_cluster_identity(registered: Registered) -> None:
+def test_only_four_programs_have_the_cluster_identity(registered: Registered) -> None:
     holders = {account for account, found in reach(registered).items() if any("sops-age" in s for s in found.reads)}
     assert holders == {
         "flux-system/kustomize-controller",
         "secret-authority/bootstrap-evidence",
         "secret-authority/secret-authority-engine",
+        "secret-authority/secret-authority-snapshot-verifier",
     }
 
 
