@@ -108,7 +108,7 @@ SNAPSHOT_ACCOUNT = "secret-authority-snapshot"
 # The identity without any right as which snapshots are verified in the cluster.
 SNAPSHOT_VERIFIER = "secret-authority-snapshot-verifier"
 # The containers of a verification that leave a report, and the key of the published status that they read.
-PREPARE_CONTAINER, VERIFY_CONTAINER = "prepare", "verify"
+PREPARE_CONTAINER, VERIFY_CONTAINER = "prepare-server", "restore-and-compare"
 SEAL_KEY = "seal"
 # The identity of the receiver of events: it files requests and reads the keys of its senders.
 EVENTS_ACCOUNT = "secret-authority-events"

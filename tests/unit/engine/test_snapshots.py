@@ -11,7 +11,14 @@ import pytest
 
 from secret_authority.clients.object_store import ObjectExistsError, StoreRefusedError
 from secret_authority.clients.snapshot_bundle import Bundle
-from secret_authority.contract.names import SNAPSHOT_STATUS, SNAPSHOT_VERIFIER, TRUST_RECORD, UNSEAL_SHARES
+from secret_authority.contract.names import (
+    PREPARE_CONTAINER,
+    SNAPSHOT_STATUS,
+    SNAPSHOT_VERIFIER,
+    TRUST_RECORD,
+    UNSEAL_SHARES,
+    VERIFY_CONTAINER,
+)
 from secret_authority.contract.snapshot_settings import SnapshotEngineSettings
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.recipients import TrustRecord
@@ -256,13 +263,15 @@ def test_what_is_published_names_no_secret(site: Site) -> None:
     assert json.loads(data["saved"])["name"] == "dev/1" and "platform-data" not in json.dumps(data)
 
 
-def report(site: Site, name: str, ended: int, *, code: int = 0, container: str = "verify", **fields: object) -> None:
+def report(
+    site: Site, name: str, ended: int, *, code: int = 0, container: str = VERIFY_CONTAINER, **fields: object
+) -> None:
     """A pod of a verification that has ended `ended` seconds after the start."""
     said = {"snapshot": name, "problem": "", "paths": 15, "seconds": 11.8} | fields
     done = {"exitCode": code, "finishedAt": (START + timedelta(seconds=ended)).isoformat(), "message": json.dumps(said)}
     if "message" in fields:
         done["message"] = str(fields["message"])
-    where = "initContainerStatuses" if container == "prepare" else "containerStatuses"
+    where = "initContainerStatuses" if container == PREPARE_CONTAINER else "containerStatuses"
     status = {where: [{"name": container, "state": {"terminated": done}}]}
     labels = {"app": SNAPSHOT_VERIFIER}
     site.put("secret-authority", "pods", {"metadata": {"name": f"pod-{ended}", "labels": labels}, "status": status})
@@ -307,7 +316,7 @@ def test_what_a_verification_found_is_recorded_and_outlives_its_pod_and_the_engi
         ({}, f"{LATER}: the verification ended with exit code 1"),
     ],
 )
-@pytest.mark.parametrize("container", ["prepare", "verify"])
+@pytest.mark.parametrize("container", [PREPARE_CONTAINER, VERIFY_CONTAINER])
 def test_a_failed_verification_says_why_and_does_not_hide_the_last_good_one(
     site: Site, fields: dict[str, object], words: str, container: str
 ) -> None:
@@ -327,7 +336,7 @@ def test_a_failed_verification_says_why_and_does_not_hide_the_last_good_one(
 
 
 def test_a_pod_that_runs_says_nothing_yet(site: Site) -> None:
-    report(site, BUNDLE, 5, container="prepare")
+    report(site, BUNDLE, 5, container=PREPARE_CONTAINER)
     site.go(10)
     assert site.condition(VERIFIED) == (False, "no snapshot is verified yet")
 
