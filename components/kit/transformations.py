@@ -47,6 +47,7 @@ _WORKLOADS = frozenset(
         "kubernetes:apps/v1:DaemonSet",
         "kubernetes:apps/v1:Deployment",
         "kubernetes:apps/v1:StatefulSet",
+        "kubernetes:batch/v1:CronJob",
         "kubernetes:batch/v1:Job",
     }
 )

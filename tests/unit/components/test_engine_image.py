@@ -81,6 +81,8 @@ def test_no_container_pulls() -> None:
         assert found[listed] == [{**container, "imagePullPolicy": "Never"}]
     assert container["imagePullPolicy"] == "IfNotPresent", "what was given is not changed"
     assert transformed("kubernetes:core/v1:ConfigMap", spec) is None
+    nested = transformed("kubernetes:batch/v1:CronJob", {"jobTemplate": {"spec": spec}})
+    assert nested["jobTemplate"]["spec"]["template"]["spec"] == found
 
 
 VAULT = controller_image("vault")
