@@ -17,7 +17,8 @@ from secret_authority.clients.object_store.folder import MARKER, FolderStore
 from secret_authority.core.conditions import Condition
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.core.recipients import TrustRecord
-from secret_authority.core.snapshots.naming import PARTS, BundleName
+from secret_authority.core.snapshots.naming import PARTS, VERIFIED, BundleName
+from secret_authority.core.snapshots.verification import Report, Verification, Verifications
 from tests.support.fleets import Fleet, new_fleet
 
 SETTINGS = "apiVersion: secret-authority.dev/v1\nkind: Snapshots\nstore:\n"
@@ -230,3 +231,23 @@ def test_status_is_good_only_while_everything_is_known_to_be() -> None:
     assert not shown(False, now)
     assert not shown(True, now - timedelta(hours=1)), "an engine that is down says nothing"
     assert not shown(True, now, "{}")
+
+
+def test_list_shows_which_snapshots_were_verified_in_the_cluster(
+    fleet: Fleet, store: FolderStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, marked = put(store, 2), put(store, 1, "11111111")
+    store.put_new(marked.part(VERIFIED), b"then")
+    assert run(fleet, "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2:] for line in lines] == [["-", plain.folder], ["verified", marked.folder]]
+    assert run(fleet, "list", "--format", "json") == 0
+    assert [one["verified"] for one in json.loads(capsys.readouterr().out)] == [False, True]
+
+
+def test_status_names_the_newest_verified_snapshot() -> None:
+    report = Report("dev/2026/11/20261127T000000Z-7-0123abcd", paths=3)
+    state = Verifications().and_then(Verification(report, datetime(2026, 11, 27, 1, tzinfo=UTC)))
+    lines, _ = command.status_lines({"verifications": state.to_json()}, datetime.now(UTC))
+    assert lines[1] == f"last verified: 2026-11-27T01:00:00+00:00  {report.snapshot}"
+    assert command.status_lines({}, datetime.now(UTC))[0][1] == "last verified: none"
