@@ -87,7 +87,8 @@ class Verification:
             # Beside the containers that follow, and ended with them (Kubernetes 1.29).
             "restartPolicy": "Always",
             "command": ["/bin/vault", "server", f"-config={_FOLDER}/config.json"],
-            "env": [{"name": "HOME", "value": _FOLDER}],
+            # A restore is written to a temporary file first, and there is no other place to write to.
+            "env": [{"name": name, "value": _FOLDER} for name in ("HOME", "TMPDIR")],
             "securityContext": RESTRICTED_CONTAINER,
             "resources": _SERVER,
             "volumeMounts": [shared],

@@ -168,7 +168,9 @@ def test_the_server_beside_it_gets_no_secret(stack: Recorder) -> None:
     prepare, server = pod["initContainers"]
     (verify,) = pod["containers"]
     assert server["image"] == VAULT_IMAGE and server["restartPolicy"] == "Always"
-    assert [mount["name"] for mount in server["volumeMounts"]] == ["throwaway"]
+    ((mount,), folders) = server["volumeMounts"], {one["name"]: one["value"] for one in server["env"]}
+    assert mount == {"name": "throwaway", "mountPath": "/throwaway"}
+    assert folders == {"HOME": "/throwaway", "TMPDIR": "/throwaway"}, "Vault writes nowhere else"
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     assert volumes["throwaway"]["emptyDir"]["medium"] == "Memory"
     assert {v["secret"]["secretName"] for v in pod["volumes"] if "secret" in v} == {IDENTITY_SECRET, SNAPSHOT_READER}
