@@ -18,7 +18,6 @@ from secret_authority.contract.names import (
     FLUX_NAMESPACE,
     INTERNAL_SERVICE,
     ROTATION_ACCOUNT,
-    SNAPSHOT_VERIFIER,
     VAULT_NAMESPACE,
     VAULT_PORT,
 )
@@ -36,8 +35,8 @@ import json, socket, sys
 found = {}
 for target in sys.argv[1:]:
     host, _, port = target.rpartition(":")
+    address = socket.gethostbyname(host)
     try:
-        address = socket.gethostbyname(host)
         socket.create_connection((address, int(port)), timeout=4).close()
         found[target] = True
     except OSError:
@@ -64,8 +63,6 @@ REACHED: dict[tuple[str, str], set[str]] = {
     (ENGINE_NAMESPACE, CONSUMPTION_ACCOUNT): {API, VAULT},
     (ENGINE_NAMESPACE, ROTATION_ACCOUNT): {API, VAULT, DATABASE},
     (ENGINE_NAMESPACE, BOOTSTRAP_EVIDENCE): {API, FLUX_ARTIFACTS},
-    # Where no snapshots are set up, not even the resolvers.
-    (ENGINE_NAMESPACE, SNAPSHOT_VERIFIER): set(),
     (FLUX_NAMESPACE, ""): {API, FLUX_ARTIFACTS},
     (VAULT_NAMESPACE, ""): {API},
 }

@@ -14,6 +14,7 @@ from components.runtime_authority.vault_network import network_policy_spec
 from components.settings.git import GitSettings
 from components.settings.network import NetworkSettings, read_network_settings
 from components.settings.stack import HOME
+from secret_authority.contract.names import ENGINE_NAMESPACE, SNAPSHOT_VERIFIER
 from secret_authority.core.platform_namespaces import PLATFORM_NAMESPACES
 from tests.fakes.pulumi import Recorder
 
@@ -106,3 +107,15 @@ def test_addresses_that_are_none_are_refused(text: str, words: str) -> None:
     found: list[str] = []
     read_network_settings(pulumi.Config("secret-authority"), lambda *said: found.append(" ".join(said)))
     assert len(found) == bool(words) and all(words in line for line in found)
+
+
+@pytest.mark.parametrize("network", [NetworkSettings(), SET])
+def test_who_verifies_snapshots_has_no_way_that_other_pods_of_the_namespace_have(network: NetworkSettings) -> None:
+    """Its own way to the store comes with the snapshots: tests/unit/components/test_snapshots.py."""
+    label = SNAPSHOT_VERIFIER
+    for spec in policies(network)[ENGINE_NAMESPACE]:
+        if not spec.get("egress"):
+            continue
+        (chosen,) = spec["podSelector"]["matchExpressions"]
+        assert chosen["key"] == "app"
+        assert (label in chosen["values"]) == (chosen["operator"] == "NotIn"), spec
