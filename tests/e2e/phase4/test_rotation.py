@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import copy
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -130,6 +131,24 @@ def test_a_generated_value_is_rotated_delivered_and_on_record(altered: RecordedS
     assert "rotation (manual): tried on a node" in history.stdout and "done" in history.stdout, history.stderr
     status = command(altered, "rotation", "status", NAME)
     assert NAME in status.stdout and "idle" in status.stdout, status.stderr
+
+
+def test_a_value_that_a_person_gives_takes_the_way_of_a_rotation(altered: RecordedStack) -> None:
+    given = secrets.token_urlsafe(32)
+    where = [f"--repository={altered.fleet}", f"--cluster={altered.name}", f"--kubeconfig={altered.kubeconfig}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "enter", *where, "--replace", NAME],
+        cwd=CHECKOUT,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0 and f"{NAME}: done" in done.stdout, done.stdout + done.stderr
+    assert value(altered) == given.encode()
+    history = command(altered, "rotation", "history", NAME)
+    assert "rotation (manual): value entered by " in history.stdout and given not in done.stdout + history.stdout
 
 
 def test_what_is_held_is_not_rotated(altered: RecordedStack) -> None:
