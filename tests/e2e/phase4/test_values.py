@@ -1,13 +1,18 @@
-"""Values and types on a real node: what a person or Git gives is what a pod reads, byte for byte."""
+"""Values and types on a real node: what a person or Git gives is what a pod reads, byte for byte.
+
+In the same catalogue, with the same `up`: a certificate that is issued inside, and a sender that has it issued again.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +21,7 @@ import yaml
 
 from components.kit.pod_security import RESTRICTED_CONTAINER, RESTRICTED_POD_WITH_VOLUMES
 from secret_authority.clients.sops import sops_program
-from secret_authority.engine.tls.ca import issue, new_ca
+from secret_authority.engine.tls.ca import Pair, issue, new_ca
 from tests.support.odd_values import is_text, odd_value
 from tests.support.recorded_stack import RecordedStack
 from tests.support.waiting import until
@@ -46,12 +51,29 @@ with client.wrap_socket(socket.create_connection(listener.getsockname()), server
     found["tls"] = one.recv(6).decode()
 print(json.dumps(found))
 """
+# Reports an event as a provider does, the same one twice, then one that it did not sign.
+HOOK = """
+import base64, hashlib, hmac, json, pathlib, time, urllib.error, urllib.request
+def send(event, key):
+    body, stamp = json.dumps({"secret": "web-tls", "why": "found in a public repository"}).encode(), int(time.time())
+    signature = base64.b64encode(hmac.new(key, f"{event}.{stamp}.".encode() + body, hashlib.sha256).digest()).decode()
+    headers = {"webhook-id": event, "webhook-timestamp": str(stamp), "webhook-signature": f"v1,{signature}"}
+    url = "http://secret-authority-events.secret-authority.svc/v1/events/scanner"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=30) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+key = pathlib.Path("/s/hook/key").read_bytes()
+print(json.dumps([send("evt-1", key), send("evt-1", key), send("evt-2", b"another key of enough bytes")]))
+"""
+TLS_KEYS = ["tls.crt", "tls.key", "ca.crt"]
 
 
-@pytest.fixture
-def checkout(altered: RecordedStack, tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def checkout(altered: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A checkout of the team's repository. Afterwards Git is as it was."""
-    with altered.copied_fleet(tmp_path) as folder:
+    with altered.copied_fleet(tmp_path_factory.mktemp("values")) as folder:
         yield folder
 
 
@@ -131,9 +153,9 @@ def enter(stack: RecordedStack, checkout: Path, name: str, file: Path | None, gi
     assert done.returncode == 0, done.stderr
 
 
-def pod(image: str, secrets: list[str]) -> dict[str, Any]:
+def pod(name: str, image: str, program: str, secrets: list[str]) -> dict[str, Any]:
     return {
-        "metadata": {"name": "values", "namespace": "shop"},
+        "metadata": {"name": name, "namespace": "shop"},
         "spec": {
             "automountServiceAccountToken": False,
             "restartPolicy": "Never",
@@ -143,7 +165,7 @@ def pod(image: str, secrets: list[str]) -> dict[str, Any]:
                     "name": "values",
                     "image": image,
                     "imagePullPolicy": "IfNotPresent",
-                    "command": ["python3", "-c", PROGRAM],
+                    "command": ["python3", "-c", program],
                     "securityContext": RESTRICTED_CONTAINER,
                     "volumeMounts": [{"name": name, "mountPath": f"/s/{name}", "readOnly": True} for name in secrets],
                 }
@@ -153,10 +175,31 @@ def pod(image: str, secrets: list[str]) -> dict[str, Any]:
     }
 
 
-def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(
-    altered: RecordedStack, checkout: Path, tmp_path: Path
-) -> None:
-    stack = altered
+def said_by(stack: RecordedStack, name: str, program: str, secrets: list[str]) -> Any:
+    """What a pod with these Secrets prints, as JSON."""
+    home, ended = "/api/v1/namespaces/shop/pods", ("Succeeded", "Failed")
+    stack.objects.request("POST", home, pod(name, stack.engine_image, program, secrets))
+    try:
+        until(lambda: stack.objects.get(f"{home}/{name}")["status"]["phase"] in ended, "the pod has ended", 120)  # type: ignore[index]
+        said = stack.objects.text(f"{home}/{name}/log").decode()
+        assert (stack.objects.get(f"{home}/{name}") or {})["status"]["phase"] == "Succeeded", said
+    finally:
+        stack.objects.request("DELETE", f"{home}/{name}")
+    return json.loads(said)
+
+
+@dataclass(frozen=True)
+class Values:
+    """The stack with these values in Git and in Vault."""
+
+    stack: RecordedStack
+    wanted: Mapping[str, Mapping[str, bytes]]
+    ca: Pair
+
+
+@pytest.fixture(scope="module")
+def values(altered: RecordedStack, checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Values:
+    stack, tmp_path = altered, tmp_path_factory.mktemp("given")
     ca = new_ca("tests")
     pair = issue(ca, ["localhost"])
     tls = {"tls.crt": pair.certificate.encode(), "tls.key": pair.key.encode(), "ca.crt": ca.certificate.encode()}
@@ -164,7 +207,11 @@ def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(
     entered = {f"k{number}": odd_value(NUMBER + number) for number in range(NUMBER)}
     files = {"store": bytes(range(256)), "key": KEY_FILE}
     ones = {f"one-{number}": value for number, value in enumerate(ONES)}
+    hook = {"key": secrets.token_urlsafe(32).encode()}
     binary = lambda values: [key for key, value in values.items() if not is_text(value)]  # noqa: E731
+    web = entry("web-tls", "internal", TLS_KEYS, rotator={"kind": "tls", "names": ["web.shop.svc"], "admin": "web-ca"})
+    web["rotation"] = {"type": "time-based", "ttl": "720h", "rotate_before": "240h"}
+    web["consumers"][0]["type"] = "kubernetes.io/tls"
     entries = [
         entry("from-git", "bootstrap", list(from_git), binary=binary(from_git)),
         entry("serve-tls", "bootstrap", list(tls)),
@@ -172,14 +219,20 @@ def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(
         entry("generated", "bootstrap", [*ENV, *files], binary=binary(files)),
         entry("entered", "external", list(entered), binary=binary(entered)),
         *(entry(name, "external", ["k"], binary=[] if is_text(value) else ["k"]) for name, value in ones.items()),
+        entry("hook", "bootstrap", ["key"]),
+        entry("web-ca", "bootstrap", ["tls.crt", "tls.key"], consumers=[]),
+        web,
     ]
     catalogue = checkout / stack.intent_home / "catalogue.yaml"
     document = yaml.safe_load(catalogue.read_text())
     document["secrets"] += entries
+    document["events"] = {"senders": [{"name": "scanner", "key": "hook", "secrets": ["web-tls"], "from": "shop"}]}
     catalogue.write_text(yaml.safe_dump(document, sort_keys=False))
     encrypt(stack, checkout, "from-git", from_git, "Opaque")
     encrypt(stack, checkout, "serve-tls", tls, "kubernetes.io/tls")
     encrypt(stack, checkout, "pull", {".dockerconfigjson": PULL}, "kubernetes.io/dockerconfigjson")
+    encrypt(stack, checkout, "hook", hook, "Opaque")
+    encrypt(stack, checkout, "web-ca", {"tls.crt": tls["ca.crt"], "tls.key": ca.key.encode()}, "Opaque")
     generate(stack, checkout, "generated", ENV, files)
     stack.publish(checkout)
     stack.set_up(4, repositoryPath=str(checkout), vault=stack.present_vault())
@@ -196,32 +249,62 @@ def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(
 
     wanted = {"from-git": from_git, "entered": entered, "serve-tls": tls, "pull": {".dockerconfigjson": PULL}}
     wanted["generated"] = {key: value.encode() for key, value in ENV.items()} | files
+    wanted["hook"] = hook
     wanted |= {name: {"k": value} for name, value in ones.items()}
-    secrets = sorted(wanted)
     until(
-        lambda: all(stack.objects.secret("shop", name) for name in secrets),
-        lambda: f"all consumer Secrets: {[name for name in secrets if not stack.objects.secret('shop', name)]}",
+        lambda: all(stack.objects.secret("shop", name) for name in wanted),
+        lambda: f"all consumer Secrets: {[name for name in wanted if not stack.objects.secret('shop', name)]}",
         180,
     )
+    return Values(stack, wanted, ca)
+
+
+def test_values_of_both_ways_and_types_are_in_the_pod_as_they_went_in(values: Values) -> None:
+    stack = values.stack
     types = {name: (stack.objects.secret("shop", name) or {})["type"] for name in ("serve-tls", "pull", "from-git")}
     assert types == {
         "serve-tls": "kubernetes.io/tls",
         "pull": "kubernetes.io/dockerconfigjson",
         "from-git": "Opaque",
     }
-    home = "/api/v1/namespaces/shop/pods"
-    stack.objects.request("POST", home, pod(stack.engine_image, secrets))
-    try:
-        ended = ("Succeeded", "Failed")
-        until(lambda: stack.objects.get(f"{home}/values")["status"]["phase"] in ended, "the pod has ended", 120)  # type: ignore[index]
-        said = stack.objects.text(f"{home}/values/log").decode()
-        assert (stack.objects.get(f"{home}/values") or {})["status"]["phase"] == "Succeeded", said
-    finally:
-        stack.objects.request("DELETE", f"{home}/values")
-    found = json.loads(said)
+    found = said_by(stack, "values", PROGRAM, sorted(values.wanted))
     assert found.pop("tls") == "served"
     assert found == {
         f"{name}/{key}": hashlib.sha256(value).hexdigest()
-        for name, values in wanted.items()
-        for key, value in values.items()
+        for name, entries in values.wanted.items()
+        for key, value in entries.items()
     }
+
+
+def web_tls(stack: RecordedStack) -> Pair:
+    found = stack.objects.secret("shop", "web-tls")
+    assert found is not None and found["type"] == "kubernetes.io/tls"
+    return Pair(*(base64.b64decode(found["data"][key]).decode() for key in ("tls.crt", "tls.key")))
+
+
+def rotated(stack: RecordedStack, generation: int) -> bool:
+    """Whether the certificate is at this generation, and nothing is in flight."""
+    found = stack.objects.get("/api/v1/namespaces/secret-authority/configmaps/rotation-status") or {}
+    shown = json.loads(found["data"]["secrets"]).get("web-tls", {})
+    return bool(shown.get("state") == "idle" and shown.get("generation") == generation and shown["result"] == "done")
+
+
+def test_a_certificate_is_issued_inside_and_again_when_a_sender_asks(values: Values) -> None:
+    """The engine of rotation issues it, since a generated first value is none; a signed message has it issued again."""
+    stack = values.stack
+    until(lambda: rotated(stack, 1), "the first certificate is issued", 120)
+    first = web_tls(stack)
+    assert first.issued_by(values.ca.parsed) and first.covers(["web.shop.svc"])
+    assert said_by(stack, "hook", HOOK, ["hook"]) == [202, 200, 401]
+    until(lambda: rotated(stack, 2), "the second certificate is issued", 120)
+    second = web_tls(stack)
+    assert second.issued_by(values.ca.parsed) and second.covers(["web.shop.svc"])
+    assert second.parsed.serial_number != first.parsed.serial_number and second.key != first.key
+    history = subprocess.run(
+        [sys.executable, "-m", "cli.main", "rotation", "history", "web-tls", f"--kubeconfig={stack.kubeconfig}"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert history.stdout.count("rotation (event): scanner: found in a public repository") == 1
