@@ -15,7 +15,7 @@ from secret_authority.contract.names import UNSEAL_SHARES, VAULT_NAMESPACE
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.runtime_authority.seal_store import read_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError
-from secret_authority.repository.files.round_trip import replace_all
+from secret_authority.repository.files.replace import replace_all
 from secret_authority.repository.trust.root_of_trust import read_trust
 from secret_authority.repository.trust.share_export import compare_export, export_file, exported_text
 

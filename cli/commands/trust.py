@@ -17,7 +17,7 @@ from secret_authority.clients.age_plugins import lock, read_recipient
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.engine.rotation.rotators import registry
-from secret_authority.repository.files.round_trip import replace_all
+from secret_authority.repository.files.replace import replace_all
 from secret_authority.repository.intent.intent import Intent, check_readable, read_intent
 from secret_authority.repository.namespaces import check_namespaces, namespaces_folder
 from secret_authority.repository.trust.root_of_trust import read_trust

@@ -17,7 +17,7 @@ import yaml
 
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.bootstrap.encrypted_secrets import ciphertext_digest
-from secret_authority.repository.files.round_trip import replace_all
+from secret_authority.repository.files.replace import replace_all
 from secret_authority.repository.files.yaml_documents import read_documents
 from secret_authority.repository.intent.intent import Intent
 

@@ -17,7 +17,8 @@ from secret_authority.clients.age import Identity, is_recipient, open_sealed, se
 from secret_authority.core.catalogue.schema import Name
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.recipients import Admission
-from secret_authority.repository.files.round_trip import edited, entry, list_below, replace_all
+from secret_authority.repository.files.replace import replace_all
+from secret_authority.repository.files.round_trip import edited, entry, list_below
 from secret_authority.repository.files.yaml_documents import read_documents
 from secret_authority.repository.trust.checks import check_genuine
 from secret_authority.repository.trust.root_of_trust import FILE as TRUST_FILE

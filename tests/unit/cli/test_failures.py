@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from cli import main as module
 from cli.main import main
 from secret_authority.clients.age import Identity
-from secret_authority.repository.files.round_trip import edited, entry, list_below, replace_all
+from secret_authority.repository.files.replace import replace_all
+from secret_authority.repository.files.round_trip import edited, entry, list_below
 from secret_authority.repository.trust.root_of_trust import read_trust
 from tests.support.fleets import Fleet, new_fleet
 

@@ -16,10 +16,12 @@ HEAVY = ("kubernetes", "pulumi", "requests", "pulumi_kubernetes", "cryptography.
 @pytest.mark.parametrize("command", ["", "ledger", "check", "audit", "tombstone", "ledger-diff", "root", "cluster"])
 def test_help_loads_no_client(command: str) -> None:
     given = [command, "--help"] if command else ["--help"]
+    # Changing files in the style of who wrote them is for `root` and `cluster`.
+    heavy = HEAVY if command in ("check", "root", "cluster") else (*HEAVY, "ruamel.yaml")
     program = (
         "import sys, cli.main\n"
         f"try:\n    cli.main.main({given})\nexcept SystemExit:\n    pass\n"
-        f"print('LOADED', [name for name in {HEAVY} if name in sys.modules])"
+        f"print('LOADED', [name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("LOADED []\n"), done.stdout[-200:]
