@@ -98,6 +98,18 @@ CHANGED: dict[str, dict[str, set[str]]] = {
     "nothing is handed over while a restore is going on or awaited": {
         "Role runtime-authority-engine-vault": {"rules"},
     },
+    "all keys of a consumer Secret are of one version of Vault": {
+        "ExternalSecret consumption-backup/object-store": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-edge/edge-tls": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-edge/oidc-client": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-reports/broker": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-reports/broker-keystore": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-reports/reports-db": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-shop/billing-db": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-shop/broker": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-shop/orders-db": {"spec.data", "spec.target"},
+        "ExternalSecret consumption-shop/orders-db-endpoint": {"spec.data", "spec.target"},
+    },
     "Vault's values cannot be made again": {"Namespace runtime-authority-vault": {"options.protect"}},
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"
