@@ -29,16 +29,24 @@ _LISTED = 8
 
 
 def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
+    """One violation for what one place in Git makes, however many Secrets are made of it."""
+    found: dict[tuple[Position, frozenset[str]], list[Resource]] = defaultdict(list)
     for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
             continue
-        clear = {key for key, text in texts(resource) if is_secret(key, text)}
+        clear = frozenset(key for key, text in texts(resource) if is_secret(key, text))
         if clear:
-            yield about(
-                resource,
-                f"is in the clear in Git ({', '.join(sorted(clear))}). Encrypt it with sops, and give it a new "
-                "value: Git's history still has the old one",
-            )
+            found[resource.where, clear].append(resource)
+    for (_, clear), resources in found.items():
+        others = sorted({resource.label for resource in resources[1:]} - {resources[0].label})
+        made = f" The same place makes {', '.join(others[:_LISTED])}" if others else ""
+        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+        yield about(
+            resources[0],
+            f"is in the clear in Git ({', '.join(sorted(clear))}). Encrypt it with sops, and give it a new "
+            f"value: Git's history still has the old one{'.' if made else ''}{made}{more}",
+            *others,
+        )
 
 
 def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
@@ -46,7 +54,9 @@ def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
         if resource.origin is not Origin.GIT:
             continue
         if resource.get("sops") is not None:
-            clear = {key for key, text in _outside_sops(resource) if not stands_for_another(text)}
+            chosen = _names_keys(resource.get("sops", "encrypted_regex"))
+            outside = [(key, text) for key, text in _outside_sops(resource) if not stands_for_another(text)]
+            clear = {key for key, text in outside if not chosen or is_secret(key, text)}
             clear |= {f"{key} of the annotation {_APPLIED}" for key in _applied_in_the_clear(resource)}
             fix = "Set encrypted_regex to ^(data|stringData)$ in .sops.yaml"
         elif _from_encrypted_env(resource):
@@ -61,6 +71,11 @@ def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:
                 f"has a sops block, but {', '.join(sorted(clear))} is not encrypted. {fix}, encrypt again, and give it "
                 "a new value",
             )
+
+
+def _names_keys(pattern: Any) -> bool:
+    """Whether sops was told which keys to encrypt, instead of all of `data`: then others may be plain on purpose."""
+    return isinstance(pattern, str) and all(search(pattern, field) is False for field in ("data", "stringData"))
 
 
 def _applied_in_the_clear(resource: Resource) -> set[str]:

@@ -18,13 +18,16 @@ PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_
 _PLAIN = re.compile(
     r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
     r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
-    r"|network|account|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode)$",
+    r"|network|account|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
+    r"|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
     re.IGNORECASE,
 )
 _SECRET = re.compile(
     r"pass|pwd|secret|token|api[-_.]?key|private|credential|webhook|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
     re.IGNORECASE,
 )
+# Where one word of a key ends and the next begins: fsName.
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # A word of its own, not a part of the name of a product: AUTHELIA_HOST.
 _AUTH = re.compile(r"auth(?![a-z])", re.IGNORECASE)
 # What stands for a value that something else fills in: a variable, template text, a reference to a store.
@@ -99,9 +102,10 @@ def is_secret(key: str, text: str) -> bool:
         return any(_assigns(line) for line in text.splitlines())
     if _SWITCH.fullmatch(text.strip()):
         return False
-    if _SECRET.search(key) or (_AUTH.search(key) and not _PLAIN.search(key)):
+    words = _HUMP.sub("_", key)
+    if _SECRET.search(words) or (_AUTH.search(words) and not _PLAIN.search(words)):
         return not _LITERAL.match(text.strip()) or len(text.strip()) > 3
-    return not (_PLAIN.search(key) or any(plain.match(text.strip()) for plain in (_LITERAL, _URL, _PATH)))
+    return not (_PLAIN.search(words) or any(plain.match(text.strip()) for plain in (_LITERAL, _URL, _PATH)))
 
 
 def _assigns(line: str) -> bool:

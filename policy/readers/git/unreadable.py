@@ -15,8 +15,9 @@ _TEMPLATE = re.compile(r"\{\{|\{%|<[A-Z][A-Z0-9_]+>|<%|\[\[")
 def judge_broken(reading: Reading, guessed: bool) -> None:
     """A file that is not valid YAML is a problem where a cluster gets it or it is a catalogue, else it is named."""
     for file, problems in sorted(reading.renderer.broken.items()):
-        unclear = guessed and _is_template(reading.renderer.root / file)
-        if (file in reading.reached and not unclear) or _says_catalogue(reading.renderer.root / file):
+        path = reading.renderer.root / file
+        unclear = guessed and (_is_template(path) or _is_git_crypt(path))
+        if (file in reading.reached and not unclear) or _says_catalogue(path):
             reading.problems.update(dict.fromkeys(problems))
         else:
             reading.tree.unjudged += [f"{file} {each.message}; no entry of a cluster leads to it" for each in problems]
@@ -45,5 +46,14 @@ def _is_template(file: Path) -> bool:
     """Whether a file has marks of a template language."""
     try:
         return _TEMPLATE.search(file.read_text(errors="replace")) is not None
+    except OSError:
+        return False
+
+
+def _is_git_crypt(file: Path) -> bool:
+    """Whether git-crypt encrypted a file as a whole: then it is for a person's tools, not for a cluster."""
+    try:
+        with file.open("rb") as opened:
+            return opened.read(10) == b"\0GITCRYPT\0"
     except OSError:
         return False

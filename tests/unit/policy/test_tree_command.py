@@ -300,3 +300,14 @@ def test_a_secret_of_aliases_upon_aliases_is_a_problem_and_has_an_end(tmp_path: 
     before = time.process_time()
     assert run(tmp_path, "--profile", "rfc") == policy.VIOLATIONS
     assert time.process_time() - before < 60
+
+
+def test_a_file_that_git_crypt_encrypted_is_no_manifest_of_a_guessed_cluster(tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/account.json").write_bytes(b"\0GITCRYPT\0\xf9\xad\x2a\xb2\xed\x2b")
+    (tmp_path / "app.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app, namespace: shop}\n")
+    guessed = read_tree(tmp_path)
+    assert not guessed.problems
+    assert any(line.startswith("config/account.json is not UTF-8 text") for line in guessed.unjudged)
+    applied = read_tree(tmp_path, Settings(entries={"prod": ("config",)}))
+    assert [problem.file for problem in applied.problems] == ["config/account.json"]
