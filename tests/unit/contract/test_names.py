@@ -32,7 +32,7 @@ ORDINARY = {
 
 
 # The name of a volume, and not of the Secret.
-ELSEWHERE = {("components/consumption/engine.py", "vault-ca")}
+ELSEWHERE = {("components/consumption/engine.py", "vault-ca"), ("components/kit/evidence_job.py", "task")}
 
 
 def shared() -> dict[str, str]:
