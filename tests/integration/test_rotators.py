@@ -22,6 +22,7 @@ from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.rotation.rotator import (
     Accepts,
+    Connected,
     Dated,
     Fence,
     FencedError,
@@ -35,11 +36,12 @@ from secret_authority.core.rotation.rotator import (
     Value,
 )
 from secret_authority.engine.rotation.controller import drain_of
-from secret_authority.engine.rotation.rotators import registry
+from secret_authority.engine.rotation.rotators import postgresql, registry
 from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
 from secret_authority.engine.tls.ca import Pair, issue, new_ca
 from tests.support.issuer import Issuer, serving
 from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
+from tests.support.vault_process import wait_for
 
 FIRST = {"username": "orders_a", "password": "first-password", "host": "db"}
 
@@ -453,6 +455,71 @@ def test_sessions_of_the_old_user_are_counted(fresh: PostgresServer) -> None:
     session = Connection("orders_a", host="127.0.0.1", port=fresh.port, database="orders", password="first-password")
     assert rotator.in_use(Value(FIRST)) == 1
     session.close()
+
+
+def logins_of_admin(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
+    """Connections that the administrator makes from now on."""
+    made: list[Connection] = []
+    as_user = postgresql._Server.as_user
+
+    def counted(self: Any, username: str, *more: Any) -> Connection:
+        connection = as_user(self, username, *more)
+        if username == ADMIN["username"]:
+            made.append(connection)
+        return connection
+
+    monkeypatch.setattr(postgresql._Server, "as_user", counted)
+    return made
+
+
+def sessions_of_admin(server: PostgresServer) -> int:
+    with contextlib.closing(server.superuser()) as admin:
+        query = "SELECT count(*) FROM pg_stat_activity WHERE usename = :name"
+        return int((admin.run(query, name=ADMIN["username"]) or [[0]])[0][0])
+
+
+def test_calls_of_one_look_share_the_login_of_the_administrator(
+    fresh: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each proof that a value is accepted or refused is a login of its own nevertheless."""
+    rotator, current, made = (
+        at_server(fresh, ["orders_a", "orders_b"]),
+        Value(FIRST),
+        logins_of_admin(fresh, monkeypatch),
+    )
+    assert isinstance(rotator, Connected)
+    with rotator.connected():
+        assert rotator.ready() == "" and rotator.generation() == 0
+        new = rotator.plan(current, fence(1, current)).publications[0].value
+        rotator.apply(new, fence(1, current))
+        assert rotator.accepts(new) is Accepts.YES and rotator.in_use(current) == 0
+        rotator.revoke(current, fence(1, new))
+        assert rotator.accepts(current) is Accepts.NO and rotator.generation() == 1
+    assert len(made) == 1
+    wait_for(lambda: sessions_of_admin(fresh) == 0, "its session has ended")
+    assert rotator.in_use(current) == 0 and len(made) == 2, "outside of it, each call has a login"
+
+
+def test_a_shared_login_is_not_used_after_an_error(fresh: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rotator, current, made = (
+        at_server(fresh, ["orders_a", "orders_b"]),
+        Value(FIRST),
+        logins_of_admin(fresh, monkeypatch),
+    )
+    new = rotator.plan(current, fence(2, current)).publications[0].value
+    assert isinstance(rotator, Connected)
+    with rotator.connected():
+        rotator.apply(new, fence(2, current))
+        with pytest.raises(FencedError):
+            rotator.apply(new, fence(1, current))  # leaves a transaction open
+        assert rotator.in_use(current) == 0 and len(made) == 2
+        with contextlib.closing(fresh.superuser()) as admin:
+            query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = :name"
+            admin.run(query, name=ADMIN["username"])
+        wait_for(lambda: sessions_of_admin(fresh) == 0, "the server has ended the session")
+        with pytest.raises(Unavailable):
+            rotator.ready()
+        assert rotator.ready() == "" and len(made) == 3
 
 
 def test_missing_rights_and_roles_are_said_without_a_value(fresh: PostgresServer) -> None:

@@ -8,6 +8,7 @@ was paused for a day: `apply`, `revoke` and `discard` carry a `Fence` and change
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -152,6 +153,15 @@ class Provisioner(Protocol):
 
         Returns what was made in words, empty for nothing. May be repeated.
         """
+
+
+@runtime_checkable
+class Connected(Protocol):
+    """A rotator that can use one connection of its own for several calls. What is asked as a consumer has a new one."""
+
+    def connected(self) -> AbstractContextManager[None]:
+        """Until it ends, calls share a connection, which is made by the first that needs it and not used after an
+        error. Nothing is asked of the target by this alone."""
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ import logging
 import random
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +35,7 @@ from secret_authority.core.rotation.cycle import Cycle
 from secret_authority.core.rotation.document import Document, Request, RequestKind, Start, State
 from secret_authority.core.rotation.rotator import (
     Accepts,
+    Connected,
     Dated,
     Overlap,
     Provisioner,
@@ -64,8 +66,11 @@ WORKING = "RotationWorks"
 HEALTHY = "RotationsHealthy"
 ACCEPTED = "CredentialsAccepted"
 
-BUSY_SECONDS = 1.0
-QUIET_SECONDS = 5.0
+# The rest between two rounds: while a rotation waits for something, and else, when a request is what it may find.
+BUSY_SECONDS = 0.5
+QUIET_SECONDS = 2.0
+# A round rests as long as it took, so that it stays a part of the load, and no longer than this.
+REST_SECONDS = 5.0
 # Every secret's metadata are read this often, whatever happens: somebody may have changed a policy.
 FULL_LOOK_SECONDS = 300.0
 # Each current value is tried at its target about this often. One whose target could not be set up yet is tried sooner,
@@ -150,7 +155,14 @@ class RotationController:
 
     def run(self) -> int:
         """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        return self._loop.run(Part(RUNNING, lambda: QUIET_SECONDS if self.reconcile() else BUSY_SECONDS, 15.0))
+        return self._loop.run(Part(RUNNING, self._timed_round, 15.0))
+
+    def _timed_round(self) -> float:
+        """A round; how many seconds to rest after it."""
+        begun = time.monotonic()
+        quiet = self.reconcile()
+        took = time.monotonic() - begun
+        return max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS))
 
     def reconcile(self) -> bool:
         """One round; True when nothing is in flight."""
@@ -264,7 +276,8 @@ class RotationController:
         # Until a look has come to its end: an answer of Vault may be lost although the document was written.
         known.unclean = True
         try:
-            result = advance(known.rules, known.policy.failure_strategy, known.cycle, random.random)
+            with _connected(known.rotator):
+                result = advance(known.rules, known.policy.failure_strategy, known.cycle, random.random)
         except (VaultRefusedError, ApiRefusedError, ValueError, KeyError) as error:
             log.error("%s: %s", name, error)
             known.problem = str(error)
@@ -351,6 +364,10 @@ def drain_of(entry: CatalogueSecret) -> timedelta | None:
     """How long an old value must be out of use before it is revoked, where the entry says so."""
     text = entry.rotator.settings.get("drain") if entry.rotator else None
     return None if text is None else parse_duration(text)
+
+
+def _connected(rotator: Rotator) -> AbstractContextManager[None]:
+    return rotator.connected() if isinstance(rotator, Connected) else nullcontext()
 
 
 def _provision(name: str, rotator: Rotator, value: Value) -> str:

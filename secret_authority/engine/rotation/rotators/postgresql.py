@@ -83,6 +83,9 @@ class _Server:
         self.host, self.port = str(settings["host"]), int(settings.get("port", 5432))
         self._database, self._tls = str(settings["database"]), settings.get("tls", True)
         self._admin, self._logins = str(settings["admin"]), logins
+        # Whether the administrator's connection is used for the next statement as well, and that connection.
+        self._sharing = False
+        self._shared: Connection | None = None
 
     def as_user(self, username: str, password: str, ca: str | None) -> Connection:
         """Raises `DatabaseError` when the server says no, `Unavailable` when it says nothing."""
@@ -108,12 +111,28 @@ class _Server:
         return self._logins(self._admin).get("ca.crt") if self._tls else None
 
     @contextlib.contextmanager
-    def admin(self) -> Iterator[Connection]:
-        login = self._logins(self._admin)
-        connection: Connection | None = None
+    def connected(self) -> Iterator[None]:
+        """One login of the administrator for all that is done inside."""
+        self._sharing = True
         try:
-            connection = self.as_user(login["username"], login["password"], self.ca())
+            yield
+        finally:
+            self._sharing = False
+            _close(self._shared)
+            self._shared = None
+
+    @contextlib.contextmanager
+    def admin(self) -> Iterator[Connection]:
+        # A connection is taken out while it is used. After an error it does not come back: its transaction, and what
+        # the server thinks of it, are unknown.
+        connection, self._shared = self._shared, None
+        used = False
+        try:
+            if connection is None:
+                login = self._logins(self._admin)
+                connection = self.as_user(login["username"], login["password"], self.ca())
             yield connection
+            used = True
         except DatabaseError as error:
             raise self._refusal(error) from None
         except (InterfaceError, OSError) as error:
@@ -121,9 +140,10 @@ class _Server:
         except KeyError as error:
             raise TargetRefusedError(f"secret {self._admin} has no key {error.args[0]}") from None
         finally:
-            if connection is not None:
-                with contextlib.suppress(Exception):
-                    connection.close()
+            if used and self._sharing:
+                self._shared = connection
+            else:
+                _close(connection)
 
     def _refusal(self, error: DatabaseError) -> Exception:
         code = error_code(error)
@@ -131,6 +151,12 @@ class _Server:
             return Unavailable(f"{self.host}:{self.port} answered with error {code}")
         hint = {_INVALID_PASSWORD: f"it refuses the login of {self._admin}", "42501": f"{self._admin} lacks rights"}
         return TargetRefusedError(f"{self.host}:{self.port}: {hint.get(code, f'error {code}')}")
+
+
+def _close(connection: Connection | None) -> None:
+    if connection is not None:
+        with contextlib.suppress(Exception):
+            connection.close()
 
 
 def error_code(error: DatabaseError) -> str:
@@ -188,6 +214,9 @@ class PostgresqlRotator:
     @property
     def target(self) -> str:
         return f"postgresql {self._server.host}:{self._server.port}"
+
+    def connected(self) -> contextlib.AbstractContextManager[None]:
+        return self._server.connected()
 
     def ready(self) -> str:
         with self._server.admin() as admin:
@@ -249,8 +278,7 @@ class PostgresqlRotator:
             return Accepts.NO if error_code(error) == _INVALID_PASSWORD else Accepts.UNKNOWN
         except (Unavailable, TargetRefusedError):
             return Accepts.UNKNOWN
-        with contextlib.suppress(Exception):
-            connection.close()
+        _close(connection)
         return Accepts.YES
 
     def in_use(self, value: Value) -> int | None:
