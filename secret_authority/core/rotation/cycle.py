@@ -99,8 +99,9 @@ class RotationStore(Protocol):
 class Cycle:
     """A `RotationBackend` for one secret. `delivery` says who has a version; None when that cannot be known.
 
-    Set `start` when the schedule admits a rotation; it is used up by it. `revoke_old` false spares the question
-    whether the old value is accepted.
+    Set `start` when the schedule admits a rotation, and `admitted` to the generation that the document had then; the
+    rotation uses it up, whichever engine does it. `revoke_old` false spares the question whether the old value is
+    accepted.
     """
 
     def __init__(
@@ -114,12 +115,16 @@ class Cycle:
         self._store, self._rotator, self._delivery = store, rotator, delivery
         self._run, self.revoke_old = run, revoke_old
         self.start: Start | None = None
+        self.admitted: int | None = None
         self._unused_since: datetime | None = None
 
     def observe(self) -> Observation:
         # The document first: what is published after this look is seen as another writer by nobody, because its
         # document has changed as well and the check-and-set write then fails.
         document, version, leftovers = self._store.document()
+        if self.admitted is not None and document.generation != self.admitted:
+            # Another engine has rotated since: what was asked for may be done.
+            self.start = None
         newest = self._store.newest()
         now, clock_ok = self._store.clock()
         seen = Observation(
@@ -202,8 +207,9 @@ class Cycle:
                 if self.start is not None and self.start.request == move.request:
                     self.start = None
             case Prepare():
-                self._store.write_document(self._prepared(move.start, seen), seen.version)
-                self.start = None  # one permission, one rotation
+                prepared = self._prepared(move.start, seen)
+                self.start = None  # one permission, one attempt: also a write whose answer is lost may have been done
+                self._store.write_document(prepared, seen.version)
             case Apply():
                 pending = _known(document.pending)
                 self._rotator.apply(pending, self._fence(seen))

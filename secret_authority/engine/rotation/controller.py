@@ -183,7 +183,7 @@ class RotationController:
         self._read_requests(now)
         started = self._admit(now)
         for name, known in self._known.items():
-            known.cycle.start = started.get(name)
+            known.cycle.start, known.cycle.admitted = started.get(name), known.document.generation
             if name in started or known.document.in_flight or known.requests or known.unclean:
                 self._advance(name, known)
         self._verify_one()
