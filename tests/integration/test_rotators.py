@@ -460,7 +460,7 @@ def test_sessions_of_the_old_user_are_counted(fresh: PostgresServer) -> None:
 def logins_of_admin(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     """Connections that the administrator makes from now on."""
     made: list[Connection] = []
-    as_user = postgresql._Server.as_user
+    as_user = postgresql.Server.as_user
 
     def counted(self: Any, username: str, *more: Any) -> Connection:
         connection = as_user(self, username, *more)
@@ -468,7 +468,7 @@ def logins_of_admin(server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> 
             made.append(connection)
         return connection
 
-    monkeypatch.setattr(postgresql._Server, "as_user", counted)
+    monkeypatch.setattr(postgresql.Server, "as_user", counted)
     return made
 
 

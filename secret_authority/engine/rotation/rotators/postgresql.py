@@ -76,7 +76,7 @@ def scram_verifier(password: str, salt: bytes | None = None, iterations: int = 4
     return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
 
 
-class _Server:
+class Server:
     """Connections to one server, as the administrator or as an application. Errors never quote a statement."""
 
     def __init__(self, settings: Mapping[str, Any], logins: Logins) -> None:
@@ -172,14 +172,14 @@ class PostgresqlRotator:
     overlap: ClassVar[Overlap] = Overlap.TWO_SLOTS
     window: ClassVar[bool] = False
 
-    def __init__(self, server: _Server, users: list[str], owner: str = "") -> None:
+    def __init__(self, server: Server, users: list[str], owner: str = "") -> None:
         self._server, self._users, self._owner = server, users, owner
 
     @classmethod
     def build(cls, secret: CatalogueSecret, settings: Mapping[str, Any], logins: Logins) -> PostgresqlRotator:
         users = [str(user) for user in settings["users"]]
         owner = str(settings.get("owner", ""))
-        return (cls if len(users) > 1 else OneUserRotator)(_Server(settings, logins), users, owner)
+        return (cls if len(users) > 1 else OneUserRotator)(Server(settings, logins), users, owner)
 
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
