@@ -211,22 +211,23 @@ def test_one_secret_gets_its_older_value_and_no_other_is_touched(
     before = {place: (found or {})["data"] for place, found in others.items()}
     assert restore("--only", "payment-api", "--snapshot", saved.older.folder, "--confirm", "dev") == 0
     assert value(target) == {"api-key": f"{CANARY}-payment-api"}
-    versions = (target.as_root().read("platform-data/metadata/payment/billing") or {})["data"]["versions"]
+    looking = target.as_root()
+    versions = (looking.read("platform-data/metadata/payment/billing") or {})["data"]["versions"]
     assert sorted(versions) == ["1", "2", "3"]
     for entry in saved.fleet.read().catalogue:
         if entry.name != "payment-api":
-            now = target.as_root().read(f"{entry.vault.mount}/metadata/{entry.vault.path}") or {}
+            now = looking.read(f"{entry.vault.mount}/metadata/{entry.vault.path}") or {}
             assert now["data"] == before[str(entry.vault)], entry.name
-    (event,) = read_trail(target.as_root(), "payment-api").events
+    (event,) = read_trail(looking, "payment-api").events
     assert event.person == "kim" and saved.older.folder in event.why and "version 3" in event.change
     # What has a rotator is given to its engine instead; two writers would meet.
-    mount(target.as_root(), ROTATION_MOUNT)
+    mount(looking, ROTATION_MOUNT)
     assert restore("--only", "orders-db", "--snapshot", saved.older.folder, "--confirm", "dev", "--wait", "0") == 0
-    assert len(target.as_root().list(f"{ROTATION_MOUNT}/metadata/{ROTATION_GIVEN}/orders-db")) == 1
-    (asked,) = target.as_root().list(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}/orders-db")
-    request = target.as_root().read(f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/orders-db/{asked}") or {}
+    assert len(looking.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_GIVEN}/orders-db")) == 1
+    (asked,) = looking.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}/orders-db")
+    request = looking.read(f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/orders-db/{asked}") or {}
     assert saved.older.folder in request["data"]["data"]["why"] and request["data"]["data"]["given"] is True
-    now = target.as_root().read("platform-data/metadata/postgres/orders") or {}
+    now = looking.read("platform-data/metadata/postgres/orders") or {}
     assert now["data"] == before["platform-data/postgres/orders"]
     said = capsys.readouterr()
     assert "is filed and waits" in said.out

@@ -7,8 +7,8 @@ from collections.abc import Collection
 # Fixtures of tests/e2e/conftest.py in the order in which one stack passes through them. A module runs at the furthest
 # stage that it asks for. `stack` alone asks for a node, in whatever state; a module without any has nodes of its own.
 STAGES = ("empty", "built", "destroyed", "rising", "stack", "runtime", "complete", "searched", "altered", "expendable")
-# The first stage of each lane after the first. Lane "b" has a Vault from its start; lane "c" has what leaves the stack
-# changed or lost, and rises to phase 4 by itself.
+# The first stage of each lane after the first. Lane "b" has a Vault from its start, after the modules with nodes of
+# their own; lane "c" has what leaves the stack changed or lost, and rises to phase 4 by itself.
 BOUNDS = ("runtime", "altered")
 LANES = ("a", "b", "c")
 OWN_NODES = -1
@@ -24,4 +24,6 @@ def stage(fixtures: Collection[str]) -> int:
 
 def lane(of: int) -> str:
     """The lane of a stage."""
+    if of == OWN_NODES:
+        return LANES[1]
     return LANES[sum(of >= STAGES.index(bound) for bound in BOUNDS)]
