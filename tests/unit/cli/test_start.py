@@ -25,3 +25,13 @@ def test_help_loads_no_client(command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.endswith("LOADED []\n"), done.stdout[-200:]
+
+
+def test_the_list_of_rules_loads_no_reader_of_git_trees() -> None:
+    program = (
+        "import sys, cli.main\n"
+        "assert cli.main.main(['policy', 'rules']) == 0\n"
+        "print('LOADED', [name for name in sys.modules if name.startswith('policy.readers.git')])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("LOADED []\n"), done.stdout[-200:]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cli.commands import policy
+from cli import policy_check as policy
 from cli.main import main
 from policy.readers.git.helm import template
 from policy.readers.git.helm.template import merged, nested

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.commands import policy
+from cli import policy_check as policy
 from cli.main import main
 from policy.inventory.writers import WRITERS
 from policy.readers.git.flux.envsubst import BadSubstitutionError, substitute
@@ -80,7 +80,7 @@ def test_a_fault_of_the_program_has_a_code_of_its_own(
     def broken(*_: object) -> None:
         raise RuntimeError(CANARY)
 
-    monkeypatch.setattr("cli.commands.policy.read_tree", broken)
+    monkeypatch.setattr("cli.policy_check.read_tree", broken)
     assert run(tmp_path) == policy.CRASH
     error = capsys.readouterr()
     assert "internal error: RuntimeError at test_tree_command.py" in error.err
