@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from cli.commands.policy import BAD_INPUT as BAD_INPUT
+from cli.commands.policy import OK as OK
 from policy.baseline import read_baseline, without, write_baseline
 from policy.context import RuleContext
 from policy.gc_pause import paused
@@ -29,7 +31,7 @@ from policy.settings import Level, Profile, Settings, read_settings
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import PhaseRefusedError, parse_phase
 
-OK, VIOLATIONS, BAD_INPUT, CRASH, LOW_COVERAGE = 0, 1, 2, 3, 4
+VIOLATIONS, CRASH, LOW_COVERAGE = 1, 3, 4
 
 
 def run_check(options: argparse.Namespace) -> int:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.server
 import itertools
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +23,7 @@ from secret_authority.core.errors import Unavailable
 from secret_authority.engine.consumption.delivery import what_is_missing
 from secret_authority.engine.consumption.versions import Version
 from tests.support.flux_process import BIN, MANIFESTS, Flux, api_server, define, programs_are_there, start
+from tests.support.http_server import Handler, served
 from tests.support.odd_values import is_text, odd_value
 from tests.support.vault_process import Server, free_ports, servers, vault_program, wait_for
 
@@ -166,32 +165,18 @@ def turning_vault() -> Iterator[str]:
     """The address of a Vault in which a new version is published between any two reads."""
     numbers = itertools.count(1)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Turning(Handler):
         def do_GET(self) -> None:
             data: dict[str, Any] = {"type": "service", "ttl": 0, "expire_time": None}
             if "/data/" in self.path:
                 number = next(numbers)
                 data = {"data": {key: f"{key}-{number}" for key in ("username", "password", "host")}}
-            body = json.dumps({"data": data}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer(json.dumps({"data": data}).encode())
 
         do_POST = do_PUT = do_GET
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Turning) as url:
+        yield url
 
 
 def test_values_arrive_byte_for_byte(site: tuple[Flux, Vault]) -> None:

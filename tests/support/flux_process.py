@@ -8,14 +8,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import http.server
 import io
 import json
 import os
 import secrets
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +24,7 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.support.http_server import Handler, served
 from tests.support.vault_process import free_ports, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -230,26 +229,13 @@ def _answers(running: Flux) -> bool:
 
 @contextlib.contextmanager
 def _server(running: Flux) -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
+    class Artifact(Handler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(running.artifact)))
-            self.end_headers()
-            self.wfile.write(running.artifact)
+            self.answer(running.artifact)
 
         def do_HEAD(self) -> None:
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with served(Artifact) as url:
+        yield url

@@ -33,7 +33,8 @@ class Trigger(StrEnum):
     MANUAL = "manual"
     EVENT = "event"
     COMPROMISE = "compromise"
-    # Vault was restored from a snapshot: a value that its target refuses is made anew, in the slot that it names.
+    # Vault was restored from a snapshot: a value that its target refuses is replaced by a new one, in the slot that it
+    # names.
     RESTORE = "restore"
 
 

@@ -20,6 +20,13 @@ RENEW_SECONDS = DURATION_SECONDS / 3
 AFTER_ERROR_SECONDS = 5.0
 # How long the parts may take to end, in seconds, once they are asked to.
 END_SECONDS = 20.0
+# The longest rest of a part that rests as long as its round took: the lease has to be renewed.
+REST_SECONDS = 5.0
+
+
+def rest_after(took: float, least: float) -> float:
+    """How many seconds to rest after a round: `least`, or as long as it took, so that it stays a part of the load."""
+    return max(least, min(took, REST_SECONDS))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from secret_authority.engine.common.audit_events import consumption_digest_key
 from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
-from secret_authority.engine.common.loop import LeasedLoop, Part
+from secret_authority.engine.common.loop import LeasedLoop, Part, rest_after
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption.config_sync import sync_config
 from secret_authority.engine.consumption.delivery import SecretDelivery, SyncStatus
@@ -45,9 +45,6 @@ NOT_ROLLED_BACK = "VaultNotRolledBack"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 2.0
-# A look at every version rests as long as it took, so that it stays a part of the load, and no longer than this:
-# the lease has to be renewed.
-REST_SECONDS = 5.0
 # First values and configuration change rarely.
 VALUES_SECONDS = 30.0
 # The longest pause between two looks at a secret that waits for its first value, and at one that is in disorder.
@@ -94,7 +91,7 @@ class ConsumptionController:
         quiet = self.reconcile()
         took = time.monotonic() - begun
         self._status.number("round_seconds", took)
-        return max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS))
+        return rest_after(took, QUIET_SECONDS if quiet else BUSY_SECONDS)
 
     def reconcile(self) -> bool:
         """One round; True when nothing is left to do."""

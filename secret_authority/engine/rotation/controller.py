@@ -50,7 +50,7 @@ from secret_authority.core.rotation.strategies import alerts
 from secret_authority.engine.common.audit_events import digest_key
 from secret_authority.engine.common.barrier import run_step
 from secret_authority.engine.common.lease import Lease
-from secret_authority.engine.common.loop import LeasedLoop, Part
+from secret_authority.engine.common.loop import LeasedLoop, Part, rest_after
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.rotation.evidence import DeliveryEvidence
 from secret_authority.engine.rotation.expiry import ExpiryWatch
@@ -69,8 +69,6 @@ ACCEPTED = "CredentialsAccepted"
 # The rest between two rounds: while a rotation waits for something, and else, when a request is what it may find.
 BUSY_SECONDS = 0.5
 QUIET_SECONDS = 2.0
-# A round rests as long as it took, so that it stays a part of the load, and no longer than this.
-REST_SECONDS = 5.0
 # Every secret's metadata are read this often, whatever happens: somebody may have changed a policy.
 FULL_LOOK_SECONDS = 300.0
 # Each current value is tried at its target about this often. One whose target could not be set up yet is tried sooner,
@@ -161,8 +159,7 @@ class RotationController:
         """A round; how many seconds to rest after it."""
         begun = time.monotonic()
         quiet = self.reconcile()
-        took = time.monotonic() - begun
-        return max(QUIET_SECONDS if quiet else BUSY_SECONDS, min(took, REST_SECONDS))
+        return rest_after(time.monotonic() - begun, QUIET_SECONDS if quiet else BUSY_SECONDS)
 
     def reconcile(self) -> bool:
         """One round; True when nothing is in flight."""

@@ -53,8 +53,8 @@ _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _OWN = f"{DOMAIN}/"
 _IN_MANIFEST = "write metadata.name and metadata.namespace in the file, then run sops on it again"
 _IN_KUSTOMIZATION = "write the name in the generator, and the namespace there or in the kustomization"
-# What is no text of YAML, and U+0085, which is an end of line there: Flux writes a decrypted manifest as YAML and reads
-# it again, and so refuses it, or changes the character to a space.
+# Characters that YAML does not allow, and U+0085, which ends a line there. Flux writes a decrypted manifest as YAML and
+# reads it again, so it refuses the former and changes the latter to a space.
 NOT_IN_YAML = re.compile("[\x7f-\x9f\ufffe\uffff]")
 _ENCRYPT_AGAIN = "encrypt with encrypted_regex ^(data|stringData)$, and give the key a new value"
 

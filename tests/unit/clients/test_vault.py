@@ -8,7 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,20 +18,14 @@ import requests
 from secret_authority.clients.vault import Vault, VaultRefusedError, server_time
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.tls.ca import issue, new_ca
+from tests.support.http_server import Handler, served
 
 NAME = "vault.vault.svc"
 
 
-class Answers(BaseHTTPRequestHandler):
+class Answers(Handler):
     def do_GET(self) -> None:
-        body = json.dumps({"data": {"token": self.headers.get("X-Vault-Token")}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        return
+        self.answer(json.dumps({"data": {"token": self.headers.get("X-Vault-Token")}}).encode())
 
 
 @pytest.fixture
@@ -88,7 +82,7 @@ def test_what_vault_will_never_take_is_no_passing_trouble(
     assert said in str(caught.value) and "CANARY" not in str(caught.value)
 
 
-class Member(BaseHTTPRequestHandler):
+class Member(Handler):
     """sys/health of a Vault server: statuses and parameters as in api-docs/system/health."""
 
     standby = True
@@ -100,25 +94,14 @@ class Member(BaseHTTPRequestHandler):
         path, _, asked = self.path.partition("?")
         usual = 429 if self.standby and "standbyok=true" not in asked.split("&") else 200
         body = json.dumps({"standby": self.standby, "server_time_utc": 1_800_000_000}).encode()
-        self.send_response(usual if path == "/v1/sys/health" else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        return
+        self.answer(body, usual if path == "/v1/sys/health" else 404)
 
 
 @pytest.fixture
 def member() -> Iterator[Vault]:
     Member.connections.clear()
-    with ThreadingHTTPServer(("127.0.0.1", 0), Member) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield Vault(f"http://127.0.0.1:{server.server_port}")
-        server.shutdown()
-        thread.join()
+    with served(Member) as url:
+        yield Vault(url)
 
 
 def test_a_standby_tells_the_time_too(member: Vault) -> None:

@@ -6,10 +6,8 @@ tests/integration/test_vault_seal.py does the same with real ones.
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -26,6 +24,7 @@ from secret_authority.engine.runtime_authority.seal import Seal, SealProblem, Se
 from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
 from secret_authority.engine.runtime_authority.unseal_shares import open_shares, seal_shares
 from tests.fakes.kubernetes import FakeApi
+from tests.support.http_server import Handler, served
 
 SHARES = ("one", "two", "three", "four", "five")
 MARKER = f"api/v1/namespaces/vault/configmaps/{INITIALISATION}"
@@ -199,7 +198,7 @@ def slow_vault() -> Iterator[str]:
     """A Vault that initialises, and whose answer takes longer than any other call may."""
     held = {"initialized": False, "sealed": True}
 
-    class Handler(BaseHTTPRequestHandler):
+    class Slow(Handler):
         def _do(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             body: dict[str, Any] = dict(held)
@@ -210,23 +209,12 @@ def slow_vault() -> Iterator[str]:
             if self.path == "/v1/sys/unseal":
                 held["sealed"] = False
                 body = dict(held)
-            content = json.dumps(body).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(json.dumps(body).encode())
 
         do_GET = do_POST = _do
 
-        def log_message(self, format: str, *args: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with served(Slow) as url:
+        yield url
 
 
 def test_a_slow_answer_of_the_initialisation_is_awaited_and_the_engine_seen_alive(
