@@ -17,7 +17,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "audit": Command("audit", "every change of authority, from Vault itself"),
-    "check": Command("trust", "check a repository as `pulumi preview` would, without a cluster"),
+    "check": Command("check", "check a repository as `pulumi preview` would, without a cluster"),
     "cluster": Command("trust", "cluster identities"),
     "enter": Command("enter", "give Vault a value that is issued elsewhere"),
     "ledger": Command("ledger", "every secret, its one authority, since when and why"),

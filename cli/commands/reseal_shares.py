@@ -19,8 +19,8 @@ from secret_authority.core.errors import InvalidInputError, LostRace, Problem, U
 from secret_authority.engine.runtime_authority.share_replacement import replace_shares
 from secret_authority.engine.runtime_authority.unseal_shares import SharesError, reseal_shares
 from secret_authority.repository.trust.checks import check_genuine
+from secret_authority.repository.trust.cluster_identity import open_cluster
 from secret_authority.repository.trust.root_of_trust import RootOfTrust, read_trust
-from secret_authority.repository.trust.writer import open_cluster
 
 
 def run(options: argparse.Namespace) -> int:

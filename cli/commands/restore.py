@@ -57,9 +57,9 @@ from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
 from secret_authority.engine.snapshots.throwaway import ThrowawayError
 from secret_authority.engine.snapshots.verify import NotVerifiedError, opened
 from secret_authority.repository.intent.intent import Intent, read_intent
+from secret_authority.repository.trust.cluster_identity import open_cluster
 from secret_authority.repository.trust.root_of_trust import read_trust
 from secret_authority.repository.trust.share_export import export_file, read_export
-from secret_authority.repository.trust.writer import open_cluster
 
 FIRST_POD = f"{VAULT}-0"
 _NOTHING = "nothing was changed"

@@ -1,32 +1,25 @@
-"""`root ...`, `cluster ...`, `check`: set up trust, and see that Git fits it."""
+"""`root ...`, `cluster ...`: set up trust."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from functools import partial
 from pathlib import Path
 
-from cli.arguments import add_kubeconfig, add_layout, layout
+from cli.arguments import add_kubeconfig
 from cli.commands import COMMANDS
 from cli.custody_checklist import custody_checklist
 from cli.passphrase import AtTerminal, add_passphrase_fd, add_root_identity, new_passphrase, root_identity
 from secret_authority.clients.age import Identity, is_recipient, open_sealed, seal, write_identity, write_private
 from secret_authority.clients.age_plugins import lock, read_recipient
-from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
-from secret_authority.engine.rotation.rotators import registry
+from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.repository.files.replace import replace_all
-from secret_authority.repository.intent.intent import Intent, check_readable, read_intent
-from secret_authority.repository.namespaces import check_namespaces, namespaces_folder
 from secret_authority.repository.trust.root_of_trust import read_trust
-from secret_authority.repository.trust.share_export import read_export
 from secret_authority.repository.trust.writer import (
     add_cluster,
     add_root_recipient,
     admit_cluster,
-    open_cluster,
     reseal_cluster,
     with_holder,
 )
@@ -37,12 +30,6 @@ _OPENS = "identity file of a root holder; may be protected by a passphrase"
 def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _register_root(verbs.add_parser("root", help=COMMANDS["root"].help))
     _register_cluster(verbs.add_parser("cluster", help=COMMANDS["cluster"].help))
-    check = verbs.add_parser("check", help=COMMANDS["check"].help)
-    add_layout(check)
-    add_root_identity(check, required=False, help_text="also decrypt every file and check MACs and admission")
-    check.add_argument("--root-of-trust", metavar="DIGEST", help="refuse other recipients than those of this digest")
-    check.add_argument("-o", "--output", choices=["text", "json"], default="text")
-    check.set_defaults(run=_check)
 
 
 def _register_root(root: argparse.ArgumentParser) -> None:
@@ -207,38 +194,3 @@ def _cluster_admit(options: argparse.Namespace) -> int:
 def _print_holders(options: argparse.Namespace) -> None:
     for recipient, holder in read_trust(options.repository).holders().items():
         print(f"admitted to cluster {options.name}: {holder} {recipient}", file=sys.stderr)
-
-
-def _check(options: argparse.Namespace) -> int:
-    intent = read_intent(options.repository, layout(options))
-    raise_if_any(check_namespaces(options.repository, namespaces_folder(options.cluster)))
-    raise_if_any(registry.check(intent.catalogue, intent.layout.catalogue))
-    digest = intent.trust.digest(options.cluster)
-    if options.root_of_trust not in (None, digest):
-        fix = "find in Git's history who changed the recipients; if it was right, use the new digest"
-        raise InvalidInputError([Problem("root-of-trust.yaml", "", f"has the digest {digest}, not the given one", fix)])
-    if options.root_identity:
-        root = root_identity(options)
-        check_readable(intent, open_cluster(options.repository, options.cluster, root), root)
-    _report(options, intent, digest)
-    return 0
-
-
-def _report(options: argparse.Namespace, intent: Intent, digest: str) -> None:
-    born, opened = len(intent.catalogue.of_class(SecretClass.BOOTSTRAP)), bool(options.root_identity)
-    if options.output == "json":
-        counts = {"secrets": len(intent.catalogue.secrets), "inGit": born, "files": len(intent.encrypted)}
-        shares = len((read_export(options.repository, options.cluster) or ((), 0))[0])
-        answer = {**counts, "decrypted": opened, "rootOfTrust": digest, "unsealShares": shares}
-        print(json.dumps(answer, indent=2))
-        return
-    depth = (
-        "every file decrypted, every MAC fits, the recipients are admitted"
-        if opened
-        else "headers only; give --root-identity to check each MAC, and that a root holder admitted the recipients"
-    )
-    print(f"{len(intent.catalogue.secrets)} secrets, {born} of them in Git, {len(intent.encrypted)} files: {depth}")
-    print(f"root of trust {digest}")
-    exported = read_export(options.repository, options.cluster)
-    if exported:
-        print(f"unseal shares in Git: {len(exported[0])}, {exported[1]} of them open the Vault that they are of")

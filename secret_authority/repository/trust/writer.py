@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from secret_authority.clients.age import Identity, is_recipient, open_sealed, seal
+from secret_authority.clients.age import Identity, is_recipient, seal
 from secret_authority.core.catalogue.schema import Name
 from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 from secret_authority.core.recipients import Admission
@@ -21,6 +21,7 @@ from secret_authority.repository.files.replace import replace_all
 from secret_authority.repository.files.round_trip import edited, entry, list_below
 from secret_authority.repository.files.yaml_documents import read_documents
 from secret_authority.repository.trust.checks import check_genuine
+from secret_authority.repository.trust.cluster_identity import open_cluster
 from secret_authority.repository.trust.root_of_trust import FILE as TRUST_FILE
 from secret_authority.repository.trust.root_of_trust import Holder, RootOfTrust, parse_trust, read_trust
 from secret_authority.repository.trust.sops_config import FILE as SOPS_FILE
@@ -105,19 +106,6 @@ def add_cluster(repository: Path, name: str) -> str:
     _check_inside(repository, file)
     replace_all({repository / file: sealed.decode(), repository / SOPS_FILE: rules, repository / TRUST_FILE: text})
     return identity.recipient
-
-
-def open_cluster(repository: Path, name: str, root: Identity) -> Identity:
-    """Open a cluster's identity with a root identity. Raises `InvalidInputError`.
-
-    For a holder who was added since it was sealed, the fix is to seal it again, by a holder who can open it.
-    """
-    trust = read_trust(repository)
-    sealed = trust.cluster(name).identity
-    if root.recipient not in trust.holders():
-        return open_sealed(repository / sealed, sealed, root)
-    fix = f"a holder to whom it is sealed runs `secret-authority cluster reseal {name} --root-identity FILE`"
-    return open_sealed(repository / sealed, sealed, root, fix)
 
 
 def reseal_cluster(repository: Path, name: str, root: Identity, admit: Sequence[str] = ()) -> None:

@@ -48,16 +48,10 @@ from secret_authority.core.rotation.rotator import (
     TargetRefusedError,
     Value,
 )
-from secret_authority.engine.rotation.rotators.settings import (
-    Logins,
-    common_problems,
-    duration_problems,
-    field,
-    text_problems,
-)
+from secret_authority.engine.rotation.rotators import postgresql_settings
+from secret_authority.engine.rotation.rotators.settings import Logins
 
 TIMEOUT_SECONDS = 10
-_FIELDS = {"kind", "host", "port", "database", "users", "admin", "tls", "accept_window", "owner", "drain"}
 _COMMENT = re.compile(r"^secret-authority gen=(\d+) id=(\S+)$")
 _INVALID_PASSWORD = "28P01"
 # Connection, operator intervention, resources, serialisation, "tuple concurrently updated": another try may succeed.
@@ -183,33 +177,7 @@ class PostgresqlRotator:
 
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
-        found = [
-            *common_problems(secret, settings, _FIELDS, ("host", "database", "admin"), file),
-            *text_problems(secret, settings, settings.keys() & {"owner"}, file),
-            *duration_problems(secret, settings, settings.keys() & {"drain"}, file),
-        ]
-        for name, kind, words in (("port", int, "a number"), ("tls", bool, "true or false")):
-            if name in settings and not (isinstance(settings[name], kind) and type(settings[name]) is kind):
-                found.append(Problem(file, field(secret, f"rotator.{name}"), f"is not {words}", f"write {words}"))
-        return [*found, *cls._check_users(secret, settings, file)]
-
-    @staticmethod
-    def _check_users(secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> Iterator[Problem]:
-        users = settings.get("users")
-        where = field(secret, "rotator.users")
-        names = users if isinstance(users, list) and all(isinstance(user, str) and user for user in users) else []
-        if len(names) not in (1, 2) or len(set(names)) != len(names):
-            yield Problem(file, where, "does not name users", "name two that take turns, such as [orders_a, orders_b]")
-        elif any(len(name.encode()) > 63 for name in names):
-            yield Problem(file, where, "has a name of more than 63 bytes", "use shorter names")
-        if len(names) != 1:
-            return
-        if settings.get("accept_window") is not True:
-            message = "names one user: consumers are refused from a new password until they have it"
-            yield Problem(file, where, message, "name two users, or accept that with accept_window: true")
-        if secret.rotation is not None and secret.rotation.max_overlap:
-            message = "promises an overlap that one user cannot have"
-            yield Problem(file, field(secret, "rotation.max_overlap"), message, "name two users, or drop it")
+        return postgresql_settings.check(secret, settings, file)
 
     @property
     def target(self) -> str:

@@ -7,7 +7,8 @@ of another one: which rotator a secret has must not depend on what else is insta
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
@@ -26,6 +27,8 @@ _BUILT_IN = {
     "postgresql": f"{_PACKAGE}.postgresql:PostgresqlRotator",
     "tls": f"{_PACKAGE}.tls:TlsRotator",
 }
+# Checks of settings that do without the client of their rotator.
+_CHECKS = {"postgresql": f"{_PACKAGE}.postgresql_settings:check"}
 
 
 class RotatorClass(Protocol):
@@ -38,6 +41,9 @@ class RotatorClass(Protocol):
     def check(self, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]: ...
 
 
+SettingsCheck = Callable[[CatalogueSecret, Mapping[str, Any], str], list[Problem]]
+
+
 def kinds() -> list[str]:
     """The names of all rotators."""
     return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))})
@@ -45,17 +51,32 @@ def kinds() -> list[str]:
 
 def rotator_class(kind: str) -> RotatorClass:
     """Raises LookupError when there is none of this name, or more than one."""
+    found: RotatorClass = _only_one(kind)()
+    return found
+
+
+def _settings_check(kind: str) -> SettingsCheck:
+    """Raises LookupError as `rotator_class` does."""
+    load = _only_one(kind)
+    found: SettingsCheck = _imported(_CHECKS[kind]) if kind in _CHECKS else load().check
+    return found
+
+
+def _only_one(kind: str) -> Callable[[], Any]:
+    """What loads the rotator of this name."""
     found = [point for point in entry_points(group=GROUP) if point.name == kind]
     if kind in _BUILT_IN:
         if found:
             raise LookupError(f"a package brings a second rotator {kind}; remove it")
-        module, _, name = _BUILT_IN[kind].partition(":")
-        made: RotatorClass = getattr(importlib.import_module(module), name)
-        return made
+        return partial(_imported, _BUILT_IN[kind])
     if len(found) != 1:
         raise LookupError(f"two packages bring a rotator {kind}; remove one" if found else f"no rotator {kind}")
-    loaded: RotatorClass = found[0].load()
-    return loaded
+    return found[0].load
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def build(secret: CatalogueSecret, logins: Logins) -> Rotator:
@@ -75,11 +96,11 @@ def check(catalogue: Catalogue, file: str) -> list[Problem]:
             continue
         where = field(secret, "rotator.kind")
         try:
-            cls = rotator_class(secret.rotator.kind)
+            settings_check = _settings_check(secret.rotator.kind)
         except LookupError as error:
             found.append(Problem(file, where, str(error), f"use one of {', '.join(kinds())}"))
             continue
-        found += cls.check(secret, secret.rotator.settings, file)
+        found += settings_check(secret, secret.rotator.settings, file)
         admin = secret.rotator.settings.get("admin")
         if isinstance(admin, str) and (admin not in names or names[admin].rotation is None):
             fix = "name a secret of this catalogue that holds the login of an administrator"
