@@ -13,7 +13,6 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from cli.commands.policy import BAD_INPUT as BAD_INPUT
@@ -138,6 +137,9 @@ def _context(options: argparse.Namespace, root: Path | None, settings: Settings)
 
 
 def _version() -> str:
+    # For SARIF alone; the module takes longer to load than the rest of the standard library that is used here.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version("secret-authority")
     except PackageNotFoundError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import re2
 
 _OPTIONS = re2.Options()
 _OPTIONS.log_errors = False
 
 
+@lru_cache(maxsize=4096)
 def search(pattern: str, text: str) -> bool | None:
     """Whether the pattern is found in the text; None when it is not an expression of RE2."""
     try:

@@ -43,23 +43,23 @@ def _localise(location: Location, inventory: Inventory) -> Location:
 
 def unseen_claims(inventory: Inventory, observed_at: Mapping[Location, list[Claim]]) -> list[Claim]:
     """Declared claims that no resource of this inventory makes."""
-    found: dict[Claim, None] = {}
-    for claim, _ in declared_claims(inventory):
-        found[claim] = None
-    if not found:
-        for cluster, catalogue in inventory.catalogues.items():
-            for claim in catalogue_claims(cluster, catalogue, inventory.phase):
-                found[localise(claim, inventory)] = None
-    return [claim for claim in found if not _counted(claim, inventory, observed_at)]
+    declared = [claim for claim, _ in declared_claims(inventory)] or [
+        claim
+        for cluster, catalogue in inventory.catalogues.items()
+        for claim in catalogue_claims(cluster, catalogue, inventory.phase)
+    ]
+    unseen = (claim for claim in declared if not _counted(claim, inventory, observed_at))
+    return list(dict.fromkeys(localise(claim, inventory) for claim in unseen))
 
 
 def _counted(claim: Claim, inventory: Inventory, observed_at: Mapping[Location, list[Claim]]) -> bool:
-    for other in observed_at.get(claim.location, ()):
+    location = _localise(claim.location, inventory)
+    for other in observed_at.get(location, ()):
         if other.claimant.system is claim.claimant.system:
             return True
         # A catalogued internal secret is born by its create-only push: that push is its hold on the path. The
         # first value of any other class comes from elsewhere (RFC §2).
-        if claim.claimant.system is System.VAULT and other.create_only and _is_internal(claim.location, inventory):
+        if claim.claimant.system is System.VAULT and other.create_only and _is_internal(location, inventory):
             return True
     return False
 

@@ -16,6 +16,14 @@ _INLINE = re.compile(r"<path:([^#>]+)#[^>]+>")
 
 def vault_plugin_path(resource: Resource) -> tuple[str, str] | None:
     """(mount, path) from which the plugin fills an object; None when it has no mark of the plugin."""
+    known = resource.derived
+    if "vault plugin path" not in known:
+        known["vault plugin path"] = _vault_plugin_path(resource)
+    found: tuple[str, str] | None = known["vault plugin path"]
+    return found
+
+
+def _vault_plugin_path(resource: Resource) -> tuple[str, str] | None:
     annotated = resource.mark("annotations", PATH_ANNOTATION)
     if annotated:
         return split_path(annotated)

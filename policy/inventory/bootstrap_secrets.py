@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from policy.inventory.index import ResourceIndex
 from policy.inventory.inventory import Inventory
-from policy.inventory.resource import Origin, Resource, dig, items, mapping
+from policy.inventory.resource import Origin, Position, Resource, dig, items, mapping
 from secret_authority.contract.names import CLASS_LABEL
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.errors import Problem
@@ -45,7 +45,8 @@ def is_encrypted(resource: Resource) -> bool:
     """Whether a Secret of a Git tree is a SOPS file (or made of one)."""
     if resource.get("sops") is not None:
         return True
-    data = {**mapping(resource.get("stringData")), **mapping(resource.get("data"))}
+    given, data = mapping(resource.get("stringData")), mapping(resource.get("data"))
+    data = {**given, **data} if given and data else given or data
     return "sops_mac" in data or any(isinstance(v, str) and v.startswith("ENC[") for v in data.values())
 
 
@@ -60,9 +61,9 @@ def is_labelled(resource: Resource) -> bool:
     return resource.mark("labels", CLASS_LABEL) == BOOTSTRAP
 
 
-def bootstrap_locations(inventory: Inventory) -> dict[tuple[str, str, str], str]:
+def bootstrap_locations(inventory: Inventory) -> dict[tuple[str, str, str], str | Position]:
     """(cluster, namespace, name) of every bootstrap Secret in sight -> what says that it is one."""
-    found: dict[tuple[str, str, str], str] = {}
+    found: dict[tuple[str, str, str], str | Position] = {}
     for cluster, catalogue in inventory.catalogues.items():
         for entry in catalogue:
             if entry.bootstrap:
@@ -71,7 +72,7 @@ def bootstrap_locations(inventory: Inventory) -> dict[tuple[str, str, str], str]
         encrypted = resource.origin is Origin.GIT and is_encrypted(resource)
         if encrypted or is_labelled(resource):
             cluster = str(inventory.identities.cluster(resource))
-            found.setdefault((cluster, str(resource.namespace), str(resource.metadata_name)), str(resource.where))
+            found.setdefault((cluster, str(resource.namespace), str(resource.metadata_name)), resource.where)
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from urllib.parse import urlsplit
 
 import yaml
@@ -50,9 +51,13 @@ class Identities:
             return f"{found}#{namespace.strip('/')}"
         return found
 
+    @cached_property
+    def _names(self) -> frozenset[Part]:
+        return frozenset(self.servers.values())
+
     def home(self, cluster: Part) -> Part:
         """The server that declarations call by the cluster's name: the one in sight, else the name itself."""
-        if len(found := set(self.servers.values())) != 1 or cluster in found:
+        if len(self._names) != 1 or cluster in self._names:
             return cluster
         return self.server(next(iter(self.servers)), cluster)
 

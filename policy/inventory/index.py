@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 
 from policy.inventory.resource import Resource
+from policy.inventory.workloads import Pods, pods_of
 
 
 class ResourceIndex:
@@ -30,6 +31,11 @@ class ResourceIndex:
     @cached_property
     def secrets(self) -> list[Resource]:
         return self.of("", "Secret")
+
+    @cached_property
+    def workloads(self) -> list[Pods]:
+        """The pods of each object that makes some, in the order in which they were read."""
+        return [pods for resource in self.kubernetes if (pods := pods_of(resource)) is not None]
 
     @cached_property
     def by_urn(self) -> Mapping[str, Resource]:

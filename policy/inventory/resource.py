@@ -96,6 +96,16 @@ class Resource:
     property_dependencies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     provider: Provider | None = None
     applied_by: AppliedBy = AppliedBy()
+    # All of these follow from the token; "" for what is no Kubernetes object. A Pulumi `...Patch` resource counts as
+    # the kind that it patches.
+    is_kubernetes: bool = field(init=False, repr=False)
+    group: str = field(init=False, repr=False)
+    kind: str = field(init=False, repr=False)
+    is_patch: bool = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        shape = _shape_of(self.token, self.origin is Origin.STACK)
+        self.is_kubernetes, self.group, self.kind, self.is_patch = shape
 
     @computed_once
     def props(self) -> Mapping[str, Any]:
@@ -106,47 +116,27 @@ class Resource:
         """What others worked out about the resource and want to keep."""
         return {}
 
-    @computed_once
-    def _kubernetes(self) -> tuple[str, str] | None:
-        return _group_and_kind(self.token)
-
-    @computed_once
-    def is_kubernetes(self) -> bool:
-        return self._kubernetes is not None and not self.token.startswith("kubernetes:helm.sh/")
-
-    @computed_once
-    def group(self) -> str:
-        return self._kubernetes[0] if self._kubernetes else ""
-
-    @computed_once
-    def kind(self) -> str:
-        """The Kubernetes kind; a Pulumi `...Patch` resource counts as the kind that it patches."""
-        if not self._kubernetes:
-            return ""
-        kind = self._kubernetes[1]
-        return kind.removesuffix("Patch") if self.is_patch else kind
-
-    @computed_once
-    def is_patch(self) -> bool:
-        found = self._kubernetes
-        return found is not None and found[1].endswith("Patch") and self.origin is Origin.STACK
-
     def is_a(self, group: str, *kinds: str) -> bool:
         """Whether this is one of the kinds of a group, in any version."""
-        return self._kubernetes is not None and self.group == group and self.kind in kinds
+        return self.group == group and self.kind in kinds
 
     def get(self, *path: str | int) -> Any:
         """The value at a path, None when there is none, `Unknown` or `Hidden` when it cannot be read."""
         value: Any = self.props
-        for position, step in enumerate(path):
-            if type(value) is not dict or type(step) is not str:
-                return dig(value, *path[position:])
-            value = value.get(step)
+        for step in path:
+            # Nearly all that is asked is in plain mappings.
+            if type(value) is dict:
+                value = value.get(step)
+            elif value is None:
+                return None
+            else:
+                return dig(self.props, *path)
         return value
 
     @computed_once
     def metadata_name(self) -> Part:
-        return part(self.get("metadata", "name"), f"metadata.name of {self.name}")
+        given = self.get("metadata", "name")
+        return given if type(given) is str and given else part(given, f"metadata.name of {self.name}")
 
     @computed_once
     def namespace(self) -> Part:
@@ -154,12 +144,12 @@ class Resource:
         given = self.get("metadata", "namespace")
         if given is None and self.provider is not None:
             given = dig(self.provider.props, "namespace")
-        return part(given or "default", f"metadata.namespace of {self.name}")
+        return given if type(given) is str and given else part(given or "default", f"metadata.namespace of {self.name}")
 
     @computed_once
     def label(self) -> str:
         """How messages name the object: kind, namespace and name; never a value."""
-        if not self._kubernetes:
+        if not self.kind:
             return f"{self.token} {self.name}"
         if isinstance(self.metadata_name, Unknown):
             return f"{self.kind} {self.name}"
@@ -175,13 +165,17 @@ class Resource:
 
 
 @lru_cache(maxsize=4096)
-def _group_and_kind(token: str) -> tuple[str, str] | None:
+def _shape_of(token: str, in_stack: bool) -> tuple[bool, str, str, bool]:
+    """(is a Kubernetes object, group, kind, is a patch) of a type token."""
     package, _, rest = token.partition(":")
     if package != "kubernetes":
-        return None
+        return False, "", "", False
     api, _, kind = rest.rpartition(":")
     group = api.rpartition("/")[0] if "/" in api else ""
-    return ("" if group == "core" else group), kind
+    is_patch = in_stack and kind.endswith("Patch")
+    # What Helm makes is in Pulumi's provider of Kubernetes, and is no object of its API.
+    is_object = not token.startswith("kubernetes:helm.sh/")
+    return is_object, "" if group == "core" else group, kind.removesuffix("Patch") if is_patch else kind, is_patch
 
 
 def dig(value: Any, *path: str | int) -> Any:
@@ -208,6 +202,8 @@ def dig(value: Any, *path: str | int) -> Any:
 
 def mapping(value: Any) -> Mapping[str, Any]:
     """The value when it is a mapping, else an empty one."""
+    if value is None:
+        return {}
     return value if type(value) is dict or isinstance(value, Mapping) else {}
 
 
@@ -230,7 +226,9 @@ def opaque(value: Any) -> bool:
 
 def walk(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Every scalar below a value, with its path."""
-    if isinstance(value, Mapping):
+    if type(value) is str or value is None:
+        yield path, value
+    elif isinstance(value, Mapping):
         for key, inner in value.items():
             yield from walk(inner, (*path, key))
     elif isinstance(value, list | tuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from policy.inventory.resource import Resource, dig, items, mapping, part
@@ -31,10 +32,10 @@ class Pods:
     metadata: Any
     spec: Any
 
-    @property
-    def containers(self) -> Iterator[Any]:
-        for field in ("initContainers", "containers", "ephemeralContainers"):
-            yield from items(dig(self.spec, field))
+    @cached_property
+    def containers(self) -> tuple[Any, ...]:
+        fields = ("initContainers", "containers", "ephemeralContainers")
+        return tuple(container for field in fields for container in items(dig(self.spec, field)))
 
     @property
     def account(self) -> Part:
@@ -45,18 +46,12 @@ class Pods:
 
 def pods_of(resource: Resource) -> Pods | None:
     """The pods of a resource, None when it makes none. Also for custom kinds with spec.template."""
-    known = resource.derived
-    if "pods" not in known:
-        known["pods"] = _pods(resource)
-    found: Pods | None = known["pods"]
-    return found
-
-
-def _pods(resource: Resource) -> Pods | None:
     if not resource.is_kubernetes:
         return None
     path = _BUILT_IN.get((resource.group, resource.kind), ("spec", "template"))
     template = resource.get(*path)
+    if template is None:
+        return None
     spec = dig(template, "spec")
     return Pods(resource, dig(template, "metadata"), spec) if items(dig(spec, "containers")) else None
 
@@ -69,30 +64,21 @@ class SecretUse:
     name: Part
 
 
-def secret_uses(resource: Resource) -> Sequence[SecretUse]:
-    """Every reference of a workload, or of a service account, to a Secret of its namespace."""
-    known = resource.derived
-    if "secret uses" not in known:
-        known["secret uses"] = tuple(_uses(resource))
-    found: Sequence[SecretUse] = known["secret uses"]
-    return found
+def account_uses(account: Resource) -> Iterator[SecretUse]:
+    """Every reference of a service account to a Secret of its namespace."""
+    for field in ("secrets", "imagePullSecrets"):
+        for entry in items(account.get(field)):
+            yield SecretUse(field, _name(entry, "name", account))
 
 
-def _uses(resource: Resource) -> Iterator[SecretUse]:
-    if resource.is_a("", "ServiceAccount"):
-        for field in ("secrets", "imagePullSecrets"):
-            for entry in items(resource.get(field)):
-                yield SecretUse(field, _name(entry, "name", resource))
-        return
-    pods = pods_of(resource)
-    if pods is None:
-        return
+def secret_uses(pods: Pods) -> Iterator[SecretUse]:
+    """Every reference of a workload to a Secret of its namespace."""
     for how, way, field in _WAYS:
         if way[0][0] not in pods.spec:
             continue
         for reference in _references(pods.spec, way):
             if reference:
-                yield SecretUse(how, _name(reference, field, resource))
+                yield SecretUse(how, _name(reference, field, pods.resource))
 
 
 def _references(value: Any, way: _Way) -> Iterator[Any]:
@@ -107,7 +93,10 @@ def _references(value: Any, way: _Way) -> Iterator[Any]:
 
 
 def _name(reference: Any, field: str, resource: Resource) -> Part:
-    return part(dig(reference, field), f"the name of a Secret that {resource.label} uses")
+    given = dig(reference, field)
+    return (
+        given if isinstance(given, str) and given else part(given, f"the name of a Secret that {resource.label} uses")
+    )
 
 
 def all_annotations(pods: Pods) -> dict[str, Any]:

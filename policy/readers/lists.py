@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from policy.inventory.resource import Resource, items, mapping
@@ -13,10 +13,12 @@ from policy.inventory.resource import Resource, items, mapping
 def token_of(manifest: Mapping[str, Any]) -> str:
     """The type token that Pulumi gives to a manifest: kubernetes:<group>/<version>:<Kind>."""
     api, kind = manifest.get("apiVersion"), manifest.get("kind")
-    version = api if isinstance(api, str) else "unknown"
-    if "/" not in version:
-        version = f"core/{version}"
-    return f"kubernetes:{version}:{kind if isinstance(kind, str) else 'Unknown'}"
+    return _token(api if isinstance(api, str) else "unknown", kind if isinstance(kind, str) else "Unknown")
+
+
+@lru_cache(maxsize=4096)
+def _token(api: str, kind: str) -> str:
+    return f"kubernetes:{api if '/' in api else f'core/{api}'}:{kind}"
 
 
 def _same(manifest: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -96,12 +96,17 @@ def _leaves_in_texts(resource: Resource, wanted: Collection[str]) -> Iterator[tu
                 yield f"{path}: {'.'.join(map(str, inside))}", keys[-1]
 
 
+def _carries(resource: Resource) -> bool:
+    """Whether a resource is of a kind that carries configuration."""
+    return resource.kind in ("ConfigMap", "HelmRelease", "Application") or resource.token in _VALUES
+
+
 def catalogued_key_in_config(context: RuleContext) -> Iterator[Violation]:
     known: dict[tuple[int, Part], dict[str, CatalogueSecret]] = defaultdict(dict)
     for catalogue_id, catalogued in context.inventory.catalogued_keys.items():
         for (namespace, key), entry in catalogued.items():
             known[catalogue_id, namespace][key] = entry
-    for resource in context.index.resources:
+    for resource in filter(_carries, context.index.resources):
         catalogue = context.inventory.catalogue_of(resource) if carriers(resource) else None
         entries = known.get((id(catalogue), runs_in(resource))) if catalogue is not None else None
         if not entries:
@@ -117,7 +122,7 @@ def catalogued_key_in_config(context: RuleContext) -> Iterator[Violation]:
 
 
 def secret_like_config(context: RuleContext) -> Iterator[Violation]:
-    for resource in context.index.resources:
+    for resource in filter(_carries, context.index.resources):
         for path, key in _leaves(resource):
             if _SECRET_LIKE.search(key) and not _REFERENCE.search(key):
                 yield about(
@@ -149,8 +154,6 @@ RULES = (
         Level.ADVISORY,
         Scope.RESOURCE,
         secret_like_config,
-        lambda resource: bool(
-            resource.token in _VALUES or resource.kind in ("ConfigMap", "HelmRelease", "Application")
-        ),
+        _carries,
     ),
 )

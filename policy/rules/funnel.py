@@ -12,7 +12,7 @@ from policy.context import RuleContext
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.resource import Position, Resource, dig, items, mapping
 from policy.inventory.secret_stores import ESO
-from policy.inventory.workloads import pods_of
+from policy.inventory.workloads import Pods
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.settings import Level, Profile
 from secret_authority.core.claims.conflicts import Claim, ReverseFlow, System, find_reverse_flows
@@ -20,13 +20,17 @@ from secret_authority.core.claims.locations import KubernetesSecret
 
 # External Secrets providers that write to a code host, and Pulumi resources that do.
 _CODE_HOST_PROVIDERS = frozenset({"github", "gitlab"})
-_CODE_HOST_TOKENS = ("ActionsSecret", "ActionsOrganizationSecret", "ActionsEnvironmentSecret", "DependabotSecret")
-_CODE_HOST_VARIABLES = ("ProjectVariable", "GroupVariable", "InstanceVariable")
+_CODE_HOST_TOKENS = {
+    "github": ("ActionsSecret", "ActionsOrganizationSecret", "ActionsEnvironmentSecret", "DependabotSecret"),
+    "gitlab": ("ProjectVariable", "GroupVariable", "InstanceVariable"),
+}
 # Generators that make a value themselves. Others ask a system for a token that expires: pushed, it would be stale.
 _MINTING_GENERATORS = frozenset({"Password", "UUID", "SSHKey", "Fake"})
 
 
 def upward_flow(context: RuleContext) -> Iterator[Violation]:
+    if not any(isinstance(claim.source, KubernetesSecret) for claim in context.claims):
+        return
     found: dict[tuple[str, str], list[ReverseFlow]] = defaultdict(list)
     for flow in find_reverse_flows(context.claims):
         if _counts(flow, context.profile):
@@ -127,25 +131,24 @@ def generator_bypasses_vault(context: RuleContext) -> Iterator[Violation]:
 
 
 def secret_to_code_host(context: RuleContext) -> Iterator[Violation]:
-    for resource in context.index.resources:
-        kind = resource.token.rpartition(":")[2]
-        if resource.is_a(ESO, "SecretStore", "ClusterSecretStore"):
-            writes = _CODE_HOST_PROVIDERS & set(mapping(resource.get("spec", "provider")))
-            pushed = writes and _is_pushed_to(context, resource)
-            if pushed or "github" in writes:
-                yield about(
-                    resource,
-                    "pushes secrets to a code host. A pipeline logs in to Vault with an identity of its own",
-                )
-        elif (resource.token.startswith("github:") and kind in _CODE_HOST_TOKENS) or (
-            resource.token.startswith("gitlab:") and kind in _CODE_HOST_VARIABLES
-        ):
-            yield about(
-                resource, "keeps a secret at a code host, where Vault cannot rotate it. Let the pipeline log in"
-            )
-        elif _writes_git(resource):
+    for resource in context.index.of(ESO, "SecretStore", "ClusterSecretStore"):
+        writes = _CODE_HOST_PROVIDERS & set(mapping(resource.get("spec", "provider")))
+        pushed = writes and _is_pushed_to(context, resource)
+        if pushed or "github" in writes:
             yield about(
                 resource,
+                "pushes secrets to a code host. A pipeline logs in to Vault with an identity of its own",
+            )
+    for package, kinds in _CODE_HOST_TOKENS.items():
+        for resource in context.index.of_package(package):
+            if resource.token.rpartition(":")[2] in kinds:
+                yield about(
+                    resource, "keeps a secret at a code host, where Vault cannot rotate it. Let the pipeline log in"
+                )
+    for pods in context.index.workloads:
+        if _writes_git(pods):
+            yield about(
+                pods.resource,
                 "reads Vault and pushes to Git in one container: values would flow from Vault up into Git. Remove it",
             )
 
@@ -157,9 +160,8 @@ def _is_pushed_to(context: RuleContext, store: Resource) -> bool:
     return False
 
 
-def _writes_git(resource: Resource) -> bool:
-    pods = pods_of(resource)
-    for container in pods.containers if pods else ():
+def _writes_git(pods: Pods) -> bool:
+    for container in pods.containers:
         words = [w for field in ("command", "args") for w in items(dig(container, field)) if isinstance(w, str)]
         text = " ".join(words)
         if "git push" in text and any(
@@ -184,8 +186,8 @@ def mirrored_secret(context: RuleContext) -> Iterator[Violation]:
 def rejected_mechanism(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.of("bitnami.com", "SealedSecret"):
         yield about(resource, "Sealed Secrets make the cluster's own key the root of trust. Encrypt with SOPS and age")
-    for resource in context.index.kubernetes:
-        if resource.is_a("", "Secret", "ConfigMap") and vault_plugin_path(resource):
+    for resource in context.index.of("", "Secret", "ConfigMap"):
+        if vault_plugin_path(resource):
             yield about(
                 resource,
                 "the Argo CD Vault plugin renders values in the GitOps controller, which then sees every secret. Use "

@@ -18,7 +18,7 @@ from policy.inventory.index import ResourceIndex
 from policy.inventory.layers import ORDER
 from policy.inventory.resource import Origin, Resource
 from policy.inventory.secret_stores import ESO
-from policy.inventory.workloads import secret_uses
+from policy.inventory.workloads import account_uses, secret_uses
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.settings import Level
 from secret_authority.core.phases import Phase
@@ -98,10 +98,12 @@ def bootstrap_secret_used(context: RuleContext) -> Iterator[Violation]:
     """Uses of bootstrap secrets by others than the platform, which they are there to bring up (RFC §3.2)."""
     locations = bootstrap_locations(context.inventory)
     names = {name for _, _, name in locations}
-    for resource in context.index.kubernetes:
+    users = [(account, account_uses(account)) for account in context.index.of("", "ServiceAccount")]
+    users += [(pods.resource, secret_uses(pods)) for pods in context.index.workloads]
+    for resource, uses in users:
         if resource.namespace in context.settings.platform_namespaces:
             continue
-        for use in secret_uses(resource):
+        for use in uses:
             if not isinstance(use.name, str):
                 if locations:
                     yield about(

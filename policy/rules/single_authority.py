@@ -136,6 +136,8 @@ def undecided_authority(context: RuleContext) -> Iterator[Violation]:
 def pulumi_minted_value(context: RuleContext) -> Iterator[Violation]:
     """Values of random, tls and the like that a Secret, Vault or a chart is filled from, directly or through others."""
     for resource in context.index.resources:
+        if not (resource.property_dependencies or resource.dependencies):
+            continue
         minted = list(_minted(context, resource, _value_fields(context, resource)))
         if resource.token in _CHARTS:
             minted = [source for source in minted if _made(source) in _MADE_SECRET]

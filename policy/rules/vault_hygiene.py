@@ -46,9 +46,9 @@ def _is_vault_server(container: Any) -> bool:
 
 
 def vault_injection(context: RuleContext) -> Iterator[Violation]:
-    for resource in context.index.kubernetes:
-        pods = pods_of(resource)
-        if pods is None or _is_platform(context, resource):
+    for pods in context.index.workloads:
+        resource = pods.resource
+        if _is_platform(context, resource):
             continue
         marks = all_annotations(pods)
         for mark, what in _INJECTORS.items():
@@ -63,9 +63,9 @@ def vault_injection(context: RuleContext) -> Iterator[Violation]:
 
 
 def vault_address_in_workload(context: RuleContext) -> Iterator[Violation]:
-    for resource in context.index.kubernetes:
-        pods = pods_of(resource)
-        if pods is None or _is_platform(context, resource):
+    for pods in context.index.workloads:
+        resource = pods.resource
+        if _is_platform(context, resource):
             continue
         for container in pods.containers:
             if _is_vault_server(container):
@@ -82,9 +82,9 @@ def vault_address_in_workload(context: RuleContext) -> Iterator[Violation]:
 
 def vault_role_for_workload(context: RuleContext) -> Iterator[Violation]:
     used = {
-        (resource.namespace, pods.account)
-        for resource in context.index.kubernetes
-        if (pods := pods_of(resource)) is not None and not _is_platform(context, resource)
+        (pods.resource.namespace, pods.account)
+        for pods in context.index.workloads
+        if not _is_platform(context, pods.resource)
     }
     for role in context.index.of_package("vault"):
         if role.token != ROLE:
@@ -168,27 +168,28 @@ def _is_secret_entry(context: RuleContext, path: object) -> bool:
 
 
 def root_token(context: RuleContext) -> Iterator[Violation]:
-    for resource in context.index.kubernetes:
-        if resource.is_a("", "Secret"):
-            keys = secret_keys(resource)
-            kept = [key for key in sorted(keys.names or ()) if _ROOT.search(key)] if keys else []
-            if kept or (keys and _ROOT.search(str(resource.metadata_name))):
-                yield about(
-                    resource,
-                    "keeps a root token of Vault. Revoke the token; a new one can be made with the shares when it is "
-                    "needed",
-                )
-        if resource.is_a(ESO, "SecretStore", "ClusterSecretStore"):
-            reference = resource.get("spec", "provider", "vault", "auth", "tokenSecretRef")
-            if any(isinstance(dig(reference, f), str) and _ROOT.search(dig(reference, f)) for f in ("name", "key")):
-                yield about(resource, "logs in with a root token. Use auth.kubernetes with a role of its own")
-        pods = pods_of(resource)
-        for container in pods.containers if pods else ():
+    for resource in context.index.secrets:
+        keys = secret_keys(resource)
+        kept = [key for key in sorted(keys.names or ()) if _ROOT.search(key)] if keys else []
+        if kept or (keys and _ROOT.search(str(resource.metadata_name))):
+            yield about(
+                resource,
+                "keeps a root token of Vault. Revoke the token; a new one can be made with the shares when it is "
+                "needed",
+            )
+    for resource in context.index.of(ESO, "SecretStore", "ClusterSecretStore"):
+        reference = resource.get("spec", "provider", "vault", "auth", "tokenSecretRef")
+        if any(isinstance(dig(reference, f), str) and _ROOT.search(dig(reference, f)) for f in ("name", "key")):
+            yield about(resource, "logs in with a root token. Use auth.kubernetes with a role of its own")
+    for pods in context.index.workloads:
+        for container in pods.containers:
             named = [dig(e, "name") for e in items(dig(container, "env"))]
             words = [w for f in ("command", "args") for w in items(dig(container, f)) if isinstance(w, str)]
             in_args = any("-dev-root-token-id" in word for word in words)
             if in_args or any(isinstance(name, str) and _ROOT.search(name) for name in named):
-                yield about(resource, "is given a root token of Vault. Use an identity of its own with least privilege")
+                yield about(
+                    pods.resource, "is given a root token of Vault. Use an identity of its own with least privilege"
+                )
 
 
 def static_vault_token(context: RuleContext) -> Iterator[Violation]:

@@ -26,7 +26,8 @@ _CHART = frozenset({"templates", "charts", "crds"})
 # No document with more nesting, or more nodes by aliases, is a manifest.
 _MAX_DEPTH = 200
 _MAX_NODES = 2_000_000
-_TAG = "tag:yaml.org,2002:"
+# Nearly all manifests are read at once.
+_CHUNK = 1 << 16
 
 
 class _NotYamlError(yaml.YAMLError):
@@ -150,12 +151,24 @@ def _parse(text: str, file: str, kind: Any) -> list[Document]:
     return found
 
 
+def _all_of(opened: int) -> bytes:
+    content = os.read(opened, _CHUNK)
+    # A read may give less than there is; only an empty one says that there is no more.
+    while more := os.read(opened, _CHUNK):
+        content += more
+    return content
+
+
 def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
     """The text of a file of the tree, and why it has none."""
     try:
-        # Path and text files cost more than the reading itself.
-        with open(f"{root}/{file}", "rb") as stream:  # noqa: PTH123
-            return stream.read().decode("utf-8-sig"), []
+        # Path and file objects cost more than the reading itself.
+        opened = os.open(f"{root}/{file}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            content = _all_of(opened)
+        finally:
+            os.close(opened)
+        return content.removeprefix(b"\xef\xbb\xbf").decode(), []
     except UnicodeDecodeError:
         return "", [Problem(file, "", "is not UTF-8 text", "store it as text, or give it another suffix")]
     except (OSError, ValueError) as error:

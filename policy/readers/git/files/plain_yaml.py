@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 _MAX_DEPTH = 100
+_LONG = 200
 # Anything but printable ASCII and line feeds: tabs, other line breaks, what YAML does not allow.
 _OTHER = re.compile(r"[^\x20-\x7e\n]")
 _KEY = r"""[A-Za-z0-9_./$][A-Za-z0-9_./$@+*-]{0,200}|"[^"\\\n]{0,200}"|'[^'\n]{0,200}'"""
@@ -20,7 +21,6 @@ _PLAIN = r"""(?:[^\s\-?:,\[\]{}#&*!|>'"%@`]|-(?=[^\s]))[^:#\n]*(?:(?::(?=[^\s])|
 _LINE = re.compile(
     rf"""( *)(- +)?(?:({_KEY}):(?=[ \n]) *)?"""
     rf"""(?:([|>][-+]?)|("[^"\\\n]*"|'[^'\n]*')|([\[{{][^\n#]*[\]}}])|({_PLAIN}))? *(?:(?:(?<= )|^)#[^\n]*)?\n""",
-    re.MULTILINE,
 )
 _FLOW_TOKEN = re.compile(
     rf""" *(?:([\[\]{{}},])|({_KEY}):(?= )|("[^"\\]*"|'[^']*')|([A-Za-z0-9_./$^(][^:#,\[\]{{}}?"'&*!|>%@`]*)) *"""
@@ -71,6 +71,34 @@ def read(text: str) -> list[tuple[int, dict[str, Any]]] | None:
         return None
 
 
+# Trees write few different lines, so most of them are taken apart once.
+@lru_cache(maxsize=1 << 13)
+def _line(line: str) -> tuple[int, int, str | None, str | None, str | None, bool, Any]:
+    """(indent, width of the dash, key, header of a block, flow collection, whether it has a scalar, the scalar)."""
+    found = _LINE.match(line)
+    if found is None:
+        raise _OtherYamlError
+    spaces, dash, key, block, quoted, flow, plain = found.groups()
+    if key is None and dash is None:
+        if block is not None or quoted is not None or flow is not None:
+            raise _OtherYamlError
+        if plain is None:
+            return _NOTHING
+        if plain.rstrip() == "---" and not spaces:
+            return _START
+        raise _OtherYamlError
+    if key is not None and key[0] in "\"'":
+        key = key[1:-1]
+    value = scalar(plain.rstrip(" ")) if plain is not None else quoted[1:-1] if quoted is not None else None
+    has_scalar = plain is not None or quoted is not None
+    return len(spaces), len(dash or ""), key, block, flow, has_scalar, value
+
+
+# A line with nothing but a comment; the start of a document.
+_NOTHING = (-1, 0, None, None, None, False, None)
+_START = (-2, 0, None, None, None, False, None)
+
+
 def _read(text: str, is_cut: bool) -> list[tuple[int, dict[str, Any]]]:
     found: list[tuple[int, dict[str, Any]]] = []
     # The innermost open collection with its column, and those around it. Before the first key there is none.
@@ -79,32 +107,25 @@ def _read(text: str, is_cut: bool) -> list[tuple[int, dict[str, Any]]]:
     above: list[tuple[Any, int]] = []
     # The key of `node` that has no value so far.
     pending: str | None = None
-    position = 0
-    lines = _LINE.finditer(text)
-    # New lines to read are taken after each block of text.
-    while (line := next(lines, None)) is not None:
-        if line.start() != position:
-            # What is in between is no line of the plain part.
-            raise _OtherYamlError
-        spaces, dash, key, block, quoted, flow, plain = line.groups()
-        start, position = position, line.end()
-        if key is None and dash is None:
-            if block is None and quoted is None and flow is None:
-                if plain is None:
-                    continue
-                if plain.rstrip() == "---" and not spaces:
-                    node, column, pending = None, -1, None
-                    above.clear()
-                    continue
-            raise _OtherYamlError
-        indent = len(spaces)
+    position, end = 0, len(text)
+    while position < end:
+        start = position
+        position = text.find("\n", start) + 1
+        # A long line is hardly there twice.
+        take_apart = _line if position - start < _LONG else _line.__wrapped__
+        indent, dash, key, block, flow, has_scalar, value = take_apart(text[start:position])
+        if indent < 0:
+            if indent == -2:
+                node, column, pending = None, -1, None
+                above.clear()
+            continue
         while indent < column:
             node, column = above.pop()
             pending = None
         if indent > column:
-            if pending is None and (node is not None or dash is not None or indent):
+            if pending is None and (node is not None or dash or indent):
                 raise _OtherYamlError
-            made: Any = {} if dash is None else []
+            made: Any = [] if dash else {}
             if node is None:
                 found.append((text.count("\n", 0, start) + 1, made))
             else:
@@ -113,7 +134,7 @@ def _read(text: str, is_cut: bool) -> list[tuple[int, dict[str, Any]]]:
             node, column = made, indent
             if len(above) > _MAX_DEPTH:
                 raise _OtherYamlError
-        elif dash is None:
+        elif not dash:
             if type(node) is list:
                 # The sequence was in the column of the key that has it.
                 node, column = above.pop()
@@ -127,34 +148,26 @@ def _read(text: str, is_cut: bool) -> list[tuple[int, dict[str, Any]]]:
             above.append((node, column))
             node = made
         pending = None
-        if plain is not None:
-            value = scalar(plain.rstrip(" "))
-        elif quoted is not None:
-            value = quoted[1:-1]
+        if has_scalar:
+            pass
         elif block is not None:
-            inner = column if dash is None or key is None else indent + len(dash)
+            inner = column if not dash or key is None else indent + dash
             value, position = _block(text, position, inner, block, is_cut)
-            lines = _LINE.finditer(text, position)
         elif flow is not None:
             value = _flow(flow)
         else:
-            value = None
             if key is None:
                 raise _OtherYamlError
-            pending = key[1:-1] if key[0] in "\"'" else key
+            pending = key
         if key is None:
             node.append(value)
             continue
-        if dash is not None:
+        if dash:
             made = {}
             node.append(made)
             above.append((node, column))
-            node, column = made, indent + len(dash)
-        if key[0] in "\"'":
-            key = key[1:-1]
+            node, column = made, indent + dash
         node[key] = value
-    if position != len(text):
-        raise _OtherYamlError
     return found
 
 
