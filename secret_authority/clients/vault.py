@@ -1,9 +1,9 @@
 """A small client of Vault's HTTP API: just the calls that the engine makes, with errors it can act on.
 
 API: developer.hashicorp.com/vault/api-docs, Vault 1.21. A call takes at most `TIMEOUT_SECONDS` and raises
-`Unavailable` when Vault cannot answer now (sealed, starting, unreachable; statuses 412, 429, 473 and 5xx) and
-`VaultRefusedError` when it says no. Paths have no leading `/v1/`. Tokens and values stay in memory; no error message
-carries a request or response body except Vault's own `errors` list.
+`Unavailable` when Vault cannot answer now (sealed, starting, unreachable, a standby that cannot forward; statuses 3xx,
+412, 429, 473 and 5xx) and `VaultRefusedError` when it says no. Paths have no leading `/v1/`. Tokens and values stay in
+memory; no error message carries a request or response body except Vault's own `errors` list.
 """
 
 from __future__ import annotations
@@ -214,6 +214,9 @@ class Vault:
             body: dict[str, Any] = answer.json() if answer.content else {}
         except requests.JSONDecodeError:
             raise Unavailable(f"Vault answered {answer.status_code} to {method} {path} without JSON") from None
+        if 300 <= answer.status_code < 400:
+            # Of a standby that cannot forward: nothing was read and nothing written. Its empty body is no answer.
+            raise Unavailable(f"a standby of Vault did not take {method} {path}: another server is active")
         if answer.ok:
             return body
         errors = [str(error) for error in body.get("errors") or []]
@@ -237,7 +240,7 @@ def server_time(vault: Vault) -> datetime:
 
 
 def _cannot_now(status: int) -> bool:
-    return status >= 500 or status in (412, 429, 473)
+    return status >= 500 or 300 <= status < 400 or status in (412, 429, 473)
 
 
 def _body(data: Mapping[str, Any]) -> bytes:

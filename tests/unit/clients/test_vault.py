@@ -6,7 +6,7 @@ import io
 import json
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -117,3 +117,34 @@ def test_a_server_that_cannot_answer_now_is_not_asked_over_the_same_connection_a
         with pytest.raises(Unavailable):
             member.read("sys/health")
     assert len(Member.connections) == 2, "the one that was open, and another one"
+
+
+class Standby(Handler):
+    """A standby whose active server is gone, or cannot be reached from it: it names that server and says no more."""
+
+    def do_GET(self) -> None:
+        self.send_response(307)
+        self.send_header("Location", f"https://10.0.0.9:8200{self.path}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_LIST = do_POST = do_PATCH = do_DELETE = do_GET
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda vault: vault.read("kv/data/a"),
+        lambda vault: vault.list("auth/token/accessors"),
+        lambda vault: vault.write("kv/data/a", {"data": {}}),
+        lambda vault: vault.patch("kv/metadata/a", {}),
+        lambda vault: vault.delete("kv/data/a"),
+        lambda vault: vault.content("sys/storage/raft/snapshot"),
+        lambda vault: vault.upload("sys/storage/raft/snapshot-force", b"x"),
+    ],
+)
+def test_a_standby_that_only_names_another_server_has_neither_answered_nor_written(
+    ask: Callable[[Vault], object],
+) -> None:
+    with served(Standby) as url, pytest.raises(Unavailable, match="another server is active"):
+        ask(Vault(url).with_token("t"))
