@@ -52,6 +52,8 @@ class World:
     generations: dict[str, int] = field(default_factory=dict)
     up: bool = True
     refuses: bool = False
+    # Whether an engine finds its own clock to be that of Vault.
+    clocks_agree: bool = True
     # What each consumer uses, as the number of a version.
     consumers: list[int] = field(default_factory=lambda: [1, 1])
     random: itertools.count[int] = field(default_factory=itertools.count)
@@ -90,7 +92,7 @@ class Store:
     place: str = "platform-data/postgres/orders"
 
     def clock(self) -> tuple[datetime, bool]:
-        return self.world.now, True
+        return self.world.now, self.world.clocks_agree
 
     def document(self) -> tuple[Document, int, tuple[int, ...]]:
         self.point("read document")
