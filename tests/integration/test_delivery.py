@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.consumption.external_secret import external_secret_spec
-from components.consumption.external_secrets_manifests import custom_resource_definitions
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import MANAGED_BY, SYNCED_BEFORE_ANNOTATION, VERSION_ANNOTATION
 from secret_authority.core.catalogue.schema import CatalogueSecret
-from secret_authority.core.digest import encode_values
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.consumption.delivery import what_is_missing
 from secret_authority.engine.consumption.versions import Version
-from tests.support.flux_process import BIN, MANIFESTS, Flux, api_server, define, programs_are_there, start
+from tests.support.delivery_site import (
+    ESO,
+    NAMESPACE,
+    custom,
+    delivery_programs,
+    entry,
+    external_secrets,
+    made,
+    synced,
+    write,
+)
+from tests.support.flux_process import Flux
 from tests.support.http_server import Handler, served
 from tests.support.odd_values import is_text, odd_value
-from tests.support.vault_process import Server, free_ports, servers, vault_program, wait_for
+from tests.support.vault_process import Server, servers, wait_for
 
-pytestmark = pytest.mark.skipif(
-    not programs_are_there() or vault_program() is None or not (BIN / "external-secrets").exists(),
-    reason="no programs of the node: run `make tools`",
-)
-NUMBER, NAMESPACE = 210, "shop"
-ESO = f"/apis/external-secrets.io/v1/namespaces/{NAMESPACE}"
+pytestmark = pytest.mark.skipif(not delivery_programs(), reason="no programs of the node: run `make tools`")
+NUMBER = 210
 PULL = b'{"auths": {"registry.example.org": {"auth": "dXNlcjpwYXNz"}}}'
-
-
-def entry(name: str, keys: list[str], binary: list[str], kind: str | None = None) -> CatalogueSecret:
-    return CatalogueSecret.model_validate(
-        {
-            "name": name,
-            "class": "external",
-            "owner": "tests",
-            "vault": {"datasource": "values", "consumer": name},
-            "binary": binary,
-            "consumers": [{"namespace": NAMESPACE, "secret": name, "keys": {key: key for key in keys}, "type": kind}],
-            "rotation": {"type": "static"},
-        }
-    )
 
 
 def in_service(server: Server) -> Vault:
@@ -82,32 +71,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Flux, Vault
     with contextlib.ExitStack() as stack:
         (server,) = stack.enter_context(servers(folder / "vault"))
         root = in_service(server)
-        api = stack.enter_context(api_server(folder / "api", (NAMESPACE,)))
-        for document in custom_resource_definitions(MANIFESTS):
-            define(api, document)
-        for kind in ("externalsecrets", "secretstores"):
-            wait_for(lambda kind=kind: bool(api.call("GET", f"{ESO}/{kind}")), kind)  # type: ignore[misc]
-        token = {"metadata": {"name": "vault-token"}, "stringData": {"token": root.token}}
-        api.call("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", token)
-        api.call("POST", f"{ESO}/secretstores", store(server))
-        live, metrics = free_ports(2)
-        options = [f"--namespace={NAMESPACE}", f"--live-addr=:{live}", f"--metrics-addr=:{metrics}"]
-        options += [f"--enable-{kind}-reconciler=false" for kind in ("cluster-store", "push-secret")]
-        options += [f"--enable-cluster-{kind}-reconciler=false" for kind in ("external-secret", "push-secret")]
-        start(stack, folder / "api", "external-secrets", options, {"KUBECONFIG": f"{folder}/api/kubeconfig"})
+        api = stack.enter_context(external_secrets(folder / "api", server, str(root.token)))
         yield api, root
-
-
-def store(server: Server) -> dict[str, Any]:
-    bundle = base64.b64encode(Path(server.ca_file).read_bytes()).decode()
-    auth = {"tokenSecretRef": {"name": "vault-token", "key": "token"}}
-    vault = {"server": server.address, "path": "platform-data", "version": "v2", "caBundle": bundle, "auth": auth}
-    return custom("SecretStore", "platform-data", {"provider": {"vault": vault}})
-
-
-def custom(kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = {"name": name, "namespace": NAMESPACE, "labels": MANAGED_BY}
-    return {"apiVersion": "external-secrets.io/v1", "kind": kind, "metadata": metadata, "spec": dict(spec)}
 
 
 def deliver(site: tuple[Flux, Vault], secret: CatalogueSecret, values: dict[str, bytes]) -> dict[str, Any]:
@@ -115,27 +80,6 @@ def deliver(site: tuple[Flux, Vault], secret: CatalogueSecret, values: dict[str,
     write(site[1], secret, values)
     (consumer,) = secret.consumers
     return made(site[0], consumer.secret, external_secret_spec(secret, consumer, "10m0s"))
-
-
-def write(root: Vault, secret: CatalogueSecret, values: Mapping[str, bytes]) -> None:
-    texts, _ = encode_values(values, secret.binary)
-    root.write(f"{secret.vault.mount}/data/{secret.vault.path}", {"data": texts})
-
-
-def made(api: Flux, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The Secret that External Secrets makes of this specification."""
-    api.call("POST", f"{ESO}/externalsecrets", custom("ExternalSecret", name, spec))
-    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/{name}"
-    wait_for(lambda: bool(api.call("GET", path)), f"Secret {name}", 120)
-    found: dict[str, Any] = api.call("GET", path)
-    return found
-
-
-def synced(api: Flux, name: str) -> tuple[str, str]:
-    """The Ready condition of an ExternalSecret, and what External Secrets last brought to its Secret."""
-    status = (api.call("GET", f"{ESO}/externalsecrets/{name}") or {}).get("status") or {}
-    ready = [one["status"] for one in status.get("conditions") or [] if one["type"] == "Ready"]
-    return (ready or [""])[0], status.get("syncedResourceVersion", "")
 
 
 def read_again(api: Flux, name: str, mark: str) -> None:
