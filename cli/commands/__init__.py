@@ -19,6 +19,7 @@ COMMANDS = {
     "audit": Command("audit", "every change of authority, from Vault itself"),
     "check": Command("check", "check a repository as `pulumi preview` would, without a cluster"),
     "cluster": Command("trust", "cluster identities"),
+    "drill": Command("drill", "what this cluster would survive now: a restore on this machine, and a report"),
     "enter": Command("enter", "give Vault a value that is issued elsewhere"),
     "ledger": Command("ledger", "every secret, its one authority, since when and why"),
     "ledger-diff": Command("ledger_diff", "which secret changes its authority between two states of Git"),

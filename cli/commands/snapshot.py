@@ -89,7 +89,7 @@ def _now(options: argparse.Namespace) -> int:
     recipients = admitted_recipients(trust, options.cluster, state)
     try:
         shares = read_shares(way.api().get(named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)) or {})
-        with _session(way) as vault:
+        with snapshot_session(way) as vault:
             bundle = take(vault, options.cluster, shares)
         name = write_bundle(store, bundle, recipients)
     except (VaultSessionError, NotTakenError, SharesError, BundleError) as error:
@@ -114,7 +114,7 @@ def admitted_recipients(trust: RootOfTrust, cluster: str, state: ClusterState) -
 
 
 @contextmanager
-def _session(way: ClusterConnection) -> Iterator[Vault]:
+def snapshot_session(way: ClusterConnection) -> Iterator[Vault]:
     """Vault's active node, as the identity that takes snapshots. Raises as `reading` does."""
     from secret_authority.access.vault_session import Session, reading
     from secret_authority.access.vault_tunnel import free_port

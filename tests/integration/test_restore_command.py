@@ -33,13 +33,12 @@ from secret_authority.contract.names import (
     VAULT_NAMESPACE,
 )
 from secret_authority.contract.vault_policies import entry_policy
-from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT
 from secret_authority.core.ledger.audit_trail import RESTORE_EVENTS
 from secret_authority.core.snapshots.naming import COMPLETE, BundleName
 from secret_authority.engine.restore.vault_contents import is_empty
 from secret_authority.repository.trust.share_export import export_file, exported_text
 from tests.support.fleets import Fleet, new_fleet
-from tests.support.restore_site import CANARY, Cluster, cluster, mount, taken
+from tests.support.restore_site import CANARY, Cluster, cluster, fill_catalogue, mount, taken
 from tests.support.vault_process import vault_program
 
 PROGRAM = vault_program()
@@ -63,15 +62,6 @@ class Saved:
     root: x25519.Identity
 
 
-def fill(root: Vault, fleet: Fleet) -> None:
-    mount(root, DATA_MOUNT, CONFIG_MOUNT)
-    for entry in fleet.read().catalogue:
-        keys = entry.consumed_keys or ["key"]
-        data = dict.fromkeys(keys, f"{CANARY}-{entry.name}")
-        place = f"{entry.vault.mount}/data/{entry.vault.path}"
-        root.write(place, {"options": {"cas": 0}, "data": data})
-
-
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     home = tmp_path_factory.mktemp("saved")
@@ -82,7 +72,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     identities = [x25519.Identity.from_str(one.secret) for one in (fleet.identity(), fleet.root())]
     recipients = [str(one.to_public()) for one in identities]
     with cluster(home / "vault", cluster=identities[0], root=identities[1]) as source:
-        fill(root := source.as_root(), fleet)
+        fill_catalogue(root := source.as_root(), fleet)
         older = write_bundle(FolderStore(store), taken(source, root), recipients)
         root = source.as_root()
         root.write(EXTERNAL, {"options": {"cas": 1}, "data": {"api-key": f"{CANARY}-replaced"}})
@@ -201,7 +191,7 @@ def test_a_confirmed_restore_brings_every_value_back(
 def test_one_secret_gets_its_older_value_and_no_other_is_touched(
     restore: Restore, target: Cluster, saved: Saved, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill(root := target.as_root(), saved.fleet)
+    fill_catalogue(root := target.as_root(), saved.fleet)
     root.write(EXTERNAL, {"options": {"cas": 1}, "data": {"api-key": "new"}})
     others = {
         str(entry.vault): root.read(f"{entry.vault.mount}/metadata/{entry.vault.path}")
@@ -319,7 +309,7 @@ def test_a_snapshot_of_another_cluster_is_refused(refused: Restore, saved: Saved
 def test_a_vault_with_values_is_refused_before_the_word_is_asked(
     restore: Restore, target: Cluster, saved: Saved, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fill(target.as_root(), saved.fleet)
+    fill_catalogue(target.as_root(), saved.fleet)
     assert restore("--confirm", "dev") == 1
     said = capsys.readouterr().err
     assert "Vault holds values, and a restore would overwrite them" in said and "--only NAME" in said

@@ -47,6 +47,7 @@ from secret_authority.engine.runtime_authority.seal_store import ClusterSealStor
 from secret_authority.engine.runtime_authority.unseal_shares import open_shares
 from secret_authority.engine.snapshots.take import take
 from tests.fakes.kubernetes import FakeApi, merged
+from tests.support.fleets import Fleet
 from tests.support.vault_process import Server, servers, wait_for
 
 CANARY = "canary-3f9c1d"
@@ -245,6 +246,16 @@ def raw_snapshot(site: Cluster, token: str) -> bytes:
     )
     assert answer.status_code == 200
     return answer.content
+
+
+def fill_catalogue(root: Vault, fleet: Fleet) -> None:
+    """A value for each secret of the fleet's catalogue."""
+    mount(root, DATA_MOUNT, CONFIG_MOUNT)
+    for entry in fleet.read().catalogue:
+        keys = entry.consumed_keys or ["key"]
+        data = dict.fromkeys(keys, f"{CANARY}-{entry.name}")
+        place = f"{entry.vault.mount}/data/{entry.vault.path}"
+        root.write(place, {"options": {"cas": 0}, "data": data})
 
 
 def bundle_of(site: Cluster, root: Vault) -> Bundle:

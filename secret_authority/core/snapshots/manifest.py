@@ -125,6 +125,13 @@ def differences(manifest: Manifest, found: Sequence[SavedSecret]) -> list[str]:
     return lines
 
 
+def changed_since(manifest: Manifest, now: Sequence[SavedSecret]) -> list[str]:
+    """The locations that are not in the manifest as Vault has them now, or are in Vault no more."""
+    saved = {secret.location: secret for secret in manifest.secrets}
+    found = {secret.location: secret for secret in now}
+    return sorted(place for place in saved.keys() | found.keys() if saved.get(place) != found.get(place))
+
+
 def metadata_digest(metadata: Mapping[str, Any]) -> str:
     """The digest of the `data` of KV v2's "Read secret metadata"."""
     return _sha256(json.dumps(metadata, sort_keys=True, ensure_ascii=False))
