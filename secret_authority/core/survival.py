@@ -275,9 +275,7 @@ def _earlier(seen: Seen) -> Answer:
     if len(seen.snapshots) < 2:
         return Answer(False, f"{len(seen.snapshots)} snapshots are in the store, and none is older than the newest")
     back = _age(seen.now - seen.snapshots[0])
-    return Answer(
-        True, f"by `secret-authority restore --only NAME`: {len(seen.snapshots)} snapshots of the last {back}"
-    )
+    return Answer(True, f"{len(seen.snapshots)} snapshots of the last {back}; see docs/runbooks/restore.md")
 
 
 def _age(age: timedelta) -> str:
