@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from cli.arguments import connection, layout
 from cli.cluster_answers import facts_of, facts_of_repository, ledger_facts
-from cli.commands.snapshot import bundles, program, snapshot_session
 from cli.passphrase import root_identity
+from cli.saved_snapshots import bundles, program, snapshot_session
 from secret_authority.access.cluster_state import ClusterState, read_cluster_state
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.snapshot_store import open_store
@@ -44,9 +44,9 @@ from secret_authority.engine.snapshots.throwaway import ThrowawayError
 from secret_authority.engine.snapshots.verify import NotVerifiedError, verify
 from secret_authority.repository.intent.intent import Intent, read_intent
 from secret_authority.repository.snapshot_settings import read_snapshot_settings, settings_file
+from secret_authority.repository.trust.cluster_identity import open_cluster
 from secret_authority.repository.trust.root_of_trust import RootOfTrust
 from secret_authority.repository.trust.share_export import compare_export, export_file
-from secret_authority.repository.trust.writer import open_cluster
 
 PARTS = Parts(
     authority=Part(HANDOVER_STATUS, (IN_SERVICE, CONFIGURED, CERTIFICATES)),

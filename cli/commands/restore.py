@@ -20,8 +20,8 @@ from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
 from cli.commands.enter import Asked, NoEventError, follow_rotation, may_be_entered, write_entry
 from cli.commands.reseal_shares import admitted
-from cli.commands.snapshot import bundles, chosen, program
 from cli.passphrase import add_root_identity, root_identity
+from cli.saved_snapshots import bundles, chosen, program
 from cli.shares_cluster import refuse_another_cluster
 from secret_authority.access.cluster_state import ClusterState, read_cluster_state
 from secret_authority.access.kubeconfig import ClusterConnection

@@ -4,39 +4,31 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
 from cli.passphrase import add_root_identity, root_identity
+from cli.saved_snapshots import bundles, chosen, program, snapshot_session
 from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
-    SNAPSHOT_ACCOUNT,
-    SNAPSHOT_ROLE,
     SNAPSHOT_STATUS,
     UNSEAL_SHARES,
     VAULT_NAMESPACE,
 )
 from secret_authority.core.conditions import read_conditions
 from secret_authority.core.errors import InvalidInputError, Problem, Unavailable
-from secret_authority.core.snapshots.naming import COMPLETE, VERIFIED, BundleName, complete_bundles, prefix
+from secret_authority.core.snapshots.naming import COMPLETE, BundleName
 from secret_authority.core.snapshots.retention import not_needed
 from secret_authority.repository.trust.root_of_trust import RootOfTrust, read_trust
 from secret_authority.repository.trust.share_export import export_file, read_export
 
 if TYPE_CHECKING:
     from secret_authority.access.cluster_state import ClusterState
-    from secret_authority.access.kubeconfig import ClusterConnection
-    from secret_authority.clients.object_store import ObjectStore
-    from secret_authority.clients.vault import Vault
 
 # Older than this, `list` says that the newest snapshot is stale and ends with 1.
 STALE = timedelta(days=1, hours=1)
@@ -113,30 +105,6 @@ def admitted_recipients(trust: RootOfTrust, cluster: str, state: ClusterState) -
     return sorted(wanted)
 
 
-@contextmanager
-def snapshot_session(way: ClusterConnection) -> Iterator[Vault]:
-    """Vault's active node, as the identity that takes snapshots. Raises as `reading` does."""
-    from secret_authority.access.vault_session import Session, reading
-    from secret_authority.access.vault_tunnel import free_port
-
-    with tempfile.TemporaryDirectory() as folder:
-        first = Session(way, Path(folder), free_port(), SNAPSHOT_ROLE, SNAPSHOT_ACCOUNT)
-        with reading(first) as vault:
-            pod = standby_of(vault)
-            if not pod:
-                yield vault
-                return
-        with reading(Session(way, Path(folder), free_port(), SNAPSHOT_ROLE, SNAPSHOT_ACCOUNT, pod=pod)) as vault:
-            yield vault
-
-
-def standby_of(vault: Vault) -> str:
-    """The pod of the active node; empty when it is this one, or nobody knows it."""
-    found = vault.read("sys/leader") or {}
-    host = urlsplit(str(found.get("leader_address") or "")).hostname or ""
-    return "" if found.get("is_self") else host.partition(".")[0]
-
-
 def _status(options: argparse.Namespace) -> int:
     from secret_authority.clients.kubernetes import named
 
@@ -204,21 +172,6 @@ def _list(options: argparse.Namespace) -> int:
     return 1 if problem else 0
 
 
-def bundles(store: ObjectStore, cluster: str) -> tuple[list[BundleName], dict[str, int], frozenset[str]]:
-    """The complete bundles of a cluster, oldest first, the bytes of each by its folder, and the folders with a mark.
-
-    The mark says that the bundle was verified in the cluster. Who can write to the store can write it too, so it is
-    shown, and decides nothing.
-    """
-    sizes: dict[str, int] = {}
-    objects = store.list(prefix(cluster))
-    for one in objects:
-        folder = one.key.rpartition("/")[0]
-        sizes[folder] = sizes.get(folder, 0) + one.size
-    marked = frozenset(one.key.rpartition("/")[0] for one in objects if one.key.endswith(f"/{VERIFIED}"))
-    return complete_bundles(cluster, [one.key for one in objects]), sizes, marked
-
-
 def stale(found: list[BundleName], now: datetime) -> str:
     """Why what is saved is too old; empty when it is not."""
     if not found:
@@ -271,22 +224,3 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"not finished: {error}. Nothing is known of the snapshot; run this command again", file=sys.stderr)
         return 1
     return 0
-
-
-def chosen(wanted: str | None, found: list[BundleName]) -> BundleName:
-    """The bundle of this name, else the newest. Raises `InvalidInputError`."""
-    fix = "name one that `secret-authority snapshot list` shows, or take one"
-    if wanted is None and found:
-        return found[-1]
-    for one in found:
-        if one.folder == wanted:
-            return one
-    raise InvalidInputError([Problem("the store", wanted or "", "has no such complete snapshot", fix)])
-
-
-def program(given: str) -> str:
-    """The path of a program. Raises `InvalidInputError`."""
-    path = shutil.which(given)
-    if path is None:
-        raise InvalidInputError([Problem("the command", "--vault", f"{given} was not found", "give its path")])
-    return path

@@ -10,6 +10,7 @@ import pytest
 
 from cli.commands import snapshot as command
 from cli.main import main
+from cli.saved_snapshots import bundles, standby_of
 from secret_authority.access import cluster_state
 from secret_authority.access.cluster_state import UNREACHABLE, ClusterState
 from secret_authority.access.snapshot_store import read_credentials
@@ -166,9 +167,9 @@ def test_a_standby_names_the_pod_of_the_active_node() -> None:
             return self.answer
 
     address = "https://vault-1.vault-internal.vault.svc:8200"
-    assert command.standby_of(Node({"is_self": False, "leader_address": address})) == "vault-1"  # type: ignore[arg-type]
-    assert command.standby_of(Node({"is_self": True, "leader_address": address})) == ""  # type: ignore[arg-type]
-    assert command.standby_of(Node({"is_self": False, "leader_address": ""})) == ""  # type: ignore[arg-type]
+    assert standby_of(Node({"is_self": False, "leader_address": address})) == "vault-1"  # type: ignore[arg-type]
+    assert standby_of(Node({"is_self": True, "leader_address": address})) == ""  # type: ignore[arg-type]
+    assert standby_of(Node({"is_self": False, "leader_address": ""})) == ""  # type: ignore[arg-type]
 
 
 def test_now_writes_what_was_taken_and_verify_prunes_only_after_it(
@@ -196,11 +197,11 @@ def test_now_writes_what_was_taken_and_verify_prunes_only_after_it(
     monkeypatch.setattr(verifying, "verify", refuse)
     assert run(fleet, "verify", *arguments) == 1
     assert "NOT verified: it does not open" in capsys.readouterr().err
-    assert len(command.bundles(store, "dev")[0]) == 4
+    assert len(bundles(store, "dev")[0]) == 4
     monkeypatch.setattr(verifying, "verify", lambda *_: verifying.Verified(1.0, 15))
     assert run(fleet, "verify", *arguments) == 0
     said = capsys.readouterr().out
-    left = command.bundles(store, "dev")[0]
+    left = bundles(store, "dev")[0]
     assert newest in left and "verified, 15 paths" in said
     assert all((bundle.folder in said) != (bundle in left) for bundle in older)
 
