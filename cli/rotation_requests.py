@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from secret_authority.clients.vault import Vault
 
 POLL_SECONDS = 0.5
-_ANSWER_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
 
 
 def new_id(now: datetime) -> str:
@@ -37,7 +37,7 @@ def request_path(secret: str, request: str) -> str:
 
 def outcome(vault: Vault, path: str) -> str:
     """What became of the request; empty when the engine has not answered within a minute."""
-    end = time.monotonic() + _ANSWER_SECONDS
+    end = time.monotonic() + ANSWER_SECONDS
     while time.monotonic() < end:
         found = ((vault.read(path) or {}).get("data") or {}).get("data") or {}
         if found.get("outcome"):

@@ -189,8 +189,14 @@ def test_a_confirmed_restore_brings_every_value_back(
 
 
 def test_one_secret_gets_its_older_value_and_no_other_is_touched(
-    restore: Restore, target: Cluster, saved: Saved, capsys: pytest.CaptureFixture[str]
+    restore: Restore,
+    target: Cluster,
+    saved: Saved,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # No engine of rotation runs here, so there is no answer to wait for.
+    monkeypatch.setattr("cli.rotation_requests.ANSWER_SECONDS", 1.0)
     fill_catalogue(root := target.as_root(), saved.fleet)
     root.write(EXTERNAL, {"options": {"cas": 1}, "data": {"api-key": "new"}})
     others = {

@@ -222,6 +222,33 @@ def test_a_retired_holder_by_the_runbook(fleet: Fleet, monkeypatch: pytest.Monke
             sops("decrypt")
 
 
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_retirement_that_stops_half_way_is_refused_until_no_file_is_left(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    """Step 1 is done and step 3 for some files: each of the others is named, and no other."""
+    monkeypatch.setenv("SOPS_AGE_KEY_FILE", str(fleet.root_file))
+    files = sorted(fleet.bootstrap.glob("*.yaml"))
+
+    def retire(doc: Any) -> None:
+        gone = doc["clusters"].pop()
+        doc["retired"] = [{"recipient": gone["recipient"], "retired": "2026-01-31", "reason": "leaked"}]
+
+    fleet.edit("root-of-trust.yaml", retire)
+    # Before there is a new identity: nothing of the cluster can be applied.
+    with pytest.raises(InvalidInputError, match="has no cluster dev"):
+        fleet.read()
+    assert main(["cluster", "new", "dev", "--repository", str(fleet.repository)]) == 0
+    for file in files[left:]:
+        command = [sops_program(), "updatekeys", "--yes", str(file)]
+        subprocess.run(command, cwd=fleet.repository, check=True, capture_output=True)
+    named = [problem for problem in fleet.problems() if "retired recipient" in problem]
+    assert {file.name for file in files if any(file.name in problem for problem in named)} == {
+        file.name for file in files[:left]
+    }
+    assert bool(fleet.problems()) is (left > 0)
+
+
 def test_a_resealed_identity_opens_for_a_new_holder(
     fleet: Fleet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
