@@ -116,9 +116,16 @@ class Cycle:
         self._run, self.revoke_old = run, revoke_old
         self.start: Start | None = None
         self.admitted: int | None = None
+        # The last look, unless it did not come to its end.
+        self.seen: Observation | None = None
         self._unused_since: datetime | None = None
 
     def observe(self) -> Observation:
+        self.seen = None
+        self.seen = self._observe()
+        return self.seen
+
+    def _observe(self) -> Observation:
         # The document first: what is published after this look is seen as another writer by nobody, because its
         # document has changed as well and the check-and-set write then fails.
         document, version, leftovers = self._store.document()

@@ -54,6 +54,7 @@ from secret_authority.engine.common.loop import LeasedLoop, Part, rest_after
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.rotation.evidence import DeliveryEvidence
 from secret_authority.engine.rotation.expiry import ExpiryWatch
+from secret_authority.engine.rotation.metrics import attempts, of_secret
 from secret_authority.engine.rotation.policies import answer_watched, apply_policies
 from secret_authority.engine.rotation.rotators import registry
 from secret_authority.engine.rotation.store import VaultRotationStore, read_requests, vault_clock
@@ -174,6 +175,7 @@ class RotationController:
     def _round(self) -> bool:
         now, clock_ok = vault_clock(self._vault)
         self._status.number("vault_clock_agrees", int(clock_ok))
+        self._status.number("vault_clock_skew_seconds", abs(datetime.now(UTC) - now).total_seconds())
         if time.monotonic() - self._looked_at >= FULL_LOOK_SECONDS:
             self._look_at_all(now)
             self._looked_at = time.monotonic()
@@ -183,6 +185,7 @@ class RotationController:
             known.cycle.start, known.cycle.admitted = started.get(name), known.document.generation
             if name in started or known.document.in_flight or known.requests or known.unclean:
                 self._advance(name, known)
+                self._measure(name, known, now)
         self._verify_one()
         self._tell(now)
         self._status.set(WORKING, True)
@@ -194,6 +197,7 @@ class RotationController:
             known = self._known.get(name) or self._new(entry, key)
             self._known[name] = known
             self._look(known)
+            self._measure(name, known, now)
             known.store.forget_given(now)
         self._expiry.look()
 
@@ -284,10 +288,16 @@ class RotationController:
                 log.info("%s: %s", name, getattr(move, "what", type(move).__name__.lower()))
         known.waits_for = result.unavailable or result.waits_for
         known.waited = known.cycle.start is not None
+        for counter in attempts(known.document, result.moves, result.document.trigger):
+            self._status.count(counter)
         if result.moves:
             self._look(known)
         elif not result.unavailable:
             known.document, known.unclean = result.document, False
+
+    def _measure(self, name: str, known: Known, now: datetime) -> None:
+        for metric, value in of_secret(name, known.document, known.cycle.seen, now).items():
+            self._status.number(metric, value)
 
     def _verify_one(self) -> None:
         """Try one current value at its target: somebody may have changed the target behind Vault's back.

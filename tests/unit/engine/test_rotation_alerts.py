@@ -58,6 +58,11 @@ CASES = [
     Case("SecretRotationHeld", HELD, "0x60", 30, False, IN_HELD),
     Case("SecretOverlapExceeded", f"rotation_overdue{{{SECRET}}}", "0x60", 5, False),
     Case("SecretOverlapExceeded", f"rotation_overdue{{{SECRET}}}", "1x60", 5, True),
+    Case("OldCredentialInUse", f"old_credential_sessions{{{SECRET}}}", "2x60", 14, False),
+    Case("OldCredentialInUse", f"old_credential_sessions{{{SECRET}}}", "2x60", 16, True, value="2"),
+    # They end, or nobody can count them.
+    Case("OldCredentialInUse", f"old_credential_sessions{{{SECRET}}}", "2x10 0x60", 30, False),
+    Case("OldCredentialInUse", f"old_credential_sessions{{{SECRET}}}", "2x10 stale", 30, False),
     Case("CredentialDrift", f"credential_accepted{{{SECRET}}}", "1x60", 5, False),
     Case("CredentialDrift", f"credential_accepted{{{SECRET}}}", "0x60", 5, True),
     # Not known is no drift: the engine takes the series away.
@@ -133,6 +138,7 @@ def test_every_rule_has_a_metric_that_an_engine_has_a_severity_and_words() -> No
     sources = "".join(file.read_text() for folder in ("rotation", "events") for file in (SOURCES / folder).glob("*.py"))
     known = set(re.findall(r'"f?([a-z_]+_(?:seconds|agrees|flight))"', sources))
     known |= set(re.findall(r'\.(?:number|count)\(\s*f?[\'"]([a-z_]+)', sources))
+    known |= set(re.findall(r'f"([a-z_]+)\{label\}"', sources))
     for rule in GROUP["rules"]:
         named = set(re.findall(r"secret_authority_([a-z_]+)", rule["expr"]))
         assert named and named <= known, rule["alert"]
