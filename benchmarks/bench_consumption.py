@@ -6,8 +6,8 @@ controller, and compares two ways to bring a new version to its Secret in one ru
 - External Secrets alone, with a refresh interval
 - layer 5's engine, which looks at version numbers, over a refresh interval of ten minutes
 
-CPU is that of the processes, in cores (1.0 is one core all the time), over windows of a minute. The root
-holder's identity is used to make a token for the benchmark (break-glass); everything is taken away at the end.
+CPU is that of the processes, in cores (1.0 is one core all the time), over windows of a minute; memory is resident. The
+root holder's identity is used to make a token for the benchmark (break-glass); everything is taken away at the end.
 """
 
 from __future__ import annotations
@@ -234,6 +234,16 @@ class Bench:
                     spent[name] = spent.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / TICK
         return spent
 
+    def memory(self) -> float:
+        """Resident memory of the engine, in MiB."""
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                command = [part.decode() for part in (entry / "cmdline").read_bytes().split(b"\0")]
+                if self.program(int(entry.name), command) == "engine":
+                    lines = (entry / "status").read_text().splitlines()
+                    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+        return 0.0
+
     def program(self, pid: int, command: list[str]) -> str | None:
         joined = " ".join(command)
         if f"--namespace={SPACE}" in command:
@@ -312,6 +322,9 @@ def main() -> int:
             bench.start_engine()
             until(bench.delivered, "the engine has asked for everything once", 600)
             row("engine, refresh 10 min", bench.window(), bench.latencies(20, 60))
+            print(
+                f"\nThe engine has {bench.memory():.0f} MiB; load {' '.join(f'{one:.0f}' for one in os.getloadavg())}."
+            )
             print(f"\n100 values changed at once arrive within {bench.burst(100):.1f} s (engine).")
         finally:
             bench.clear()

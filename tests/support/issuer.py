@@ -35,6 +35,11 @@ class Issuer:
     def login(self) -> dict[str, str]:
         return {"token": TOKEN, "ca.crt": self.ca}
 
+    def forget(self) -> None:
+        """As if nobody had ever asked for anything."""
+        with self._lock:
+            self.keys, self.ended, self.generations = {}, set(), {}
+
     def register(self, identity: str, secret: str, owner: str, generation: int) -> None:
         self.keys[identity] = {"secret": secret, "owner": owner, "generation": generation}
 

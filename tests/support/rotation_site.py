@@ -51,8 +51,11 @@ class Killed(BaseException):
 def catalogue(port: int, users: list[str], ttl: str = "720h", **more: str) -> Catalogue:
     rotator = {"kind": "postgresql", "host": "127.0.0.1", "port": port, "database": "orders", "tls": False}
     rotator |= {"users": users, "admin": "orders-db-admin", **({"accept_window": True} if len(users) == 1 else {})}
-    rotator |= more
-    keys = {"DB_USER": "username", "DB_PASSWORD": "password"}
+    return catalogue_of(rotator | more, {"DB_USER": "username", "DB_PASSWORD": "password"}, {"ttl": ttl})
+
+
+def catalogue_of(rotator: Mapping[str, Any], keys: Mapping[str, str], rotation: Mapping[str, str]) -> Catalogue:
+    """`orders-db` with this rotator and its consumer's `keys`, the administrator of its target, and an API's key."""
     return parse_catalogue(
         {
             "apiVersion": "secret-authority.dev/v1",
@@ -66,12 +69,12 @@ def catalogue(port: int, users: list[str], ttl: str = "720h", **more: str) -> Ca
                     "bootstrap": {
                         "namespace": "bootstrap-data",
                         "secret": "orders-db",
-                        "keys": ["username", "password"],
+                        "keys": list(keys.values()),
                     },
                     "vault": {"datasource": "postgres", "consumer": "orders"},
-                    "consumers": [{"namespace": "shop", "secret": "orders-db", "keys": keys}],
-                    "rotation": {"type": "time-based", "ttl": ttl},
-                    "rotator": rotator,
+                    "consumers": [{"namespace": "shop", "secret": "orders-db", "keys": dict(keys)}],
+                    "rotation": {"type": "time-based", **rotation},
+                    "rotator": dict(rotator),
                 },
                 {
                     "name": "orders-db-admin",
@@ -233,12 +236,13 @@ class FaultyVault(Vault):
         return answer
 
 
-class Site:
-    """A Vault in which orders-db was handed over, with tokens of the real policies."""
+class HandedOver:
+    """A Vault in which orders-db was handed over with its `first` value, with tokens of the real policies."""
 
-    def __init__(self, root: Vault, server: PostgresServer, users: list[str], ttl: str = "720h", **more: str) -> None:
-        self.root, self.server = root, server
-        self.catalogue = catalogue(server.port, users, ttl, **more)
+    def __init__(
+        self, root: Vault, catalogue: Catalogue, first: Mapping[str, str], admin: Mapping[str, str] | None = None
+    ) -> None:
+        self.root, self.catalogue = root, catalogue
         for mount in ("platform-data", "platform-authority", "platform-rotation"):
             with contextlib.suppress(VaultRefusedError):
                 root.delete(f"sys/mounts/{mount}")
@@ -247,17 +251,14 @@ class Site:
         for mount in ("platform-data", "platform-rotation"):
             root.write(f"{mount}/config", {"cas_required": True})
         root.write("platform-authority/data/digest-key", {"data": {"key": "A" * 44}})
-        root.write(DATA, {"options": {"cas": 0}, "data": {"username": "orders_a", "password": "first-password"}})
-        root.write("platform-data/data/postgres/admin", {"options": {"cas": 0}, "data": ADMIN})
+        root.write(DATA, {"options": {"cas": 0}, "data": dict(first)})
+        if admin is not None:
+            root.write("platform-data/data/postgres/admin", {"options": {"cas": 0}, "data": dict(admin)})
         at = datetime.now(UTC).isoformat(timespec="milliseconds")
         policy = next(iter(self.catalogue)).rotation
         assert policy is not None
         root.patch(METADATA, {"custom_metadata": {**RECORD, "handover_at": at, **policy.metadata()}})
         self.engine_token = self.token("rotation", rotation_policy(self.catalogue))
-        with contextlib.closing(server.superuser()) as admin:
-            for user, password in (("orders_a", "'first-password'"), ("orders_b", "NULL")):
-                admin.run(f"ALTER ROLE {user} LOGIN PASSWORD {password}")
-                admin.run(f"COMMENT ON ROLE {user} IS NULL")
 
     def _ready(self) -> bool:
         try:
@@ -315,17 +316,30 @@ class Site:
         names = self.root.list("platform-authority/metadata/events/orders-db")
         return [(self.root.read(f"platform-authority/data/events/orders-db/{n}") or {})["data"]["data"] for n in names]
 
+    def readable_documents(self) -> int:
+        """How many versions of the document can still be read; one of an ended rotation holds no value."""
+        found = (self.root.read("platform-rotation/metadata/docs/postgres/orders") or {})["data"]["versions"]
+        return sum(not one["destroyed"] for one in found.values())
+
+
+class Site(HandedOver):
+    """orders-db is the login of a PostgreSQL server."""
+
+    def __init__(self, root: Vault, server: PostgresServer, users: list[str], ttl: str = "720h", **more: str) -> None:
+        self.server = server
+        first = {"username": "orders_a", "password": "first-password"}
+        super().__init__(root, catalogue(server.port, users, ttl, **more), first, ADMIN)
+        with contextlib.closing(server.superuser()) as admin:
+            for user, password in (("orders_a", "'first-password'"), ("orders_b", "NULL")):
+                admin.run(f"ALTER ROLE {user} LOGIN PASSWORD {password}")
+                admin.run(f"COMMENT ON ROLE {user} IS NULL")
+
     def accepted(self, values: Mapping[str, str]) -> bool:
         try:
             login(self.server, values).close()
         except DatabaseError:
             return False
         return True
-
-    def readable_documents(self) -> int:
-        """How many versions of the document can still be read; one of an ended rotation holds no value."""
-        found = (self.root.read("platform-rotation/metadata/docs/postgres/orders") or {})["data"]["versions"]
-        return sum(not one["destroyed"] for one in found.values())
 
 
 @contextlib.contextmanager
@@ -357,6 +371,6 @@ def work(engine: RotationController, until: Callable[[], bool], what: str, secon
         time.sleep(0.02)
 
 
-def done(site: Site, generation: int = 1) -> bool:
+def done(site: HandedOver, generation: int = 1) -> bool:
     found = site.document()
     return found.state is State.IDLE and found.generation == generation and site.readable_documents() == 1
