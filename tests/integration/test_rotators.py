@@ -689,9 +689,9 @@ def test_a_package_adds_a_rotator_and_cannot_replace_one(monkeypatch: pytest.Mon
             return []
 
     load: Callable[[str], object] = registry.rotator_class
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point("vendor")] if group == registry.GROUP else [])
+    monkeypatch.setattr(registry, "installed", lambda: (Point("vendor"),))
     assert isinstance(load("vendor"), Point) and "vendor" in registry.kinds()
     assert registry.check([entry({"kind": "vendor"}, ["key"])], "c") == []  # type: ignore[arg-type]
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point("generated")])
+    monkeypatch.setattr(registry, "installed", lambda: (Point("generated"),))
     with pytest.raises(LookupError, match="second rotator generated"):
         load("generated")

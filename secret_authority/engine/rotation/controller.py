@@ -93,6 +93,7 @@ class Known:
     since: datetime | None = None
     # When the value itself says that it ends.
     until: datetime | None = None
+    due: datetime | None = None
     document: Document = field(default_factory=Document)
     unclean: bool = True
     waits_for: str = ""
@@ -106,15 +107,24 @@ class Known:
     # How often its target could not be set up, and why not.
     attempts: int = 0
     unprovisioned: str = ""
+    # The facts of which metrics and the entry of the status were made last: at rest nothing is made again.
+    told: tuple[object, ...] = ()
+    shown_for: tuple[object, ...] = ()
+    shown: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def facts(self) -> tuple[object, ...]:
+        """What metrics and status are made of, but for the time."""
+        return (
+            *(self.document, self.policy, self.since, self.until, self.accepted, self.requests),
+            *(self.waits_for, self.problem, self.unprovisioned, self.drift),
+        )
 
     @property
     def rules(self) -> Rules:
         """Applying may break an older value only where a target knows them."""
         settled = self.rotator.overlap in (Overlap.NONE, Overlap.TWO_SLOTS)
         return Rules(self.policy.revoke_old, self.drain, settled)
-
-    def due(self, name: str) -> datetime | None:
-        return due_at(name, self.policy, self.since, self.until) if self.since else None
 
     @property
     def workloads(self) -> frozenset[str]:
@@ -147,7 +157,8 @@ class RotationController:
             self._watched[secret.name] = VaultRotationStore(vault, secret, b"", self._answered)
         self._expiry = ExpiryWatch(vault, self._watched, status, run_name)
         self._looked_at = float("-inf")
-        self._published: tuple[float, str] = (float("-inf"), "")
+        self._published: tuple[float, object] = (float("-inf"), None)
+        self._unpublished = True
 
     def stop(self) -> None:
         self._loop.stop()
@@ -219,6 +230,10 @@ class RotationController:
 
     def _look(self, known: Known) -> None:
         """Read the document and the metadata of one secret: where it is, its policy, since when its value is."""
+        self._read(known)
+        known.due = due_at(known.entry.name, known.policy, known.since, known.until) if known.since else None
+
+    def _read(self, known: Known) -> None:
         try:
             known.document, _, leftovers = known.store.document()
             custom = known.store.metadata()
@@ -263,7 +278,7 @@ class RotationController:
         for name, known in self._known.items():
             if known.document.state is not State.IDLE:
                 in_flight[name] = InFlight(known.rotator.target, known.workloads)
-            elif known.since is not None:
+            elif known.since is not None and (known.requests or (known.due is not None and known.due <= now)):
                 target, workloads = known.rotator.target, known.workloads
                 one = candidate(name, known.policy, known.since, now, known.requests, target, workloads, known.until)
                 if one is not None:
@@ -296,7 +311,8 @@ class RotationController:
             known.document, known.unclean = result.document, False
 
     def _measure(self, name: str, known: Known, now: datetime) -> None:
-        for metric, value in of_secret(name, known.document, known.cycle.seen, now).items():
+        """The metrics of a rotation, and of what it took: they change with time."""
+        for metric, value in of_secret(name, known.document, known.cycle.seen, known.policy, now).items():
             self._status.number(metric, value)
 
     def _verify_one(self) -> None:
@@ -323,25 +339,14 @@ class RotationController:
     def _tell(self, now: datetime) -> None:
         bad: list[str] = []
         for name, known in self._known.items():
-            label = f'{{secret="{name}"}}'
+            if known.facts != known.told:
+                self._tell_of(name, known)
+                known.told = known.facts
             document = known.document
-            for state in State:
-                self._status.number(f'rotation_state{{secret="{name}",state="{state}"}}', int(document.state is state))
-            if known.since is not None:
-                due, expires = known.due(name), known.until or expires_at(known.policy, known.since)
-                self._status.number(f"rotation_last_success_timestamp_seconds{label}", known.since.timestamp())
-                for metric, moment in (
-                    ("rotation_due_timestamp_seconds", due),
-                    ("secret_expiry_timestamp_seconds", expires),
-                ):
-                    self._status.number(f"{metric}{label}", moment.timestamp() if moment else None)
-                late = now - due if due else timedelta()
+            if document.failures or document.state in (State.HELD, State.CONFLICT):
+                late = now - known.due if known.due else timedelta()
                 if alerts(document, known.policy.failure_strategy, late, known.policy.rotate_before):
                     bad.append(f"{name} is {document.state}: {document.error or document.ending or known.waits_for}")
-            self._status.number(f"rotation_overdue{label}", int(overdue(document, known.policy, now)))
-            self._status.number(f"rotation_failures{label}", document.failures)
-            accepted = None if known.accepted is Accepts.UNKNOWN else int(known.accepted is Accepts.YES)
-            self._status.number(f"credential_accepted{label}", accepted)
             bad += [f"{name}: {problem}" for problem in (known.problem, known.unprovisioned) if problem]
         self._expiry.tell(now)
         refused = sorted(name for name, known in self._known.items() if known.accepted is Accepts.NO)
@@ -350,19 +355,40 @@ class RotationController:
         words = f"the target refuses what Vault holds of {', '.join(refused)}" if refused else ""
         self._status.set(ACCEPTED, not refused, words)
 
+    def _tell_of(self, name: str, known: Known) -> None:
+        """The metrics of one secret that change with what is known of it; the others are in `_measure`."""
+        label = f'{{secret="{name}"}}'
+        for state in State:
+            held = int(known.document.state is state)
+            self._status.number(f'rotation_state{{secret="{name}",state="{state}"}}', held)
+        if known.since is not None:
+            expires = known.until or expires_at(known.policy, known.since)
+            self._status.number(f"rotation_last_success_timestamp_seconds{label}", known.since.timestamp())
+            for metric, moment in (
+                ("rotation_due_timestamp_seconds", known.due),
+                ("secret_expiry_timestamp_seconds", expires),
+            ):
+                self._status.number(f"{metric}{label}", moment.timestamp() if moment else None)
+        self._status.number(f"rotation_failures{label}", known.document.failures)
+        accepted = None if known.accepted is Accepts.UNKNOWN else int(known.accepted is Accepts.YES)
+        self._status.number(f"credential_accepted{label}", accepted)
+
     def _publish(self) -> None:
         """The status as a ConfigMap, at once when it has changed. It holds no value."""
-        secrets = {name: shown(name, known) for name, known in sorted(self._known.items())}
+        for name, known in self._known.items():
+            if known.facts != known.shown_for:
+                known.shown_for, known.shown = known.facts, shown(name, known)
+                self._unpublished = True
         watched = {name: one.shown() for name, one in sorted(self._expiry.found.items())}
+        rest, now = (watched, self._status.shown()), time.monotonic()
+        if not self._unpublished and rest == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
+            return
+        secrets = {name: known.shown for name, known in self._known.items()}
         data = {"secrets": json.dumps(secrets, sort_keys=True), "watched": json.dumps(watched, sort_keys=True)}
         data["conditions"] = json.dumps(self._status.as_dict())
-        text = data["secrets"] + data["watched"] + str(self._status.shown())
-        now = time.monotonic()
-        if text == self._published[1] and now - self._published[0] < PUBLISH_SECONDS:
-            return
         try:
             create_or_patch(self._api, "configmaps", self._namespace, ROTATION_STATUS, {"data": data}, STATUS_LABELS)
-            self._published = (now, text)
+            self._published, self._unpublished = (now, rest), False
         except (Unavailable, LostRace, ApiRefusedError) as error:
             log.warning("the status cannot be published: %s", error)
 
@@ -390,17 +416,9 @@ def _provision(name: str, rotator: Rotator, value: Value) -> str:
     return ""
 
 
-def overdue(document: Document, policy: RotationPolicy, now: datetime) -> bool:
-    """Whether the old and the new value have both been valid for longer than the policy allows."""
-    if document.state not in (State.PUBLISHED, State.RETIRING) or policy.max_overlap is None:
-        return False
-    return bool(document.published_at) and now > datetime.fromisoformat(document.published_at) + policy.max_overlap
-
-
 def shown(name: str, known: Known) -> dict[str, object]:
     """What `secret-authority rotation status` prints of a secret."""
-    due = known.due(name)
-    document = known.document
+    due, document = known.due, known.document
     return {
         "state": document.state.value,
         "rotator": known.rotator.kind,

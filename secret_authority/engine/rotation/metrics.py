@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from secret_authority.core.catalogue.rotation_policy import RotationPolicy
 from secret_authority.core.rotation.document import Document, State
 from secret_authority.core.rotation.state_machine import Change, Move, Observation
 
@@ -41,13 +42,16 @@ def _attempt(trigger: str, result: str) -> str:
     return f'rotation_attempts_total{{trigger="{trigger}",result="{result}"}}'
 
 
-def of_secret(name: str, document: Document, seen: Observation | None, now: datetime) -> dict[str, float | None]:
+def of_secret(
+    name: str, document: Document, seen: Observation | None, policy: RotationPolicy, now: datetime
+) -> dict[str, float | None]:
     """Of one secret; None for what is not known or not so now. `seen`: the last look that came to its end."""
     label = f'{{secret="{name}"}}'
     delivery = seen.delivery if seen else None
     published = document.published_at and document.state in (State.PUBLISHED, State.RETIRING)
     overlap = (now - datetime.fromisoformat(document.published_at)).total_seconds() if published else None
     found: dict[str, float | None] = {
+        f"rotation_overdue{label}": int(overdue(document, policy, now)),
         f"rotation_overlap_seconds{label}": overlap if overlap is None else max(overlap, 0.0),
         f"consumers_pending{label}": len(delivery.missing) if delivery else None,
         f"old_credential_sessions{label}": seen.in_use if seen else None,
@@ -60,3 +64,10 @@ def of_secret(name: str, document: Document, seen: Observation | None, now: date
             took = max((last - first).total_seconds(), 0.0)
         found[f'rotation_step_seconds{{secret="{name}",step="{step}"}}'] = took
     return found
+
+
+def overdue(document: Document, policy: RotationPolicy, now: datetime) -> bool:
+    """Whether the old and the new value have both been valid for longer than the policy allows."""
+    if document.state not in (State.PUBLISHED, State.RETIRING) or policy.max_overlap is None:
+        return False
+    return bool(document.published_at) and now > datetime.fromisoformat(document.published_at) + policy.max_overlap

@@ -196,3 +196,126 @@ def test_git_is_stopped_for_three_rotations_of_a_short_policy(altered: RecordedS
     assert history.count("rotation (time)") >= 3, history
     for name in applications:
         until(lambda name=name: steady(altered, f"{DEPLOYMENTS}/{name}", 1), f"{name} is logged in", 120)  # type: ignore[misc]
+
+
+NAMESPACE = "/api/v1/namespaces/shop"
+IMAGE = "registry.k8s.io/pause:3.10.1"
+SECRET_VOLUME = {"name": "held", "secret": {"secretName": NAME}}
+BY_ENVIRONMENT = {"envFrom": [{"secretRef": {"name": NAME}}]}
+ASKS = {"secret-authority.dev/restart-on-change": "true"}
+
+
+def uses(name: str, container: Mapping[str, Any], **pod: Any) -> dict[str, Any]:
+    """A pod template whose one container uses the Secret in this way."""
+    security = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    one = {"name": "app", "image": IMAGE, "securityContext": security, **container}
+    spec = {"automountServiceAccountToken": False, "terminationGracePeriodSeconds": 1, "containers": [one], **pod}
+    return {"metadata": {"labels": {"app": name}}, "spec": spec}
+
+
+def mounting(volume: Mapping[str, Any], **mount: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    return {"volumeMounts": [{"name": "held", "mountPath": "/held", **mount}]}, {"volumes": [volume]}
+
+
+@pytest.fixture
+def consumers(altered: RecordedStack) -> Iterator[list[str]]:
+    """A consumer of every kind, all of which run. What does not get a new value by itself has a name that says why."""
+    apps, made = "/apis/apps/v1/namespaces/shop", list[str]()
+
+    def create(folder: str, name: str, body: Mapping[str, Any], annotations: Mapping[str, str] | None = None) -> None:
+        altered.objects.request("POST", folder, {"metadata": {"name": name, "annotations": annotations or {}}, **body})
+        made.append(f"{folder}/{name}")
+
+    def workload(kind: str, name: str, template: Mapping[str, Any], **spec: Any) -> None:
+        selector = {"matchLabels": {"app": name}}
+        create(f"{apps}/{kind}", name, {"spec": {"selector": selector, "template": template, **spec}}, ASKS)
+
+    projected = {"name": "held", "projected": {"sources": [{"secret": {"name": NAME}}]}}
+    alone = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": []}}
+    alone["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"].append(
+        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "kind-stalled"}}}
+    )
+    rolling = {
+        "kind-volume": mounting(SECRET_VOLUME),
+        "kind-projected": mounting(projected),
+        "kind-subpath": mounting(SECRET_VOLUME, mountPath="/held/key", subPath="SESSION_KEY"),
+        "kind-env": (BY_ENVIRONMENT, {}),
+    }
+    stays = {"lifecycle": {"preStop": {"sleep": {"seconds": 600}}}, **BY_ENVIRONMENT}
+    try:
+        for name, (container, pod) in rolling.items():
+            workload("deployments", name, uses(name, container, **pod))
+        workload("daemonsets", "kind-daemon", uses("kind-daemon", BY_ENVIRONMENT))
+        stalled = {"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}
+        workload("deployments", "kind-stalled", uses("kind-stalled", BY_ENVIRONMENT, affinity=alone), **stalled)
+        on_delete = {"serviceName": "none", "updateStrategy": {"type": "OnDelete"}}
+        workload("statefulsets", "kind-ondelete", uses("kind-ondelete", BY_ENVIRONMENT), **on_delete)
+        job = uses("kind-job", BY_ENVIRONMENT, restartPolicy="Never")
+        create("/apis/batch/v1/namespaces/shop/jobs", "kind-job", {"spec": {"template": job}})
+        create(f"{NAMESPACE}/pods", "kind-bare", uses("kind-bare", BY_ENVIRONMENT))
+        ending = uses("kind-a-ending", stays, terminationGracePeriodSeconds=600)
+        create(f"{NAMESPACE}/pods", "kind-a-ending", ending)
+        until(lambda: len(running(altered)) == len(made), "all of them run", 180)
+        yield made
+    finally:
+        background = {"propagationPolicy": "Background", "gracePeriodSeconds": 0}
+        for path in made:
+            if altered.objects.get(path):
+                altered.objects.request("DELETE", path, background)
+
+
+def running(stack: RecordedStack) -> list[str]:
+    found = (stack.objects.get(f"{NAMESPACE}/pods") or {})["items"]
+    names = ((pod["metadata"]["name"], pod["status"].get("phase")) for pod in found)
+    return sorted(name for name, phase in names if name.startswith("kind-") and phase == "Running")
+
+
+@pytest.mark.nightly
+def test_every_kind_of_consumer_is_proved_to_have_it_or_named(altered: RecordedStack, consumers: list[str]) -> None:
+    """What restarts is waited for; what does not is named until it is gone, and nothing ends before."""
+
+    def now() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(command(altered, "rotation", "status", NAME, "--format", "json").stdout)[
+            NAME
+        ]
+        return found
+
+    def waits_for(*prefixes: str, more: int = 0) -> bool:
+        seen = now()
+        words = str(seen["waitsFor"])
+        named = [word.split()[1] for word in words.removeprefix("not delivered: ").split("; ") if word[:4] == "pod "]
+        assert seen["generation"] == first or seen["state"] in ("prepared", "published"), seen
+        fits = len(named) == len(prefixes) and all(map(str.startswith, named, [f"shop/{one}" for one in prefixes]))
+        return fits and (f"; and {more} more" in words) is bool(more)
+
+    def delete(name: str) -> None:
+        path = f"{NAMESPACE}/pods/{name}"
+        altered.objects.request("DELETE", path, {"gracePeriodSeconds": 0})
+
+    first, before = int(now()["generation"]), value(altered)
+    altered.objects.request("DELETE", f"{NAMESPACE}/pods/kind-a-ending", {})
+    asked = command(altered, "rotate", NAME, "--why", "every kind of consumer", "--wait", "0")
+    assert asked.returncode == 0, asked.stdout + asked.stderr
+    until(lambda: value(altered) != before, "the Secret has the new value", 120)
+    shown = ("kind-a-ending", "kind-bare", "kind-job-")
+    until(lambda: waits_for(*shown, more=2), "the pod that is being deleted is named, and four more", 180)
+    delete("kind-a-ending")
+    until(lambda: waits_for("kind-bare", "kind-job-", "kind-ondelete-0", more=1), "it is gone", 120)
+    jobs = "/apis/batch/v1/namespaces/shop/jobs/kind-job"
+    altered.objects.request("DELETE", jobs, {"propagationPolicy": "Background"})
+    until(lambda: waits_for("kind-bare", "kind-ondelete-0", "kind-stalled-"), "the Job is gone", 120)
+    delete("kind-bare")
+    until(lambda: waits_for("kind-ondelete-0", "kind-stalled-"), "the bare pod is gone", 120)
+    delete("kind-ondelete-0")
+    until(lambda: waits_for("kind-stalled-"), "the pod of the StatefulSet was made again", 120)
+    for name in running(altered):
+        if name.startswith("kind-stalled-"):
+            delete(name)
+    until(lambda: now()["state"] == "idle" and now()["result"] == "done", "its end", 120)
+    assert int(now()["generation"]) == first + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,9 @@ from secret_authority.core.errors import Unavailable
 from secret_authority.core.rotation.document import Request, RequestKind
 from secret_authority.core.rotation.schedule import MOST_IN_FLIGHT
 from secret_authority.engine.common.status import Status
+from secret_authority.engine.rotation import controller
 from secret_authority.engine.rotation.controller import RotationController
+from secret_authority.engine.rotation.rotators import registry
 from tests.fakes.kv import KvVault
 from tests.support.rotation_herd import HerdCluster, hand_over, herd_catalogue, name_of
 
@@ -53,6 +56,40 @@ def test_three_hundred_due_at_once_are_taken_a_few_at_a_time() -> None:
     quiet, asked = cluster.requests, sum(vault.requests.values())
     engine.reconcile()
     assert cluster.requests - quiet <= 2 and sum(vault.requests.values()) - asked <= 4, "at rest it asks for everything"
+
+
+def test_at_rest_a_round_costs_the_same_however_many_secrets_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics, due times and status are made again for what has changed; what is installed is read once."""
+    vault, catalogue, status = KvVault(), herd_catalogue(SECRETS, "8760h"), Status()
+    hand_over(vault, catalogue, timedelta(hours=1))
+    cluster = HerdCluster(vault, SECRETS, OF_A_WORKLOAD)
+    calls = Counter[str]()
+
+    def counted(place: Any, name: str) -> None:
+        original = getattr(place, name)
+
+        def call(*given: Any, **more: Any) -> Any:
+            calls[name] += 1
+            return original(*given, **more)
+
+        monkeypatch.setattr(place, name, call)
+
+    registry.installed.cache_clear()
+    counted(registry, "entry_points")
+    engine = RotationController(RotationSettings("dev", catalogue), cluster, vault, "ns", "run-1", status)  # type: ignore[arg-type]
+    engine.reconcile()
+    assert calls["entry_points"] == 1
+    for place, name in ((status, "number"), (controller, "shown"), (controller, "candidate"), (controller, "due_at")):
+        counted(place, name)
+    engine.reconcile()
+    assert calls.total() - calls["entry_points"] <= 20, calls
+    # It is not blind for that: what is due is seen at its time, and what changes is shown.
+    record = {"custom_metadata": {"handover_at": "2020-01-01T00:00:00+00:00"}}
+    vault.patch(f"platform-data/metadata/herd/{name_of(7)}", record)
+    engine.look_again()
+    engine.reconcile()
+    shown = json.loads(cluster.objects["api/v1/namespaces/ns/configmaps/rotation-status"]["data"]["secrets"])
+    assert [name for name, entry in shown.items() if entry["state"] != "idle"] == [name_of(7)]
 
 
 class LosesAnswers(KvVault):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from secret_authority.contract.rotation_settings import RotationSettings
+from secret_authority.core.catalogue.rotation_policy import RotationPolicy
 from secret_authority.core.rotation.document import Document, Request, RequestKind, State, Trigger
 from secret_authority.core.rotation.state_machine import Change, Delivery, Observation
 from secret_authority.core.rotation.strategies import after_failure
@@ -19,6 +20,7 @@ from tests.support.rotation_herd import HerdCluster, hand_over, herd_catalogue, 
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 NAME = name_of(0)
+POLICY = RotationPolicy(type="time-based", ttl=timedelta(days=30), max_overlap=timedelta(seconds=50))
 
 
 def metrics(status: Status) -> dict[str, float]:
@@ -90,15 +92,16 @@ def test_sessions_of_the_old_value_are_shown_as_long_as_somebody_counts_them() -
         delivered_at=(NOW + timedelta(seconds=9)).isoformat(),
     )
     seen = Observation(NOW, retiring, in_use=3, delivery=Delivery())
-    found = of_secret("orders-db", retiring, seen, NOW + timedelta(seconds=60))
+    found = of_secret("orders-db", retiring, seen, POLICY, NOW + timedelta(seconds=60))
     assert found['old_credential_sessions{secret="orders-db"}'] == 3
     assert found['consumers_pending{secret="orders-db"}'] == 0
     assert found['rotation_overlap_seconds{secret="orders-db"}'] == 58
+    assert found['rotation_overdue{secret="orders-db"}'] == 1
     steps = {
         step: found[f'rotation_step_seconds{{secret="orders-db",step="{step}"}}'] for step in ("prepare", "deliver")
     }
     assert steps == {"prepare": 2, "deliver": 7}
     assert found['rotation_step_seconds{secret="orders-db",step="retire"}'] is None
-    unknown = of_secret("orders-db", retiring, None, NOW)
+    unknown = of_secret("orders-db", retiring, None, POLICY, NOW)
     assert unknown['old_credential_sessions{secret="orders-db"}'] is None
     assert unknown['consumers_pending{secret="orders-db"}'] is None
