@@ -27,13 +27,14 @@ from typing import Any
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.engine.common.status import Status
-from secret_authority.engine.rotation.controller import RotationController
+from secret_authority.engine.rotation.controller import FULL_LOOK_SECONDS, QUIET_SECONDS, RotationController
 from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
 from tests.support.postgres_process import PostgresServer, installations, postgres_server
 from tests.support.rotation_herd import hand_over, herd_catalogue, name_of
 from tests.support.rotation_site import DATA, DOCS, Cluster, Site, done, login, unsealed_vault, work
 from tests.support.vault_process import wait_for
 
+SWEEPS, ROUNDS = 5, 20
 MOUNTS = ("platform-data", "platform-authority", "platform-rotation")
 
 
@@ -57,8 +58,10 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def memory() -> float:
-    """The most that this process has used so far, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """What this process uses now, in MiB."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 class Nobody:
@@ -117,17 +120,20 @@ def sweep(vault: Vault, count: int) -> None:
     first = timed(engine.reconcile)
     bases = [timed(bare)]
     sweeps, used = [], []
-    for _ in range(3):
+    for _ in range(SWEEPS):
         engine.look_again()
+        spent = time.process_time()
         sweeps.append(timed(engine.reconcile))
+        cores = (time.process_time() - spent) / FULL_LOOK_SECONDS
         bases.append(timed(bare))
-        gc.collect()
         used.append(memory())
-    resting = statistics.median(timed(engine.reconcile) for _ in range(5))
+    spent = time.process_time()
+    resting = statistics.median(timed(engine.reconcile) for _ in range(ROUNDS))
+    cores += (time.process_time() - spent) / ROUNDS / QUIET_SECONDS
     base, full = statistics.median(bases), statistics.median(sweeps)
     print(f"first sweep {first:.2f} s, later {full:.2f} s, bare reads {base:.2f} s: {full / base:.2f} times")
-    print(f"memory after each of three sweeps: {', '.join(f'{one:.0f}' for one in used)} MiB")
-    print(f"a round at rest: {resting:.3f} s")
+    print(f"memory after each of {SWEEPS} sweeps: {', '.join(f'{one:.1f}' for one in used)} MiB")
+    print(f"a round at rest: {resting:.3f} s; at rest, with a sweep every five minutes, {cores:.3f} cores", flush=True)
 
 
 def _mounted(vault: Vault) -> bool:

@@ -7,6 +7,8 @@ import contextlib
 import logging
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -39,10 +41,11 @@ from secret_authority.engine.rotation.controller import drain_of
 from secret_authority.engine.rotation.rotators import postgresql, registry
 from secret_authority.engine.rotation.rotators.postgresql import scram_verifier
 from secret_authority.engine.tls.ca import Pair, issue, new_ca
-from tests.support.issuer import Issuer, serving
+from tests.support.issuer import TOKEN, Issuer, certificate, serving
 from tests.support.postgres_process import ADMIN, PostgresServer, installations, postgres_server
-from tests.support.vault_process import wait_for
+from tests.support.vault_process import free_ports, wait_for
 
+ROOT = Path(__file__).parents[2]
 FIRST = {"username": "orders_a", "password": "first-password", "host": "db"}
 
 
@@ -280,6 +283,42 @@ def test_a_key_taken_back_before_it_arrived_never_comes_either(issuer: Issuer) -
     rotator.discard(new, fence(1, current))
     with pytest.raises(FencedError):
         rotator.apply(new, fence(1, current))
+
+
+def test_the_issuer_of_the_example_is_killed_and_comes_back_with_what_it_has_confirmed(tmp_path: Path) -> None:
+    public, key, ca = certificate(tmp_path)
+    state, token, (port,) = tmp_path / "keys.json", tmp_path / "token", free_ports(1)
+    token.write_text(f"{TOKEN}\n")
+    files = [f"--certificate={public}", f"--key={key}", f"--token={token}", f"--state={state}"]
+
+    @contextlib.contextmanager
+    def running() -> Iterator[None]:
+        command = [sys.executable, "-m", "examples.issuer", f"--listen=127.0.0.1:{port}", *files]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None and "listening" in process.stdout.readline()
+                yield
+            finally:
+                process.kill()
+
+    settings = {"kind": "issuer", "url": f"https://localhost:{port}/v1", "admin": "admin"}
+    settings["keys"] = {"id": "key-id", "secret": "api-key"}
+    rotator = registry.build(entry(settings, ["key-id", "api-key"]), lambda _name: {"token": TOKEN, "ca.crt": ca})
+    first, second = Value(ISSUED), Value({"key-id": "second", "api-key": "second-issued-secret"})
+    with running():
+        rotator.apply(first, fence(1, Value({})))
+        rotator.apply(second, fence(2, first))
+    assert rotator.accepts(second) is Accepts.UNKNOWN
+    with running():
+        assert rotator.accepts(first) is rotator.accepts(second) is Accepts.YES and rotator.generation() == 2
+        with pytest.raises(FencedError):
+            rotator.apply(Value({**ISSUED, "key-id": "third"}), fence(1, first))
+        rotator.revoke(first, fence(2, second))
+    with running():
+        assert rotator.accepts(first) is Accepts.NO and rotator.accepts(second) is Accepts.YES
+        with pytest.raises(FencedError):
+            rotator.apply(first, fence(3, second))
+    assert not any(value.fields["api-key"] in state.read_text() for value in (first, second))
 
 
 def test_another_administrator_token_is_a_matter_for_a_person(issuer: Issuer) -> None:
