@@ -25,7 +25,7 @@ from components.preflight.exported_shares import exported_shares
 from components.preflight.foreign_objects import refuse_foreign_objects
 from components.preflight.left_out import check_left_out
 from components.preflight.rebuild import check_rebuild, waiting
-from components.preflight.stack_phase import admitted_kubeconfig
+from components.preflight.stack_phase import admitted_kubeconfig, recorded_phase, stack_record
 from components.preflight.vault_scale_down import refuse_fewer_replicas
 from components.root_of_trust import RootOfTrust, RootOfTrustArgs
 from components.rotation.rotation import Rotation, RotationArgs, check_rotators, needs_rotation
@@ -71,7 +71,8 @@ def build() -> None:
     if cluster.reachable:
         refuse_foreign_objects(settings.connection, settings.phase, intent.trust, settings.layout.cluster)
     check_left_out(settings, intent, cluster)
-    kubeconfig = admitted_kubeconfig(settings, cluster)
+    record_of_stack = stack_record()
+    kubeconfig = admitted_kubeconfig(settings, cluster, record_of_stack)
     credentials_file = settings.git.credentials_file
     credentials = read_credentials(credentials_file, settings.git.url) if credentials_file else None
     config = read_consumption(settings, intent)
@@ -118,7 +119,7 @@ def build() -> None:
     if settings.phase >= Phase.RUNTIME_AUTHORITY:
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[bootstrap, record])
         snapshot = "" if restore == WITHOUT else restore
-        args = RuntimeAuthorityArgs(settings, intent, vault, snapshot, restored=not waits)
+        args = RuntimeAuthorityArgs(settings, intent, vault, snapshot, not waits, record_of_stack.apply(recorded_phase))
         runtime = RuntimeAuthority("runtime-authority", args, here)
         evidence["runtimeAuthority"] = runtime.evidence
         if not waits:

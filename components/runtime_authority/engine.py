@@ -126,7 +126,8 @@ class RuntimeAuthorityEngine(pulumi.ComponentResource):
                 configs(["get", "patch"], [INITIALISATION, CA_CONFIG]),
                 configs(["get"], [RESTORE_RECORD]),
                 secrets(["create"], []),
-                secrets(["get"], [UNSEAL_SHARES]),
+                # Stored shares are immutable: what `update` changes is the placeholder of a cleared Vault.
+                secrets(["get", "update"], [UNSEAL_SHARES]),
                 secrets(["get", "patch"], [TLS_SECRET]),
             ],
             FLUX_NAMESPACE: [_rule("source.toolkit.fluxcd.io", "gitrepositories", ["get"], [SOURCE])],

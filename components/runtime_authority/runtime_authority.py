@@ -15,6 +15,7 @@ import pulumi_kubernetes as k8s
 from components.kit.evidence_job import status_evidence, status_reader
 from components.kit.evidence_output import handover_line, published_evidence
 from components.runtime_authority.engine import RuntimeAuthorityEngine, RuntimeAuthorityEngineArgs
+from components.runtime_authority.vault_clearing import ClearingWatch
 from components.runtime_authority.vault_configuration import VaultConfiguration, VaultConfigurationArgs
 from components.runtime_authority.vault_provider_session import VaultProviderSession
 from components.runtime_authority.vault_server import VaultServer, VaultServerArgs
@@ -43,7 +44,7 @@ class RuntimeAuthorityArgs:
     """`intent` is the checked intent of Git.
 
     `snapshot`: what Vault is restored from, empty for nothing. Until it is `restored`, only Vault and its engine are
-    built, of which one pod waits for it.
+    built, of which one pod waits for it. `stack`: the phase that the stack has on record.
     """
 
     settings: Settings
@@ -51,6 +52,7 @@ class RuntimeAuthorityArgs:
     vault: VaultSettings
     snapshot: str = ""
     restored: bool = True
+    stack: pulumi.Input[Phase | None] = None
 
     def check(self) -> None:
         """Raise `InvalidInputError` with everything that is invalid, before any resource exists."""
@@ -103,6 +105,7 @@ class RuntimeAuthority(pulumi.ComponentResource):
                 namespace,
                 settings.ready_timeout_seconds,
                 settings.network,
+                self._clearing().hooks,
             ),
             below,
         )
@@ -141,6 +144,12 @@ class RuntimeAuthority(pulumi.ComponentResource):
                 "claims": self.claims,
             }
         )
+
+    def _clearing(self) -> ClearingWatch:
+        settings, vault = self._args.settings, self._vault
+        stack: pulumi.Output[Phase | None] = pulumi.Output.from_input(self._args.stack)
+        numbers = (vault.shares, vault.threshold)
+        return ClearingWatch(settings.connection, vault.replicas, numbers, self._args.intent, stack)
 
     def _opts(self, *depends_on: pulumi.Resource) -> pulumi.ResourceOptions:
         return pulumi.ResourceOptions(parent=self, depends_on=list(depends_on))

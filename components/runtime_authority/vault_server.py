@@ -25,13 +25,17 @@ from secret_authority.contract.names import (
 
 @dataclass(frozen=True)
 class VaultServerArgs:
-    """`namespace` is Vault's. `timeout_seconds`: how long all pods may take until they are unsealed."""
+    """`namespace` is Vault's. `timeout_seconds`: how long all pods may take until they are unsealed.
+
+    `hooks` are those of the StatefulSet.
+    """
 
     settings: VaultSettings
     engine_image: str
     namespace: k8s.core.v1.Namespace
     timeout_seconds: int
     network: NetworkSettings = field(default_factory=NetworkSettings)
+    hooks: pulumi.ResourceHookBinding | None = None
 
 
 class VaultServer(pulumi.ComponentResource):
@@ -71,7 +75,7 @@ class VaultServer(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions.merge(
                 self._opts(*account, config, *services, network),
                 # Its volumes hold what cannot be made again.
-                pulumi.ResourceOptions(protect=settings.protect),
+                pulumi.ResourceOptions(protect=settings.protect, hooks=args.hooks),
             ),
         )
         self.register_outputs({"replicas": settings.replicas})

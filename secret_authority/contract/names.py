@@ -88,6 +88,9 @@ SHARES_TYPE = f"{DOMAIN}/sealed-shares"
 # On stored shares that a command wrote: whom the API server knew as its caller, and what they did.
 SHARES_PERSON = f"{DOMAIN}/stored-by"
 SHARES_CHANGE = f"{DOMAIN}/stored-because"
+# On the empty Secret that a cleared Vault leaves in the place of its shares: who cleared it, and when.
+CLEARED_BY = f"{DOMAIN}/cleared-by"
+CLEARED_AT = f"{DOMAIN}/cleared-at"
 SEAL_LABELS = {"app.kubernetes.io/managed-by": "secret-authority", PART_LABEL: "seal"}
 CERTIFICATE_LABELS = {**PART_OF, PART_LABEL: TLS_SECRET}
 

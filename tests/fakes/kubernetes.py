@@ -7,7 +7,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from secret_authority.clients.kubernetes import Api, named
+from secret_authority.clients.kubernetes import Api, ApiRefusedError, named
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.published_trail import read_pieces
@@ -36,6 +36,8 @@ class FakeApi(Api):
         return self.store(place, dict(body))
 
     def replace(self, path: str, body: Any) -> dict[str, Any]:
+        if path not in self.objects:
+            raise ApiRefusedError("PUT", path, 404, "NotFound")
         wanted = body["metadata"].get("resourceVersion")
         if wanted and self.objects[path]["metadata"]["resourceVersion"] != wanted:
             raise LostRace(path)
@@ -45,6 +47,8 @@ class FakeApi(Api):
         return self.store(path, {**self.objects[path], **{k: v for k, v in body.items() if k != "metadata"}})
 
     def delete(self, path: str, uid: str | None = None) -> None:
+        if uid and path in self.objects and self.objects[path]["metadata"].get("uid") != uid:
+            raise LostRace(path)
         self.objects.pop(path, None)
 
     def store(self, place: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +56,8 @@ class FakeApi(Api):
         body = copy.deepcopy(body)
         for name, text in body.pop("stringData", {}).items():
             body.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode()
-        body["metadata"] = {**body["metadata"], "resourceVersion": str(self.version)}
+        uid = (self.objects.get(place) or {}).get("metadata", {}).get("uid") or f"uid-{self.version}"
+        body["metadata"] = {**body["metadata"], "uid": uid, "resourceVersion": str(self.version)}
         self.objects[place] = body
         return copy.deepcopy(body)
 

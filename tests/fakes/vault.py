@@ -11,7 +11,7 @@ from secret_authority.contract.names import AUTHORITY_MOUNT, EVENTS, TRAIL_KEY_P
 from secret_authority.core.errors import LostRace
 from secret_authority.core.ledger.audit_trail import Event
 from secret_authority.core.ledger.trail_signature import TrailSigner
-from secret_authority.engine.runtime_authority.seal import Stage
+from secret_authority.engine.runtime_authority.seal import Placeholder, Stage
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 
 SEED = b"s" * 32
@@ -57,7 +57,10 @@ class MemoryStore:
             raise SharesError("the shares are not there")
         return self.shares
 
-    def store(self, shares: SealedShares) -> None:
+    def placeholder(self) -> Placeholder | None:
+        return None
+
+    def store(self, shares: SealedShares, placeholder: Placeholder | None = None) -> None:
         self._point("before store")
         with self._lock:
             if self.shares is not None:

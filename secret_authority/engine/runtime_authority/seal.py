@@ -45,6 +45,14 @@ class Stage(StrEnum):
     CONFIGURED = "configured"  # first configuration done, root token revoked
 
 
+@dataclass(frozen=True)
+class Placeholder:
+    """One state of the object that a cleared Vault leaves in the place of its shares; each clearing changes it."""
+
+    uid: str
+    version: str
+
+
 class SealStore(Protocol):
     """Keeps the stage and the sealed shares. All changes are create-only or forward."""
 
@@ -58,8 +66,14 @@ class SealStore(Protocol):
 
     def load(self) -> SealedShares: ...
 
-    def store(self, shares: SealedShares) -> None:
-        """Create the stored shares. Raises `LostRace` when there are some."""
+    def placeholder(self) -> Placeholder | None:
+        """What a cleared Vault has left in the place of its shares. Raises `LostRace` when shares are stored."""
+
+    def store(self, shares: SealedShares, placeholder: Placeholder | None) -> None:
+        """Create the stored shares, or put them in the place of that very `placeholder`.
+
+        Raises `LostRace` when there are some, and when Vault was cleared since `placeholder` was read.
+        """
 
     def root_attempt(self) -> str:
         """The nonce of the last generation of a root token that an engine began; empty for none."""
@@ -75,7 +89,7 @@ class SealProblem(StrEnum):
     FIRST_POD_AWAY = "the first Vault pod cannot be reached"
     SHARES_LOST = (
         "Vault was initialised, but the answer with its unseal shares was lost before they were stored. It was never "
-        "unsealed, so it holds nothing. To have it initialised again run: "
+        "unsealed, so it holds nothing. `pulumi up` clears it and has it initialised again; by hand: "
         f"kubectl --namespace {VAULT_NAMESPACE} delete configmap/{INITIALISATION} "
         f"pvc/data-{VAULT}-0 pvc/audit-{VAULT}-0 pod/{VAULT}-0"
     )
@@ -220,23 +234,26 @@ class Seal:
 
     def _initialise(self, stage: Stage) -> None:
         recipients = self._settings.recipients(self._identity())
+        # Read before Vault is asked: shares of a Vault that is cleared meanwhile can then never be stored.
+        placeholder = self._store.placeholder()
         if stage is Stage.NOTHING:
             self._store.claim()
         settings = self._settings
         answer = self._request_initialisation()
         sealed = seal_shares(answer["keys_base64"], settings.threshold, recipients)
-        self._root_token = str(answer["root_token"])
+        root_token = str(answer["root_token"])
         del answer
         # Until this is done the shares exist in this process alone, so it does not give up while it lives.
         while True:
             try:
-                self._store.store(sealed)
+                self._store.store(sealed, placeholder)
             except (Unavailable, ApiRefusedError) as error:
                 log.error("the unseal shares cannot be stored yet: %s", error)
                 self._heartbeat()  # a restart of this process would lose them
                 self._pause(1.0)
             else:
                 break
+        self._root_token = root_token
         log.info("Vault is initialised; %d shares are stored, encrypted", settings.shares)
 
     def _unseal(self, sealed: Sequence[tuple[Vault, dict[str, Any]]], shares: Sequence[str]) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 from datetime import UTC, datetime
 
-from secret_authority.clients.kubernetes import Api, Object, collection, create_or_patch, named
+from secret_authority.clients.kubernetes import Api, ApiRefusedError, Object, collection, create_or_patch, named
 from secret_authority.contract.names import (
+    CLEARED_AT,
+    CLEARED_BY,
     INITIALISATION,
     SEAL_LABELS,
     SHARES_CHANGE,
@@ -14,7 +16,8 @@ from secret_authority.contract.names import (
     SHARES_TYPE,
     UNSEAL_SHARES,
 )
-from secret_authority.engine.runtime_authority.seal import Stage
+from secret_authority.core.errors import LostRace
+from secret_authority.engine.runtime_authority.seal import Placeholder, Stage
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, SharesError
 
 
@@ -34,7 +37,8 @@ class ClusterSealStore:
         fields = (record or {}).get("data") or {}
         if fields.get("configuration") == self._configuration:
             return Stage.CONFIGURED
-        if self._api.get(named("secrets", self._namespace, UNSEAL_SHARES)) is not None:
+        stored = self._api.get(named("secrets", self._namespace, UNSEAL_SHARES))
+        if stored is not None and not is_placeholder(stored):
             return Stage.STORED
         if record is None:
             return Stage.NOTHING
@@ -58,8 +62,26 @@ class ClusterSealStore:
             raise SharesError(f"Secret {self._namespace}/{UNSEAL_SHARES} is not there")
         return read_shares(found)
 
-    def store(self, shares: SealedShares) -> None:
-        self._api.create(collection("secrets", self._namespace), shares_secret(UNSEAL_SHARES, shares))
+    def placeholder(self) -> Placeholder | None:
+        found = self._api.get(named("secrets", self._namespace, UNSEAL_SHARES))
+        if found is None:
+            return None
+        if not is_placeholder(found):
+            raise LostRace(UNSEAL_SHARES)
+        return Placeholder(str(found["metadata"]["uid"]), str(found["metadata"]["resourceVersion"]))
+
+    def store(self, shares: SealedShares, placeholder: Placeholder | None) -> None:
+        secret = shares_secret(UNSEAL_SHARES, shares)
+        if placeholder is None:
+            self._api.create(collection("secrets", self._namespace), secret)
+            return
+        secret["metadata"] |= {"uid": placeholder.uid, "resourceVersion": placeholder.version}
+        try:
+            self._api.replace(named("secrets", self._namespace, UNSEAL_SHARES), secret)
+        except ApiRefusedError as error:
+            if error.status != 404:
+                raise
+            raise LostRace(UNSEAL_SHARES) from None  # it is gone: nobody vouches for this attempt any more
 
     def root_attempt(self) -> str:
         record = self._api.get(named("configmaps", self._namespace, INITIALISATION)) or {}
@@ -74,8 +96,31 @@ class ClusterSealStore:
         create_or_patch(self._api, "configmaps", self._namespace, INITIALISATION, content, SEAL_LABELS)
 
 
+def placeholder_secret(person: str) -> Object:
+    """What `person` leaves in the place of the shares before an empty Vault is cleared.
+
+    While it is there nobody can create shares under this name, and only who has seen this state of it can replace it.
+    """
+    return {
+        "metadata": {
+            "name": UNSEAL_SHARES,
+            "labels": SEAL_LABELS,
+            "annotations": {CLEARED_BY: person, CLEARED_AT: _now()},
+        },
+        "type": SHARES_TYPE,
+    }
+
+
+def is_placeholder(secret: Object) -> bool:
+    """Whether a Secret is one of `placeholder_secret`: it holds nothing at all."""
+    marks = (secret.get("metadata") or {}).get("annotations") or {}
+    return secret.get("type") == SHARES_TYPE and CLEARED_BY in marks and not secret.get("data")
+
+
 def read_shares(secret: Object) -> SealedShares:
     """What a Secret of `shares_secret` holds. Raises `SharesError`."""
+    if is_placeholder(secret):
+        raise SharesError("Vault was cleared before it held anything, and has no unseal shares yet")
     fields = {name: base64.b64decode(text).decode() for name, text in (secret.get("data") or {}).items()}
     return SealedShares.from_fields(fields)
 

@@ -17,12 +17,16 @@ from secret_authority.clients import vault as vault_client
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.engine_settings import Identities
 from secret_authority.contract.names import INITIALISATION, UNSEAL_SHARES
-from secret_authority.core.errors import Unavailable
+from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.engine.runtime_authority import seal as sealing
 from secret_authority.engine.runtime_authority.initial_configuration import FirstConfiguration
 from secret_authority.engine.runtime_authority.seal import Seal, SealProblem, SealSettings, Stage
-from secret_authority.engine.runtime_authority.seal_store import ClusterSealStore
-from secret_authority.engine.runtime_authority.unseal_shares import open_shares, seal_shares
+from secret_authority.engine.runtime_authority.seal_store import (
+    ClusterSealStore,
+    is_placeholder,
+    placeholder_secret,
+)
+from secret_authority.engine.runtime_authority.unseal_shares import SharesError, open_shares, seal_shares
 from tests.fakes.kubernetes import FakeApi
 from tests.support.http_server import Handler, served
 
@@ -98,13 +102,13 @@ class Site:
     def store(self) -> ClusterSealStore:
         return ClusterSealStore(self.api, "vault", "run", "fingerprint")
 
-    def seal(self, *, heartbeat: Any = lambda: None) -> Seal:
+    def seal(self, *, heartbeat: Any = lambda: None, store: ClusterSealStore | None = None) -> Seal:
         recipients = (str(self.identity.to_public()),)
         settings = SealSettings(5, 3, lambda _: recipients, FirstConfiguration(ACCOUNTS))
-        return Seal([self.pod], self.store(), settings, lambda: str(self.identity), lambda _: None, heartbeat)
+        return Seal([self.pod], store or self.store(), settings, lambda: str(self.identity), lambda _: None, heartbeat)
 
     def keep_shares(self, *recipients: str) -> None:
-        self.store().store(seal_shares(SHARES, 3, recipients or (str(self.identity.to_public()),)))
+        self.store().store(seal_shares(SHARES, 3, recipients or (str(self.identity.to_public()),)), None)
 
 
 def test_from_nothing_to_service(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,6 +131,100 @@ def test_an_empty_vault_whose_shares_were_lost_is_one_condition_with_one_command
     del site.api.objects[MARKER]
     site.pod = Pod()
     assert site.seal().reconcile().in_service
+
+
+def lost(site: Site) -> None:
+    """A Vault that was initialised, and whose shares nobody has."""
+    site.pod.lose = Unavailable("the connection was cut")
+    with pytest.raises(Unavailable):
+        site.seal().reconcile()
+
+
+def cleared(site: Site) -> None:
+    """What the operator's program does: the place of the shares is taken, the volume and the pod are gone."""
+    body = placeholder_secret("admin")
+    if (found := site.api.get(SECRET)) is None:
+        site.api.create(SECRET.rpartition("/")[0], body)
+    else:
+        body["metadata"]["resourceVersion"] = found["metadata"]["resourceVersion"]
+        site.api.replace(SECRET, body)
+    site.pod = Pod()
+
+
+def test_a_cleared_vault_is_initialised_again_without_a_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    lost(site)
+    cleared(site)
+    assert site.store().stage() is Stage.CLAIMED
+    assert site.seal().reconcile().in_service and site.configured == 1
+    assert set(open_shares(site.store().load(), str(site.identity))) <= set(SHARES)
+    assert site.api.objects[SECRET]["immutable"]
+
+
+@pytest.mark.parametrize("clearings", [1, 2])
+@pytest.mark.parametrize(
+    "moment", ["before the next one claims", "while the next one stores", "when Vault is in service"]
+)
+def test_an_engine_that_wakes_up_after_the_clearing_stores_nothing_and_opens_nothing(
+    monkeypatch: pytest.MonkeyPatch, clearings: int, moment: str
+) -> None:
+    site = Site(monkeypatch)
+    if clearings == 2:
+        lost(site)
+        cleared(site)
+    first_pod, late, successor = site.pod, site.store(), site.store()
+    store_late, store_successor = late.store, successor.store
+
+    def wake_up(shares: Any, placeholder: Any) -> None:
+        with pytest.raises(LostRace):
+            store_late(shares, placeholder)
+
+    def stopped(shares: Any, placeholder: Any) -> None:
+        """It has the answer of sys/init when it is stopped; meanwhile Vault is cleared."""
+        cleared(site)
+        if moment == "before the next claims":
+            wake_up(shares, placeholder)
+        if moment == "while the next stores":
+            monkeypatch.setattr(successor, "store", lambda *own: (wake_up(shares, placeholder), store_successor(*own)))
+        assert site.seal(store=successor).reconcile().in_service
+        store_late(shares, placeholder)
+
+    monkeypatch.setattr(late, "store", stopped)
+    with pytest.raises(LostRace):
+        site.seal(store=late).reconcile()
+    assert set(open_shares(site.store().load(), str(site.identity))) <= set(SHARES)
+    assert first_pod.sealed and "sys/unseal" not in first_pod.asked and site.configured == 1
+
+
+def test_an_engine_whose_shares_are_stored_is_not_cleared_from_under(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    site.keep_shares()
+    with pytest.raises(LostRace):
+        site.api.create(SECRET.rpartition("/")[0], placeholder_secret("admin"))
+    with pytest.raises(LostRace):
+        site.store().placeholder()
+
+
+def test_a_placeholder_that_is_gone_is_a_lost_race(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    cleared(site)
+    seen = site.store().placeholder()
+    del site.api.objects[SECRET]
+    with pytest.raises(LostRace):
+        site.store().store(seal_shares(SHARES, 3, [str(site.identity.to_public())]), seen)
+
+
+@pytest.mark.parametrize("change", [{"data": {"share-1.age": "eA=="}}, {"type": "Opaque"}, {"metadata": {"name": "x"}}])
+def test_only_an_empty_secret_with_the_mark_is_a_placeholder(change: dict[str, Any]) -> None:
+    assert is_placeholder(placeholder_secret("admin"))
+    assert not is_placeholder(placeholder_secret("admin") | change)
+
+
+def test_a_placeholder_gives_no_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(monkeypatch)
+    cleared(site)
+    with pytest.raises(SharesError, match="was cleared before it held anything"):
+        site.store().load()
 
 
 @pytest.mark.parametrize("sign", ["unsealed", "other shares", "refused", "no claim"])
@@ -157,7 +255,7 @@ def test_a_deleted_record_heals_while_the_shares_open(monkeypatch: pytest.Monkey
 
 def test_shares_of_another_vault_do_not_heal_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
     site = Site(monkeypatch, Pod(initialised=True))
-    site.store().store(seal_shares(("other-1", "other-2", "other-3"), 3, [str(site.identity.to_public())]))
+    site.store().store(seal_shares(("other-1", "other-2", "other-3"), 3, [str(site.identity.to_public())]), None)
     assert site.seal().reconcile().problem is SealProblem.SEALED
     assert site.configured == 0
 
