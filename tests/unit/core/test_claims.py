@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations, product
 
+import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from secret_authority.core.claims.conflicts import Claim, Claimant, System, find_conflicts, find_reverse_flows
-from secret_authority.core.claims.locations import Keys, KubernetesSecret, Unknown, VaultSecret
+from secret_authority.core.claims.locations import (
+    Keys,
+    KubernetesSecret,
+    Overlap,
+    Unknown,
+    VaultSecret,
+    overlap_locations,
+)
 from tests.support.strategies import NAMES, UNIVERSE, claims, maybe_parts, parts
 
 
@@ -104,3 +114,61 @@ def test_two_claimants_of_one_name_are_told_apart_by_where_they_were_found() -> 
     (conflict,) = find_conflicts([Claim(one, secret("db"), Keys.all()), Claim(two, secret("db"), Keys.all())])
     assert "ExternalSecret shop/db [External Secrets] in a.yaml" in str(conflict)
     assert "ExternalSecret shop/db [External Secrets] in b.yaml" in str(conflict)
+
+
+# Names whose parts are known, such as `orders-*-db`: against regular expressions over a small alphabet.
+
+SHAPES = st.text("ab*", max_size=5)
+TEXTS = ["".join(letters) for length in range(6) for letters in product("ab", repeat=length)]
+
+
+def matching(shape: str) -> set[str]:
+    pattern = re.compile(".*".join(map(re.escape, shape.split("*"))))
+    return {text for text in TEXTS if pattern.fullmatch(text)}
+
+
+def part_of(path: str | Unknown) -> VaultSecret:
+    return VaultSecret("v", "m", path)
+
+
+@given(SHAPES)
+def test_a_name_fits_a_shape_as_a_pattern_matches_it(shape: str) -> None:
+    unknown = Unknown("spec.name", shape)
+    assert {text for text in TEXTS if unknown.may_be(text)} == matching(shape)
+    for text in TEXTS[:16]:
+        wanted = Overlap.PERHAPS if text in matching(shape) else Overlap.NO
+        assert overlap_locations(part_of(unknown), part_of(text)) is wanted
+        assert overlap_locations(part_of(text), part_of(unknown)) is wanted
+
+
+@given(SHAPES, SHAPES)
+def test_two_shapes_that_one_name_fits_may_meet(one: str, other: str) -> None:
+    left, right = part_of(Unknown("a", one)), part_of(Unknown("b", other))
+    if matching(one) & matching(other):
+        assert overlap_locations(left, right) is Overlap.PERHAPS
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [
+        ("orders-*", "billing-*", Overlap.NO),
+        ("*-orders", "*-billing", Overlap.NO),
+        ("orders-*-db", "orders-*-cache", Overlap.NO),
+        ("orders-*-db", "billing-*-db", Overlap.NO),
+        ("orders-*", "orders-shop-*", Overlap.PERHAPS),
+        ("*-db", "*-shop-db", Overlap.PERHAPS),
+        ("orders-*", "*-db", Overlap.PERHAPS),
+    ],
+)
+def test_two_shapes_whose_ends_differ_never_meet(one: str, other: str, wanted: Overlap) -> None:
+    left, right = Unknown("a", one), Unknown("b", other)
+    assert overlap_locations(part_of(left), part_of(right)) is wanted
+    assert overlap_locations(part_of(right), part_of(left)) is wanted
+    # A shape that is not known at all may be anything.
+    assert overlap_locations(part_of(left), part_of(Unknown("c"))) is Overlap.PERHAPS
+
+
+def test_the_same_unknown_part_is_the_same_location() -> None:
+    same = [part_of(Unknown("a", "x*", same="output")), part_of(Unknown("b", "x*", same="output"))]
+    assert overlap_locations(*same) is Overlap.YES
+    assert overlap_locations(same[0], part_of(Unknown("b", "x*", same="another"))) is Overlap.PERHAPS

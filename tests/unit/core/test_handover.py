@@ -601,6 +601,12 @@ def test_a_record_is_whole_or_refused(key: str) -> None:
         Record.from_metadata(metadata)
 
 
+@pytest.mark.parametrize(("key", "text"), [("handover_at", "yesterday"), ("authority", "git")])
+def test_a_record_with_a_field_that_cannot_be_is_refused(key: str, text: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        Record.from_metadata(RECORD.metadata() | {key: text})
+
+
 def test_a_record_keeps_the_revision_that_it_was_made_from() -> None:
     made = replace(RECORD, revision="main@sha1:1")
     assert Record.from_metadata(made.metadata()) == made and "handover_revision" not in RECORD.metadata()

@@ -9,7 +9,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from secret_authority.core.handover.state_machine import Record
-from secret_authority.core.ledger.audit_trail import Event, entered, gives_to_vault, handed_over, match_vault_log, table
+from secret_authority.core.ledger.audit_trail import (
+    RESTORE_EVENTS,
+    Event,
+    entered,
+    gives_to_vault,
+    handed_over,
+    match_vault_log,
+    restored,
+    table,
+)
 
 RECORD = Record("orders-db", "ho-1", "hmac-sha256:00", "2026-01-01T00:00:10+00:00", "run-1", "main@sha1:abc")
 EVENT = handed_over(RECORD, "platform-data/orders/api")
@@ -129,3 +138,24 @@ def test_the_tolerance_is_part_of_what_fits() -> None:
 def test_lines_without_a_request_are_passed_over() -> None:
     noise = [json.dumps({"type": "response", "time": "2026-01-01T00:00:11Z"}), entry(response=None)]
     assert match_vault_log([EVENT], noise, HASHED, SECOND) == []
+
+
+def test_both_kinds_of_mismatch_are_in_words() -> None:
+    other = {"operation": "patch", "path": "platform-data/metadata/x/y"}
+    line = entry(request=other | {"data": {"custom_metadata": {"handover_id": "hmac-sha256:id9"}}})
+    assert [str(found) for found in match_vault_log([EVENT], [line], HASHED, SECOND)] == [
+        "event ho-1 of orders-db has no patch of platform-data/metadata/orders/api in Vault's audit log",
+        "Vault's audit log has a record of authority on platform-data/metadata/x/y without an event",
+    ]
+
+
+def test_a_restore_is_one_event_however_often_its_run_is_started() -> None:
+    begun, later = "2026-01-01T00:00:00+00:00", "2026-01-01T00:00:01+00:00"
+    event = restored("dev/2026/a", begun, "admin")
+    assert event == restored("dev/2026/a", begun, "admin")
+    assert (event.secret, event.change, event.place) == (RESTORE_EVENTS, "restored from a snapshot", "dev/2026/a")
+    assert (event.person, datetime.fromisoformat(event.at)) == ("admin", datetime.fromisoformat(begun))
+    assert event.why == "`secret-authority restore`, snapshot dev/2026/a" and not gives_to_vault(event)
+    assert event.id.startswith("re-") and len(event.id) == 23
+    others = {restored("dev/2026/b", begun, "admin").id, restored("dev/2026/a", later, "admin").id}
+    assert len(others | {event.id}) == 3
