@@ -98,12 +98,12 @@ class Cluster:
             shutil.rmtree(self.vault.folder / "raft")
             (self.vault.folder / "raft").mkdir()
             self.vault.start()
-            until(self._answers, "the new Vault answers")
+            until(self.answers, "the new Vault answers")
         if self.server.request("GET", VOLUME)[0] == 404:
             self.pod_with_volume()
         return True
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             return bool(self.vault.api.read("sys/seal-status"))
         except Unavailable:
@@ -183,7 +183,7 @@ def cluster(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(vault_clearing, "GRACE_SECONDS", 0.5)
     with servers(tmp_path) as (vault,):
         made = Cluster(server, vault, kubeconfig(server, tmp_path / "kubeconfig"))
-        until(made._answers, "Vault answers")
+        until(made.answers, "Vault answers")
         made.pod_with_volume()
         yield made
     server.merge(VOLUME, {"metadata": {"finalizers": None}})
