@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from policy.baseline import fingerprints
 from policy.context import RuleContext
-from policy.inventory.coverage import Coverage
+from policy.inventory.coverage import NOT_IN_GIT, Coverage
 from policy.rules.base import Finding, Severity
 from policy.rules.git_hygiene import minimum_of
 from policy.rules.registry import RULES, counts
@@ -80,6 +80,7 @@ def _header(context: RuleContext) -> list[str]:
         ("remote, not fetched", list(coverage.remote)),
         ("left out", [f"{file}: {why}" for file, why in coverage.left_out.items()]),
         ("excluded", list(coverage.excluded)),
+        ("ignored by Git, so not in the repository", list(coverage.ignored)),
     ):
         if listed:
             more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
@@ -128,6 +129,7 @@ def coverage_document(context: RuleContext) -> dict[str, Any] | None:
         "readAsAppliedByHand": list(coverage.by_hand),
         "leftOut": [{"file": file, "why": why} for file, why in coverage.left_out.items()],
         "excluded": list(coverage.excluded),
+        "ignoredByGit": list(coverage.ignored),
     }
 
 
@@ -233,7 +235,7 @@ def _location(finding: Finding) -> dict[str, Any]:
 def explain(coverage: Coverage, path: str) -> str:
     """How a file, or each file of a folder that is about secrets, is reached, or why it is not."""
     prefix = f"{path.rstrip('/')}/"
-    known = {*coverage.reached, *coverage.unread, *coverage.left_out, *coverage.excluded}
+    known = {*coverage.reached, *coverage.unread, *coverage.left_out, *coverage.excluded, *coverage.ignored}
     files = sorted(file for file in known if file == path or file.startswith(prefix) or path in (".", ""))
     lines = []
     for file in files:
@@ -243,6 +245,8 @@ def explain(coverage: Coverage, path: str) -> str:
             lines.append(f"{file} is left out: {coverage.left_out[file]}")
         elif file in coverage.excluded:
             lines.append(f"{file} is excluded")
+        elif file in coverage.ignored:
+            lines.append(f"{file} {NOT_IN_GIT}")
         else:
             by = ", ".join(coverage.reached[file]) or "it is a catalogue"
             lines.append(f"{file} is read: {by}")

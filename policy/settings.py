@@ -84,6 +84,12 @@ class Settings(BaseModel):
     # The day by which exceptions are judged.
     today: date = Field(default_factory=lambda: datetime.now(UTC).date())
 
+    def excludes(self, file: str) -> bool:
+        """Whether `exclude` names a file, or a folder above it."""
+        parts = file.split("/")
+        above = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        return any(globbed(path, pattern) for pattern in self.exclude for path in above)
+
 
 def parse_settings(document: object, file: str) -> Settings:
     """Settings from parsed YAML or JSON. Raises `InvalidInputError` naming each field."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 # What a reader says of a file that another one takes in and the tree does not hold.
 MISSING = "does not exist"
+# The same where Git ignores the file: somebody's machine may have it.
+NOT_IN_GIT = "is ignored by Git (.gitignore), so it is not in the repository"
 
 
 @dataclass(frozen=True, order=True)
@@ -37,6 +39,8 @@ class Coverage:
     reached: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # Those of `read` that nothing in the tree applies, read as if they were applied by hand.
     by_hand: tuple[str, ...] = ()
+    # Manifests that are beside the repository, and that Git ignores.
+    ignored: tuple[str, ...] = ()
 
     @property
     def clusters(self) -> tuple[str, ...]:

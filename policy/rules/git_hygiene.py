@@ -12,7 +12,7 @@ from policy.context import RuleContext
 from policy.go_regex import search
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted, judged_folders
-from policy.inventory.coverage import MISSING
+from policy.inventory.coverage import MISSING, NOT_IN_GIT
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
 from policy.rules.secret_values import is_secret, is_sops_file, stands_for_another, texts
@@ -163,25 +163,30 @@ def unread_manifest(context: RuleContext) -> Iterator[Violation]:
     """What a file takes in and the tree does not hold is one finding for that file."""
     missing: dict[str, list[Problem]] = defaultdict(list)
     for problem in context.problems:
-        if problem.message == MISSING:
+        if problem.message in (MISSING, NOT_IN_GIT):
             missing[problem.file].append(problem)
     several = {file: problems for file, problems in missing.items() if len(problems) > 1}
     for file, problems in several.items():
         names = sorted({problem.field.rpartition(": ")[2] for problem in problems})
-        shown = ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+        ignored = sorted({p.field.rpartition(": ")[2] for p in problems if p.message == NOT_IN_GIT})
+        git = f" Git ignores {len(ignored)} of them (.gitignore): {_some(ignored)}." if ignored else ""
         yield Violation(
-            f"{file}: takes in {len(names)} files that are not in the tree: {shown}. Fix: correct the paths, add the "
-            "files, or leave the folder out under `exclude`.",
+            f"{file}: takes in {len(names)} files that are not in the tree: {_some(names)}.{git} Fix: correct the "
+            "paths, add the files, or leave the folder out under `exclude`.",
             Position(file=file),
             (file, *(problem.field for problem in problems)),
         )
     for problem in context.problems:
-        if problem.message == MISSING and problem.file in several:
+        if problem.message in (MISSING, NOT_IN_GIT) and problem.file in several:
             continue
         line = re.search(r"line (\d+)", problem.field)
         yield Violation(
             str(problem), Position(file=problem.file, line=int(line[1]) if line else 1), (problem.file, problem.field)
         )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def coverage(context: RuleContext) -> Iterator[Violation]:

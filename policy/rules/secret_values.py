@@ -18,7 +18,7 @@ PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_
 _PLAIN = re.compile(
     r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
     r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
-    r"|network|account|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
+    r"|network|account|scopes?|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
     r"|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
     re.IGNORECASE,
 )
@@ -32,7 +32,8 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _AUTH = re.compile(r"auth(?![a-z])", re.IGNORECASE)
 # What stands for a value that something else fills in: a variable, template text, a reference to a store.
 _REFERENCE = re.compile(
-    r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|<<|op://|ref\+|vault:|secretref\+|awssm:|gcp:|env:|%\w+%\s*$|<[^<>\n]+>\s*$)"
+    r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|<<|op://|ref\+|vault:|secretref\+|awssm:|gcp:|env:"
+    r"|(secrets?|bao|infisical|doppler|bws|keeper|akv|azkv|awssm|gcpsm)://|%\w+%\s*$|<[^<>\n]+>\s*$)"
 )
 _AVP = re.compile(r"<path:[^>]+>|^<[\w .-]+>$")
 _PLACEHOLDER = re.compile(
@@ -52,6 +53,11 @@ _USER_INFO = re.compile(r"://[^/\s:@]+:([^/\s@]+)@")
 # A name in capitals stands for what somebody else fills in.
 _NAMED = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
+# Where something is asked for: TOKEN_URL, OIDC_TOKEN_ENDPOINT. Who knows the address of a webhook may use it.
+_ADDRESS_KEY = re.compile(r"^(?!.*webhook).*[-_.](url|uri|endpoint)$", re.IGNORECASE)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#@]+")
+# A part of a path that is long and has digits can be a credential itself.
+_LONG_PART = re.compile(r"/(?=[^/]*\d)[^/]{20,}")
 # A file by its whole path with an extension, or an image with its registry. Base64 has no dots.
 _PATH = re.compile(r"^(/[\w-]+)+(\.[A-Za-z0-9]{1,6})+$|^([a-z0-9-]+\.)+[a-z]{2,6}(:\d+)?(/\S+)+$")
 _ASSIGNED = re.compile(
@@ -103,6 +109,8 @@ def is_secret(key: str, text: str) -> bool:
     if _SWITCH.fullmatch(text.strip()):
         return False
     words = _HUMP.sub("_", key)
+    if _ADDRESS_KEY.match(words) and _ADDRESS.fullmatch(text.strip()) and not _LONG_PART.search(text.strip(), 8):
+        return False
     if _SECRET.search(words) or (_AUTH.search(words) and not _PLAIN.search(words)):
         return not _LITERAL.match(text.strip()) or len(text.strip()) > 3
     return not (_PLAIN.search(words) or any(plain.match(text.strip()) for plain in (_LITERAL, _URL, _PATH)))

@@ -13,11 +13,15 @@ from policy.readers.git.reading import Reading
 
 
 class CoverageReader:
-    """Says for the files of a tree whether a cluster gets them. `excluded`: files that the settings leave out."""
+    """Says for the files of a tree whether a cluster gets them.
 
-    def __init__(self, reading: Reading, excluded: Sequence[str]) -> None:
+    `excluded` are files that the settings leave out, `ignored` those that Git does.
+    """
+
+    def __init__(self, reading: Reading, excluded: Sequence[str], ignored: Sequence[str]) -> None:
         self._reading = reading
         self._excluded = excluded
+        self._ignored = tuple(ignored)
         self._kinds: dict[str, str | None] = {}
 
     def found(self, entries: tuple[Entry, ...], left_out_appliers: Mapping[str, str]) -> Coverage:
@@ -64,6 +68,7 @@ class CoverageReader:
             tuple(reading.unexpanded),
             {file: tuple(who) for file, who in sorted(reading.reached.items())},
             tuple(file for file in reading.hand_read if file in read),
+            self._ignored,
         )
 
     def _kind_of(self, file: str) -> str | None:
@@ -101,7 +106,7 @@ class CoverageReader:
     def _left_out(self, file: str) -> str | None:
         renderer, built = self._reading.renderer, self._reading.built
         parents = ["/".join(file.split("/")[:end]) for end in range(file.count("/"), 0, -1)]
-        component = next((f for f in parents if renderer.is_kustomized(f)), None)
-        if component is not None and renderer.is_component(component) and component not in built:
+        component = next((f for f in parents if renderer.is_kustomized(f) and renderer.is_component(f)), None)
+        if component is not None and component not in built:
             return f"no kustomization takes in the component {component}"
         return self._reading.appliers.left_out_by(file, built)

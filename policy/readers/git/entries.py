@@ -9,7 +9,7 @@ stand in.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -285,7 +285,7 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
     """(folder, files) of what nothing applies and somebody may apply by hand, such as what starts a cluster.
 
     A folder is left out where it defines an object that is applied already, or that another such folder defines: then
-    they are alternatives, and nothing says which counts.
+    they are alternatives, and nothing says which counts. So are two files of a folder that define one object.
     """
     if not unread:
         return []
@@ -296,10 +296,14 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
     for file in unread:
         if file in renderer.known:
             units[renderer.top(file, ".") or os.path.dirname(file) or "."].append(file)  # noqa: PTH120
-    objects = {
-        folder: {_identity(d) for file in files for d in renderer.documents(file) if d.is_manifest}
-        for folder, files in units.items()
-    }
+    objects: dict[str, set[tuple[str, str, str]]] = {}
+    for folder, files in units.items():
+        inside = {file: {_identity(d) for d in renderer.documents(file) if d.is_manifest} for file in files}
+        if not renderer.is_kustomized(folder):
+            defined = Counter(identity for found in inside.values() for identity in found)
+            inside = {file: found for file, found in inside.items() if all(defined[each] == 1 for each in found)}
+        units[folder] = list(inside)
+        objects[folder] = set().union(*inside.values())
     owners: dict[tuple[str, str, str], int] = defaultdict(int)
     for found in objects.values():
         for identity in found:
@@ -307,7 +311,7 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
     return [
         (folder, sorted(files))
         for folder, files in sorted(units.items())
-        if not (objects[folder] & applied) and all(owners[identity] == 1 for identity in objects[folder])
+        if files and not (objects[folder] & applied) and all(owners[identity] == 1 for identity in objects[folder])
     ]
 
 

@@ -6,16 +6,19 @@ cannot be followed is in the coverage, never passed over in silence.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
+from policy.inventory.coverage import MISSING, NOT_IN_GIT
 from policy.inventory.resource import Resource
 from policy.readers.git.appliers import Appliers, instance_source
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.cluster import ClusterReader
 from policy.readers.git.coverage import CoverageReader
 from policy.readers.git.entries import ALTERNATIVE, GUESS, ClusterEntry, by_hand, find_entries
-from policy.readers.git.files.checkout import remotes
+from policy.readers.git.files import checkout
 from policy.readers.git.files.manifests import Files, list_files
 from policy.readers.git.flux.kustomizations import is_flux
 from policy.readers.git.flux.sources import Sources
@@ -27,7 +30,7 @@ from policy.readers.git.reading import Reading, Tree
 from policy.readers.git.resources import resource_of
 from policy.readers.git.unreadable import hidden_identity, judge_broken
 from policy.readers.lists import expand_lists
-from policy.settings import Settings, globbed
+from policy.settings import Settings
 from secret_authority.core.errors import InvalidInputError, Problem
 
 
@@ -36,36 +39,25 @@ def read_tree(root: Path, settings: Settings | None = None) -> Tree:
     settings = settings or Settings()
     if not root.is_dir():
         raise InvalidInputError([Problem(str(root), "", "is not a directory", "give a checkout of the repository")])
-    listed = list_files(root)
-    excluded = [
-        file for file in listed.manifests if any(globbed(file, p) or _inside(file, p) for p in settings.exclude)
-    ]
-    renderer = Renderer(root, _without(listed, settings))
-    return _read(_reading(renderer), settings, excluded)
+    listed, beside = list_files(root), checkout.ignored(root)
+    listed, ignored = _without(listed, lambda file: checkout.is_among(file, beside)) if beside else (listed, ())
+    listed, excluded = _without(listed, settings.excludes) if settings.exclude else (listed, ())
+    return _read(_reading(Renderer(root, listed, beside)), settings, excluded, ignored)
 
 
-def _without(listed: Files, settings: Settings) -> Files:
-    if not settings.exclude:
-        return listed
-
-    def kept(path: str) -> bool:
-        return not any(globbed(path, pattern) or _inside(path, pattern) for pattern in settings.exclude)
-
-    return Files(
-        tuple(file for file in listed.manifests if kept(file)),
-        {folder: files for folder, files in listed.charts.items() if kept(f"{folder}/Chart.yaml")},
-        frozenset(folder for folder in listed.bare_kustomizations if kept(f"{folder}/Kustomization")),
+def _without(listed: Files, left_out: Callable[[str], bool]) -> tuple[Files, tuple[str, ...]]:
+    """The files without some, and those of them that are manifests."""
+    rest = Files(
+        tuple(file for file in listed.manifests if not left_out(file)),
+        {folder: files for folder, files in listed.charts.items() if not left_out(f"{folder}/Chart.yaml")},
+        frozenset(folder for folder in listed.bare_kustomizations if not left_out(f"{folder}/Kustomization")),
     )
-
-
-def _inside(file: str, pattern: str) -> bool:
-    """Whether a file is below a folder that a pattern names."""
-    parts = file.split("/")
-    return any(globbed("/".join(parts[:end]), pattern) for end in range(1, len(parts)))
+    kept = frozenset(rest.manifests)
+    return rest, tuple(file for file in listed.manifests if file not in kept)
 
 
 def _reading(renderer: Renderer) -> Reading:
-    known = remotes(renderer.root)
+    known = checkout.remotes(renderer.root)
     documents = list(renderer.survey.leading)
     sync = [source for d in documents if (source := instance_source(d))]
     sync += syncs(documents)
@@ -77,7 +69,7 @@ def _reading(renderer: Renderer) -> Reading:
     return Reading(renderer, sources, own, Appliers(renderer, sources, own))
 
 
-def _read(reading: Reading, settings: Settings, excluded: Sequence[str]) -> Tree:
+def _read(reading: Reading, settings: Settings, excluded: Sequence[str], ignored: Sequence[str]) -> Tree:
     clusters, left_out = find_entries(reading.renderer, settings, reading.appliers)
     tree = reading.tree
     for cluster in clusters:
@@ -86,17 +78,31 @@ def _read(reading: Reading, settings: Settings, excluded: Sequence[str]) -> Tree
     tree.resources += sops_config(reading)
     tree.resources += bootstrap_folders(reading.renderer.root, settings)
     entries = tuple(sorted({entry for cluster in clusters for entry in cluster.entries}))
-    coverage = CoverageReader(reading, excluded)
+    coverage = CoverageReader(reading, excluded, ignored)
     tree.coverage = coverage.found(entries, left_out)
     if len(clusters) == 1 and not settings.entries and tree.coverage.unread:
         tree.resources += _by_hand(reading, clusters[0])
         tree.coverage = coverage.found(entries, left_out)
     judge_broken(reading, guessed=all(entry.why in (GUESS, ALTERNATIVE) for entry in entries))
     hidden_identity(reading)
-    tree.problems = list(reading.problems)
+    tree.problems = _with_ignored(reading.renderer.root, list(reading.problems))
     tree.unjudged = list(dict.fromkeys(tree.unjudged))
     tree.elsewhere = list(dict.fromkeys(tree.elsewhere))
     return tree
+
+
+def _with_ignored(root: Path, problems: list[Problem]) -> list[Problem]:
+    """Of a file that is missing because Git ignores it, that is said."""
+
+    def path(problem: Problem) -> str:
+        return os.path.normpath(PurePosixPath(problem.file).parent / problem.field.rpartition(": ")[2])
+
+    missing = [p for p in problems if p.message == MISSING and not path(p).startswith(("..", "/"))]
+    ignored = checkout.ignored_among(root, sorted({path(problem) for problem in missing}))
+    fix = "add it to Git, encrypted where it is a secret, or remove the entry"
+    return [
+        replace(p, message=NOT_IN_GIT, fix=fix) if p.message == MISSING and path(p) in ignored else p for p in problems
+    ]
 
 
 def _by_hand(reading: Reading, cluster: ClusterEntry) -> list[Resource]:

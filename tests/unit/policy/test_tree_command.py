@@ -219,6 +219,61 @@ def test_a_repository_is_cloned_from_its_url(tmp_path: Path, capsys: pytest.Capt
     assert CANARY not in capsys.readouterr().err
 
 
+def checkout(root: Path, files: dict[str, str]) -> Path:
+    """A repository of Git that holds what its .gitignore does not name; the rest is beside it."""
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "all"]):
+        subprocess.run(["git", *identity, *command], cwd=root, check=True)
+    return root
+
+
+CLEAR = f"apiVersion: v1\nkind: Secret\nmetadata: {{name: db, namespace: shop}}\nstringData: {{password: {CANARY}}}\n"
+APP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app, namespace: shop}\ndata: {a: b}\n"
+
+
+def test_what_git_ignores_is_not_of_the_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A decrypted copy on somebody's machine is not in Git, so nothing of it is in the clear there."""
+    files = {".gitignore": "*.dec.yaml\nscratch/\n", "app.yaml": APP, "db.dec.yaml": CLEAR, "scratch/x/db.yaml": CLEAR}
+    root = checkout(tmp_path, files)
+    found = document(root, capsys)
+    assert found["findings"] == []
+    assert found["coverage"]["ignoredByGit"] == ["db.dec.yaml", "scratch/x/db.yaml"]
+    assert run(root) == 0
+    assert "ignored by Git, so not in the repository (2):\n    db.dec.yaml" in capsys.readouterr().out
+    run(root, "--explain", "db.dec.yaml")
+    assert capsys.readouterr().out == "db.dec.yaml is ignored by Git (.gitignore), so it is not in the repository\n"
+
+
+def test_a_file_that_git_holds_counts_although_it_is_ignored(tmp_path: Path) -> None:
+    root = checkout(tmp_path, {"db.dec.yaml": CLEAR})
+    (root / ".gitignore").write_text("*.dec.yaml\n")
+    assert run(root) == policy.VIOLATIONS
+
+
+@pytest.mark.parametrize("present", [True, False])
+def test_a_kustomization_over_files_that_git_ignores_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], present: bool
+) -> None:
+    """On the machine of who wrote it they are there; the cluster never gets them."""
+    kustomization = (
+        "resources: [app.yaml, local/db.yaml, other.yaml]\npatches: [{path: local/patch.yaml}]\n"
+        "secretGenerator: [{name: tls, files: [local/tls.key]}]\n"
+    )
+    files = {".gitignore": "local/\n", "shop/kustomization.yaml": kustomization, "shop/app.yaml": APP}
+    if present:
+        patch = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app, namespace: shop}\ndata: {c: d}\n"
+        files |= {"shop/local/db.yaml": CLEAR, "shop/local/patch.yaml": patch, "shop/local/tls.key": CANARY}
+    [finding] = document(checkout(tmp_path, files), capsys)["findings"]
+    assert (finding["rule"], finding["file"]) == ("unread-manifest", "shop/kustomization.yaml")
+    assert (
+        "takes in 4 files that are not in the tree: local/db.yaml, local/patch.yaml, local/tls.key, other.yaml. "
+        "Git ignores 3 of them (.gitignore): local/db.yaml, local/patch.yaml, local/tls.key. Fix:"
+    ) in finding["message"]
+
+
 @pytest.mark.parametrize(
     ("text", "becomes"),
     [

@@ -1,9 +1,12 @@
-"""Which repository a checkout is of, and whether a URL means the same one."""
+"""What Git says of a checkout: which repository it is of, and which files it ignores."""
 
 from __future__ import annotations
 
 import configparser
+import os
 import re
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 _SCP = re.compile(r"^(?:[\w.-]+@)?([\w.-]+):(?!//)(.+)$")
@@ -37,3 +40,40 @@ def remotes(root: Path) -> frozenset[str]:
         return frozenset()
     urls = [parser.get(s, "url", fallback=None) for s in parser.sections() if s.startswith("remote")]
     return frozenset(found for url in urls if url and (found := repository_of(url)))
+
+
+def ignored(root: Path) -> frozenset[str]:
+    """What is beside a repository and Git ignores: files, and folders with a slash at their end.
+
+    Empty where `root` is not the folder of a checkout, or Git cannot say: then all that is there is read.
+    """
+    listing = ["ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory"]
+    return frozenset(_git(root, listing))
+
+
+def is_among(path: str, listed: frozenset[str]) -> bool:
+    """Whether a path, or a folder above it, is listed by `ignored`."""
+    if not listed:
+        return False
+    parts = path.split("/")
+    return path in listed or any("/".join(parts[:end]) + "/" in listed for end in range(1, len(parts) + 1))
+
+
+def ignored_among(root: Path, paths: Iterable[str]) -> frozenset[str]:
+    """Those of some paths, there or not, that Git would ignore."""
+    asked = "".join(f"{path}\0" for path in paths if "\0" not in path)
+    return frozenset(_git(root, ["check-ignore", "-z", "--stdin"], asked)) if asked else frozenset()
+
+
+def _git(root: Path, arguments: list[str], given: str = "") -> list[str]:
+    if not (root / ".git").exists():
+        return []
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # A monitor of the file system is a program that the configuration of the checkout names.
+    command = ["git", "-c", "core.fsmonitor=false", *arguments]
+    text = given.encode(errors="surrogateescape")
+    try:
+        done = subprocess.run(command, cwd=root, env=environment, input=text, check=False, capture_output=True)
+    except OSError:
+        return []
+    return [name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name]

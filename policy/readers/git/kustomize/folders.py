@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from policy.inventory.resource import dig, items
+from policy.readers.git.files.checkout import is_among
 from policy.readers.git.files.manifests import SUFFIXES, Document, Files, list_files, parse, read_text
 from policy.readers.git.kustomize.build import Building
 from secret_authority.core.errors import Problem
@@ -40,8 +41,10 @@ class Survey:
 class Folders:
     """The folders of one tree. Each file is parsed once."""
 
-    def __init__(self, root: Path, files: Files | None = None) -> None:
+    def __init__(self, root: Path, files: Files | None = None, ignored: frozenset[str] = frozenset()) -> None:
         self.root = root.resolve()
+        # What Git ignores: it may be on the disk, and is not of the tree.
+        self._ignored = ignored
         listed = files or list_files(self.root)
         self.files = list(listed.manifests)
         self.charts = listed.charts
@@ -124,10 +127,12 @@ class Folders:
 
     def is_folder(self, path: str) -> bool:
         """Whether a path of the tree is a folder with anything in it that is read here."""
-        return path == "." or path in self.folders or os.path.isdir(self.root / path)  # noqa: PTH112  (takes any text)
+        if path == "." or path in self.folders:
+            return True
+        return os.path.isdir(self.root / path) and not is_among(path, self._ignored)  # noqa: PTH112  (takes any text)
 
     def exists(self, path: str) -> bool:
-        return os.path.exists(self.root / path)  # noqa: PTH110  (takes any text)
+        return os.path.exists(self.root / path) and not is_among(path, self._ignored)  # noqa: PTH110  (takes any text)
 
     def kustomized(self) -> list[str]:
         """Folders with a kustomization, sorted."""

@@ -31,8 +31,8 @@ _NEEDS_KUSTOMIZE = frozenset({"replacements", "vars", "transformers", "generator
 class Renderer(Folders):
     """Renders folders of one tree. Each folder is built once."""
 
-    def __init__(self, root: Path, files: Files | None = None) -> None:
-        super().__init__(root, files)
+    def __init__(self, root: Path, files: Files | None = None, ignored: frozenset[str] = frozenset()) -> None:
+        super().__init__(root, files, ignored)
         self._builds: dict[str, Build] = {}
 
     def render(self, folder: str, change: Change | None = None) -> Build:
@@ -213,7 +213,7 @@ class Renderer(Folders):
             return b""
         target = self.inside(folder, path)
         try:
-            content = (self.root / target).read_bytes() if target is not None else None
+            content = (self.root / target).read_bytes() if target is not None and self.exists(target) else None
         except (OSError, ValueError):
             content = None
         if content is None:
@@ -232,7 +232,7 @@ class Renderer(Folders):
         if target is None:
             return None
         text, problems = read_text(self.root, target)
-        if problems:
+        if problems or not self.exists(target):
             self.problem(found, folder, f"patches: {path}", MISSING, "correct the path")
             return None
         found.files.add(target)
