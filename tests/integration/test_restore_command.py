@@ -25,19 +25,23 @@ from secret_authority.clients.snapshot_bundle import write_bundle
 from secret_authority.clients.vault import Vault
 from secret_authority.clients.vault_trail import read_trail
 from secret_authority.contract.names import (
+    ACCESS_KEY_ID,
     ENTRY_ROLE,
     RESTORE_RECORD,
     ROTATION_GIVEN,
     ROTATION_MOUNT,
     ROTATION_REQUESTS,
+    SECRET_ACCESS_KEY,
     VAULT_NAMESPACE,
 )
 from secret_authority.contract.vault_policies import entry_policy
 from secret_authority.core.ledger.audit_trail import RESTORE_EVENTS
-from secret_authority.core.snapshots.naming import COMPLETE, BundleName
+from secret_authority.core.snapshots.naming import COMPLETE, PARTS, BundleName
 from secret_authority.engine.restore.vault_contents import is_empty
 from secret_authority.repository.trust.share_export import export_file, exported_text
 from tests.support.fleets import Fleet, new_fleet
+from tests.support.object_store_process import BUCKET, object_server, weed_program
+from tests.support.object_store_process import credentials as identity_of_store
 from tests.support.restore_site import CANARY, Cluster, cluster, fill_catalogue, mount, taken
 from tests.support.vault_process import vault_program
 
@@ -46,6 +50,7 @@ pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(PROGRAM is None, reason="no vault program: run `make tools`"),
 ]
+SETTINGS = "secret-authority/dev/snapshots.yaml"
 EXTERNAL = "platform-data/data/payment/billing"
 Restore = Callable[..., int]
 
@@ -80,7 +85,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
         sealed = source.store.load()
     (fleet.repository / export_file("dev")).write_text(exported_text("dev", sealed.ciphertexts, sealed.threshold))
     settings = {"apiVersion": "secret-authority.dev/v1", "kind": "Snapshots", "store": {"folder": str(store)}}
-    (fleet.repository / "secret-authority/dev/snapshots.yaml").write_text(yaml.safe_dump(settings))
+    (fleet.repository / SETTINGS).write_text(yaml.safe_dump(settings))
     yield Saved(fleet, store, older, newer, *identities)
 
 
@@ -186,6 +191,34 @@ def test_a_confirmed_restore_brings_every_value_back(
     everywhere = said.out + said.err + caplog.text + json.dumps(target.api.objects)
     stored = b"".join(path.read_bytes() for path in saved.store.rglob("*") if path.is_file())
     assert CANARY not in everywhere and CANARY.encode() not in stored
+
+
+@pytest.mark.skipif(weed_program() is None, reason="no S3 server: run `make tools`")
+def test_a_restore_from_s3_needs_the_readers_credentials_alone(
+    restore: Restore, target: Cluster, saved: Saved, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, credentials = saved.fleet.repository / SETTINGS, tmp_path / "reader.yaml"
+    text, key = settings.read_text(), identity_of_store("reader")
+    (tmp_path / "s3").mkdir()
+    with object_server(tmp_path / "s3") as s3:
+        store = {"s3": {"endpoint": s3.endpoint, "bucket": BUCKET, "ca": s3.ca}}
+        for part in PARTS:
+            s3.store("writer").put_new(saved.newer.part(part), (saved.store / saved.newer.part(part)).read_bytes())
+        fields = {ACCESS_KEY_ID: key.access_key_id, SECRET_ACCESS_KEY: key.secret_access_key}
+        credentials.write_text(yaml.safe_dump(fields))
+        credentials.chmod(0o600)
+        settings.write_text(yaml.safe_dump({**yaml.safe_load(text), "store": store}))
+        try:
+            assert restore("--confirm", "dev") == 2
+            assert "--credentials: is missing: the store asks for credentials" in capsys.readouterr().err
+            assert untouched(target)
+            assert restore("--confirm", "dev", "--credentials", str(credentials)) == 0
+        finally:
+            settings.write_text(text)
+    said = capsys.readouterr()
+    assert f"Vault holds snapshot {saved.newer.folder}" in said.out
+    assert value(target) == {"api-key": f"{CANARY}-replaced"}
+    assert key.secret_access_key not in said.out + said.err
 
 
 def test_one_secret_gets_its_older_value_and_no_other_is_touched(

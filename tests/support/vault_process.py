@@ -17,7 +17,7 @@ from secret_authority.clients.vault import Vault
 from secret_authority.engine.tls.ca import issue, new_ca
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 120
 
 
 def vault_program() -> str | None:
