@@ -3,6 +3,9 @@ NAME ?= dev
 STACK := python3 -m toolchain.local_stack
 PYTEST := .venv/bin/python -m pytest
 
+# Containers often forbid it. Tests and stacks start hundreds of Python processes, which then all compile this project.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: up down cluster cluster-down tools preview lint test test-fast test-all
 
 up: ## from a bare machine to a cluster with every layer built
@@ -30,7 +33,7 @@ lint: tools
 LANES := .venv/bin/python -m tests.lanes --durations=15
 
 test-fast: tools ## what needs neither a node nor other processes
-	$(PYTEST) -n auto --dist loadfile --durations=15 tests/unit
+	$(PYTEST) -n auto --dist worksteal --durations=15 tests/unit
 
 test: tools ## what a change has to pass: lint, tests, and those on three real nodes, all side by side
 	$(LANES) -m "not nightly"

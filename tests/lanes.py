@@ -19,11 +19,13 @@ from tests.support.stages import LANES
 
 ROOT = Path(__file__).parents[1]
 CHECKS = ((sys.executable, "-m", "ruff", "check", "."), (sys.executable, "-m", "mypy"))
-FILE_BY_FILE = ("-n", "auto", "--dist", "loadfile")
-UNIT = (*FILE_BY_FILE, "tests/unit")
-# What has processes of its own and no node.
-WITHOUT_NODES = (*FILE_BY_FILE, "tests/integration", "tests/fuzz")
+# A process without work takes some of another one's, so that no long module is left at the end.
+UNIT = ("-n", "auto", "--dist", "worksteal", "tests/unit")
+# What has processes of its own and no node: the tests of a module share those.
+WITHOUT_NODES = ("-n", "auto", "--dist", "loadfile", "tests/integration", "tests/fuzz")
 LOWER_PRIORITY = ("nice", "-n", "10")
+# Memory for processor time, for Pulumi, Vault, etcd and the API server: all are written in Go.
+FEWER_COLLECTIONS = {"GOGC": "300"}
 # pytest's code for "no tests": a selection may leave a lane empty.
 NOTHING = 5
 
@@ -46,7 +48,7 @@ class Lane:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "TEST_NODE": f"lane-{self.name}"},
+                env={**os.environ, **FEWER_COLLECTIONS, "TEST_NODE": f"lane-{self.name}"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -96,7 +98,7 @@ def main(options: Sequence[str]) -> int:
     # Before the first process: where this runs in the background the shell has it ignore Ctrl-C, and they would too.
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    lanes += [Lane(name, [pytest("--lane", name, *options)]) for name in LANES]
+    lanes += [Lane(name, [pytest("--lane", name, *options, "tests/e2e")]) for name in LANES]
     commands = [*CHECKS, pytest(*UNIT, *options), pytest(*WITHOUT_NODES, *options)]
     lanes.append(Lane("d", [[*LOWER_PRIORITY, *command] for command in commands]))
 

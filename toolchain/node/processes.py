@@ -19,6 +19,8 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
+    # Memory for processor time: with Go's default of 100 the API server takes a quarter more of it, and half the memory.
+    "GOGC": "300",
 }
 
 # Joins the cgroups named by the first argument, then becomes the rest of the command line.
