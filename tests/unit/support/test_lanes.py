@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -25,6 +27,15 @@ def test_a_selection_that_leaves_nothing_is_no_failure() -> None:
     assert Lane("x", [python(f"raise SystemExit({NOTHING})")]).end() == 0
 
 
+@pytest.fixture
+def interrupts() -> Iterator[None]:
+    """Ctrl-C ends processes, also where the tests run in the background, for which a shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_after_a_stop_nothing_more_is_started_and_the_lane_has_not_passed() -> None:
     lane = Lane("x", [python("import signal; signal.pause()"), python("print('more')")])
     until(lambda: lane.running, "the first command runs")
