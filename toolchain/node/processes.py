@@ -19,7 +19,7 @@ ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
     "LANG": "C.UTF-8",
-    # Memory for processor time: with Go's default of 100 the API server takes a quarter more of it, and half the memory.
+    # Memory for processor time: at the default of 100 the API server needs a quarter more time, and half the memory.
     "GOGC": "300",
 }
 
