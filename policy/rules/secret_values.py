@@ -18,7 +18,7 @@ PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_
 _PLAIN = re.compile(
     r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
     r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
-    r"|network|account|scopes?|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
+    r"|network|account|scopes?|repository|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
     r"|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
     re.IGNORECASE,
 )

@@ -10,6 +10,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from policy.inventory.resource import dig, mapping
 from policy.readers.git.argocd import applications as argocd
@@ -19,6 +20,7 @@ from policy.readers.git.files.manifests import Document
 from policy.readers.git.flux import resource_sets
 from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
 from policy.readers.git.flux.sources import Sources
+from policy.readers.git.kustomize.folders import is_below
 from policy.readers.git.kustomize.renderer import Renderer
 
 _GENERATORS = ("configMapGenerator", "secretGenerator", "generators", "helmCharts")
@@ -53,6 +55,12 @@ class Appliers:
         self.all: list[Applier] = []
         for document in renderer.survey.leading:
             self.all += self._read(document)
+
+    @cached_property
+    def _whole(self) -> frozenset[str]:
+        """The folders that something applies with all that is below them."""
+        paths = {applier.path for applier in self.all if applier.path is not None}
+        return frozenset(path for path in paths if not self._renderer.is_kustomized(path))
 
     def _read(self, document: Document) -> list[Applier]:
         if is_flux(document):
@@ -210,7 +218,9 @@ class Appliers:
             content = self._renderer.kustomization(folder)
             says = any(content.get(f) for f in ("resources", "bases", "components", *_GENERATORS))
             governs = any(e.count("/") + 1 > depth + 1 or self._renderer.is_kustomized(e) for e in entries)
-            if (direct and says) or governs:
+            # All that is below the folder of a Kustomization without a kustomization of its own is meant to be applied.
+            meant = any(path != folder and is_below(folder, path) for path in self._whole)
+            if ((direct or meant) and says) or governs:
                 return folder
         return None
 

@@ -198,12 +198,13 @@ def _key(root: Applier) -> str:
 def _separate(by_key: Mapping[str, list[Applier]], renderer: Renderer) -> Callable[[str, str], bool]:
     """Whether two folders stand for two clusters.
 
-    They do side by side below clusters/, with the same names, and where they are built alike and define the same
-    objects. Folders of two applications may be built alike too, but define nothing together.
+    They do side by side below clusters/, with the same names, and where they are built alike, or each apply their own
+    folder, and define the same objects. Folders of two applications may be built alike too, and share no object.
     """
     labels = {key: {root.label for root in roots} for key, roots in by_key.items()}
     inside = {key: {os.path.relpath(root.document.file, key) for root in roots} for key, roots in by_key.items()}
 
+    own = {key for key, roots in by_key.items() if any(is_flux(r.document) and r.applies_itself for r in roots)}
     known: dict[str, set[tuple[str, str, str]]] = {}
 
     def objects(key: str) -> set[tuple[str, str, str]]:
@@ -216,7 +217,8 @@ def _separate(by_key: Mapping[str, list[Applier]], renderer: Renderer) -> Callab
             return True
         if labels[one] & labels[other]:
             return True
-        return bool(inside[one] & inside[other]) and bool(objects(one) & objects(other))
+        alike = bool(inside[one] & inside[other]) or {one, other} <= own
+        return alike and bool(objects(one) & objects(other))
 
     return answer
 
