@@ -30,7 +30,7 @@ from typing import Any
 from components.consumption.engine import consumer_rules, consumption_program, own_rules
 from components.consumption.external_secrets import controller_pod, controller_rules
 from secret_authority.clients.vault import Vault
-from secret_authority.contract.names import READER_ACCOUNT
+from secret_authority.contract.names import CONSUMPTION_ACCOUNT, READER_ACCOUNT
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError
@@ -105,13 +105,14 @@ class Bench:
         }
         self.make(f"{rbac}/rolebindings", binding)
 
-    def deploy(self, space: str, name: str, pod: dict[str, Any]) -> None:
-        labels = {"app": name}
+    def deploy(self, space: str, name: str, pod: dict[str, Any], app: str = "") -> None:
+        """`app`: the program whose way through the network policies it has."""
+        labels = {SPACE: name}
         body = {
             "metadata": {"name": name, "labels": labels},
             "spec": {
                 "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
+                "template": {"metadata": {"labels": {**labels, "app": app or name}}, "spec": pod},
             },
         }
         self.make(f"/apis/apps/v1/namespaces/{space}/deployments", body)
@@ -154,7 +155,7 @@ class Bench:
             )
             for a in arguments
         ]
-        self.deploy("secret-authority", LOOK, pod)
+        self.deploy("secret-authority", LOOK, pod, CONSUMPTION_ACCOUNT)
 
     def write(self, name: str) -> str:
         value = secrets.token_hex(16)

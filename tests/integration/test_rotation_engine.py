@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -208,6 +209,7 @@ def test_killed_before_and_after_every_write_it_ends_in_one_state(
     # With one user the states are the same; a third of the points has to do.
     points = writes.seen if len(users) == 2 else writes.seen[::3]
     logins = denied = 0
+    windows: list[float] = []
     for name in points:
         site = Site(root, server, users)
         with Cluster(root, lag=0.01) as cluster, Watcher(server, cluster) as watcher:
@@ -218,13 +220,17 @@ def test_killed_before_and_after_every_write_it_ends_in_one_state(
             while watcher.logins < 3:
                 time.sleep(0.02)
         logins, denied = logins + watcher.logins, denied + len(watcher.denied)
+        windows.append(watcher.window)
         assert site.document().result == "done" and site.accepted(site.value()), name
         assert site.value()["username"] == users[-1] and not site.accepted(site.value(1)), name
         assert len(site.events()) == 1, name
         if len(users) == 2:
             assert watcher.denied == [], f"killed {name}"
-    record_property("figures", f"{len(points)} of {len(points)} points, {logins} logins, {denied} denied")
-    print(f"{len(points)} of {len(points)} kill points, {logins} logins, {denied} denied")
+    figures = f"{len(points)} of {len(points)} points, {logins} logins, {denied} denied"
+    if len(users) == 1:
+        figures += f", for {statistics.median(windows):.2f} s in the median, {max(windows):.2f} s at most"
+    record_property("figures", figures)
+    print(figures)
 
 
 def test_killed_before_and_after_every_change_of_the_database(

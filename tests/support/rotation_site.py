@@ -200,6 +200,11 @@ class Watcher:
             return  # the server is away: nobody is let in, and nobody is refused
         self.logins += 1
 
+    @property
+    def window(self) -> float:
+        """Seconds from the first to the last login that was denied."""
+        return self.denied[-1] - self.denied[0] if self.denied else 0.0
+
     def __enter__(self) -> Watcher:
         self._thread.start()
         return self

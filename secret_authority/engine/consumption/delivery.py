@@ -12,7 +12,7 @@ writes a hash of them to status.syncedResourceVersion after a successful refresh
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,9 +26,9 @@ from secret_authority.contract.names import (
     SYNCED_BEFORE_ANNOTATION,
     VERSION_ANNOTATION,
 )
-from secret_authority.core.errors import Unavailable
+from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.foreign_messages import without_values
-from secret_authority.engine.consumption.versions import Version, Versions
+from secret_authority.engine.consumption.versions import Place, Version, Versions
 
 # After a failure External Secrets waits up to seven minutes; it is asked again sooner, ever more rarely.
 RESYNC_SECONDS = 5.0
@@ -98,28 +98,32 @@ class SecretDelivery:
 
     def deliver(self, consumers: Iterable[SyncTarget]) -> list[SyncStatus]:
         """Ask for the newest version wherever it is not asked for; gives the state of each consumer."""
-        wanted = list(consumers)
-        places = list(dict.fromkeys((consumer.mount, consumer.path) for consumer in wanted))
+        by_place: dict[Place, list[SyncTarget]] = {}
+        for consumer in consumers:
+            by_place.setdefault((consumer.mount, consumer.path), []).append(consumer)
+        objects = {
+            (namespace, found["metadata"]["name"]): found
+            for namespace in sorted({consumer.namespace for mine in by_place.values() for consumer in mine})
+            for found in self._api.list(f"{ESO_API}/namespaces/{namespace}/externalsecrets")
+        }
+        # Each version is asked for as soon as it is known, while others are still read.
+        return [
+            self._one(consumer, version, objects.get((consumer.namespace, consumer.name)))
+            for place, version in self._versions_of(by_place)
+            for consumer in by_place[place]
+        ]
+
+    def _versions_of(self, places: Collection[Place]) -> Iterator[tuple[Place, Version]]:
         try:
-            versions = self._versions.of(places)
+            for found in self._versions.each(places):
+                if self._vault_away:
+                    # It is back: whatever failed meanwhile is asked again at once.
+                    self._vault_away = False
+                    self._resyncs.clear()
+                yield found
         except Unavailable:
             self._vault_away = True
             raise
-        if self._vault_away:
-            # It is back: whatever failed meanwhile is asked again at once.
-            self._vault_away = False
-            self._resyncs.clear()
-        objects = {
-            (namespace, found["metadata"]["name"]): found
-            for namespace in sorted({consumer.namespace for consumer in wanted})
-            for found in self._api.list(f"{ESO_API}/namespaces/{namespace}/externalsecrets")
-        }
-        return [
-            self._one(
-                consumer, versions[consumer.mount, consumer.path], objects.get((consumer.namespace, consumer.name))
-            )
-            for consumer in wanted
-        ]
 
     def _one(self, consumer: SyncTarget, version: Version, found: Object | None) -> SyncStatus:
         if found is None:
@@ -150,7 +154,10 @@ class SecretDelivery:
         if not problem:
             self._resyncs.pop(path, None)
         elif annotations.get(VERSION_ANNOTATION) != version.mark:
-            request_version(self._api, found, version)
+            try:
+                request_version(self._api, found, version)
+            except LostRace:
+                problem = f"version {version.number} is asked for in the next round: it was changed meanwhile"
         elif _condition(found.get("status") or {}).get("status") == "False":
             self._request_resync(path)
         return SyncStatus(consumer, version, problem)

@@ -9,7 +9,7 @@ Upstream: developer.hashicorp.com/vault, KV v2 "Read secret metadata".
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -71,13 +71,23 @@ class Versions:
 
     def of(self, places: Collection[Place]) -> dict[Place, Version]:
         """The newest version at each (mount, path). Raises what `Vault.read` raises."""
+        return dict(self.each(places))
+
+    def each(self, places: Collection[Place]) -> Iterator[tuple[Place, Version]]:
+        """The same, each as soon as it is known: with a thousand paths the last one is read a second after the first.
+
+        Who does not take all of them reads all again the next time.
+        """
         # Before the versions: what is written meanwhile changes the counters once more.
         counters = change_counters(self._vault, {mount for mount, _ in places})
         due = time.monotonic() - self.last_full_read >= FULL_LOOK_SECONDS
-        if due or counters is None or counters != self._counters or not self._known.keys() >= set(places):
-            self._counters = None
-            begun = time.monotonic()
-            found = self._pool.map(lambda place: newest_version(self._vault, *place), places)
-            self._known = dict(zip(places, found, strict=True))
-            self._counters, self.last_full_read = counters, begun
-        return {place: self._known[place] for place in places}
+        if not due and counters is not None and counters == self._counters and self._known.keys() >= set(places):
+            yield from ((place, self._known[place]) for place in places)
+            return
+        self._counters = None
+        begun, known = time.monotonic(), dict[Place, Version]()
+        found = self._pool.map(lambda place: newest_version(self._vault, *place), places)
+        for place, version in zip(places, found, strict=True):
+            known[place] = version
+            yield place, version
+        self._known, self._counters, self.last_full_read = known, counters, begun

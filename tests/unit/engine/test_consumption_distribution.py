@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -314,8 +315,30 @@ def test_the_ask_is_refused_when_the_object_changed_since_it_was_read(site: Site
     old = site.api.list(EXTERNAL_SECRETS)
     site.api.collections[EXTERNAL_SECRETS]["orders-db"]["metadata"]["resourceVersion"] = "7"
     site.api.list = lambda *_: old  # type: ignore[method-assign,misc,assignment]
-    with pytest.raises(LostRace):
-        site.deliver()
+    (status, other) = site.delivery.deliver((ORDERS, BROKER))
+    assert status.problem == "version 1 is asked for in the next round: it was changed meanwhile"
+    assert other.problem == "Vault has no value yet" and not site.api.patches, "it holds up no other"
+
+
+def test_a_version_is_asked_for_while_others_are_still_read(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last of many paths is not waited for."""
+    asked, read, merge = threading.Event(), site.vault.read, site.api.merge
+
+    def late(path: str) -> dict[str, Any] | None:
+        if path.endswith("broker/orders"):
+            assert asked.wait(60), "the first one waits for the last one"
+        return read(path)
+
+    def merged(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        asked.set()
+        return merge(path, body)
+
+    monkeypatch.setattr(site.vault, "read", late)
+    monkeypatch.setattr(site.api, "merge", merged)
+    for path in ("platform-data/postgres/orders", "platform-data/broker/orders"):
+        site.vault.write(path)
+    assert site.deliver(ORDERS, BROKER) == ["version 1 is not asked for yet"] * 2
+    assert len(site.api.patches) == 2
 
 
 def test_a_workload_is_restarted_when_a_secret_that_it_uses_has_a_new_value(site: Site) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -28,7 +28,9 @@ MOST_API_REQUESTS = 2 + 4 * 2 * MOST_IN_FLIGHT
 MOST_VAULT_REQUESTS = 4 + 60 * MOST_IN_FLIGHT
 
 
-def test_three_hundred_due_at_once_are_taken_a_few_at_a_time() -> None:
+def test_three_hundred_due_at_once_are_taken_a_few_at_a_time(
+    record_property: Callable[[str, object], None],
+) -> None:
     vault, catalogue = KvVault(), herd_catalogue(SECRETS)
     hand_over(vault, catalogue, timedelta(hours=2))
     cluster = HerdCluster(vault, SECRETS, OF_A_WORKLOAD)
@@ -53,6 +55,13 @@ def test_three_hundred_due_at_once_are_taken_a_few_at_a_time() -> None:
     assert most["api"] <= MOST_API_REQUESTS and most["vault"] <= MOST_VAULT_REQUESTS, most
     # Each workload has ten new values: never more restarts than that.
     assert max(cluster.restarts.values()) <= OF_A_WORKLOAD, cluster.restarts
+    figures = (
+        f"{SECRETS} in {number + 1} rounds; at most {most['in flight']} in flight, {most['api']} requests to the API "
+        f"server and {most['vault']} to Vault in a round, {max(cluster.restarts.values())} restarts of a workload with "
+        f"{OF_A_WORKLOAD} new values"
+    )
+    record_property("figures", figures)
+    print(figures)
     quiet, asked = cluster.requests, sum(vault.requests.values())
     engine.reconcile()
     assert cluster.requests - quiet <= 2 and sum(vault.requests.values()) - asked <= 4, "at rest it asks for everything"
