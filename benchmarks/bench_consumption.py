@@ -30,7 +30,7 @@ from typing import Any
 from components.consumption.engine import consumer_rules, consumption_program, own_rules
 from components.consumption.external_secrets import controller_pod, controller_rules
 from secret_authority.clients.vault import Vault
-from secret_authority.contract.names import CONSUMPTION_ACCOUNT, READER_ACCOUNT
+from secret_authority.contract.names import CONSUMPTION_ACCOUNT, CONSUMPTION_DIGEST_KEY_PATH, READER_ACCOUNT
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError
@@ -63,7 +63,7 @@ class Bench:
                 LOOK,
                 "secret-authority",
                 LOOK,
-                [f"platform-config/metadata/{SPACE}/*", "platform-authority/data/digest-key", "sys/metrics"],
+                [f"platform-config/metadata/{SPACE}/*", CONSUMPTION_DIGEST_KEY_PATH, "sys/metrics"],
             ),
         ):
             rules = [f'path "{path}" {{ capabilities = ["read"] }}' for path in paths]

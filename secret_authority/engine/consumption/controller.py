@@ -45,8 +45,10 @@ NOT_ROLLED_BACK = "VaultNotRolledBack"
 
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 2.0
-# First values and configuration change rarely.
+# First values and configuration change rarely: how soon the next look follows, and the longest pause between two while
+# nothing changes. A new version of a secret with a consumer is seen by delivery, and looked at at once.
 VALUES_SECONDS = 30.0
+SETTLED_SECONDS = 600.0
 # The longest pause between two looks at a secret that waits for its first value, and at one that is in disorder.
 WAITING_SECONDS = 300.0
 FAILING_SECONDS = 60.0
@@ -76,6 +78,8 @@ class ConsumptionController:
         self.pace = Backoff()
         self._published: tuple[float, object] = (0.0, None)
         self._waiting: dict[str, str] = {}
+        # The version of each secret with a consumer, as delivery saw it last.
+        self._marks: dict[str, str] = {}
         self._failing: dict[str, str] = {}
 
     def stop(self) -> None:
@@ -124,7 +128,7 @@ class ConsumptionController:
         return True
 
     def reconcile_values(self) -> bool:
-        """First values on record, configuration as Git says. Each secret is looked at now and then.
+        """First values on record, configuration as Git says. Each secret is looked at ever more rarely.
 
         One that waits for a person costs Vault's audit log next to nothing: its path is read ever more rarely, and at
         once when `_deliver` sees that something was written there.
@@ -151,7 +155,7 @@ class ConsumptionController:
                 self.pace.looked(secret.name, failing[secret.name], BUSY_SECONDS, FAILING_SECONDS)
                 continue
             if state is State.ON_RECORD:
-                self.pace.looked(secret.name, state, VALUES_SECONDS, VALUES_SECONDS)
+                self.pace.looked(secret.name, state, VALUES_SECONDS, SETTLED_SECONDS)
             else:
                 waiting[secret.name] = _what_is_missing(secret, state, self._task.cluster)
                 self.pace.looked(secret.name, state, QUIET_SECONDS, WAITING_SECONDS)
@@ -178,8 +182,10 @@ class ConsumptionController:
     def _deliver(self) -> bool:
         deliveries = self._delivery.deliver(self._task.consumers)
         for delivery in deliveries:
-            if delivery.version.number and delivery.consumer.secret in self._waiting:
-                self.pace.forget(delivery.consumer.secret)
+            secret, mark = delivery.consumer.secret, delivery.version.mark
+            if self._marks.get(secret, mark) != mark or (delivery.version.number and secret in self._waiting):
+                self.pace.forget(secret)
+            self._marks[secret] = mark
         open_ones = [d for d in deliveries if d.problem and d.consumer.secret not in self._waiting]
         if any(d.problem for d in deliveries):
             self._delivery.resync_failed_stores(self._namespaces)

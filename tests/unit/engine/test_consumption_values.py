@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption import controller
 from secret_authority.engine.consumption.controller import VALUES, ConsumptionController
+from tests.fakes.kv import KvVault
 
 ENTRY = {
     "name": "payment-api",
@@ -62,3 +65,57 @@ def test_a_value_not_yet_entered_costs_next_to_nothing(monkeypatch: pytest.Monke
     before = vault.asked
     engine.reconcile_values()
     assert vault.asked == before + 1
+
+
+class ExternalSecrets(Api):
+    """One ExternalSecret, and whatever else is created."""
+
+    def __init__(self) -> None:
+        self.one: dict[str, Any] = {"metadata": {"name": "payment", "namespace": "shop", "resourceVersion": "1"}}
+
+    def list(self, path: str, label_selector: str = "") -> list[dict[str, Any]]:
+        return [copy.deepcopy(self.one)] if path.endswith("externalsecrets") else []
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        return None
+
+    def create(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(body)
+
+    def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        self.one["metadata"].setdefault("annotations", {}).update(body["metadata"].get("annotations", {}))
+        return self.one
+
+
+class Counting(KvVault):
+    """Counts changes as Vault does."""
+
+    def text(self, path: str) -> str:
+        done = self.requests["write"] + self.requests["patch"]
+        return f'vault_route_update_platform_data__count{{cluster="c"}} {done}'
+
+
+def test_a_value_on_record_is_looked_at_ever_more_rarely_and_at_once_when_it_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(controller, "consumption_digest_key", lambda _: b"k" * 32)
+    vault, now = Counting(), 0.0
+    task = ConsumptionSettings("dev", CATALOGUE, {})
+    engine = ConsumptionController(task, ExternalSecrets(), vault, "ns", "run", Status(), Path("/nonexistent"))
+    engine.pace = Backoff(lambda: now)
+    path = "platform-data/data/payment/billing"
+    vault.write(path, {"options": {"cas": 0}, "data": {"api-key": "first"}})
+    for _ in range(6):
+        engine.reconcile()
+        now += 20.0
+    assert vault.held["platform-data/payment/billing"].custom["authority"] == "vault"
+    before = vault.requests["read"]
+    for _ in range(180):  # an hour
+        engine.reconcile()
+        now += 20.0
+    assert vault.requests["read"] - before <= 20, "two reads a look"
+    vault.write(path, {"options": {"cas": 1}, "data": {"api-key": "second"}})
+    vault.held["platform-data/payment/billing"].custom.clear()
+    engine.reconcile()
+    engine.reconcile()
+    assert vault.held["platform-data/payment/billing"].custom["authority"] == "vault", "its record was not made again"
