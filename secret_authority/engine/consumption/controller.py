@@ -43,8 +43,11 @@ VALUES = "ValuesInVault"
 DELIVERED = "Delivered"
 NOT_ROLLED_BACK = "VaultNotRolledBack"
 
+# Between two rounds, and how often Vault is asked meanwhile whether something was written: a new version waits for no
+# more than that.
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 2.0
+PEEK_SECONDS = 1.0
 # First values and configuration change rarely: how soon the next look follows, and the longest pause between two while
 # nothing changes. A new version of a secret with a consumer is seen by delivery, and looked at at once.
 VALUES_SECONDS = 30.0
@@ -77,6 +80,8 @@ class ConsumptionController:
         self._bundles = SecretStoreBundles(api, ca_file, stores)
         self.pace = Backoff()
         self._published: tuple[float, object] = (0.0, None)
+        # The next round is due then, also when nothing was written.
+        self._due = float("-inf")
         self._waiting: dict[str, str] = {}
         # The version of each secret with a consumer, as delivery saw it last.
         self._marks: dict[str, str] = {}
@@ -87,15 +92,18 @@ class ConsumptionController:
 
     def run(self) -> int:
         """The loop. Returns an exit code: 0 when stopped, 1 when another engine holds the lease."""
-        return self._loop.run(Part("DeliveryRunning", self._timed_round, 15.0))
+        return self._loop.run(Part("DeliveryRunning", self.round_if_due, 15.0))
 
-    def _timed_round(self) -> float:
-        """A round; how many seconds to rest after it."""
+    def round_if_due(self) -> float:
+        """A round when it is time, or when something was written; how many seconds to rest after it."""
         begun = time.monotonic()
+        if begun < self._due and not self._delivery.written():
+            return min(PEEK_SECONDS, self._due - begun)
         quiet = self.reconcile()
-        took = time.monotonic() - begun
-        self._status.number("round_seconds", took)
-        return rest_after(took, QUIET_SECONDS if quiet else BUSY_SECONDS)
+        ended = time.monotonic()
+        self._status.number("round_seconds", ended - begun)
+        self._due = ended + rest_after(ended - begun, QUIET_SECONDS if quiet else BUSY_SECONDS)
+        return min(rest_after(ended - begun, PEEK_SECONDS), self._due - ended)
 
     def reconcile(self) -> bool:
         """One round; True when nothing is left to do."""

@@ -96,6 +96,10 @@ class SecretDelivery:
         self._resyncs: dict[str, tuple[float, float]] = {}
         self._vault_away = False
 
+    def written(self) -> bool:
+        """Whether Vault has counted a change since `deliver` read the versions."""
+        return self._versions.written()
+
     def deliver(self, consumers: Iterable[SyncTarget]) -> list[SyncStatus]:
         """Ask for the newest version wherever it is not asked for; gives the state of each consumer."""
         by_place: dict[Place, list[SyncTarget]] = {}

@@ -69,6 +69,13 @@ class Versions:
         # Its threads stay, and with them their connections to Vault.
         self._pool = ThreadPoolExecutor(max_workers=WORKERS)
 
+    def written(self) -> bool:
+        """Whether Vault has counted a change since the last read; False when it cannot say. No path is read."""
+        if self._counters is None:
+            return False
+        counters = change_counters(self._vault, {mount for mount, _ in self._known})
+        return counters is not None and counters != self._counters
+
     def of(self, places: Collection[Place]) -> dict[Place, Version]:
         """The newest version at each (mount, path). Raises what `Vault.read` raises."""
         return dict(self.each(places))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,11 +13,13 @@ import pytest
 from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.consumption_settings import ConsumptionSettings
+from secret_authority.contract.names import VERSION_ANNOTATION
 from secret_authority.core.catalogue.schema import parse_catalogue
 from secret_authority.engine.common.backoff import Backoff
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption import controller
 from secret_authority.engine.consumption.controller import VALUES, ConsumptionController
+from secret_authority.engine.tls.secret_store_bundles import SecretStoreBundles
 from tests.fakes.kv import KvVault
 
 ENTRY = {
@@ -68,12 +71,14 @@ def test_a_value_not_yet_entered_costs_next_to_nothing(monkeypatch: pytest.Monke
 
 
 class ExternalSecrets(Api):
-    """One ExternalSecret, and whatever else is created."""
+    """One ExternalSecret whose controller reads at once, and whatever else is created."""
 
     def __init__(self) -> None:
+        self.looks = 0
         self.one: dict[str, Any] = {"metadata": {"name": "payment", "namespace": "shop", "resourceVersion": "1"}}
 
     def list(self, path: str, label_selector: str = "") -> list[dict[str, Any]]:
+        self.looks += path.endswith("externalsecrets")
         return [copy.deepcopy(self.one)] if path.endswith("externalsecrets") else []
 
     def get(self, path: str) -> dict[str, Any] | None:
@@ -83,7 +88,10 @@ class ExternalSecrets(Api):
         return dict(body)
 
     def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        self.one["metadata"].setdefault("annotations", {}).update(body["metadata"].get("annotations", {}))
+        annotations = self.one["metadata"].setdefault("annotations", {})
+        annotations.update(body["metadata"].get("annotations", {}))
+        ready = [{"type": "Ready", "status": "True"}]
+        self.one["status"] = {"conditions": ready, "syncedResourceVersion": str(annotations)}
         return self.one
 
 
@@ -119,3 +127,29 @@ def test_a_value_on_record_is_looked_at_ever_more_rarely_and_at_once_when_it_cha
     engine.reconcile()
     engine.reconcile()
     assert vault.held["platform-data/payment/billing"].custom["authority"] == "vault", "its record was not made again"
+
+
+def test_between_two_rounds_vault_is_asked_whether_something_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "consumption_digest_key", lambda _: b"k" * 32)
+    vault, api, now = Counting(), ExternalSecrets(), 1000.0
+    monkeypatch.setattr(SecretStoreBundles, "reconcile", lambda _: iter(()))
+    monkeypatch.setattr(controller, "time", SimpleNamespace(monotonic=lambda: now))
+    task = ConsumptionSettings("dev", CATALOGUE, {})
+    engine = ConsumptionController(task, api, vault, "ns", "run", Status(), Path("/nonexistent"))
+    path = "platform-data/data/payment/billing"
+    vault.write(path, {"options": {"cas": 0}, "data": {"api-key": "first"}})
+    for _ in range(5):
+        now += engine.round_if_due()
+    looks, begun, before = api.looks, now, vault.requests["read"]
+    while now < begun + 20:
+        rest = engine.round_if_due()
+        assert 0 < rest <= controller.PEEK_SECONDS
+        now += rest
+    assert 8 <= api.looks - looks <= 12, "a round takes place every other second"
+    assert vault.requests["read"] - before <= 2, "no path is read"
+    now += engine.round_if_due()
+    looks = api.looks
+    vault.write(path, {"options": {"cas": 1}, "data": {"api-key": "second"}})
+    engine.round_if_due()
+    assert api.looks == looks + 1, "it waits for the next round"
+    assert api.one["metadata"]["annotations"][VERSION_ANNOTATION].startswith("2@")
