@@ -229,7 +229,8 @@ def consumers(altered: RecordedStack) -> Iterator[list[str]]:
     apps, made = "/apis/apps/v1/namespaces/shop", list[str]()
 
     def create(folder: str, name: str, body: Mapping[str, Any], annotations: Mapping[str, str] | None = None) -> None:
-        altered.objects.request("POST", folder, {"metadata": {"name": name, "annotations": annotations or {}}, **body})
+        metadata = {**body.get("metadata", {}), "name": name, "annotations": annotations or {}}
+        altered.objects.request("POST", folder, {**body, "metadata": metadata})
         made.append(f"{folder}/{name}")
 
     def workload(kind: str, name: str, template: Mapping[str, Any], **spec: Any) -> None:
