@@ -165,7 +165,9 @@ def rotation_policy(catalogue: Catalogue) -> str:
     for login in sorted(logins):
         mount, _, path = login.partition("/")
         rules.append(_rule(f"{mount}/data/{path}", "read"))
-    rules += [_rule(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}", "list"), _rule(DIGEST_KEY_PATH, "read")]
+    # Which secrets have a request or a value that was entered: names alone.
+    rules += [_rule(f"{ROTATION_MOUNT}/metadata/{folder}", "list") for folder in (ROTATION_REQUESTS, ROTATION_GIVEN)]
+    rules.append(_rule(DIGEST_KEY_PATH, "read"))
     return "".join(rules)
 
 

@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from secret_authority.clients.kubernetes import Api, ApiRefusedError, create_or_patch
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import (
+    ROTATION_GIVEN,
     ROTATION_LEASE,
     ROTATION_MOUNT,
     ROTATION_REQUESTS,
@@ -204,12 +205,14 @@ class RotationController:
 
     def _look_at_all(self, now: datetime) -> None:
         key = digest_key(self._vault)
+        given = {name.rstrip("/") for name in self._vault.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_GIVEN}")}
         for name, entry in self._entries.items():
             known = self._known.get(name) or self._new(entry, key)
             self._known[name] = known
             self._look(known)
             self._measure(name, known, now)
-            known.store.forget_given(now)
+            if name in given:
+                known.store.forget_given(now)
         self._expiry.look()
 
     def _new(self, entry: CatalogueSecret, key: bytes) -> Known:

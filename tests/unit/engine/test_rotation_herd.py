@@ -101,6 +101,18 @@ def test_at_rest_a_round_costs_the_same_however_many_secrets_there_are(monkeypat
     assert [name for name, entry in shown.items() if entry["state"] != "idle"] == [name_of(7)]
 
 
+def test_a_look_at_every_secret_reads_its_document_and_its_metadata_and_no_more() -> None:
+    vault, catalogue = KvVault(), herd_catalogue(SECRETS, "8760h")
+    hand_over(vault, catalogue, timedelta(hours=1))
+    cluster = HerdCluster(vault, SECRETS, OF_A_WORKLOAD)
+    engine = RotationController(RotationSettings("dev", catalogue), cluster, vault, "ns", "run-1", Status())  # type: ignore[arg-type]
+    engine.reconcile()
+    vault.requests.clear()
+    engine.look_again()
+    engine.reconcile()
+    assert vault.requests["read"] <= 2 * SECRETS + 4 and vault.requests["list"] <= 4, vault.requests
+
+
 class LosesAnswers(KvVault):
     """Takes one write, and is away from then on for some requests: the answer does not arrive."""
 
