@@ -38,7 +38,9 @@ def _labels(path: str) -> str:
     return f"object.{path}.?labels == oldObject.{path}.?labels"
 
 
-OURS = f'k.startsWith("{DOMAIN}/")'
+# The API server counts the templates of a DaemonSet in an annotation of its own, before admission sees the request.
+COUNTED = 'request.resource.resource == "daemonsets" && k == "deprecated.daemonset.template.generation"'
+OURS = f'k.startsWith("{DOMAIN}/") || ({COUNTED})'
 RESTART = f'k == "{SECRET_VERSIONS}"'
 METADATA = (
     f"{_annotations('metadata', OURS)} && {_labels('metadata')} && "

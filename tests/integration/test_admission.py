@@ -203,6 +203,18 @@ def test_the_engine_restarts_a_workload(server: ApiServer, deployment: str) -> N
     assert server.merge(deployment, {"metadata": {"annotations": {SECRET_VERSIONS: "db=2"}}}, ENGINE)[0] == 200
 
 
+@pytest.mark.parametrize("kind", ["statefulsets", "daemonsets"])
+def test_the_engine_restarts_every_kind_of_workload(server: ApiServer, deployment: str, kind: str) -> None:
+    """The API server itself counts the templates of a DaemonSet in an annotation, in the same request."""
+    path = deployment.replace("deployments", kind)
+    server.must("POST", path.removesuffix("/app"), DEPLOYMENT)
+    patch = {"metadata": {"annotations": MARK}, "spec": {"template": {"metadata": {"annotations": MARK}}}}
+    status, text = server.merge(path, patch, ENGINE)
+    assert status == 200, text
+    for other in ({"metadata": {"annotations": {"team": "b"}}}, {"spec": {"template": {"spec": {"hostPID": True}}}}):
+        refused(server.merge(path, other, ENGINE), "the engine of consumption changes")
+
+
 @pytest.mark.parametrize(
     "patch",
     [

@@ -202,12 +202,13 @@ class ConsumptionController:
         done = sum(1 for delivery in deliveries if not delivery.problem)
         self._status.number("consumers", len(deliveries))
         self._status.number("consumers_with_newest_version", done)
-        first = next((f"; {d.consumer}: {d.problem}" for d in open_ones), "")
-        self._status.set(DELIVERED, not open_ones, f"{done} of {len(deliveries)} consumer Secrets are current{first}")
+        problems = [*(f"{d.consumer}: {d.problem}" for d in open_ones), *self._restarts.problems]
+        first = f"; {problems[0]}" if problems else ""
+        self._status.set(DELIVERED, not problems, f"{done} of {len(deliveries)} consumer Secrets are current{first}")
         older = [f"{d.consumer}: {d.problem}" for d in deliveries if d.rolled_back]
         self._status.set(NOT_ROLLED_BACK, not older, "; ".join(older))
-        self._publish(deliveries, force=bool(open_ones))
-        return not open_ones
+        self._publish(deliveries, force=bool(problems))
+        return not problems
 
     def _publish(self, deliveries: list[SyncStatus], force: bool) -> None:
         """Status and evidence as a ConfigMap; at once when something has changed, else now and then."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from secret_authority.clients.kubernetes import Api, Object
+from secret_authority.clients.kubernetes import Api, ApiRefusedError, Object
 from secret_authority.contract.names import CONSUMPTION_ACCOUNT, RESTART_ON_CHANGE, SECRET_VERSIONS
 from secret_authority.contract.pod_secret_refs import secret_names
+from secret_authority.core.errors import LostRace
 from secret_authority.core.timestamps import api_time
 from secret_authority.engine.consumption.delivery import SyncStatus
 
@@ -22,9 +23,15 @@ class WorkloadRestarts:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        # What could not be restarted in the last round, each with the reason.
+        self.problems: list[str] = []
 
     def reconcile(self, synced: Iterable[SyncStatus]) -> list[str]:
-        """Restart what asks for it and uses a Secret whose value has changed. Returns what was restarted."""
+        """Restart what asks for it and uses a Secret whose value has changed. Returns what was restarted.
+
+        A workload that cannot be restarted now holds up no other.
+        """
+        self.problems = []
         by_namespace: dict[str, dict[str, SyncStatus]] = {}
         for status in synced:
             by_namespace.setdefault(status.consumer.namespace, {})[status.consumer.name] = status
@@ -32,8 +39,14 @@ class WorkloadRestarts:
         for namespace, mine in by_namespace.items():
             for kind in WORKLOADS:
                 for workload in self._api.list(f"apis/apps/v1/namespaces/{namespace}/{kind}"):
-                    if self._restart(kind, workload, mine):
-                        restarted.append(f"{kind} {namespace}/{workload['metadata']['name']}")
+                    name = f"{kind} {namespace}/{workload['metadata']['name']}"
+                    try:
+                        if self._restart(kind, workload, mine):
+                            restarted.append(name)
+                    except LostRace:
+                        self.problems.append(f"{name} is not restarted: it was changed meanwhile")
+                    except ApiRefusedError as error:
+                        self.problems.append(f"{name} is not restarted: {error}")
         return restarted
 
     def _restart(self, kind: str, workload: Object, synced: Mapping[str, SyncStatus]) -> bool:

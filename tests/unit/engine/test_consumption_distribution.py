@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 
-from secret_authority.clients.kubernetes import Api
+from secret_authority.clients.kubernetes import Api, ApiRefusedError
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.consumption_settings import SyncTarget
 from secret_authority.contract.names import (
@@ -355,6 +355,35 @@ def test_a_workload_is_restarted_when_a_secret_that_it_uses_has_a_new_value(site
     assert site.restart(ORDERS, BROKER) == ["deployments shop/web"]
     assert site.template_annotations() == {SECRET_VERSIONS: f"broker=1@{WRITTEN},orders-db=2@{WRITTEN}"}
     assert site.restart(ORDERS, BROKER) == [], "once"
+
+
+@pytest.mark.parametrize("error", [LostRace("it"), ApiRefusedError("PATCH", "it", 403, "Forbidden")])
+def test_a_workload_that_cannot_be_restarted_holds_up_no_other_and_is_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    site.vault.write("platform-data/postgres/orders")
+    site.deliver()
+    site.arrive()
+    site.vault.write("platform-data/postgres/orders", "2026-03-01T00:00:00Z")
+    site.deliver()
+    site.arrive()
+    first, last = site.workload(**{RESTART_ON_CHANGE: "true"}), copy.deepcopy(site.workload())
+    last["metadata"] |= {"name": "worker", "annotations": {RESTART_ON_CHANGE: "true"}}
+    first["metadata"]["annotations"] = {RESTART_ON_CHANGE: "true"}
+    site.api.collections[DEPLOYMENTS] = {"web": first, "worker": last}
+    merge = site.api.merge
+
+    def refused(path: str, body: dict[str, Any]) -> dict[str, Any]:
+        if "/deployments/web?" in path:
+            raise error
+        return merge(path, body)
+
+    monkeypatch.setattr(site.api, "merge", refused)
+    restarts = WorkloadRestarts(cast(Api, site.api))
+    assert restarts.reconcile(site.delivery.deliver([ORDERS])) == ["deployments shop/worker"]
+    assert len(restarts.problems) == 1 and restarts.problems[0].startswith("deployments shop/web is not restarted: ")
+    monkeypatch.undo()
+    assert restarts.reconcile(site.delivery.deliver([ORDERS])) == ["deployments shop/web"] and restarts.problems == []
 
 
 def test_a_restart_does_not_wait_for_a_secret_without_a_first_value(site: Site) -> None:
