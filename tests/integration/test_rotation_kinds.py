@@ -74,9 +74,9 @@ def disturbed(root: Vault, kind: Generated, points: Points) -> tuple[HandedOver,
     with Cluster(root, lag=LAG) as cluster, Users(kind, cluster) as users:
         site.ask("r1")
         with engine_at(site, cluster, points) as engine, contextlib.suppress(Killed):
-            work(engine, lambda: done(site), "the end", 60)
+            work(engine, lambda: done(site), f"the end after {points.at}", 180)
         if not done(site):
-            work(site.engine(cluster), lambda: done(site), "the end after a kill", 60)
+            work(site.engine(cluster), lambda: done(site), f"the end after a kill {points.at}", 180)
         before = users.uses
         wait_for(lambda: users.uses > before + 3, "they have used what is newest")
     return site, users

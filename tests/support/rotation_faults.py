@@ -25,18 +25,18 @@ class Points:
     def __init__(self, at: str = "", act: Callable[[], None] = lambda: None, cut: int = 0) -> None:
         self.seen: list[str] = []
         self.passed = False
-        self._at, self._act, self._cut, self._left = at, act, cut, 0
+        self.at, self._act, self._cut, self._left = at, act, cut, 0
 
     def __call__(self, name: str) -> None:
         system = name.split()[1]
-        if self._left and name.startswith("before") and system == self._at.split()[1]:
+        if self._left and name.startswith("before") and system == self.at.split()[1]:
             self._left -= 1
             raise Unavailable(f"{system} cannot be reached")
         counted = f"{name} ({1 + sum(one.startswith(f'{name} (') for one in self.seen)})"
         if name.split()[2] not in CHANGES and counted[:-4] in {one[:-4] for one in self.seen}:
             return
         self.seen.append(counted)
-        if counted == self._at and not self.passed:
+        if counted == self.at and not self.passed:
             self.passed, self._left = True, self._cut
             self._act()
 
