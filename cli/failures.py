@@ -39,6 +39,10 @@ def vault_errors(undone: str) -> Iterator[None]:
         raise CommandError(f"{undone}: {error}") from None
 
 
+# Errors of the clients, by name: their modules take longer to load than most commands run. They hold no body.
+_SAID_NO = frozenset({"ApiRefusedError", "VaultRefusedError", "VaultSessionError"})
+
+
 def describe(error: Exception) -> tuple[int, str]:
     """The exit code and the message for an error that no command handled."""
     module = type(error).__module__.partition(".")[0]
@@ -47,6 +51,8 @@ def describe(error: Exception) -> tuple[int, str]:
         return 1, f"the API server answered {status} ({getattr(error, 'reason', '')}). Fix: check who may do this"
     if module == "kubernetes":
         return 2, f"the kubeconfig cannot be used: {error}. Fix: check --kubeconfig and --context"
+    if isinstance(error, Unavailable) or type(error).__name__ in _SAID_NO:
+        return 1, str(error)
     if module == "urllib3":
         return 1, f"the cluster does not answer ({type(error).__name__}). Fix: check --kubeconfig and --context"
     if isinstance(error, FileNotFoundError) and error.filename is None:

@@ -18,7 +18,7 @@ from components.settings.upstream_images import upstream_images
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.phases import Phase, PhaseRefusedError, parse_phase
-from secret_authority.repository.layout import Layout
+from secret_authority.repository.layout import Layout, refuse_outside
 from secret_authority.repository.namespaces import namespaces_folder
 
 ROOT_IDENTITY_VARIABLE = "SECRET_AUTHORITY_ROOT_IDENTITY"
@@ -103,13 +103,15 @@ def read_settings() -> Settings:
     root, sealed = os.environ.get(ROOT_IDENTITY_VARIABLE), os.environ.get(SEALED_IDENTITY_VARIABLE)
     if problems:
         raise InvalidInputError(problems)
+    namespaces = config.get("namespacesPath") or namespaces_folder(cluster)
+    refuse_outside(namespaces)
     return Settings(
         phase=phase,
         layout=Layout.of(cluster, config.get("cataloguePath"), config.get_object("bootstrapPaths") or (), repository),
         repository=repository,
         git=git,
         network=network,
-        namespaces_path=config.get("namespacesPath") or namespaces_folder(cluster),
+        namespaces_path=namespaces,
         kubeconfig=kubeconfig,
         context=config.get("context") or None,
         manifests=manifests,

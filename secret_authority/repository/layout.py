@@ -6,21 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from secret_authority.core.errors import InvalidInputError, Problem
+from secret_authority.core.errors import InvalidInputError, Problem, raise_if_any
 
 # The catalogue, its tombstones and its configuration values are no Kubernetes objects: Flux refuses to apply a folder
 # that holds them. So they have a place of their own at the top of the repository, outside of the folders of clusters.
 HOME = "secret-authority"
 
 
+def refuse_outside(*paths: str) -> None:
+    """Raise `InvalidInputError` with each path that leads out of the repository: nothing is read or written there."""
+    fix = "give it relative to its root, without .."
+    raise_if_any(
+        Problem(path or '""', "", "is not a path inside of the repository", fix)
+        for path in paths
+        if not path or not path.isprintable() or PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts
+    )
+
+
 @dataclass(frozen=True)
 class Layout:
-    """The files and folders of one cluster, relative to the root of the repository."""
+    """The files and folders of one cluster, relative to the root of the repository.
+
+    Raises `InvalidInputError` for a path that leads out of it.
+    """
 
     cluster: str
     catalogue: str
     # Folders that Flux applies with decryption.
     bootstrap: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        refuse_outside(self.catalogue, *self.bootstrap)
 
     @classmethod
     def of(

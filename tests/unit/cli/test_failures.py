@@ -290,6 +290,35 @@ def test_a_fault_of_the_program_shows_no_value(
     assert "RuntimeError at test_failures.py" in said and "hunter2" not in said and said.count("\n") == 1
 
 
+NOWHERE = """\
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+users: [{name: u, user: {token: t}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+current-context: c
+"""
+
+
+@pytest.mark.parametrize(
+    "verb",
+    ["audit", "rotation status", "rotation history session-key", "rotation hold session-key", "rotate session-key",
+     "snapshot status", "enter payment-api", "ledger"],
+)  # fmt: skip
+def test_a_cluster_that_does_not_answer_is_said(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a value"))
+    file = tmp_path / "kubeconfig"
+    file.write_text(NOWHERE)
+    where = (
+        ["--repository", str(fleet.repository), "--cluster", "dev"] if verb in ("enter payment-api", "ledger") else []
+    )
+    assert run([*verb.split(), *where, "--kubeconfig", str(file)]) in (1, 2)
+    said = capsys.readouterr().err
+    assert said and "fault of secret-authority" not in said and "Traceback" not in said
+
+
 # A person's odd arguments, in any order.
 
 WORDS = st.sampled_from(
@@ -307,13 +336,21 @@ VERBS = st.sampled_from(
      ["cluster", "request", "--out", "request.age"], ["cluster", "reseal-shares", "dev", *AT, *KEY],
      ["cluster", "export-shares", "dev", *AT], ["ledger", *AT, *OF], ["ledger", "--offline", *AT, *OF],
      ["tombstone", *AT, *OF], ["audit"], ["enter", "payment-api", *AT, *OF], ["ledger-diff", "fleet", "fleet"],
-     ["policy", "check", "fleet"], ["cluster"], ["root"], []]
+     ["cluster", "restore-shares", "dev", *AT], ["rotate", "session-key"], ["rotation", "status"],
+     ["rotation", "history", "session-key"], ["rotation", "hold", "session-key"], ["rotation", "policy", "session-key"],
+     ["snapshot", "now", *AT, *OF], ["snapshot", "status"], ["snapshot", "list", *AT, *OF],
+     ["snapshot", "verify", *AT, *OF, *KEY], ["drill", "list"], ["drill", "report", *AT, *OF],
+     ["restore", *AT, *OF, *KEY], ["restore", *AT, *OF, *KEY, "--only", "payment-api"],
+     ["policy", "check", "fleet"], ["policy", "rules"], ["policy", "pack-config", "fleet/policy.yaml"],
+     ["cluster"], ["root"], ["rotation"], ["snapshot"], ["drill"], ["policy"], []]
 )  # fmt: skip
 OPTIONS = st.sampled_from(
     ["--cluster", "--repository", "--catalogue", "--bootstrap", "--root-identity", "--holder", "--recipient", "--admit",
      "--out", "--in", "--to", "--kubeconfig", "--context", "--passphrase-fd", "--unlock-with", "--protect-to",
      "--output", "--format", "--file",
-     "--secret", "--sealed", "--root-of-trust", "--replace", "--history", "--help", "--nonsense"]
+     "--secret", "--sealed", "--root-of-trust", "--replace", "--history", "--help", "--nonsense",
+     "--why", "--id", "--compromise", "--wait", "--snapshot", "--only", "--plan", "--confirm", "--credentials",
+     "--offline"]
 )  # fmt: skip
 
 
@@ -323,7 +360,7 @@ def playground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 @settings(
-    max_examples=120,
+    max_examples=200,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -55,6 +55,14 @@ def test_a_tag_alone_is_refused(tmp_path: Path, phase: str, image: str) -> None:
     assert "--digestfile" in problem.fix
 
 
+@pytest.mark.parametrize(
+    "path", [{"cataloguePath": "../c.yaml"}, {"bootstrapPaths": ["a", "/etc"]}, {"namespacesPath": "../../etc"}]
+)
+def test_a_path_outside_of_the_repository_is_refused(tmp_path: Path, path: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError, match="is not a path inside of the repository"):
+        read(tmp_path, **path)
+
+
 def test_a_digest_is_taken_with_or_without_a_tag(tmp_path: Path) -> None:
     for name in ("registry.example:5000/engine", "registry.example/engine:1.2"):
         assert read(tmp_path, phase="4", engineImage=name + DIGEST).engine_image == name + DIGEST

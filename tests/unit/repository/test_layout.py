@@ -109,3 +109,33 @@ def test_a_catalogue_in_the_bootstrap_folder_is_refused(fleet: Fleet) -> None:
     layout = Layout.of("dev", "clusters/dev/bootstrap/catalogue.yaml")
     with pytest.raises(InvalidInputError, match="is in clusters/dev/bootstrap, which Flux applies"):
         read_intent(fleet.repository, layout)
+
+
+OUTSIDE = ["../catalogue.yaml", "/etc/hostname", "a/../../b.yaml", "secret-authority/../../b", "..", ""]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+@pytest.mark.parametrize("option", ["--catalogue", "--bootstrap"])
+@pytest.mark.parametrize("verb", ["check", "tombstone", "ledger"])
+def test_a_path_outside_of_the_repository_is_refused(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], verb: str, option: str, path: str
+) -> None:
+    if path == "" and option == "--catalogue":
+        return  # nothing is said
+    place = ["--repository", str(fleet.repository), "--cluster", "dev"]
+    assert main([verb, *place, f"{option}={path}", *(["mailer"] if verb == "tombstone" else [])]) == 2
+    assert "is not a path inside of the repository. Fix: give it relative to its root" in capsys.readouterr().err
+    assert {found.name for found in fleet.repository.parent.iterdir()} == {"fleet", "root.age"}
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_a_layout_has_no_path_outside_of_the_repository(path: str) -> None:
+    with pytest.raises(InvalidInputError, match="is not a path inside of the repository"):
+        Layout("dev", "secret-authority/dev/catalogue.yaml", ("clusters/dev/bootstrap", path))
+    with pytest.raises(InvalidInputError, match="is not a path inside of the repository"):
+        Layout("dev", path, ())
+
+
+def test_the_usual_ways_to_write_a_path_are_inside() -> None:
+    made = Layout.of("dev", "./secret-authority/dev/catalogue.yaml", ["clusters/dev/bootstrap/", "more"])
+    assert made.bootstrap == ("clusters/dev/bootstrap/", "more")
