@@ -12,7 +12,7 @@ import pytest
 
 from components.bootstrap.pod_guard import USES_A_SECRET
 from policy.inventory.resource import Origin, Position, Resource
-from policy.inventory.workloads import secret_uses
+from policy.inventory.workloads import Pods, pods_of, secret_uses
 from secret_authority.contract.pod_secret_refs import POD_FIELDS, secret_names
 from tests.support.pod_secret_uses import PAUSE, SECRET, USES
 
@@ -22,16 +22,18 @@ EPHEMERAL: dict[str, Any] = {
 PODS = {**USES, "ephemeral container": EPHEMERAL}
 
 
-def pod_resource(spec: dict[str, Any]) -> Resource:
+def pods(spec: dict[str, Any]) -> Pods:
     whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "user", "namespace": "shop"}, "spec": spec}
-    return Resource("kubernetes:core/v1:Pod", "user", Position("urn"), Origin.STACK, lambda: whole)
+    made = pods_of(Resource("kubernetes:core/v1:Pod", "user", Position("urn"), Origin.STACK, lambda: whole))
+    assert made is not None
+    return made
 
 
 @pytest.mark.parametrize("use", PODS)
 def test_the_policy_and_the_restarts_see_every_use(use: str) -> None:
     spec = {"containers": [{"name": "main", "image": PAUSE}], **PODS[use]}
     assert secret_names(spec) == {SECRET}
-    assert [found.name for found in secret_uses(pod_resource(spec))] == [SECRET]
+    assert [found.name for found in secret_uses(pods(spec))] == [SECRET]
 
 
 def test_every_field_of_the_table_has_a_pod_that_uses_it() -> None:
@@ -67,4 +69,4 @@ def test_what_names_no_secret_is_no_use() -> None:
             {"name": "c", "csi": {"driver": "example.org"}},
         ],
     }
-    assert secret_names(spec) == set() and not list(secret_uses(pod_resource(spec)))
+    assert secret_names(spec) == set() and not list(secret_uses(pods(spec)))

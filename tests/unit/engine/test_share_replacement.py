@@ -79,7 +79,7 @@ class Site:
         self.api = MortalApi()
         self.old, self.new, self.root, self.other_root = (Identity.generate() for _ in range(4))
         store = ClusterSealStore(self.api, "vault", "run", "configuration")
-        store.store(seal_shares(VALUES, 3, [self.old.recipient, self.root.recipient]))
+        store.store(seal_shares(VALUES, 3, [self.old.recipient, self.root.recipient]), placeholder=None)
         self.stored_by_the_engine = self.api.objects[FIRST]
         self.api.changes = 0
 
@@ -184,7 +184,7 @@ def reseal(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, cluster: ClusterState,
 def test_the_command(fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     api, present = MortalApi(), fleet.identity()
     store = ClusterSealStore(api, "vault", "run", "configuration")
-    store.store(seal_shares(VALUES, 3, [Identity.generate().recipient, fleet.root().recipient]))
+    store.store(seal_shares(VALUES, 3, [Identity.generate().recipient, fleet.root().recipient]), placeholder=None)
     assert reseal(fleet, monkeypatch, ClusterState(True, recipient=present.recipient), api) == 0
     marks = api.objects[FIRST]["metadata"]["annotations"]
     assert marks[SHARES_PERSON] == "ada@example.org" and "reseal-shares" in marks[SHARES_CHANGE]
@@ -209,7 +209,7 @@ def test_what_ends_the_command_is_said(
     assert reseal(fleet, monkeypatch, cluster, api) == 1
     assert "nothing was changed: namespace vault stores no unseal shares" in capsys.readouterr().err
     shares = seal_shares(VALUES, 3, [fleet.root().recipient])
-    ClusterSealStore(api, "vault", "run", "configuration").store(shares)
+    ClusterSealStore(api, "vault", "run", "configuration").store(shares, placeholder=None)
     api.kill_at, api.changes, api.error = 2, 0, Unavailable("away")
     assert reseal(fleet, monkeypatch, cluster, api) == 1
     assert "not finished: away. No share is lost; run this command again" in capsys.readouterr().err
