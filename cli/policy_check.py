@@ -40,6 +40,8 @@ def run_check(options: argparse.Namespace) -> int:
     except (InvalidInputError, PhaseRefusedError) as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
+    except BrokenPipeError:
+        raise  # of who reads the output, for `main`
     except Exception as error:  # A fault of this program must not look like a verdict.
         # The text of an error can hold what was read; only where it came from is said.
         frames = traceback.extract_tb(error.__traceback__)

@@ -23,8 +23,8 @@ class Writer:
 
     `names` are texts with {paths} into the object ("{metadata.name}-app"); a path that ends in [] or passes through one
     stands for each entry of a list, and {keys:path} for each key of a mapping. Of `names` separated by "|" the first
-    that is set counts. `namespace` is a path to the namespace, where it is not that of the object. `when` is a path
-    that has to be true. `keys` are what is written, None for the whole object.
+    that is set counts. `namespace` is a path to the namespace, where it is not that of the object, or = with its name.
+    `when` is a path that has to be true. `keys` are what is written, None for the whole object.
     """
 
     group: str
@@ -48,6 +48,17 @@ WRITERS: Final = (
         "Issuer",
         "cert-manager",
         ("{spec.acme.privateKeySecretRef.name}",),
+        unless="spec.acme.disableAccountKeyGeneration",
+        keys=frozenset({"tls.key"}),
+    ),
+    # In the namespace that --cluster-resource-namespace names, by default its own.
+    Writer(
+        "cert-manager.io",
+        "ClusterIssuer",
+        "cert-manager",
+        ("{spec.acme.privateKeySecretRef.name}",),
+        namespace="=cert-manager",
+        unless="spec.acme.disableAccountKeyGeneration",
         keys=frozenset({"tls.key"}),
     ),
     Writer(
@@ -184,10 +195,11 @@ def targets(writer: Writer, resource: Resource) -> Iterator[tuple[Part, Part | N
         return
     if writer.unless and _truth(content, writer.unless):
         return
-    spaces = list(_values(content, writer.namespace)) if writer.namespace else []
+    fixed = writer.namespace.removeprefix("=") if writer.namespace.startswith("=") else None
+    spaces = list(_values(content, writer.namespace)) if writer.namespace and fixed is None else []
     for text in writer.names:
         for number, name in enumerate(_texts(text, content, resource)):
-            space = spaces[number] if number < len(spaces) else None
+            space = spaces[number] if number < len(spaces) else fixed
             yield name, (part(space, f"{writer.namespace} of {resource.label}") if space else None)
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import kv_location
 from policy.context import RuleContext
 from policy.inventory.resource import Origin, Position, Resource
+from policy.inventory.secret_stores import ESO
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
 from policy.settings import Level
@@ -28,13 +30,29 @@ _CHART_VALUES = frozenset({"values"})
 _CHARTS = frozenset({"kubernetes:helm.sh/v3:Release", "kubernetes:helm.sh/v4:Chart", "kubernetes:helm.sh/v3:Chart"})
 
 
-def _is_takeover(conflict: Conflict) -> bool:
+def _is_takeover(conflict: Conflict, context: RuleContext) -> bool:
     """One writes only where nothing is, the other keeps writing: the second decides, whoever came first.
 
-    That holds for a Secret of the cluster. A create-only push decides what Vault has for good.
+    That holds for a Secret of the cluster. A create-only push decides what Vault has for good. External Secrets gives
+    a Secret that one ExternalSecret owns to no other one.
     """
-    once = (conflict.first.create_only, conflict.second.create_only)
-    return isinstance(conflict.first.location, KubernetesSecret) and once in ((True, False), (False, True))
+    if not isinstance(conflict.first.location, KubernetesSecret):
+        return False
+    seeds = [claim for claim in (conflict.first, conflict.second) if claim.create_only]
+    others = [claim for claim in (conflict.first, conflict.second) if not claim.create_only]
+    if len(seeds) != 1:
+        return False
+    policies = [_creation_policy(claim, context) for claim in (*seeds, *others)]
+    return policies[0] != "Owner" or policies[1] is None
+
+
+def _creation_policy(claim: Claim, context: RuleContext) -> Any:
+    """The creationPolicy of the ExternalSecret that claims; None for other claimants."""
+    source = context.claim_sources.get(claim.claimant.subject)
+    if source is None or not source.is_a(ESO, "ExternalSecret", "ClusterExternalSecret"):
+        return None
+    path = ("externalSecretSpec",) if source.kind == "ClusterExternalSecret" else ()
+    return source.get("spec", *path, "target", "creationPolicy") or "Owner"
 
 
 def _is_one_manifest(conflict: Conflict, context: RuleContext) -> bool:
@@ -120,7 +138,7 @@ def _message(group: list[Conflict], claims: list[Claim]) -> str:
 
 
 def single_authority(context: RuleContext) -> Iterator[Violation]:
-    certain = [conflict for conflict in context.conflicts if conflict.certain and not _is_takeover(conflict)]
+    certain = [conflict for conflict in context.conflicts if conflict.certain and not _is_takeover(conflict, context)]
     yield from _violations(certain, context)
 
 
@@ -128,7 +146,7 @@ def undecided_authority(context: RuleContext) -> Iterator[Violation]:
     open_ones = [
         conflict
         for conflict in context.conflicts
-        if not conflict.certain and not _is_takeover(conflict) and not _is_one_manifest(conflict, context)
+        if not conflict.certain and not _is_takeover(conflict, context) and not _is_one_manifest(conflict, context)
     ]
     yield from _violations(open_ones, context)
 

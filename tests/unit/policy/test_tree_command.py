@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from cli import policy_check as policy
+from cli.failures import PIPE_CLOSED
 from cli.main import main
 from policy.inventory.writers import WRITERS
 from policy.readers.git.flux.envsubst import BadSubstitutionError, substitute
@@ -272,6 +273,18 @@ def test_a_kustomization_over_files_that_git_ignores_is_told_so(
         "takes in 4 files that are not in the tree: local/db.yaml, local/patch.yaml, local/tls.key, other.yaml. "
         "Git ignores 3 of them (.gitignore): local/db.yaml, local/patch.yaml, local/tls.key. Fix:"
     ) in finding["message"]
+
+
+def test_a_reader_who_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
+    """`policy check . | head`: the verdict was reached, only nobody read all of it."""
+    for number in range(100):
+        (tmp_path / f"{number}.yaml").write_text(CLEAR.replace("name: db", f"name: db{number}"))
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "cli.main", "policy", "check", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (PIPE_CLOSED, b"")
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ _KINDS = "|".join(
     (
         *("Secret", "ExternalSecret", "ClusterExternalSecret", "PushSecret", "ClusterPushSecret", "SecretStore"),
         *("ClusterSecretStore", "SealedSecret", "VaultStaticSecret", "VaultDynamicSecret", "SecretProviderClass"),
-        *sorted({kind for _, kind in BY_KIND} - {"*", "Cluster", "Issuer", "Certificate", "Kafka", "Password"}),
+        *sorted(
+            {kind for _, kind in BY_KIND}
+            - {"*", "Cluster", "Issuer", "ClusterIssuer", "Certificate", "Kafka", "Password"}
+        ),
     )
 )
 _IN_TEMPLATE = re.compile(rf"^\s*kind:\s*['\"]?({_KINDS})['\"]?\s*$", re.MULTILINE)
