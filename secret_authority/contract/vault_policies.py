@@ -36,8 +36,10 @@ def _own_token() -> str:
 
 
 def _rule(path: str, *capabilities: str) -> str:
+    """`patch` is for custom metadata alone: `max_versions` and `delete_version_after` would delete values later."""
     listed = ", ".join(f'"{capability}"' for capability in capabilities)
-    return f'path "{path}" {{\n  capabilities = [{listed}]\n}}\n'
+    limit = '  allowed_parameters = { "custom_metadata" = [] }\n' if "patch" in capabilities else ""
+    return f'path "{path}" {{\n  capabilities = [{listed}]\n{limit}}}\n'
 
 
 def engine_policy() -> str:

@@ -248,6 +248,12 @@ def test_an_engine_identity_may_not_do_more_than_it_needs(site: Site) -> None:
     wait_for(lambda: _written(root), "the mount is upgraded")
     engine.write("platform-data/data/a/b", {"options": {"cas": 0}, "data": {"k": "v"}})
     engine.patch("platform-data/metadata/a/b", {"custom_metadata": {"authority": "vault"}})
+    limits: list[dict[str, object]] = [{"max_versions": 1}, {"delete_version_after": "1s"}, {"cas_required": False}]
+    for limit in limits:
+        # The next rotation would delete the values of others, or nobody would have to prove what they replace.
+        for body in (limit, {**limit, "custom_metadata": {"authority": "vault"}}):
+            with pytest.raises(VaultRefusedError, match="403"):
+                engine.patch("platform-data/metadata/a/b", body)
     refused: list[tuple[Vault, str, str]] = [
         (engine, "write", "platform-data/data/a/b"),
         (engine, "delete", "platform-data/data/a/b"),
