@@ -93,3 +93,12 @@ def test_the_engine_does_not_touch_a_secret_of_two_authorities(entries: tuple[di
 def test_secrets_that_meet_nowhere_have_no_conflict() -> None:
     given = catalogue(entry("orders", bootstrap=SHARED), entry("billing"), entry("web", "external"))
     assert not conflicts_by_secret("dev", given)
+
+
+def test_each_claimant_of_a_secret_is_named() -> None:
+    claims = list(catalogue_claims("dev", catalogue(entry("orders"))))
+    assert [(claim.claimant.system, claim.claimant.subject, claim.secret) for claim in claims] == [
+        (System.GIT, "catalogue entry orders", "orders"),
+        (System.VAULT, "secret orders", "orders"),
+        (System.EXTERNAL_SECRETS, "ExternalSecret orders/orders of secret orders", "orders"),
+    ]

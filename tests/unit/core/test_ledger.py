@@ -56,6 +56,13 @@ def test_a_secret_born_in_git_before_its_handover(phase: Phase, wanted: Authorit
     assert "orders-db.yaml" in entry.why
 
 
+@pytest.mark.parametrize("phase", [Phase.ROOT_OF_TRUST, Phase.GITOPS, Phase.BOOTSTRAP, Phase.RUNTIME_AUTHORITY])
+def test_a_secret_without_a_file_says_so(phase: Phase) -> None:
+    entry = ledger(CATALOGUE, replace(facts(phase), git={}))[0]
+    assert (entry.secret, entry.known) == ("orders-db", True)
+    assert entry.why.endswith((" no file", ", no file"))
+
+
 @given(st.sampled_from([Phase.RUNTIME_AUTHORITY, Phase.CONSUMPTION]), st.sets(st.sampled_from(NAMES)))
 def test_authority_moves_secret_by_secret_with_its_record(phase: Phase, handed_over: set[str]) -> None:
     for entry in ledger(CATALOGUE, facts(phase, handed_over)):
@@ -159,6 +166,8 @@ def test_without_the_audit_trail_nothing_is_claimed(reached: Phase) -> None:
     assert unknown.trail_missing
     entries = ledger(CATALOGUE, unknown)
     assert summary(entries) == {"unknown": len(NAMES)}
+    said = {entry.why for entry in entries}
+    assert said == {"the audit trail cannot be read: it is not known whether Vault holds it"}
     assert {(entry.authority, entry.since) for entry in entries} == {(None, None)}
     assert "unknown" in table(entries) and "git" not in table(entries)
     empty = Facts(reached, {Phase.GITOPS: EARLY, reached: LATER}, git, vault_records(()))
