@@ -35,7 +35,7 @@ def fleet(tmp_path: Path) -> Fleet:
 def api(fleet: Fleet) -> FakeApi:
     made = FakeApi()
     store = ClusterSealStore(made, "vault", "run", "configuration")
-    store.store(seal_shares(VALUES, 3, sorted(fleet.read().trust.wanted("dev"))))
+    store.store(seal_shares(VALUES, 3, sorted(fleet.read().trust.wanted("dev"))), placeholder=None)
     return made
 
 
@@ -70,7 +70,7 @@ def test_shares_of_another_seal_are_said(
     assert export() == 0
     api.delete(named("secrets", "vault", UNSEAL_SHARES))
     again = seal_shares(VALUES, 3, sorted(fleet.read().trust.wanted("dev")))
-    ClusterSealStore(api, "vault", "run", "configuration").store(again)
+    ClusterSealStore(api, "vault", "run", "configuration").store(again, placeholder=None)
     assert export("--check") == 1
     assert "holds other unseal shares than the cluster" in capsys.readouterr().out
 

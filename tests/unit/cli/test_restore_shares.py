@@ -57,7 +57,7 @@ def test_shares_that_are_there_stay(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api, recipient = FakeApi(), fleet.identity().recipient
-    ClusterSealStore(api, "vault", "run", "c").store(seal_shares(("other",), 1, [recipient]))
+    ClusterSealStore(api, "vault", "run", "c").store(seal_shares(("other",), 1, [recipient]), placeholder=None)
     before = dict(api.objects)
     export(fleet)
     assert restore(fleet, monkeypatch, ClusterState(True, recipient=recipient), api) == 1
