@@ -228,10 +228,10 @@ def _handed_over(seen: Seen) -> Answer:
     git = [one.secret for one in seen.holders if one.authority is Authority.GIT]
     if git:
         return Answer(False, f"{_some(git)}: Git is the authority; see `secret-authority ledger`")
+    # Git has nothing of a secret that has no value yet: it gets one in Vault.
     unborn = [one.secret for one in seen.holders if one.authority is None]
-    if unborn:
-        return Answer(False, f"{_some(unborn)} without a value; see `secret-authority ledger`")
-    return Answer(True, f"{len(seen.holders)} secrets")
+    note = f"; without a value: {_some(unborn)}" if unborn else ""
+    return Answer(True, f"{len(seen.holders) - len(unborn)} secrets{note}")
 
 
 def _works(seen: Seen, part: Part) -> Answer:

@@ -99,7 +99,6 @@ G, V, C, P = Domain
         (replace(GOOD, restored=Restored(YES, TAKEN, ["platform-data/a/b"])), {C: False, P: False}),
         (replace(GOOD, snapshots=[TAKEN]), {P: False}),
         (replace(GOOD, holders=[Holder("orders-db", Authority.GIT)]), {G: False}),
-        (replace(GOOD, holders=[Holder("orders-db", None)]), {G: False}),
         (with_conditions("authority", observed("InService", status=False)), {G: False, V: False}),
         (with_conditions("consumption", observed("Trusted", "Delivered", status=False)), {G: False, V: False}),
         (with_conditions("rotation", observed("Running", status=False)), {G: False}),
@@ -128,6 +127,12 @@ G, V, C, P = Domain
 def test_what_is_wrong_or_unknown_is_found_where_it_counts(seen: Seen, wrong: dict[Domain, bool | None]) -> None:
     assert domains(seen) == wrong
     assert not all_survived(judge(seen, PARTS))
+
+
+def test_a_secret_without_a_value_is_none_of_gits() -> None:
+    seen = replace(GOOD, holders=[*GOOD.holders, Holder("payment-api", None)])
+    assert domains(seen) == {}
+    assert judge(seen, PARTS)[0].answer.why == "2 secrets; without a value: payment-api"
 
 
 def test_without_a_rotator_no_engine_of_rotation_is_asked_for() -> None:
