@@ -54,7 +54,8 @@ _SHARES = named("secrets", VAULT_NAMESPACE, UNSEAL_SHARES)
 _POD = named("pods", VAULT_NAMESPACE, f"{VAULT}-0")
 _VOLUME = f"data-{VAULT}-0"
 _CLAIM = named("persistentvolumeclaims", VAULT_NAMESPACE, _VOLUME)
-_UNKNOWN = (*ERRORS, *NO_CLUSTER, ApiRefusedError, LostRace)
+# What says that something could not be seen or understood.
+_UNKNOWN = (*ERRORS, *NO_CLUSTER, ApiRefusedError, LostRace, ValueError, LookupError, TypeError)
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pulumi
 import pytest
 
 from components.runtime_authority import vault_clearing
-from components.runtime_authority.vault_clearing import ClearingWatch, Expected
+from components.runtime_authority.vault_clearing import ClearingWatch, Expected, VaultClearing
 from secret_authority.access.kubeconfig import ClusterConnection
+from secret_authority.core.errors import Unavailable
 from secret_authority.core.phases import Phase
 from secret_authority.repository.trust.share_export import export_file
+from tests.fakes.kubernetes import FakeApi
 from tests.fakes.pulumi import Callbacks, Recorder
 from tests.support.fleets import Fleet, new_fleet
 
@@ -86,3 +89,22 @@ def test_what_git_has_of_an_earlier_vault_is_known(fleet: Fleet) -> None:
     (fleet.repository / file).parent.mkdir(parents=True, exist_ok=True)
     (fleet.repository / file).write_text("shares")
     assert vault_clearing.in_git(fleet.read()) == (file,)
+
+
+@pytest.mark.parametrize("error", [Unavailable("away"), ValueError("a record of somebody"), KeyError("initialized")])
+def test_what_cannot_be_seen_or_understood_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    looks, ended = [0], threading.Event()
+
+    def look(_: object) -> None:
+        looks[0] += 1
+        if looks[0] == 5:
+            ended.set()
+        raise error
+
+    monkeypatch.setattr(vault_clearing, "read_cluster_state", look)
+    monkeypatch.setattr(vault_clearing, "LOOK_SECONDS", 0.01)
+    way = cast(Any, SimpleNamespace(api=FakeApi))
+    VaultClearing(way, Expected(1, (5, 3), (), None), pytest.fail, pytest.fail).watch(ended)
+    assert looks[0] == 5
