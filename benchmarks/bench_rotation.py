@@ -45,9 +45,14 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, unsealed_vault(Path(folder)) as (vault, _):
         sweep(vault, options.secrets)
-        if installations():
-            with postgres_server(installations()[max(installations())]) as server:
-                rotate(vault, server, options.rotations)
+    if installations():
+        # In a Vault of its own: to unmount ten thousand secrets takes longer than a request may.
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            unsealed_vault(Path(folder)) as (vault, _),
+            postgres_server(installations()[max(installations())]) as server,
+        ):
+            rotate(vault, server, options.rotations)
     return 0
 
 
