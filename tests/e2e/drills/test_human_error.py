@@ -1,0 +1,122 @@
+"""Drills of human error on a stack at phase 4: each is refused, or undone by the next run, and no value is lost.
+
+What workloads have is compared byte for byte, and so is what Vault holds, by its own version numbers. The other errors
+are in docs/runbooks/drills.md with their tests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from secret_authority.core.catalogue.schema import SecretClass
+from secret_authority.engine.snapshots.metadata import read_metadata
+from tests.support.consumer_secrets import Secrets, consumer_secrets
+from tests.support.recorded_stack import DESTROY, UP, RecordedStack
+from tests.support.vault_way import broken_glass
+from tests.support.waiting import until
+
+pytestmark = [
+    pytest.mark.drill,
+    pytest.mark.nightly,
+    # A tunnel's thread may still write while its test has ended.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
+]
+
+EVERY = (SecretClass.BOOTSTRAP, SecretClass.EXTERNAL, SecretClass.INTERNAL)
+PROGRAM = [sys.executable, "-m", "cli.main", "pulumi"]
+NAMESPACE = "edge"
+NAMESPACES = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/namespaces"
+EXTERNAL_SECRETS = f"/apis/external-secrets.io/v1/namespaces/{NAMESPACE}/externalsecrets"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A stack in order, what its workloads have, and the version of each path of Vault."""
+
+    stack: RecordedStack
+    secrets: Secrets
+    versions: dict[str, str]
+    folder: Path
+
+    def nothing_is_lost(self) -> None:
+        """Everything is there again, and Vault holds what it held."""
+        until(
+            lambda: consumer_secrets(self.stack, *EVERY) == self.secrets,
+            lambda: f"these differ: {sorted(set(self.secrets) ^ set(consumer_secrets(self.stack, *EVERY)))}",
+            180,
+        )
+        assert versions(self.stack, self.folder) == self.versions
+
+
+def versions(stack: RecordedStack, folder: Path) -> dict[str, str]:
+    root, _ = stack.identities()
+    with broken_glass(stack.kubeconfig, folder, root.secret) as vault:
+        return {one.location: one.mark for one in read_metadata(vault, ("platform-data", "platform-config"))}
+
+
+@pytest.fixture(scope="module")
+def whole(expendable: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    folder, wanted = tmp_path_factory.mktemp("vault"), len(expendable.wanted_values())
+    until(lambda: len(consumer_secrets(expendable, *EVERY)) >= wanted, "every Secret is delivered", 120)
+    yield Whole(expendable, consumer_secrets(expendable, *EVERY), versions(expendable, folder), folder)
+
+
+def test_a_protected_vault_is_not_destroyed(whole: Whole) -> None:
+    """`vault.protect`, the default outside of this node."""
+    stack, vault = whole.stack, whole.stack.present_vault()
+    stack.set_up(4, vault={**vault, "protect": True})
+    try:
+        stack.run(*DESTROY, phase=4, vault={**vault, "protect": True}).refused("protected")
+        whole.nothing_is_lost()
+    finally:
+        stack.set_up(4, vault=vault)
+
+
+def test_a_deleted_namespace_comes_back_with_its_secrets(whole: Whole) -> None:
+    """docs/runbooks/external-secrets.md, "A consumer namespace was deleted".
+
+    Git has the namespace, and Pulumi what is in it; the values are in Vault.
+    """
+    stack, path = whole.stack, f"/api/v1/namespaces/{NAMESPACE}"
+    uid = (stack.objects.get(path) or {})["metadata"]["uid"]
+    stack.objects.request("DELETE", path)
+    until(lambda: _released(stack, uid), "the namespace is gone", 120)
+    reconcile_namespaces(stack)
+    until(lambda: _uid(stack) not in (None, uid), "Flux has made the namespace again", 300)
+    run = stack.run(*UP, "--refresh", phase=4, vault=stack.present_vault(), program=PROGRAM)
+    stack.record("up --refresh after a deleted namespace", run.passed())
+    whole.nothing_is_lost()
+
+
+def reconcile_namespaces(stack: RecordedStack) -> None:
+    """Ask Flux to apply Git's namespaces now; it does so every ten minutes."""
+    asked = {"reconcile.fluxcd.io/requestedAt": str(time.time())}
+    stack.objects.request("PATCH", NAMESPACES, {"metadata": {"annotations": asked}})
+
+
+def _released(stack: RecordedStack, uid: str) -> bool:
+    """Whether the deleted namespace is gone. What waits for a controller that has lost its rights is released."""
+    with contextlib.suppress(OSError):
+        for item in (stack.objects.get(EXTERNAL_SECRETS) or {}).get("items", []):
+            if item["metadata"].get("deletionTimestamp") and item["metadata"].get("finalizers"):
+                place = f"{EXTERNAL_SECRETS}/{item['metadata']['name']}"
+                stack.objects.request("PATCH", place, {"metadata": {"finalizers": None}})
+        found = stack.objects.get(f"/api/v1/namespaces/{NAMESPACE}")
+        return found is None or found["metadata"]["uid"] != uid
+    return False
+
+
+def _uid(stack: RecordedStack) -> str | None:
+    """Of the namespace as it is now; None while it is not there, is going, or the API server is too busy to say."""
+    found: dict[str, Any] = {}
+    with contextlib.suppress(OSError):
+        found = (stack.objects.get(f"/api/v1/namespaces/{NAMESPACE}") or {}).get("metadata") or {}
+    return None if "deletionTimestamp" in found else found.get("uid")
