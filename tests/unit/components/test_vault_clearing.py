@@ -77,7 +77,10 @@ def test_it_begins_and_ends_with_pulumis_wait(
     monkeypatch.setattr(vault_clearing, "tunnels", no_tunnels)
     found = hooks(fleet, reached)
     assert not watches.begun.is_set(), "nothing happens while resources are only declared"
-    asyncio.run(found["watch-first-minutes"](NOBODY))
+    # `asyncio.run` would leave this thread without an event loop, which Pulumi needs.
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(found["watch-first-minutes"](NOBODY))
+    loop.close()
     assert watches.begun.wait(60) and not watches.ended.is_set()
     found["end-watch-of-first-minutes"](NOBODY)
     assert watches.ended.wait(60)
