@@ -17,6 +17,7 @@ from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
 from cli.failures import vault_errors
 from cli.rotation_requests import follow, new_id, outcome, request_path
+from secret_authority.access.built_entries import read_built
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.person import kubernetes_user
 from secret_authority.access.vault_session import Session, reading
@@ -30,6 +31,7 @@ from secret_authority.contract.names import (
     ROTATION_GIVEN,
     ROTATION_MOUNT,
 )
+from secret_authority.core.catalogue.built import why_not_as_built
 from secret_authority.core.catalogue.schema import CatalogueSecret, SecretClass
 from secret_authority.core.digest import encode_values
 from secret_authority.core.errors import InvalidInputError, LostRace, Problem, Unavailable, raise_if_any
@@ -81,6 +83,8 @@ def _enter(options: argparse.Namespace) -> int:
     if not keys:
         fix = "add a consumer with the keys that it reads"
         raise InvalidInputError([Problem(intent.layout.catalogue, f"secrets[{secret.name}]", "names no key", fix)])
+    with vault_errors(secret.name):
+        refuse_another_entry(connection(options), intent, secret)
     texts = read_values(keys, options.file, secret.name, secret.binary)
     try:
         with vault_errors(secret.name):
@@ -147,6 +151,22 @@ def may_be_entered(intent: Intent, name: str, replace: bool) -> CatalogueSecret:
             fix = "run `secret-authority rotate`, or give the next value with --replace"
         raise InvalidInputError([Problem(file, f"secrets[{name}]", reason, fix)])
     return secret
+
+
+def refuse_another_entry(way: ClusterConnection, intent: Intent, secret: CatalogueSecret) -> None:
+    """A value goes where the cluster says, so the cluster has to say the same as the checkout. Raises
+    `InvalidInputError`, and `Unavailable` when that is not known.
+    """
+    built, field = read_built(way), f"secrets[{secret.name}]"
+    if built is not None and built.cluster != intent.layout.cluster:
+        reason, fix = f"the cluster that answers is {built.cluster}", "correct --kubeconfig, --context or --cluster"
+        raise InvalidInputError([Problem(intent.layout.catalogue, field, reason, fix)])
+    entries = {} if built is None else {entry.name: entry for entry in built.catalogue}
+    if reason := why_not_as_built(secret, entries.get(secret.name)):
+        fix = (
+            "run `secret-authority pulumi up` with this checkout first, or use the one that the cluster was built with"
+        )
+        raise InvalidInputError([Problem(intent.layout.catalogue, field, reason, fix)])
 
 
 def read_values(keys: list[str], file: Path | None, name: str, binary: Collection[str] = ()) -> dict[str, str]:

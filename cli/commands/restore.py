@@ -18,8 +18,16 @@ from pathlib import Path
 
 from cli.arguments import add_kubeconfig, add_layout, connection, layout
 from cli.commands import COMMANDS
-from cli.commands.enter import Asked, NoEventError, follow_rotation, may_be_entered, write_entry
+from cli.commands.enter import (
+    Asked,
+    NoEventError,
+    follow_rotation,
+    may_be_entered,
+    refuse_another_entry,
+    write_entry,
+)
 from cli.commands.reseal_shares import admitted
+from cli.failures import vault_errors
 from cli.passphrase import add_root_identity, root_identity
 from cli.saved_snapshots import bundles, chosen, program
 from cli.shares_cluster import refuse_another_cluster
@@ -189,6 +197,8 @@ def _progress() -> Callable[[Step], None]:
 def _restore_one(options: argparse.Namespace) -> int:
     intent = read_intent(options.repository, layout(options))
     entry = may_be_entered(intent, options.only, replace=True)
+    with vault_errors(entry.name):
+        refuse_another_entry(connection(options), intent, entry)
     root = root_identity(options)
     known = _known_shares(options)
     saved = _choose(options, root)

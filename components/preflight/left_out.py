@@ -6,15 +6,13 @@ built takes nothing from anybody by waiting, and holds up no other team.
 
 from __future__ import annotations
 
-import kubernetes
 import pulumi
 
 from components.settings.stack import Settings
+from secret_authority.access.built_entries import read_built
 from secret_authority.access.cluster_state import ClusterState
-from secret_authority.access.kubeconfig import NO_CLUSTER, TIMEOUT, ClusterConnection
-from secret_authority.contract.consumption_settings import ConsumptionSettings
-from secret_authority.contract.names import CONSUMPTION_ACCOUNT, CONSUMPTION_FILE, ENGINE_NAMESPACE
-from secret_authority.core.errors import InvalidInputError
+from secret_authority.access.kubeconfig import ClusterConnection
+from secret_authority.core.errors import InvalidInputError, Unavailable
 from secret_authority.core.phases import Phase
 from secret_authority.repository.intent.intent import Intent
 
@@ -43,15 +41,7 @@ def check_left_out(settings: Settings, intent: Intent, cluster: ClusterState) ->
 def _built(connection: ClusterConnection) -> set[str] | None:
     """The entries that consumption was last built with, by name; none before it is built. None when unknown."""
     try:
-        api = connection.core_api()
-        found = api.read_namespaced_config_map(
-            f"{CONSUMPTION_ACCOUNT}-{CONSUMPTION_FILE}", ENGINE_NAMESPACE, _request_timeout=TIMEOUT
-        )
-        task = ConsumptionSettings.from_json((found.data or {})[f"{CONSUMPTION_FILE}.json"])
-    except kubernetes.client.ApiException as error:
-        if error.status == 404:
-            return set()
-        raise
-    except (*NO_CLUSTER, KeyError, ValueError, InvalidInputError):
+        found = read_built(connection)
+    except Unavailable:
         return None
-    return {entry.name for entry in task.catalogue}
+    return set() if found is None else {entry.name for entry in found.catalogue}

@@ -139,6 +139,7 @@ def command(target: Cluster, saved: Saved, monkeypatch: pytest.MonkeyPatch) -> R
     monkeypatch.setattr(f"{module}.first_pod", direct)
     monkeypatch.setattr("cli.commands.enter.kubernetes_user", lambda _: "kim")
     monkeypatch.setattr("cli.commands.enter.reading", as_entry)
+    monkeypatch.setattr("cli.commands.enter.read_built", lambda _: saved.fleet.built())
 
     def run(*arguments: str, root: Path | None = None) -> int:
         where = ["--repository", str(saved.fleet.repository), "--cluster", "dev"]

@@ -16,6 +16,7 @@ import yaml
 from examples.make_fleet import make_fleet
 from secret_authority.clients.age import Identity, open_sealed, read_identity
 from secret_authority.clients.sops import sops_program
+from secret_authority.contract.consumption_settings import ConsumptionSettings
 from secret_authority.core.errors import InvalidInputError
 from secret_authority.repository.intent.intent import Intent, check_readable, read_intent
 from secret_authority.repository.layout import Layout
@@ -36,6 +37,10 @@ class Fleet:
 
     def read(self, *, leave_out: bool = False) -> Intent:
         return read_intent(self.repository, Layout.of(CLUSTER), leave_out=leave_out)
+
+    def built(self) -> ConsumptionSettings:
+        """What consumption of a cluster is built with from this repository."""
+        return ConsumptionSettings(CLUSTER, self.read().catalogue, {})
 
     def keyless_problems(self) -> list[str]:
         """What is said without any identity."""

@@ -7,6 +7,7 @@ import base64
 import contextlib
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from cli.commands.enter import read_values, register
 from cli.main import main
 from secret_authority.clients.vault import VaultRefusedError
+from secret_authority.contract.consumption_settings import ConsumptionSettings
 from secret_authority.core.errors import InvalidInputError, LostRace, Unavailable
 from secret_authority.core.ledger.audit_trail import Event
 from tests.support.fleets import Fleet, new_fleet
@@ -52,6 +54,12 @@ class FakeVault:
         if self.refusal is not None:
             raise self.refusal
         return {"data": {"version": self.version + 1, "created_time": "2026-01-02T03:04:05.678123456Z"}}
+
+
+@pytest.fixture(autouse=True)
+def cluster(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that is built with what the repository says."""
+    monkeypatch.setattr("cli.commands.enter.read_built", lambda _: fleet.built())
 
 
 @pytest.fixture
@@ -117,6 +125,75 @@ def test_an_event_that_cannot_be_written_is_no_success(
     said = capsys.readouterr().err
     assert "version 1 is written to platform-data/payment/billing, but the audit trail has no event" in said
     assert VALUE not in said
+
+
+def changed(settings: ConsumptionSettings, name: str, /, **changes: Any) -> ConsumptionSettings:
+    """A cluster that was built with another entry of this name."""
+    entries = [entry.model_copy(update=changes) if entry.name == name else entry for entry in settings.catalogue]
+    return replace(settings, catalogue=settings.catalogue.model_copy(update={"secrets": tuple(entries)}))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("swapped", "is external platform-data/other/place in the cluster, not external platform-data/payment/billing"),
+        ("unbuilt", "is not built in the cluster yet"),
+        ("before consumption", "is not built in the cluster yet"),
+        ("delivered elsewhere", "is delivered to elsewhere/payment-api in the cluster, other than the checkout says"),
+        ("another cluster", "the cluster that answers is prod"),
+    ],
+)
+def test_a_value_goes_nowhere_while_the_cluster_says_another_place(
+    fleet: Fleet,
+    vault: FakeVault,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+    reason: str,
+) -> None:
+    built: ConsumptionSettings | None = fleet.built()
+    assert built is not None
+    entry = next(entry for entry in built.catalogue if entry.name == "payment-api")
+    (consumer, *_) = entry.consumers
+    match change:
+        case "swapped":
+            built = changed(
+                built, entry.name, vault=entry.vault.model_copy(update={"datasource": "other", "consumer": "place"})
+            )
+        case "unbuilt":
+            built = changed(built, entry.name, name="another")
+        case "before consumption":
+            built = None
+        case "delivered elsewhere":
+            other = consumer.model_copy(update={"namespace": "elsewhere", "secret": "payment-api"})
+            built = changed(built, entry.name, consumers=(*entry.consumers, other))
+        case "another cluster":
+            built = replace(built, cluster="prod")
+    monkeypatch.setattr("cli.commands.enter.read_built", lambda _: built)
+    monkeypatch.setattr("cli.commands.enter.read_values", lambda *_: pytest.fail("asked for a value"))
+    assert enter(fleet, monkeypatch, "payment-api") == 2
+    assert reason in capsys.readouterr().err and not vault.asked
+
+
+def test_a_cluster_that_does_not_say_where_a_value_goes_gets_none(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(_: object) -> None:
+        raise Unavailable("ConfigMap secret-authority/x: the cluster does not answer")
+
+    monkeypatch.setattr("cli.commands.enter.read_built", unknown)
+    assert enter(fleet, monkeypatch, "payment-api") == 1
+    assert "payment-api: ConfigMap secret-authority/x: the cluster does not answer" in capsys.readouterr().err
+    assert not vault.asked
+
+
+def test_a_consumer_that_is_not_built_yet_does_no_harm(
+    fleet: Fleet, vault: FakeVault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "cli.commands.enter.read_built", lambda _: changed(fleet.built(), "payment-api", consumers=(), owner="somebody")
+    )
+    assert enter(fleet, monkeypatch, "payment-api") == 0
 
 
 class Rotating(FakeVault):
@@ -317,6 +394,7 @@ def test_bytes_that_are_no_text_are_refused_or_travel_in_base64(
     assert enter(fleet, monkeypatch, "payment-api", *arguments, given=value) == 2
     assert "api-key: is not UTF-8 text. Fix: name api-key in `binary`" in capsys.readouterr().err
     assert not vault.asked
+    monkeypatch.setattr("cli.commands.enter.read_built", lambda _: binary.built())
     assert enter(binary, monkeypatch, "payment-api", *arguments, given=value) == 0
     assert base64.b64decode(vault.asked[-1][2]["data"]["api-key"], validate=True) == value
 

@@ -100,6 +100,7 @@ def behind(patch: pytest.MonkeyPatch, vault: FakeVault) -> Iterator[None]:
         patch.setattr(Session, "vault", property(lambda _: Vault(address)))
         patch.setattr(ClusterConnection, "core_api", lambda _: api)
         patch.setattr("cli.commands.enter.kubernetes_user", lambda _: "ada@example.org")
+        patch.setattr("cli.commands.enter.refuse_another_entry", lambda *_: None)
         yield
 
 
