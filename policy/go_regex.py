@@ -22,3 +22,11 @@ def search(pattern: str, text: str) -> bool | None:
 def fullmatch(pattern: str, text: str) -> bool | None:
     """Whether the pattern is all of the text; None when it is not an expression of RE2."""
     return search(f"^(?:{pattern})$", text)
+
+
+def replace_all(pattern: str, replacement: str, text: str) -> str | None:
+    """The text with every match replaced; None when the pattern or the replacement is not one of RE2."""
+    try:
+        return str(re2.compile(pattern, _OPTIONS).sub(replacement, text))
+    except re2.error:
+        return None

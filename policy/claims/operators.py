@@ -14,7 +14,7 @@ from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, part
 from policy.inventory.writers import targets, writers_of
 from secret_authority.core.claims.conflicts import Claim, System
-from secret_authority.core.claims.locations import Keys, Part, Unknown, VaultSecret
+from secret_authority.core.claims.locations import Keys, Location, Part, Unknown, VaultSecret
 
 VSO = "secrets.hashicorp.com"
 _VSO_KINDS = ("VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp")
@@ -167,5 +167,13 @@ def _writers(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
         for writer in writers_of(resource):
             keys = Keys(writer.keys) if writer.keys is not None else Keys.all()
             by = claimant(inventory, System.OPERATOR, resource, shown=writer.project)
+            given = _inputs(inventory, writer.input_label) if writer.input_label else frozenset()
             for name, namespace in targets(writer, resource):
-                yield Claim(by, inventory.secret_location(resource, name, namespace), keys), resource
+                location = inventory.secret_location(resource, name, namespace)
+                if location not in given:
+                    yield Claim(by, location, keys), resource
+
+
+def _inputs(inventory: Inventory, label: str) -> frozenset[Location]:
+    """The Secrets of a tree or a stack from which a controller takes the values, by the label that it asks for."""
+    return frozenset(inventory.secret_location(s) for s in inventory.index.secrets if s.mark("labels", label))

@@ -37,6 +37,10 @@ class Writer:
     keys: frozenset[str] | None = None
     # Where the controller reads: the value then has another origin than this object.
     store: str = ""
+    # Whether several objects may name one Secret: the first makes it, the others use what is there.
+    shared: bool = False
+    # A Secret with this label is what the controller takes the value from.
+    input_label: str = ""
 
 
 _TLS = frozenset({"tls.crt", "tls.key", "ca.crt"})
@@ -50,6 +54,7 @@ WRITERS: Final = (
         ("{spec.acme.privateKeySecretRef.name}",),
         unless="spec.acme.disableAccountKeyGeneration",
         keys=frozenset({"tls.key"}),
+        shared=True,
     ),
     # In the namespace that --cluster-resource-namespace names, by default its own.
     Writer(
@@ -60,6 +65,7 @@ WRITERS: Final = (
         namespace="=cert-manager",
         unless="spec.acme.disableAccountKeyGeneration",
         keys=frozenset({"tls.key"}),
+        shared=True,
     ),
     Writer(
         "postgresql.cnpg.io",
@@ -87,6 +93,7 @@ WRITERS: Final = (
         "PostgresCluster",
         "Crunchy Postgres operator",
         ("{metadata.name}-pguser-{spec.users[].name|metadata.name}",),
+        input_label="postgres-operator.crunchydata.com/pguser",
     ),
     Writer(
         "k8s.mariadb.com",
@@ -186,6 +193,11 @@ def writers_of(resource: Resource) -> Iterator[Writer]:
     yield from BY_KIND.get((resource.group, resource.kind), ())
     if resource.get("spec", "writeConnectionSecretToRef"):
         yield from BY_KIND["*", "*"]
+
+
+def shares_its_secret(resource: Resource) -> bool:
+    """Whether others of its kind may name the Secret that is made for an object."""
+    return any(writer.shared for writer in writers_of(resource))
 
 
 def targets(writer: Writer, resource: Resource) -> Iterator[tuple[Part, Part | None]]:

@@ -224,6 +224,11 @@ def sops_rules(context: RuleContext) -> Iterator[Violation]:
         for resource in context.index.secrets
         if resource.origin is Origin.GIT and is_encrypted(resource)
     }
+    half = {
+        resource.where.file
+        for resource in context.index.secrets
+        if resource.where.file in files and any(is_secret(key, text) for key, text in _outside_sops(resource))
+    }
     for resource in context.index.of("secret-authority.dev", "SopsConfig"):
         rules = [mapping(rule) for rule in items(resource.get("creation_rules"))]
         used = {_first_match(rules, file) for file in files}
@@ -237,6 +242,9 @@ def sops_rules(context: RuleContext) -> Iterator[Violation]:
                 yield Violation(what, resource.where, (resource.where.file,))
                 continue
             missed = [field for field in ("data", "stringData") if not search(pattern, field)]
+            if missed and _names_keys(pattern) and not any(_first_match(rules, file) == index for file in half):
+                # It names the keys that it encrypts, and no Secret of the tree has a value beside them.
+                missed = []
             hidden = [field for field in ("metadata", "kind") if search(pattern, field)]
             if missed or hidden:
                 what = f"leaves {', '.join(missed)} in the clear" if missed else f"hides {', '.join(hidden)}"

@@ -65,6 +65,12 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 
+# existingSecret: names the Secret that has the value.
+_NAMES_ANOTHER = re.compile(r"(existing|external)[\w-]*$", re.IGNORECASE)
+_COMMENT = re.compile(r"\s#.*$")
+# Where a file of settings takes a value from, instead of having it: !secret of Home Assistant, the environment.
+_IN_CODE = re.compile(r"!\w+\s|os\.(environ|getenv)\b|process\.env\b|(System\.)?getenv\(|ENV\[")
+
 
 def texts(resource: Resource) -> Iterator[tuple[str, str]]:
     """(key, text) of each value of a Secret that is not empty; base64 is taken apart."""
@@ -91,7 +97,11 @@ def stands_for_another(text: str) -> bool:
     """Whether a text is a reference or a placeholder, which something else replaces."""
     bare = text.strip()
     placeholder = _PLACEHOLDER.match(bare) or _TO_REPLACE.fullmatch(bare)
-    return is_sops_file(text) or bool(placeholder or _REFERENCE.match(text) or _AVP.search(text))
+    if is_sops_file(text) or placeholder or _REFERENCE.match(text) or _AVP.search(text):
+        return True
+    # Some formats are base64 of base64.
+    inner = _decoded(bare)
+    return inner != bare and _PLACEHOLDER.match(inner.strip()) is not None
 
 
 def is_secret(key: str, text: str) -> bool:
@@ -120,4 +130,9 @@ def _assigns(line: str) -> bool:
     found = _ASSIGNED.search(line)
     if found is None or line.lstrip().startswith(("#", "//", ";")):
         return False
-    return not stands_for_another(line[found.end() - 1 :].strip(" \"',"))
+    if _NAMES_ANOTHER.search(line[: found.start(1)]):
+        return False
+    value = _COMMENT.sub("", line[found.end() - 1 :]).strip(" \"',")
+    if not value or value in ("{}", "[]", "~") or _SWITCH.fullmatch(value) or _IN_CODE.match(value):
+        return False
+    return not stands_for_another(value)

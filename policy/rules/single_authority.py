@@ -11,6 +11,7 @@ from policy.claims.vault import kv_location
 from policy.context import RuleContext
 from policy.inventory.resource import Origin, Position, Resource
 from policy.inventory.secret_stores import ESO
+from policy.inventory.writers import shares_its_secret
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
 from policy.settings import Level
@@ -56,10 +57,22 @@ def _creation_policy(claim: Claim, context: RuleContext) -> Any:
 
 
 def _is_one_manifest(conflict: Conflict, context: RuleContext) -> bool:
-    """One manifest of a tree that several clusters get: what is not known of it is each cluster's own."""
-    subject = conflict.first.claimant.subject
-    source = context.claim_sources.get(subject)
-    return subject == conflict.second.claimant.subject and source is not None and source.origin is Origin.GIT
+    """One manifest of a tree that several clusters or applications get: what is not known of it is each one's own."""
+    subjects = [claim.claimant.subject for claim in (conflict.first, conflict.second)]
+    first, second = (context.claim_sources.get(subject) for subject in subjects)
+    if first is None or second is None or first.origin is not Origin.GIT:
+        return False
+    return subjects[0] == subjects[1] or (bool(first.where.file) and first.where == second.where)
+
+
+def _is_shared(conflict: Conflict, context: RuleContext) -> bool:
+    """Two objects of one controller that use one Secret: it makes the Secret where none is, and changes it for neither.
+
+    cert-manager: the issuers of one ACME account.
+    """
+    sources = [context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second)]
+    groups = {source.group if source is not None and shares_its_secret(source) else None for source in sources}
+    return len(groups) == 1 and None not in groups
 
 
 def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:
@@ -138,7 +151,11 @@ def _message(group: list[Conflict], claims: list[Claim]) -> str:
 
 
 def single_authority(context: RuleContext) -> Iterator[Violation]:
-    certain = [conflict for conflict in context.conflicts if conflict.certain and not _is_takeover(conflict, context)]
+    certain = [
+        conflict
+        for conflict in context.conflicts
+        if conflict.certain and not _is_takeover(conflict, context) and not _is_shared(conflict, context)
+    ]
     yield from _violations(certain, context)
 
 
@@ -146,7 +163,10 @@ def undecided_authority(context: RuleContext) -> Iterator[Violation]:
     open_ones = [
         conflict
         for conflict in context.conflicts
-        if not conflict.certain and not _is_takeover(conflict, context) and not _is_one_manifest(conflict, context)
+        if not conflict.certain
+        and not _is_takeover(conflict, context)
+        and not _is_shared(conflict, context)
+        and not _is_one_manifest(conflict, context)
     ]
     yield from _violations(open_ones, context)
 

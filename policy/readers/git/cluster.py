@@ -191,7 +191,7 @@ class ClusterReader:
             self._unexpanded(document, [f"its path is not known ({inner.path.field})"])
             return
         path = self._reader.sources.folder(inner)
-        if path is None:
+        if path is None or (self._reader.sources.is_strange(inner) and not self._renderer.is_folder(path)):
             kind, name, _ = inner.source
             self._tree.elsewhere.append(f"{inner.label} of {self._name}: {inner.path} of {kind} {name}")
         elif self._renderer.is_folder(path):

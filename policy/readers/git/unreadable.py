@@ -9,7 +9,11 @@ from policy.inventory.resource import dig
 from policy.readers.git.reading import Reading
 from secret_authority.core.errors import Problem
 
-_TEMPLATE = re.compile(r"\{\{|\{%|<[A-Z][A-Z0-9_]+>|<%|\[\[")
+_TEMPLATE = re.compile(r"\{\{|\{%|<[A-Z][A-Z0-9_]+>|<%|\[\[|</?#[a-z]+|\[#[a-z]+ |^\s*#(if|foreach)\s*\(", re.MULTILINE)
+# A template that says so by its name: values.ftl.yaml, secret.tpl.yml.
+_TEMPLATE_NAME = re.compile(
+    r"\.(ftl|tpl|tmpl|template|gotmpl|j2|jinja2?|erb|mustache|hbs|handlebars|ejs|vm|in)\.(ya?ml|json)$", re.IGNORECASE
+)
 
 
 def judge_broken(reading: Reading, guessed: bool) -> None:
@@ -43,7 +47,9 @@ def _says_catalogue(file: Path) -> bool:
 
 
 def _is_template(file: Path) -> bool:
-    """Whether a file has marks of a template language."""
+    """Whether a file has the name, or the marks, of a template."""
+    if _TEMPLATE_NAME.search(file.name):
+        return True
     try:
         return _TEMPLATE.search(file.read_text(errors="replace")) is not None
     except OSError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
+from policy.go_regex import replace_all
 from policy.inventory.resource import items, mapping
 from secret_authority.core.claims.locations import Unknown
 
@@ -145,9 +147,29 @@ _FUNCTIONS: dict[str, tuple[int, Callable[[list[Any]], Any]]] = {
     "trimPrefix": (2, lambda g: _text(g[1]).removeprefix(_text(g[0]))),
     "trimSuffix": (2, lambda g: _text(g[1]).removesuffix(_text(g[0]))),
     "replace": (3, lambda g: _text(g[2]).replace(_text(g[0]), _text(g[1]))),
+    "regexReplaceAll": (3, lambda g: _regex_replace(*map(_text, g[:3]))),
+    "contains": (2, lambda g: _text(g[0]) in _text(g[1])),
+    "hasPrefix": (2, lambda g: _text(g[1]).startswith(_text(g[0]))),
+    "hasSuffix": (2, lambda g: _text(g[1]).endswith(_text(g[0]))),
+    "splitList": (2, lambda g: _text(g[1]).split(_text(g[0]))),
+    "first": (1, lambda g: _index([g[0], 0])),
+    "last": (1, lambda g: items(g[0])[-1] if items(g[0]) else None),
+    "join": (2, lambda g: _text(g[0]).join(map(_text, items(g[1])))),
+    "base": (1, lambda g: PurePosixPath(_text(g[0])).name),
+    "dir": (1, lambda g: str(PurePosixPath(_text(g[0])).parent)),
+    "coalesce": (1, lambda g: next((value for value in g if value), None)),
     "toString": (1, lambda g: _text(g[0])),
     "normalize": (1, lambda g: re.sub(r"[^a-z0-9.-]", "-", _text(g[0]).lower())),
 }
+
+
+def _regex_replace(pattern: str, text: str, replacement: str) -> str:
+    """As regexp.ReplaceAllString of Go, whose ${1} is \\1 here."""
+    template = re.sub(r"\$(?:\{(\d)\}|(\d)(?!\w))", r"\\\1\2", replacement.replace("\\", r"\\"))
+    replaced = replace_all(pattern, template, text)
+    if "$" in template or replaced is None:
+        raise UnsupportedError(pattern)
+    return replaced
 
 
 def _printf(given: list[Any]) -> str:

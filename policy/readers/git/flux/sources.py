@@ -78,6 +78,8 @@ class Sources:
         # What another repository or artifact is known to be behind: defined here, and not by what the tree is applied.
         self._foreign = set(defined) - known
         self._known = known
+        # Sources that the tree does not define, and from which no path leads to a folder of it.
+        self._strange = {key for key, count in used.items() if not count} - set(defined) - known
         self._copies: dict[str, list[tuple[str, str]]] = {}
         for document in listed:
             if document.content.get("kind") == "ArtifactGenerator":
@@ -101,6 +103,10 @@ class Sources:
         if kind != "GitRepository" and (kind, name) not in self._known:
             return None
         return os.path.normpath(f"{self._base.get((kind, name), '.')}/{path}")
+
+    def is_strange(self, flux: FluxKustomization) -> bool:
+        """Whether nothing says that the source of a Kustomization is this tree: not its name, and no path of it."""
+        return flux.source[:2] in self._strange
 
     def _read(self, document: Document) -> None:
         sources = items(dig(document.content, "spec", "sources"))
