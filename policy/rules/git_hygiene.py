@@ -224,11 +224,11 @@ def sops_rules(context: RuleContext) -> Iterator[Violation]:
         for resource in context.index.secrets
         if resource.origin is Origin.GIT and is_encrypted(resource)
     }
-    half = {
-        resource.where.file
-        for resource in context.index.secrets
-        if resource.where.file in files and any(is_secret(key, text) for key, text in _outside_sops(resource))
-    }
+    # Of files with values that sops left as they are: whether one of these is a secret.
+    beside: dict[str, bool] = defaultdict(bool)
+    for resource in context.index.secrets:
+        for key, text in _outside_sops(resource) if resource.where.file in files else ():
+            beside[resource.where.file] |= is_secret(key, text)
     for resource in context.index.of("secret-authority.dev", "SopsConfig"):
         rules = [mapping(rule) for rule in items(resource.get("creation_rules"))]
         used = {_first_match(rules, file) for file in files}
@@ -242,8 +242,9 @@ def sops_rules(context: RuleContext) -> Iterator[Violation]:
                 yield Violation(what, resource.where, (resource.where.file,))
                 continue
             missed = [field for field in ("data", "stringData") if not search(pattern, field)]
-            if missed and _names_keys(pattern) and not any(_first_match(rules, file) == index for file in half):
-                # It names the keys that it encrypts, and no Secret of the tree has a value beside them.
+            left = [secret for file, secret in beside.items() if _first_match(rules, file) == index]
+            if left and not any(left) and _names_keys(pattern):
+                # It names the keys to encrypt on purpose: what it leaves are public values.
                 missed = []
             hidden = [field for field in ("metadata", "kind") if search(pattern, field)]
             if missed or hidden:

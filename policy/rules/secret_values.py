@@ -19,7 +19,7 @@ _PLAIN = re.compile(
     r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
     r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
     r"|network|account|scopes?|repository|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
-    r"|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
+    r"|period|interval|duration|ttl|reconciles|replicas|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
     re.IGNORECASE,
 )
 _SECRET = re.compile(
@@ -60,6 +60,8 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#@]+")
 _LONG_PART = re.compile(r"/(?=[^/]*\d)[^/]{20,}")
 # A file by its whole path with an extension, or an image with its registry. Base64 has no dots.
 _PATH = re.compile(r"^(/[\w-]+)+(\.[A-Za-z0-9]{1,6})+$|^([a-z0-9-]+\.)+[a-z]{2,6}(:\d+)?(/\S+)+$")
+# A file in a folder of the system, from which something reads what it needs.
+_FILE = re.compile(r"/(var|etc|run|opt|mnt|tmp|home|usr|vault|secrets?)(/[a-z0-9._-]+)+")
 _ASSIGNED = re.compile(
     r"(pass(word|wd)?|secret|token|api[-_]?key|private[-_]?key|credentials?)[\"']?\s*[:=]\s*[\"']?(?!\s*$)\S",
     re.IGNORECASE,
@@ -116,7 +118,7 @@ def is_secret(key: str, text: str) -> bool:
     if "\n" in text.strip() or text.strip()[:1] in ("{", "["):
         # A file, or JSON: it holds a secret where something in it is called one, and given a value.
         return any(_assigns(line) for line in text.splitlines())
-    if _SWITCH.fullmatch(text.strip()):
+    if _SWITCH.fullmatch(text.strip()) or _FILE.fullmatch(text.strip()):
         return False
     words = _HUMP.sub("_", key)
     if _ADDRESS_KEY.match(words) and _ADDRESS.fullmatch(text.strip()) and not _LONG_PART.search(text.strip(), 8):

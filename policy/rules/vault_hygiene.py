@@ -55,11 +55,22 @@ def vault_injection(context: RuleContext) -> Iterator[Violation]:
             if str(marks.get(mark, "false")).lower() not in ("false", "none"):
                 yield about(resource, f"lets {what} log in to Vault for it. Read a Secret that External Secrets keeps")
         for volume in items(dig(pods.spec, "volumes")):
-            if dig(volume, "csi", "driver") == "secrets-store.csi.k8s.io":
+            if dig(volume, "csi", "driver") == "secrets-store.csi.k8s.io" and _from_vault(context, resource, volume):
                 yield about(
                     resource,
                     "mounts Vault through the Secrets Store CSI driver. Read a Secret that External Secrets keeps",
                 )
+
+
+def _from_vault(context: RuleContext, resource: Resource, volume: Any) -> bool:
+    """Whether the SecretProviderClass of a volume reads from Vault; one that is not in sight could."""
+    name = dig(volume, "csi", "volumeAttributes", "secretProviderClass")
+    providers = {
+        found.get("spec", "provider")
+        for found in context.index.of("secrets-store.csi.x-k8s.io", "SecretProviderClass")
+        if found.metadata_name == name and found.namespace == resource.namespace
+    }
+    return not providers or bool(providers & {"vault", "openbao"}) or any(opaque(each) for each in providers)
 
 
 def vault_address_in_workload(context: RuleContext) -> Iterator[Violation]:

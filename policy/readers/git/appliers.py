@@ -53,8 +53,10 @@ class Appliers:
         self.sources = sources
         self._own = own
         self.all: list[Applier] = []
+        patches = renderer.patch_files()
         for document in renderer.survey.leading:
-            self.all += self._read(document)
+            if document.file not in patches:
+                self.all += self._read(document)
 
     @cached_property
     def _whole(self) -> frozenset[str]:

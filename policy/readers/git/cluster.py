@@ -77,7 +77,10 @@ class ClusterReader:
             self._note(Build(files=frozenset({file})), f"beside what {self._name} starts with")
             yield from self._take(documents, None, self._name)
         for folder in self._entry.folders:
-            yield from self._take(self._loose(folder), None, self._name)
+            documents = list(self._loose(folder))
+            # What applies its own folder, with variables of its own, is all that a person applies of it.
+            own = [d for d in documents if is_flux(d) and self._reader.sources.folder(read_flux(d)) == folder]
+            yield from self._take(own or documents, None, self._name)
         steps = 0
         while self._work or self._waiting or self._applications:
             steps += 1
@@ -189,6 +192,9 @@ class ClusterReader:
         self._done.add(key)
         if isinstance(inner.path, Unknown):
             self._unexpanded(document, [f"its path is not known ({inner.path.field})"])
+            return
+        if "${" in inner.path:
+            self._unexpanded(document, [f"nothing in sight defines the variable of its path {inner.path}"])
             return
         path = self._reader.sources.folder(inner)
         if path is None or (self._reader.sources.is_strange(inner) and not self._renderer.is_folder(path)):

@@ -180,6 +180,8 @@ def _clusters(renderer: Renderer, roots: list[Applier], applied: frozenset[str])
 
 def _is_cluster_folder(key: str) -> bool:
     parts = key.split("/")
+    while len(parts) > 1 and parts[-2] in OVERLAYS:
+        parts.pop(-2)
     return len(parts) > 1 and parts[-2] == "clusters"
 
 
@@ -189,10 +191,18 @@ def _key(root: Applier) -> str:
     folder = started or os.path.dirname(root.document.file)  # noqa: PTH120
     parts = [part for part in folder.split("/") if part not in ("", ".")]
     if "clusters" in parts[:-1]:
-        return "/".join(parts[: parts.index("clusters") + 2])
+        return "/".join(parts[: cluster_depth(parts)])
     while parts and parts[-1] in _GENERIC:
         parts.pop()
     return "/".join(parts) or "."
+
+
+def cluster_depth(parts: list[str]) -> int:
+    """How many parts of a path below clusters/ name a cluster: clusters/a, clusters/overlays/a."""
+    depth = parts.index("clusters") + 2
+    while depth < len(parts) and parts[depth - 1] in OVERLAYS:
+        depth += 1
+    return depth
 
 
 def _separate(by_key: Mapping[str, list[Applier]], renderer: Renderer) -> Callable[[str, str], bool]:
@@ -267,9 +277,13 @@ def _below_clusters(renderer: Renderer, known: list[ClusterEntry], appliers: App
     names = {cluster.name for cluster in known}
     found: list[ClusterEntry] = []
     folders = {
-        "/".join(file.split("/")[:2]) for file in renderer.files if file.startswith("clusters/") and file.count("/") > 1
+        "/".join(parts[: cluster_depth(parts[:-1])])
+        for file in renderer.files
+        if file.startswith("clusters/") and len(parts := file.split("/")) > 2
     }
     for folder in sorted(folders - used):
+        if any(start.startswith(f"{folder}/") for start in used):
+            continue
         inside = renderer.below(folder)
         mine = any(root.document.file in inside for cluster in known for root in cluster.roots)
         if mine or any(file in applied for file in inside):

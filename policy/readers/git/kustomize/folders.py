@@ -158,6 +158,20 @@ class Folders:
                     found.add(target)
         return found
 
+    def patch_files(self) -> set[str]:
+        """Files that kustomizations read as patches, and none as a resource: what is in them is no object."""
+        patches: set[str] = set()
+        resources: set[str] = set()
+        for folder in self.kustomized():
+            content = self.kustomization(folder)
+            named = [
+                dig(entry, "path") for field in ("patches", "patchesJson6902") for entry in items(content.get(field))
+            ]
+            named += items(content.get("patchesStrategicMerge"))
+            patches |= {f for n in named if isinstance(n, str) and "\n" not in n and (f := self.inside(folder, n))}
+            resources |= {f for entry in self.entries(folder) if (f := self.inside(folder, entry))}
+        return patches - resources
+
     def kustomization(self, folder: str) -> Mapping[str, Any]:
         """The content of a folder's kustomization, empty when it has none."""
         file = self.kustomization_files.get(folder)
