@@ -19,7 +19,7 @@ _PLAIN = re.compile(
     r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
     r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
     r"|network|account|scopes?|repository|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
-    r"|period|interval|duration|ttl|reconciles|replicas|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
+    r"|ip|ips|cidr|subnet|addr|dns|fqdn|period|interval|duration|ttl|reconciles|replicas|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
     re.IGNORECASE,
 )
 _SECRET = re.compile(

@@ -30,6 +30,8 @@ def judge_broken(reading: Reading, guessed: bool) -> None:
 def hidden_identity(reading: Reading) -> None:
     """A manifest whose kind or name is ciphertext cannot be judged."""
     for document in reading.renderer.survey.encrypted:
+        if "metadata" not in document.content:
+            continue  # A file of another tool: every object of Kubernetes has metadata, and sops encrypts no key.
         for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
             value = dig(document.content, *path)
             if isinstance(value, str) and value.startswith("ENC["):

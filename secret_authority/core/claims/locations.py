@@ -152,9 +152,24 @@ def _may_meet(left: Unknown, right: Unknown) -> bool:
     """Whether two unknown parts can turn out to be one text: their known ends must fit."""
     if left.shape is None or right.shape is None:
         return True
+    here, there = _around(left), _around(right)
+    if here and there and here[0] == there[0] and here[1] != there[1]:
+        # One text, whatever it is, with more around it here than there.
+        return False
     one, other = left.shape.split("*"), right.shape.split("*")
     heads = one[0].startswith(other[0]) or other[0].startswith(one[0])
     return heads and (one[-1].endswith(other[-1]) or other[-1].endswith(one[-1]))
+
+
+def _around(part: Unknown) -> tuple[str, int] | None:
+    """What the only unknown piece of a part is the same as, and how long the text around it is."""
+    if part.same is None or part.shape is None or part.shape.count("*") != 1:
+        return None
+    head, tail = part.shape.split("*")
+    length = len(head) + len(tail)
+    if len(part.same) <= length or not (part.same.startswith(head) and part.same.endswith(tail)):
+        return None
+    return part.same[len(head) : len(part.same) - len(tail)], length
 
 
 def overlap_keys(a: Keys, b: Keys) -> tuple[Overlap, Keys]:

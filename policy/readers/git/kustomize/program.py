@@ -42,6 +42,9 @@ def build(tree: Folders, folder: str, found: Building) -> Build | None:
         except subprocess.TimeoutExpired:
             tree.problem(found, folder, "", f"takes kustomize more than {_TIMEOUT} seconds", "split the folder")
             return None
+        if done.returncode and closure.remote:
+            # Without what is elsewhere a patch has no target; that it was not read is said of it.
+            return None
         if done.returncode:
             # kustomize may quote the manifest, which may be a secret: its words are not repeated.
             tree.problem(found, folder, "", NOT_BUILT, f"run `kubectl kustomize {folder}` to see why")
