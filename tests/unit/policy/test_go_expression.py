@@ -22,6 +22,14 @@ PARAMETERS = {"name": "pg", "path": {"basename": "a", "segments": ["x", "y"]}, "
         ('ternary "a" "b" (eq .name "pg")', "a"),
         ('replace "p" "q" .name', "qg"),
         ('trimSuffix "g" .name', "p"),
+        ('regexReplaceAll "-conf$" "shop-conf" ""', "shop"),
+        ('regexReplaceAll "(p)(g)" .name "${2}-$1"', "g-p"),
+        ('hasPrefix "p" .name', True),
+        ('splitList "-" "a-b-c" | last', "c"),
+        ('splitList "-" "a-b-c" | join "/"', "a/b/c"),
+        ('base "apps/shop"', "shop"),
+        ('dir "apps/shop"', "apps"),
+        ('coalesce .none .name "x"', "pg"),
         ('hasKey . "name"', True),
         ("toString .n", "3"),
         ("`raw`", "raw"),
@@ -36,7 +44,8 @@ def test_what_depends_on_something_unknown_is_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    "expression", ["", "env .name", "range .x", '"a', "(.name", "default", ".a |", 'printf "%x" 1']
+    "expression",
+    ["", "env .name", "range .x", '"a', "(.name", "default", ".a |", 'printf "%x" 1', 'regexReplaceAll "(" .name ""'],
 )
 def test_the_rest_is_not_guessed(expression: str) -> None:
     with pytest.raises(UnsupportedError):
