@@ -14,6 +14,7 @@ from secret_authority.access.vault_tunnel import free_port, open_tunnel
 from secret_authority.clients.kubernetes import Api, named
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.names import CA_CONFIG, CA_KEY, ENGINE_NAMESPACE, SERVER_NAME, VAULT_NAMESPACE
+from secret_authority.core.errors import Unavailable
 from secret_authority.engine.runtime_authority.initial_configuration import generate_root, revoke_every_root
 from secret_authority.engine.runtime_authority.unseal_shares import SealedShares, open_shares
 
@@ -42,6 +43,14 @@ def broken_glass(kubeconfig: Path, folder: Path, root_identity: str) -> Iterator
             yield root
         finally:
             revoke_every_root(root)
+
+
+def serves(vault: Vault) -> bool:
+    """Whether the Vault at the end of a way is active. There is no new way to a sealed one: its pod is not ready."""
+    try:
+        return vault.health() == 200
+    except Unavailable:
+        return False
 
 
 def served_certificate(vault: Vault, ca: Path) -> int:

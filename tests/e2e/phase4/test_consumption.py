@@ -19,7 +19,7 @@ import pytest
 
 from secret_authority.core.digest import keyed_digest
 from tests.support.recorded_stack import RecordedStack, Run
-from tests.support.vault_way import broken_glass
+from tests.support.vault_way import broken_glass, serves
 from tests.support.waiting import until
 from tests.support.workloads import away, scale, steady
 from toolchain.local_stack import CHECKOUT
@@ -220,7 +220,7 @@ def test_vault_sealed_by_hand(consuming: Consuming, kept: object, tmp_path: Path
     root, _ = consuming.stack.identities()
     with broken_glass(consuming.stack.kubeconfig, tmp_path, root.secret) as vault:
         vault.write("sys/seal", {})
-        until(lambda: vault.health() == 200, "the engine has unsealed it", 60)
+        until(lambda: serves(vault), "the engine has unsealed it", 60)
     consuming.objects.request("PATCH", f"{ESO}/externalsecrets/orders-db", touched())
     until(lambda: consuming.ready(f"{ESO}/externalsecrets/orders-db") == "True", "delivery goes on", 60)
 

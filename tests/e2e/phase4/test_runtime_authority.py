@@ -15,7 +15,7 @@ from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
 from tests.support.flux import ask_flux
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_pods import PODS, back_in_service, conditions, in_service, phase_of, ready_pods
-from tests.support.vault_way import broken_glass, served_certificate, vault_way
+from tests.support.vault_way import broken_glass, served_certificate, serves, vault_way
 from tests.support.waiting import until, until_all
 
 pytestmark = [
@@ -144,7 +144,7 @@ def test_sealed_by_hand_it_is_unsealed_without_anyone(runtime: RecordedStack, tm
         with broken_glass(runtime.kubeconfig, tmp_path, root.secret) as vault:
             begun = time.monotonic()
             vault.write("sys/seal", {})
-            until(lambda: plain.health() == 200, "Vault is active again", 60)
+            until(lambda: serves(plain), "Vault is active again", 60)
         runtime.measured.append(("Vault unsealed after it was sealed by hand", time.monotonic() - begun))
 
 
