@@ -146,7 +146,7 @@ def is_recipient(text: str) -> bool:
     """Whether a text is an X25519 recipient, checksum included (BIP 173)."""
     try:
         x25519.Recipient.from_str(text)
-    except pyrage.RecipientError:
+    except (pyrage.RecipientError, UnicodeEncodeError):  # a command's argument may be bytes that are no text
         return False
     return True
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cli import main as module
@@ -365,6 +365,7 @@ def playground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(VERBS, st.lists(st.tuples(OPTIONS, WORDS), max_size=2), st.lists(WORDS, max_size=2))
+@example(["root", "add", *AT, "--holder", "bob"], [("--recipient", "\udcff")], [])
 def test_no_arguments_end_in_a_traceback(
     playground: Fleet,
     capsys: pytest.CaptureFixture[str],
