@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
@@ -23,9 +22,12 @@ from examples.make_fleet import first_values
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.rotation.rotator import Provisioner, Value
 from secret_authority.engine.rotation.rotators import registry
+from secret_authority.engine.rotation.rotators.postgresql import error_code
 from tests.support.fleets import new_fleet
 from tests.support.postgres_process import account, installations
 from tests.support.waiting import until
+
+CANNOT_CONNECT_NOW = "57P03"  # the server starts, or ends
 
 CHECKOUT = Path(__file__).parents[2]
 START = CHECKOUT / "components/demo/start_database.py"
@@ -73,9 +75,13 @@ class Pod:
 
     def answers(self) -> bool:
         assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        try:
+            Connection("nobody", host="127.0.0.1", port=self.port, database="postgres", password="", timeout=5).close()
+        except DatabaseError as error:
+            return error_code(error) != CANNOT_CONNECT_NOW
+        except (InterfaceError, OSError):
+            return False
+        return True
 
     def stop(self) -> None:
         if self.process is not None:

@@ -78,6 +78,7 @@ def everything(three: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iter
         yield Everything(three, running)
 
 
+@pytest.mark.nightly
 def test_the_active_server_is_lost_with_its_volume_and_joins_again(three: Servers) -> None:
     lost = three.active()
     others = [one for one in three.all if one is not lost]
@@ -206,9 +207,11 @@ def test_a_full_disk_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
                 path = f"large/value-{number}"
                 vault.through(server).write(f"platform-data/data/{path}", {"data": {"key": chunk}})
                 vault.values[path] = {"key": chunk}
-        wait_for(lambda: _ended(server), "Vault ends when a write fails", SECONDS)
-        assert "no space left on device" in (server.folder / "log").read_text()
-        # The volume is enlarged; Kubernetes starts Vault again.
+        log = server.folder / "log"
+        wait_for(lambda: "no space left on device" in log.read_text(), "Vault says that the disk is full", SECONDS)
+        # Some failed writes end Vault, after others it stays and refuses. The volume is enlarged, Vault starts again.
+        if not _ended(server):
+            server.kill()
         subprocess.run(["mount", "-o", "remount,size=64m", str(place)], check=True)
         server.start()
         vault.unseal([server])
