@@ -32,8 +32,9 @@ lint: tools
 # CONTRIBUTING.md says what each of these runs.
 LANES := .venv/bin/python -m tests.lanes --durations=15
 
+# Two processes a core: some tests wait for time to pass.
 test-fast: tools ## what needs neither a node nor other processes
-	$(PYTEST) -n auto --dist worksteal --durations=15 tests/unit
+	$(PYTEST) -n $$((2 * $$(nproc))) --dist worksteal --durations=15 tests/unit
 
 test: tools ## what a change has to pass: lint, tests, and those on three real nodes, all side by side
 	$(LANES) -m "not nightly"

@@ -23,7 +23,7 @@ CHECKS = ((sys.executable, "-m", "ruff", "check", "."), (sys.executable, "-m", "
 UNIT = ("-n", "auto", "--dist", "worksteal", "tests/unit")
 # What has processes of its own and no node: the tests of a module share those.
 WITHOUT_NODES = ("-n", "auto", "--dist", "loadfile", "tests/integration", "tests/fuzz")
-LOWER_PRIORITY = ("nice", "-n", "10")
+LOWER_PRIORITY = ("nice", "-n", "5")
 # Memory for processor time, for Pulumi, Vault, etcd and the API server: all are written in Go.
 FEWER_COLLECTIONS = {"GOGC": "300"}
 # pytest's code for "no tests": a selection may leave a lane empty.
