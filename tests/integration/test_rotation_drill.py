@@ -6,26 +6,23 @@ protocol is found by the very same watcher. `make test` takes a few points of ea
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from secret_authority.clients.vault import Vault
 from secret_authority.core.rotation import runner
 from secret_authority.core.rotation.document import State
-from secret_authority.core.rotation.rotator import Accepts, Fence, Rotator, Value
+from secret_authority.core.rotation.rotator import Accepts, Fence, Value
 from secret_authority.core.rotation.state_machine import Delivery, Move, Observation, Rules, next_move
-from secret_authority.engine.rotation.controller import RotationController
 from secret_authority.engine.rotation.evidence import DeliveryEvidence
-from secret_authority.engine.rotation.rotators import postgresql, registry
+from secret_authority.engine.rotation.rotators import postgresql
 from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
 from tests.support.postgres_process import PostgresServer, installations, postgres_server
-from tests.support.rotation_faults import FaultyApi, FaultyRotator, FaultyVault, Points, cut_off
+from tests.support.rotation_faults import Points, cut_off, engine_at
 from tests.support.rotation_site import Cluster, Site, Watcher, done, unsealed_vault, work
 from tests.support.vault_process import vault_program, wait_for
 
@@ -61,20 +58,6 @@ def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
         postgres_server(installations()[newest]) as server,
     ):
         yield Surroundings(vault, share, server)
-
-
-@contextlib.contextmanager
-def engine_at(site: Site, cluster: Cluster, points: Points) -> Iterator[RotationController]:
-    """An engine every request of which passes `points`."""
-    original = registry.build
-
-    def build(*given: Any) -> Rotator:
-        made: Any = FaultyRotator(original(*given), points)
-        return made  # type: ignore[no-any-return]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "build", build)
-        yield site.engine_of(FaultyApi(cluster, points), FaultyVault(site.engine_token, points))
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
 from secret_authority.clients.vault import Vault
 from secret_authority.core.rotation.document import State
-from secret_authority.core.rotation.rotator import Rotator
-from secret_authority.engine.rotation.controller import RotationController
-from secret_authority.engine.rotation.rotators import registry
 from tests.support.issuer import Issuer, serving
-from tests.support.rotation_faults import FaultyApi, FaultyRotator, FaultyVault, Points, cut_off
+from tests.support.rotation_faults import Points, cut_off, engine_at
 from tests.support.rotation_kinds import Generated, Issued, KeySet, Tls, Users
 from tests.support.rotation_site import Cluster, HandedOver, Killed, done, unsealed_vault, work
 from tests.support.vault_process import vault_program, wait_for
@@ -48,20 +44,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vault]:
 def issuer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Issuer]:
     with serving(tmp_path_factory.mktemp("issuer")) as made:
         yield made
-
-
-@contextlib.contextmanager
-def engine_at(site: HandedOver, cluster: Cluster, points: Points) -> Iterator[RotationController]:
-    """An engine every request of which passes `points`."""
-    original = registry.build
-
-    def build(*given: Any) -> Rotator:
-        made: Any = FaultyRotator(original(*given), points)
-        return made  # type: ignore[no-any-return]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "build", build)
-        yield site.engine_of(FaultyApi(cluster, points), FaultyVault(site.engine_token, points))
 
 
 def killed() -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import pytest
 
 from secret_authority.clients.vault import Vault
 from secret_authority.core.errors import Unavailable
 from secret_authority.core.rotation.rotator import Accepts, Rotator
-from tests.support.rotation_site import Cluster
+from secret_authority.engine.rotation.controller import RotationController
+from secret_authority.engine.rotation.rotators import registry
+from tests.support.rotation_site import Cluster, HandedOver
 
 Point = Callable[[str], None]
 CALLS = ("apply", "accepts", "in_use", "revoke", "discard", "ready", "generation", "provision")
@@ -112,3 +117,17 @@ class FaultyApi:
     def merge(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self._point("before api merge")
         return self._cluster.merge(path, body)
+
+
+@contextlib.contextmanager
+def engine_at(site: HandedOver, cluster: Cluster, points: Points) -> Iterator[RotationController]:
+    """An engine every request of which passes `points`."""
+    original = registry.build
+
+    def build(*given: Any) -> Rotator:
+        made: Any = FaultyRotator(original(*given), points)
+        return made  # type: ignore[no-any-return]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "build", build)
+        yield site.engine_of(FaultyApi(cluster, points), FaultyVault(site.engine_token, points))
