@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import requests
+import urllib3
 
 from secret_authority.core.errors import LostRace, Unavailable
 
@@ -42,17 +42,6 @@ class VaultRefusedError(Exception):
         return self.status == 404 or (self.status == 400 and "invalid accessor" in str(self))
 
 
-class _NamedServer(requests.adapters.HTTPAdapter):
-    """TLS with a server of this name, at whatever address."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        super().__init__()
-
-    def init_poolmanager(self, *args: Any, **more: Any) -> None:
-        super().init_poolmanager(*args, **more, server_hostname=self._name, assert_hostname=self._name)
-
-
 class Vault:
     """One Vault address. `login` gives a token; it is asked again when the one at hand is refused.
 
@@ -62,18 +51,20 @@ class Vault:
     def __init__(
         self,
         address: str,
-        ca_file: str | bool = True,
+        ca_file: str | None = None,
         login: Callable[[Vault], str] | None = None,
         server_name: str | None = None,
     ) -> None:
-        """`ca_file` has the CA certificates. `server_name` is the name of Vault's certificate, where it is not that
-        of `address`, as at the end of a tunnel.
+        """`ca_file` has the CA certificates, without it the system's count.
+
+        `server_name` is the name of Vault's certificate, where it is not that of `address`, as at the end of a tunnel.
         """
         self.address = address.rstrip("/")
         self.ca_file, self._server_name = ca_file, server_name
         self._login = login
         self.token: str | None = None
         self._lock = threading.Lock()
+        # Threads do not share connections, so that one that gives up its own disturbs no other.
         self._local = threading.local()
 
     def with_token(self, token: str) -> Vault:
@@ -112,26 +103,26 @@ class Vault:
         A standby does not forward every path: it names the active server, whose certificate is of the same CA.
         """
         answer = self._answer("GET", path, None)
-        if answer.status_code == 307:
+        if answer.status == 307:
             active, found, _ = answer.headers.get("Location", "").partition(f"/v1/{path}")
             if not found or not active.startswith("https://"):
                 raise Unavailable(f"Vault does not say which server is active to GET {path}")
             answer = self._send("GET", path, None, self.token, active)
-        if answer.status_code == 400:
+        if answer.status == 400:
             # That it has no metrics in this format, Vault says in plain text.
             raise VaultRefusedError("GET", path, 400, [])
-        if answer.status_code != 200:
+        if answer.status != 200:
             self._read("GET", path, answer)
-            raise Unavailable(f"Vault answered {answer.status_code} to GET {path}")
-        return answer.text
+            raise Unavailable(f"Vault answered {answer.status} to GET {path}")
+        return answer.data.decode("utf-8", "replace")
 
     def content(self, path: str, seconds: float = TIMEOUT_SECONDS) -> bytes:
         """GET of bytes, from this very server: another one that it names is not asked."""
         answer = self._answer("GET", path, None, seconds)
-        if answer.status_code != 200:
+        if answer.status != 200:
             self._read("GET", path, answer)
-            raise Unavailable(f"Vault answered {answer.status_code} to GET {path}")
-        return answer.content
+            raise Unavailable(f"Vault answered {answer.status} to GET {path}")
+        return answer.data
 
     def upload(self, path: str, content: bytes, seconds: float = TIMEOUT_SECONDS) -> None:
         """POST of bytes."""
@@ -139,7 +130,7 @@ class Vault:
 
     def health(self) -> int:
         """The status of sys/health: 200 active, 429 standby, 501 not initialised, 503 sealed."""
-        return self._send("GET", "sys/health", None, None).status_code
+        return self._send("GET", "sys/health", None, None).status
 
     def request(
         self, method: str, path: str, data: Mapping[str, Any] | None, seconds: float = TIMEOUT_SECONDS
@@ -149,10 +140,10 @@ class Vault:
 
     def _answer(
         self, method: str, path: str, data: Mapping[str, Any] | bytes | None, seconds: float = TIMEOUT_SECONDS
-    ) -> requests.Response:
+    ) -> urllib3.BaseHTTPResponse:
         token = self._current_token()
         answer = self._send(method, path, data, token, seconds=seconds)
-        if answer.status_code == 403 and self._login is not None:
+        if answer.status == 403 and self._login is not None:
             # The token may have ended. A second refusal is a real one.
             answer = self._send(method, path, data, self._renew(token), seconds=seconds)
         return answer
@@ -177,58 +168,59 @@ class Vault:
         token: str | None,
         address: str | None = None,
         seconds: float = TIMEOUT_SECONDS,
-    ) -> requests.Response:
-        session = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-            # Neither proxies nor .netrc of the surroundings have a say.
-            session.trust_env = False
-            if self._server_name is not None:
-                session.mount("https://", _NamedServer(self._server_name))
+    ) -> urllib3.BaseHTTPResponse:
+        connections = getattr(self._local, "connections", None)
+        if connections is None:
+            connections = self._local.connections = self._new_connections()
         headers = {"X-Vault-Request": "true", "Content-Type": "application/json"}
         if token:
             headers["X-Vault-Token"] = token
         if method == "PATCH":
             headers["Content-Type"] = "application/merge-patch+json"
         try:
-            answer = session.request(
+            answer = connections.request(
                 method,
                 f"{address or self.address}/v1/{path}",
-                data=data if data is None or isinstance(data, bytes) else _body(data),
+                body=data if data is None or isinstance(data, bytes) else _body(data),
                 headers=headers,
-                verify=self.ca_file,
-                timeout=(TIMEOUT_SECONDS, seconds),  # to connect, to read
-                allow_redirects=False,
+                timeout=urllib3.Timeout(connect=TIMEOUT_SECONDS, read=seconds),
+                redirect=False,
             )
-        except requests.RequestException as error:
+        except urllib3.exceptions.HTTPError as error:
             where = address or self.address
             raise Unavailable(f"Vault at {where} cannot be reached: {type(error).__name__}") from None
-        if _cannot_now(answer.status_code):
+        if _cannot_now(answer.status):
             # A Service leads one connection to one server. The next one may reach another, which is not sealed.
-            session.close()
+            connections.clear()
         return answer
 
+    def _new_connections(self) -> urllib3.PoolManager:
+        """Knows neither proxies nor .netrc of the surroundings, tries nothing twice and follows nobody elsewhere."""
+        name = self._server_name
+        names: dict[str, Any] = {"server_hostname": name, "assert_hostname": name} if name else {}
+        return urllib3.PoolManager(retries=False, cert_reqs="CERT_REQUIRED", ca_certs=self.ca_file, **names)
+
     @staticmethod
-    def _read(method: str, path: str, answer: requests.Response) -> dict[str, Any] | None:
+    def _read(method: str, path: str, answer: urllib3.BaseHTTPResponse) -> dict[str, Any] | None:
         try:
-            body: dict[str, Any] = answer.json() if answer.content else {}
-        except requests.JSONDecodeError:
-            raise Unavailable(f"Vault answered {answer.status_code} to {method} {path} without JSON") from None
-        if 300 <= answer.status_code < 400:
+            body: dict[str, Any] = json.loads(answer.data) if answer.data else {}
+        except ValueError:
+            raise Unavailable(f"Vault answered {answer.status} to {method} {path} without JSON") from None
+        if 300 <= answer.status < 400:
             # Of a standby that cannot forward: nothing was read and nothing written. Its empty body is no answer.
             raise Unavailable(f"a standby of Vault did not take {method} {path}: another server is active")
-        if answer.ok:
+        if answer.status < 300:
             return body
         errors = [str(error) for error in body.get("errors") or []]
-        if answer.status_code == 404 and method in ("GET", "LIST") and not errors:
+        if answer.status == 404 and method in ("GET", "LIST") and not errors:
             return body if body.get("data") else None
-        if answer.status_code == 400 and any(_CAS_MISMATCH in error for error in errors):
+        if answer.status == 400 and any(_CAS_MISMATCH in error for error in errors):
             raise LostRace(path)
-        if answer.status_code >= 500 and any(text in error for error in errors for text in _NEVER):
-            raise VaultRefusedError(method, path, answer.status_code, errors)
-        if _cannot_now(answer.status_code):
-            raise Unavailable(f"Vault answered {answer.status_code} to {method} {path}: {'; '.join(errors)}")
-        raise VaultRefusedError(method, path, answer.status_code, errors)
+        if answer.status >= 500 and any(text in error for error in errors for text in _NEVER):
+            raise VaultRefusedError(method, path, answer.status, errors)
+        if _cannot_now(answer.status):
+            raise Unavailable(f"Vault answered {answer.status} to {method} {path}: {'; '.join(errors)}")
+        raise VaultRefusedError(method, path, answer.status, errors)
 
 
 def server_time(vault: Vault) -> datetime:

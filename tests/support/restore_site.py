@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import requests
+import urllib3
 from pyrage import x25519
 
 from secret_authority.clients.snapshot_bundle import Bundle
@@ -113,7 +113,7 @@ class ClusterApi(FakeApi):
 class WatchedVault(Vault):
     """Calls `point` before and after every request."""
 
-    def __init__(self, address: str, ca_file: str | bool, point: Callable[[], None]) -> None:
+    def __init__(self, address: str, ca_file: str | None, point: Callable[[], None]) -> None:
         super().__init__(address, ca_file)
         self.point = point
 
@@ -122,7 +122,7 @@ class WatchedVault(Vault):
         other.token = token
         return other
 
-    def _send(self, *arguments: Any, **more: Any) -> requests.Response:
+    def _send(self, *arguments: Any, **more: Any) -> urllib3.BaseHTTPResponse:
         self.point()
         answer = super()._send(*arguments, **more)
         self.point()
@@ -238,14 +238,7 @@ def fill(root: Vault) -> None:
 
 def raw_snapshot(site: Cluster, token: str) -> bytes:
     """A Raft snapshot, taken with a token that may do nothing else."""
-    answer = requests.get(
-        f"{site.server.address}/v1/sys/storage/raft/snapshot",
-        headers={"X-Vault-Token": token},
-        verify=site.server.ca_file,
-        timeout=60,
-    )
-    assert answer.status_code == 200
-    return answer.content
+    return Vault(site.server.address, site.server.ca_file).with_token(token).content("sys/storage/raft/snapshot", 60.0)
 
 
 def fill_catalogue(root: Vault, fleet: Fleet) -> None:

@@ -21,6 +21,14 @@ class Backoff:
         self._clock = clock
         self._seen: dict[str, _Seen] = {}
 
+    def now(self) -> float:
+        """The clock that the pauses are counted by, in seconds."""
+        return self._clock()
+
+    def seen(self, key: str) -> bool:
+        """Whether there was a look since the last `forget`."""
+        return key in self._seen
+
     def due(self, key: str) -> bool:
         seen = self._seen.get(key)
         return seen is None or self._clock() >= seen.due

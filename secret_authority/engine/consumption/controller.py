@@ -52,6 +52,9 @@ PEEK_SECONDS = 1.0
 # nothing changes. A new version of a secret with a consumer is seen by delivery, and looked at at once.
 VALUES_SECONDS = 30.0
 SETTLED_SECONDS = 600.0
+# For so long in a round are secrets looked at again: a thousand can be due at once, and a new version does not wait for
+# them. The others have their turn in the next round.
+AGAIN_SECONDS = 0.25
 # The longest pause between two looks at a secret that waits for its first value, and at one that is in disorder.
 WAITING_SECONDS = 300.0
 FAILING_SECONDS = 60.0
@@ -141,18 +144,24 @@ class ConsumptionController:
         One that waits for a person costs Vault's audit log next to nothing: its path is read ever more rarely, and at
         once when `_deliver` sees that something was written there.
         """
-        due = [secret for secret in self._task.catalogue if self.pace.due(secret.name)]
+        due = sorted(filter(lambda secret: self.pace.due(secret.name), self._task.catalogue), key=self._looked_at)
         if due:
             self._reconcile_those(due)
         self._status.number("secrets_without_value", len(self._waiting))
         self._status.set(VALUES, not self._failing, "; ".join([*self._failing.values(), *self._waiting.values()]))
         return not self._failing
 
+    def _looked_at(self, secret: CatalogueSecret) -> bool:
+        return self.pace.seen(secret.name)
+
     def _reconcile_those(self, secrets: Iterable[CatalogueSecret]) -> None:
         key = consumption_digest_key(self._vault)
         writes = FirstWrites(self._vault, key, RunInfo(self._task.cluster, self._run_name))
         waiting, failing = dict(self._waiting), dict(self._failing)
+        until = self.pace.now() + AGAIN_SECONDS
         for secret in secrets:
+            if self._looked_at(secret) and self.pace.now() >= until:
+                break
             waiting.pop(secret.name, None)
             failing.pop(secret.name, None)
             try:

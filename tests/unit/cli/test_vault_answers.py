@@ -117,7 +117,7 @@ def test_audit_tells_a_cut_connection_in_one_line(
         assert main(["audit"]) == 1
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1
-    assert re.match(r"the audit trail cannot be read: Vault at http\S+ cannot be reached: ConnectionError$", said.err)
+    assert re.match(r"the audit trail cannot be read: Vault at http\S+ cannot be reached: ProtocolError$", said.err)
     assert vault.asked[-1] == "auth/token/revoke-self"
 
 
@@ -145,16 +145,14 @@ def test_enter_does_not_say_that_a_value_is_not_there_when_the_answer_is_lost(
     with behind(monkeypatch, FakeVault("/data/payment/billing")):
         assert enter(fleet, monkeypatch) == 1
     said = capsys.readouterr()
-    assert (
-        said.out == "" and "cannot be reached: ConnectionError; whether the value was written is not known" in said.err
-    )
+    assert said.out == "" and "cannot be reached: ProtocolError; whether the value was written is not known" in said.err
     assert said.err.count("\n") == 1 and VALUE not in said.err
 
 
 @pytest.mark.parametrize(
     ("vault", "reason"),
     [
-        (FakeVault("revoke-self"), r"Vault at \S+ cannot be reached: ConnectionError"),
+        (FakeVault("revoke-self"), r"Vault at \S+ cannot be reached: ProtocolError"),
         (FakeVault(revoked=503), "Vault answered 503 to POST auth/token/revoke-self: sealed"),
     ],
 )

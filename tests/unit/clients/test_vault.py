@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import ssl
 import threading
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
-import requests
 
 from secret_authority.clients.vault import Vault, VaultRefusedError, server_time
 from secret_authority.core.errors import Unavailable
@@ -70,15 +68,13 @@ def test_another_name_is_no_vault(tunnel: int, tmp_path: Path, name: str | None)
         (429, "rate limit", Unavailable),
     ],
 )
-def test_what_vault_will_never_take_is_no_passing_trouble(
-    monkeypatch: pytest.MonkeyPatch, status: int, said: str, error: type[Exception]
-) -> None:
-    answer = requests.Response()
-    answer.status_code, answer.raw = status, io.BytesIO(json.dumps({"errors": [said]}).encode())
-    monkeypatch.setattr(requests, "request", lambda *_a, **_k: answer)
-    monkeypatch.setattr(requests.Session, "request", lambda *_a, **_k: answer)
-    with pytest.raises(error) as caught:
-        Vault("https://vault.invalid").with_token("t").write("platform-data/data/a", {"data": {"k": "CANARY"}})
+def test_what_vault_will_never_take_is_no_passing_trouble(status: int, said: str, error: type[Exception]) -> None:
+    class Refuses(Handler):
+        def do_POST(self) -> None:
+            self.answer(json.dumps({"errors": [said]}).encode(), status)
+
+    with served(Refuses) as url, pytest.raises(error) as caught:
+        Vault(url).with_token("t").write("platform-data/data/a", {"data": {"k": "CANARY"}})
     assert said in str(caught.value) and "CANARY" not in str(caught.value)
 
 

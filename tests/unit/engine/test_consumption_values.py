@@ -70,6 +70,46 @@ def test_a_value_not_yet_entered_costs_next_to_nothing(monkeypatch: pytest.Monke
     assert vault.asked == before + 1
 
 
+def test_a_thousand_secrets_that_are_due_again_at_once_do_not_hold_up_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "consumption_digest_key", lambda _: b"k" * 32)
+    now = 0.0
+
+    class SlowVault(EmptyVault):
+        def read(self, path: str) -> dict[str, Any] | None:
+            nonlocal now
+            now += 0.005
+            return super().read(path)
+
+    at = {"namespace": "shop", "keys": {"KEY": "api-key"}}
+    entries = [
+        {
+            **ENTRY,
+            "name": f"s{n}",
+            "vault": {"datasource": "bench", "consumer": f"s{n}"},
+            "consumers": [{**at, "secret": f"s{n}"}],
+        }
+        for n in range(1000)
+    ]
+    catalogue = parse_catalogue(
+        {"apiVersion": "secret-authority.dev/v1", "kind": "SecretCatalogue", "bootstrapNamespaces": ["bs"]}
+        | {"secrets": entries},
+        "catalogue",
+    )
+    vault, status = SlowVault(), Status()
+    task = ConsumptionSettings("dev", catalogue, {})
+    engine = ConsumptionController(task, cast(Api, None), vault, "ns", "run", status, Path("/nonexistent"))
+    engine.pace = Backoff(lambda: now)
+    engine.reconcile_values()
+    assert vault.asked == 1000, "the first time each is looked at, so that the condition is true of all"
+    now += 300.0
+    for _ in range(25):
+        before = now
+        engine.reconcile_values()
+        assert now - before <= 0.3
+        now += 2.0
+    assert vault.asked >= 2000, "and each has its turn"
+
+
 class ExternalSecrets(Api):
     """One ExternalSecret whose controller reads at once, and whatever else is created."""
 
