@@ -15,7 +15,8 @@ from policy.inventory.bootstrap_secrets import is_encrypted, judged_folders
 from policy.inventory.coverage import MISSING, NOT_IN_GIT
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
-from policy.rules.secret_values import is_secret, is_sops_file, stands_for_another, texts
+from policy.rules.secret_values import is_secret, texts
+from policy.rules.stand_ins import is_sops_file, stands_for_another
 from policy.settings import Level, Profile
 from secret_authority.core.errors import Problem
 

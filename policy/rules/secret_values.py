@@ -1,16 +1,17 @@
 """Whether a text in a Secret is a secret, as far as a reader of Git could tell: not a reference, nor plain data.
 
-When in doubt it is one: a Secret in the clear is shown unless all of it is evidently something else.
+What a key is called counts first, then what the value is. Under a key that says nothing, only plain words, addresses
+and measures are evidently no secret.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
+import json
 import re
 from collections.abc import Iterator
 
-from policy.inventory.resource import Resource, walk
+from policy.inventory.resource import Resource, mapping, walk
+from policy.rules.stand_ins import USER_INFO, decoded, stands_for_another
 
 # Keys that hold public parts only.
 PUBLIC_KEYS = frozenset({"ca.crt", "tls.crt", "ca.pem", "ca-bundle.crt", "known_hosts", "identity.pub"})
@@ -19,59 +20,74 @@ _PLAIN = re.compile(
     r"(^|[-_.])(type|url|uri|name|project|host|hostname|port|db|dbname|database|user|username|login|endpoint|bucket|region"
     r"|server|address|enable\w*|insecure|proxy|version|schema|scheme|protocol|email|domain|namespace|path|issuer|client[-_]?id"
     r"|network|account|scopes?|repository|timeout|level|mode|debug|environment|env|namespaces|clusterresources|sshmode|sslmode"
-    r"|ip|ips|cidr|subnet|addr|dns|fqdn|period|interval|duration|ttl|reconciles|replicas|id|class|handle|size|kind|cluster|zone|group|org|organization)$",
+    r"|ip|ips|cidr|subnet|addr|dns|fqdn|period|interval|duration|ttl|reconciles|replicas|id|class|handle|size|kind|cluster|zone|group|org|organization"
+    r"|number|phone|tz|timezone|locale|lang|language|currency|title|description|comment|label|channel|topic|queue|index)$",
     re.IGNORECASE,
 )
 _SECRET = re.compile(
-    r"pass|pwd|secret|token|api[-_.]?key|private|credential|webhook|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
+    r"(?<!by)(?<!com)pass(?!ive|through|port|eng|age|ing)|pwd|secret|token(?!i[sz])|api[-_.]?key|private|credential|webhook"
+    r"|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
     re.IGNORECASE,
 )
+# The last word of keys that say something about a secret: PASSWORD_SECRET_NAME, TOKEN_LIFETIME.
+_NAMES = re.compile(
+    r"[-_.](name|file|filename|path|dir|ref|prefix|suffix|namespace|environment|issuer|domain|scopes?|audience|aud|region"
+    r"|user|username|email)$",
+    re.IGNORECASE,
+)
+_ABOUT = re.compile(
+    r"[-_.](type|header|length|len|size|lifetime|expir\w*|ttl|timeout|policy|algorithm|algo|alg|method|format|mode|level"
+    r"|count|interval|version|field|attribute|parameter|required|strategy|rotation|duration|period|days?|hours?|minutes?"
+    r"|seconds?|max|min|limit|nodes?|network|subnets?|cidrs?|ips?|host|port)$",
+    re.IGNORECASE,
+)
+# Keys of what everybody may know.
+_PUBLIC = re.compile(r"(^|[-_.])(public|publishable|pub|site)[-_.]?key|pubkey|fingerprint|\.pub$", re.IGNORECASE)
 # Where one word of a key ends and the next begins: fsName.
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 # A word of its own, not a part of the name of a product: AUTHELIA_HOST.
 _AUTH = re.compile(r"auth(?![a-z])", re.IGNORECASE)
-# What stands for a value that something else fills in: a variable, template text, a reference to a store.
-_REFERENCE = re.compile(
-    r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|<<|op://|ref\+|vault:|secretref\+|awssm:|gcp:|env:"
-    r"|(secrets?|bao|infisical|doppler|bws|keeper|akv|azkv|awssm|gcpsm)://|%\w+%\s*$|<[^<>\n]+>\s*$)"
+_SWITCH = re.compile(r"true|false|yes|no|on|off|enabled?|disabled?", re.IGNORECASE)
+_LITERAL = re.compile(rf"^({_SWITCH.pattern}|-?\d{{1,5}}(\.\d+)?)$", re.IGNORECASE)
+_PUBLIC_PEM = re.compile(
+    r"-----BEGIN (CERTIFICATE|PUBLIC KEY|TRUSTED CERTIFICATE|PGP PUBLIC KEY BLOCK)-----|^ssh-\w+ AAAA"
 )
-_AVP = re.compile(r"<path:[^>]+>|^<[\w .-]+>$")
-_PLACEHOLDER = re.compile(
-    r"^[\W_]*(place-?_?holder|change[-_ ]?(me|it|this)?|replace[-_ ]?(me|this|with\w*)?|todo|fixme|tbd|dummy|fake|none"
-    r"|null|n/?a|example|sample|test|redacted|x{3,}|\*{3,}|your[-_ ].*|my[-_ ](secret|password|token).*|insert[-_ ].*"
-    r"|unused|empty"
-    r"|override[-_ ]?me|set[-_ ]?me|fill[-_ ]?(me|in).*|to[-_ ]be[-_ ].*|not[-_ ](used|set|needed))[\W_]*$",
+_PRIVATE_PEM = re.compile(r"PRIVATE KEY( BLOCK)?-----|AGE-SECRET-KEY-")
+_URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
+# What nobody would guard: words, addresses, measures, versions, times.
+_WORDS = re.compile(r"(?=.{1,80}$)[A-Za-z]{1,20}([-_ ./,:;]{1,2}[A-Za-z]{1,20})*[.,]?")
+_MEASURES = re.compile(
+    r"(\d{1,3}\.){3}\d{1,3}(/\d{1,2})?(:\d+)?|[\w.-]+@[\w-]+(\.[\w-]+)+|v?\d+(\.\d+)+([-+.]\w+)*"
+    r"|\d+(\.\d+)?\s?(ms|s|sec|m|min|h|d|w|y|m|[KMGT]i?B?|%)|\+\d[\d ()-]{5,}|\d{4}-\d\d-\d\d([T ][\d:.Z+-]+)?"
+    r"|[*\d/,-]+( [*\d/,A-Z-]+){4}|([a-z0-9-]+\.)+[a-z]{2,24}(:\d+)?|[a-z0-9-]+:\d{2,5}",
     re.IGNORECASE,
 )
-# A name in capitals that asks to be replaced: AUTOREPLACE_DB_PASSWORD, REPLACE_ME_TOKEN.
-_TO_REPLACE = re.compile(r"(?=[A-Z0-9_]*(REPLACE|PLACEHOLDER|CHANGE_?ME))[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
-_SWITCH = re.compile(r"true|false|yes|no|on|off", re.IGNORECASE)
-_LITERAL = re.compile(rf"^({_SWITCH.pattern}|-?\d{{1,5}}(\.\d+)?)$", re.IGNORECASE)
-_PUBLIC_PEM = re.compile(r"-----BEGIN (CERTIFICATE|PUBLIC KEY|TRUSTED CERTIFICATE)-----")
-_PRIVATE_PEM = re.compile(r"PRIVATE KEY-----|BEGIN AGE|AGE-SECRET-KEY-")
-_USER_INFO = re.compile(r"://[^/\s:@]+:([^/\s@]+)@")
-# A name in capitals stands for what somebody else fills in.
-_NAMED = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
 # Where something is asked for: TOKEN_URL, OIDC_TOKEN_ENDPOINT. Who knows the address of a webhook may use it.
 _ADDRESS_KEY = re.compile(r"^(?!.*webhook).*[-_.](url|uri|endpoint)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#@]+")
 # A part of a path that is long and has digits can be a credential itself.
 _LONG_PART = re.compile(r"/(?=[^/]*\d)[^/]{20,}")
+# Letters and digits without an order, long enough to be made by a machine.
+_RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9+/=_-]{16,}")
 # A file by its whole path with an extension, or an image with its registry. Base64 has no dots.
 _PATH = re.compile(r"^(/[\w-]+)+(\.[A-Za-z0-9]{1,6})+$|^([a-z0-9-]+\.)+[a-z]{2,6}(:\d+)?(/\S+)+$")
 # A file in a folder of the system, from which something reads what it needs.
-_FILE = re.compile(r"/(var|etc|run|opt|mnt|tmp|home|usr|vault|secrets?)(/[a-z0-9._-]+)+")
+_FILE = re.compile(r"/(var|etc|run|opt|mnt|tmp|home|usr|vault|secrets?|config|data|app|certs?|keys?|root)(/[\w.-]+)+")
 _ASSIGNED = re.compile(
-    r"(pass(word|wd)?|secret|token|api[-_]?key|private[-_]?key|credentials?)[\"']?\s*[:=]\s*[\"']?(?!\s*$)\S",
+    r"(pass(word|wd|phrase)?|secret|token|(api|private|access|secret|encryption|signing|account|license)[-_]?key"
+    r"|secret[-_]access[-_]key|credentials?)[\"']?\s*[:=]\s*[\"']?(?!\s*$)\S",
     re.IGNORECASE,
 )
-
 # existingSecret: names the Secret that has the value.
-_NAMES_ANOTHER = re.compile(r"(existing|external)[\w-]*$", re.IGNORECASE)
+_NAMES_ANOTHER = re.compile(r"(existing|external|by|com)[\w-]*$", re.IGNORECASE)
+# secret: shop-tls
+_OBJECT_NAME = re.compile(r"[a-z0-9-]+-(tls|certs?|secrets?|credentials|creds|token|keys?)")
 _COMMENT = re.compile(r"\s#.*$")
 # Where a file of settings takes a value from, instead of having it: !secret of Home Assistant, the environment.
-_IN_CODE = re.compile(r"!\w+\s|os\.(environ|getenv)\b|process\.env\b|(System\.)?getenv\(|ENV\[")
+_IN_CODE = re.compile(
+    r"!\w+\s|os\.(environ|getenv)\b|process\.env\b|(System\.)?getenv\(|env\(|ENV\[|\$[({A-Za-z_]|\$\d\b(?![\w$])"
+    r"|[A-Za-z_][\w.]*[(\[]"
+)
 
 
 def texts(resource: Resource) -> Iterator[tuple[str, str]]:
@@ -80,52 +96,60 @@ def texts(resource: Resource) -> Iterator[tuple[str, str]]:
         for path, value in walk(resource.get(field)):
             if not path or not isinstance(value, str) or not value:
                 continue
-            yield str(path[0]), (_decoded(value) if field == "data" else value)
-
-
-def _decoded(value: str) -> str:
-    try:
-        return base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, ValueError):
-        return value
-
-
-def is_sops_file(text: str) -> bool:
-    """Whether a value is a whole file that sops encrypted, put into a Secret by a generator."""
-    return "ENC[AES256_GCM," in text and "sops" in text
-
-
-def stands_for_another(text: str) -> bool:
-    """Whether a text is a reference or a placeholder, which something else replaces."""
-    bare = text.strip()
-    placeholder = _PLACEHOLDER.match(bare) or _TO_REPLACE.fullmatch(bare)
-    if is_sops_file(text) or placeholder or _REFERENCE.match(text) or _AVP.search(text):
-        return True
-    # Some formats are base64 of base64.
-    inner = _decoded(bare)
-    return inner != bare and _PLACEHOLDER.match(inner.strip()) is not None
+            yield str(path[0]), (decoded(value) if field == "data" else value)
 
 
 def is_secret(key: str, text: str) -> bool:
     """Whether a value is a secret itself, or could be."""
-    if key in PUBLIC_KEYS or not text.strip() or stands_for_another(text):
+    bare = text.strip()
+    if key in PUBLIC_KEYS or not bare or stands_for_another(text):
         return False
-    user = _USER_INFO.search(text)
-    if _PRIVATE_PEM.search(text) or (user and not (_NAMED.fullmatch(user[1]) or stands_for_another(user[1]))):
+    if _PRIVATE_PEM.search(text) or any(not stands_for_another(user[1]) for user in USER_INFO.finditer(text)):
         return True
     if _PUBLIC_PEM.search(text):
         return False
-    if "\n" in text.strip() or text.strip()[:1] in ("{", "["):
+    if key in (".dockerconfigjson", ".dockercfg"):
+        return _logs_in(bare)
+    if "\n" in bare or bare[:1] in ("{", "["):
         # A file, or JSON: it holds a secret where something in it is called one, and given a value.
         return any(_assigns(line) for line in text.splitlines())
-    if _SWITCH.fullmatch(text.strip()) or _FILE.fullmatch(text.strip()):
+    if _SWITCH.fullmatch(bare) or _FILE.fullmatch(bare):
         return False
     words = _HUMP.sub("_", key)
-    if _ADDRESS_KEY.match(words) and _ADDRESS.fullmatch(text.strip()) and not _LONG_PART.search(text.strip(), 8):
+    if _PUBLIC.search(words):
+        return False
+    if _ADDRESS_KEY.match(words) and _ADDRESS.fullmatch(bare) and not _LONG_PART.search(bare, 8):
         return False
     if _SECRET.search(words) or (_AUTH.search(words) and not _PLAIN.search(words)):
-        return not _LITERAL.match(text.strip()) or len(text.strip()) > 3
-    return not (_PLAIN.search(words) or any(plain.match(text.strip()) for plain in (_LITERAL, _URL, _PATH)))
+        if _NAMES.search(words) and not _RANDOM.fullmatch(bare):
+            return False
+        if _ABOUT.search(words) and _is_plain_data(bare):
+            return False
+        return not _LITERAL.match(bare) or len(bare) > 3
+    return not (_PLAIN.search(words) or _is_plain_data(bare))
+
+
+def _is_plain_data(text: str) -> bool:
+    """Whether a text is evidently words, an address, or a measure."""
+    return any(pattern.match(text) for pattern in (_LITERAL, _URL, _PATH)) or any(
+        pattern.fullmatch(text) for pattern in (_WORDS, _MEASURES)
+    )
+
+
+def _logs_in(text: str) -> bool:
+    """Whether the settings of a registry have a password, and not a placeholder for one."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    registries = mapping(mapping(content).get("auths") or content)
+    for registry in registries.values():
+        given = mapping(registry)
+        user, _, password = decoded(str(given.get("auth") or "")).partition(":")
+        found = [str(given.get("password") or ""), password or ("" if given.get("password") else user)]
+        if any(each.strip() and not stands_for_another(each) for each in found):
+            return True
+    return False
 
 
 def _assigns(line: str) -> bool:
@@ -136,5 +160,7 @@ def _assigns(line: str) -> bool:
         return False
     value = _COMMENT.sub("", line[found.end() - 1 :]).strip(" \"',")
     if not value or value in ("{}", "[]", "~") or _SWITCH.fullmatch(value) or _IN_CODE.match(value):
+        return False
+    if _FILE.fullmatch(value) or (found[1].lower() in ("secret", "credentials") and _OBJECT_NAME.fullmatch(value)):
         return False
     return not stands_for_another(value)
