@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 # What a reader says of a file that another one takes in and the tree does not hold.
 MISSING = "does not exist"
 # The same where Git ignores the file: somebody's machine may have it.
 NOT_IN_GIT = "is ignored by Git (.gitignore), so it is not in the repository"
+# Why a cluster starts somewhere, where the tree does not say it.
+GUESS = "nothing in the tree says what is applied where"
+ALTERNATIVE = "it defines objects that another folder defines too"
+OVERLAY = "it is an overlay"
 
 
 @dataclass(frozen=True, order=True)
@@ -45,6 +50,12 @@ class Coverage:
     @property
     def clusters(self) -> tuple[str, ...]:
         return tuple(sorted({entry.cluster for entry in self.entries}))
+
+    @cached_property
+    def guessed(self) -> frozenset[str]:
+        """The clusters of which nothing in the tree says what they get."""
+        said = {entry.cluster for entry in self.entries if entry.why not in (GUESS, ALTERNATIVE, OVERLAY)}
+        return frozenset(self.clusters) - said
 
     @property
     def missing(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from policy.claims.kubernetes import secret_keys
@@ -14,6 +15,7 @@ from policy.inventory.secret_stores import ESO
 from policy.inventory.writers import shares_its_secret
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
+from policy.rules.unapplied import is_doubtful, is_one_secret_twice
 from policy.settings import Level
 from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict
 from secret_authority.core.claims.locations import KubernetesSecret, Location
@@ -150,25 +152,30 @@ def _message(group: list[Conflict], claims: list[Claim]) -> str:
     return f"cannot rule out several authorities over {where}{secret}: {shown}. Make known: {fields or 'their keys'}"
 
 
-def single_authority(context: RuleContext) -> Iterator[Violation]:
-    certain = [
+def _decided(context: RuleContext) -> list[Conflict]:
+    """The conflicts that no take-over and no sharing explains."""
+    return [
         conflict
         for conflict in context.conflicts
-        if conflict.certain and not _is_takeover(conflict, context) and not _is_shared(conflict, context)
+        if not _is_takeover(conflict, context)
+        and not _is_shared(conflict, context)
+        and not is_one_secret_twice(conflict, context)
     ]
-    yield from _violations(certain, context)
+
+
+def single_authority(context: RuleContext) -> Iterator[Violation]:
+    found = [c for c in _decided(context) if c.certain and not is_doubtful(c, context)]
+    yield from _violations(found, context)
 
 
 def undecided_authority(context: RuleContext) -> Iterator[Violation]:
-    open_ones = [
-        conflict
-        for conflict in context.conflicts
-        if not conflict.certain
-        and not _is_takeover(conflict, context)
-        and not _is_shared(conflict, context)
-        and not _is_one_manifest(conflict, context)
-    ]
-    yield from _violations(open_ones, context)
+    """What is not known well enough; what nothing applies is only reported."""
+    decided = [c for c in _decided(context) if c.certain or not _is_one_manifest(c, context)]
+    doubtful = [c for c in decided if c.certain and is_doubtful(c, context)]
+    yield from _violations([c for c in decided if not c.certain and not is_doubtful(c, context)], context)
+    for violation in _violations(doubtful, context):
+        doubt = f"nothing in the tree says that both are applied; if they are: {violation.message}"
+        yield replace(violation, message=doubt, level=Level.ADVISORY)
 
 
 def pulumi_minted_value(context: RuleContext) -> Iterator[Violation]:

@@ -9,11 +9,12 @@ stand in.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from policy.inventory.coverage import Entry
+from policy.inventory.coverage import ALTERNATIVE, GUESS, OVERLAY, Entry
 from policy.inventory.resource import dig, mapping
 from policy.readers.git.appliers import Applier, Appliers, instance_path, is_sync
 from policy.readers.git.files.manifests import Document
@@ -23,8 +24,6 @@ from policy.settings import Settings, globbed
 from secret_authority.core.errors import InvalidInputError, Problem
 
 ONE_CLUSTER = "this cluster"
-GUESS = "nothing in the tree says what is applied where"
-ALTERNATIVE = "it defines objects that another folder defines too"
 OVERLAYS = frozenset({"overlays", "environments", "envs"})
 # Names of folders that say what is inside, not which cluster it is for.
 _GENERIC = frozenset(
@@ -37,6 +36,8 @@ ARCHIVES = frozenset({"archive", "archived", "attic", "deprecated", "obsolete", 
 NOT_APPLIED = frozenset(
     {"test", "tests", "testdata", "fixtures", "e2e", "docs", "doc", "examples", "example", "samples", "hack", "design"}
 )
+# secret.example.yaml, secrets-template.yaml: a person makes the file that counts of it.
+_EXAMPLE = re.compile(r"[-_.](example|sample|template|tmpl|dist)\.\w+$", re.IGNORECASE)
 
 
 @dataclass
@@ -342,7 +343,7 @@ def _without_appliers(renderer: Renderer) -> list[ClusterEntry]:
         for name, folders in sorted(by_name.items()):
             cluster = ClusterEntry(name, folders)
             for folder in folders:
-                cluster.add(folder, "it is an overlay")
+                cluster.add(folder, OVERLAY)
             found.append(cluster)
         return found
     return _whole(renderer)
@@ -405,5 +406,5 @@ def is_archived(file: str) -> bool:
 
 
 def is_not_applied(file: str) -> bool:
-    """Whether a file is in a folder for tests, examples or documents."""
-    return bool(NOT_APPLIED & set(file.split("/")[:-1]))
+    """Whether a file is in a folder for tests, examples or documents, or says by its name that it is to be copied."""
+    return bool(NOT_APPLIED & set(file.split("/")[:-1]) or _EXAMPLE.search(os.path.basename(file)))  # noqa: PTH119

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from policy.inventory.coverage import MISSING, NOT_IN_GIT
+from policy.inventory.coverage import ALTERNATIVE, GUESS, MISSING, NOT_IN_GIT
 from policy.inventory.resource import Resource
 from policy.readers.git.appliers import Appliers, instance_source
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.cluster import ClusterReader
 from policy.readers.git.coverage import CoverageReader
-from policy.readers.git.entries import ALTERNATIVE, GUESS, ClusterEntry, by_hand, find_entries
+from policy.readers.git.entries import ClusterEntry, by_hand, find_entries
 from policy.readers.git.files import checkout
 from policy.readers.git.files.manifests import Files, list_files
 from policy.readers.git.flux.kustomizations import is_flux

@@ -370,6 +370,15 @@ def test_a_secret_of_aliases_upon_aliases_is_a_problem_and_has_an_end(tmp_path: 
     assert time.process_time() - before < 60
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_manifest_may_be_utf_16(encoding: str, tmp_path: Path) -> None:
+    text = "\ufeffapiVersion: v1\r\nkind: ConfigMap\r\nmetadata: {name: app, namespace: shop}\r\n"
+    (tmp_path / "app.yaml").write_bytes(text.encode(encoding))
+    tree = read_tree(tmp_path)
+    assert [resource.label for resource in tree.resources] == ["ConfigMap shop/app"]
+    assert not tree.problems
+
+
 def test_a_file_that_git_crypt_encrypted_is_no_manifest_of_a_guessed_cluster(tmp_path: Path) -> None:
     (tmp_path / "config").mkdir()
     (tmp_path / "config/account.json").write_bytes(b"\0GITCRYPT\0\xf9\xad\x2a\xb2\xed\x2b")

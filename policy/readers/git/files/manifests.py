@@ -6,6 +6,7 @@ nodes here, not by PyYAML's constructor, which takes two thirds of the time.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -168,6 +169,9 @@ def read_text(root: Path, file: str) -> tuple[str, list[Problem]]:
             content = _all_of(opened)
         finally:
             os.close(opened)
+        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            # YAML may be UTF-16 too, with a mark at its start.
+            return content.decode("utf-16"), []
         return content.removeprefix(b"\xef\xbb\xbf").decode(), []
     except UnicodeDecodeError:
         return "", [Problem(file, "", "is not UTF-8 text", "store it as text, or give it another suffix")]

@@ -1,0 +1,41 @@
+"""Conflicts between objects of which nothing in a tree says that both are applied: they may be alternatives."""
+
+from __future__ import annotations
+
+import os
+
+from policy.context import RuleContext
+from policy.inventory.coverage import ALTERNATIVE
+from policy.inventory.resource import Origin, Resource
+from secret_authority.core.claims.conflicts import Conflict, System
+
+
+def is_doubtful(conflict: Conflict, context: RuleContext) -> bool:
+    """Whether the claimants are of two folders that nothing applies, and something says that they may not meet.
+
+    Such folders are read as one cluster, because they could be. What speaks against it: other folders of the tree are
+    alternatives, or an object names no namespace, so whoever applies it does.
+    """
+    found = _unapplied(conflict, context)
+    if len({os.path.dirname(resource.where.file) for resource in found}) < 2:  # noqa: PTH120
+        return False
+    alternatives = any(entry.why == ALTERNATIVE for entry in context.coverage.entries) if context.coverage else False
+    return alternatives or not all(resource.get("metadata", "namespace") for resource in found)
+
+
+def is_one_secret_twice(conflict: Conflict, context: RuleContext) -> bool:
+    """Whether two files that nothing applies bring one plain Secret: all in one file, and each object by itself."""
+    plain = {conflict.first.claimant.system, conflict.second.claimant.system} == {System.GIT}
+    return plain and len(_unapplied(conflict, context)) == 2
+
+
+def _unapplied(conflict: Conflict, context: RuleContext) -> list[Resource]:
+    """The claimants that nothing applies."""
+    found = (context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second))
+    return [source for source in found if source is not None and _is_unapplied(source, context)]
+
+
+def _is_unapplied(resource: Resource, context: RuleContext) -> bool:
+    if context.coverage is None or resource.origin is not Origin.GIT or resource.applied_by.applier:
+        return False
+    return resource.cluster in context.coverage.guessed or resource.where.file in context.coverage.by_hand
