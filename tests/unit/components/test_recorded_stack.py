@@ -110,6 +110,9 @@ CHANGED: dict[str, dict[str, set[str]]] = {
         "ExternalSecret consumption-shop/orders-db": {"spec.data", "spec.target"},
         "ExternalSecret consumption-shop/orders-db-endpoint": {"spec.data", "spec.target"},
     },
+    "a Vault without others to wait for becomes active with Raft's own timing": {
+        "ConfigMap runtime-authority-vault-config": {"data.vault.json"},
+    },
     "Vault's values cannot be made again": {"Namespace runtime-authority-vault": {"options.protect"}},
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"
