@@ -3,7 +3,8 @@
     python -m examples.issuer --listen :8443 --certificate tls.crt --key tls.key --token token --state keys.json
 
 The file `token` has the administrator's token. `keys.json` is written before a change is answered, so a server that was
-killed comes back with every key that it has confirmed. It holds digests of keys and never a key.
+killed comes back with every key that it has confirmed. It holds digests of keys and never a key: one that is made here
+follows from the administrator's token and its id, so that a repeated request has the same answer.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ class Issuer:
         self.keys: dict[str, dict[str, Any]] = {}
         self.ended: set[str] = set()
         self.generations: dict[str, int] = {}
+        # Those that have ended.
+        self.tags: set[str] = set()
         if state is not None and state.exists():
             found = json.loads(state.read_text())
             self.keys, self.ended, self.generations = found["keys"], set(found["ended"]), found["generations"]
+            self.tags = set(found.get("tags", ()))
 
     def answer(self, method: str, target: str, bearer: str, body: Any) -> Answer:
         """Status and body of an answer; `target` is path and query."""
@@ -46,6 +50,9 @@ class Issuer:
                 return (204 if known and hmac.compare_digest(known["digest"], _digest(secret)) else 401), None
             if not hmac.compare_digest(bearer.encode(), self._token.encode()):
                 return 403, None
+            asked = {name: texts[0] for name, texts in parse_qs(path.query).items()}
+            if path.path == "/v1/keys":
+                return self._tagged(method, asked, body)
             _, _, kind, name = [unquote(part) for part in path.path.split("/", 3)]
             if kind == "owners" and method == "GET":
                 found = self.generations.get(name)
@@ -53,11 +60,11 @@ class Issuer:
             if kind == "keys" and method == "PUT":
                 return self._put(name, body)
             if kind == "keys" and method == "DELETE":
-                return self._delete(name, int(parse_qs(path.query)["generation"][0]))
+                return self._delete(name, int(asked["generation"]))
             return 404, None
 
-    def register(self, identity: str, secret: str, owner: str, generation: int) -> None:
-        self.keys[identity] = {"digest": _digest(secret), "owner": owner, "generation": generation}
+    def register(self, identity: str, secret: str, owner: str, generation: int, tag: str = "") -> None:
+        self.keys[identity] = {"digest": _digest(secret), "owner": owner, "generation": generation, "tag": tag}
 
     def _put(self, name: str, body: Mapping[str, Any]) -> Answer:
         owner, generation = str(body["owner"]), int(body["generation"])
@@ -73,6 +80,39 @@ class Issuer:
         self._save()
         return 201, None
 
+    def _tagged(self, method: str, asked: Mapping[str, str], body: Any) -> Answer:
+        """What is asked of the keys with a tag."""
+        if method == "POST":
+            return self._create(str(body["tag"]), str(body["owner"]), int(body["generation"]))
+        tag = asked["tag"]
+        ids = [name for name, one in self.keys.items() if one.get("tag") == tag]
+        if method == "GET":
+            return 200, {"ids": ids}
+        if any(int(asked["generation"]) < self.keys[name]["generation"] for name in ids):
+            return 412, None
+        for name in ids:
+            del self.keys[name]
+        self.ended.update(ids)
+        self.tags.add(tag)
+        self._save()
+        return 204, None
+
+    def _create(self, tag: str, owner: str, generation: int) -> Answer:
+        """The tag is the idempotency key: one key for it, whose answer is always the same."""
+        name = f"ex-{_digest(tag)[:24]}"
+        if tag in self.tags or name in self.ended:
+            return 410, None
+        secret = hmac.new(self._token.encode(), name.encode(), hashlib.sha256).hexdigest()
+        made = {"id": name, "secret": secret}
+        if name in self.keys:
+            return 200, made
+        if generation < self.generations.get(owner, 0):
+            return 412, None
+        self.register(name, secret, owner, generation, tag)
+        self.generations[owner] = generation
+        self._save()
+        return 201, made
+
     def _delete(self, name: str, generation: int) -> Answer:
         known = self.keys.get(name)
         if known is not None and generation < known["generation"]:
@@ -86,7 +126,14 @@ class Issuer:
     def _save(self) -> None:
         if self._state is None:
             return
-        text = json.dumps({"keys": self.keys, "ended": sorted(self.ended), "generations": self.generations})
+        text = json.dumps(
+            {
+                "keys": self.keys,
+                "ended": sorted(self.ended),
+                "tags": sorted(self.tags),
+                "generations": self.generations,
+            }
+        )
         new = self._state.with_suffix(".new")
         with new.open("w") as file:
             file.write(text)
@@ -120,7 +167,7 @@ def server(issuer: Issuer, host: str, port: int, certificate: Path, key: Path) -
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_PUT = do_DELETE = _handle
+        do_GET = do_PUT = do_POST = do_DELETE = _handle
 
         def log_message(self, *_: object) -> None:
             """Nothing: a request line has the names of keys."""

@@ -8,15 +8,19 @@ each, `make test-all` all of them.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from secret_authority.clients.vault import Vault
 from secret_authority.core.rotation.document import State
+from secret_authority.core.rotation.rotator import Fence, Value
+from secret_authority.engine.rotation.rotators.issuer import IssuerThatCreates
 from tests.support.issuer import Issuer, serving
 from tests.support.rotation_faults import Points, cut_off, engine_at
-from tests.support.rotation_kinds import Generated, Issued, KeySet, Tls, Users
+from tests.support.rotation_kinds import Created, Generated, Issued, KeySet, Tls, Users
 from tests.support.rotation_site import Cluster, HandedOver, Killed, done, unsealed_vault, work
 from tests.support.vault_process import vault_program, wait_for
 
@@ -29,6 +33,7 @@ KINDS: dict[str, Callable[[Issuer], Generated]] = {
     "key-set": lambda _: KeySet(),
     "tls": lambda _: Tls(),
     "issuer": Issued,
+    "issuer-creates": Created,
 }
 SHORT = [pytest.param(True, id="short"), pytest.param(False, id="all", marks=pytest.mark.nightly)]
 LAG = 0.01
@@ -99,3 +104,18 @@ def test_killed_or_cut_off_at_each_request_a_rotation_ends_in_one_state(
     text = f"{name}: {tried} of {tried} points, {uses} uses, 0 refused"
     record_property("figures", text)
     print(text)
+
+
+def test_without_an_idempotency_key_a_key_that_nobody_knows_is_left(
+    root: Vault, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the drill of an issuer that creates has to find: each try asks under a name of its own."""
+    complete = IssuerThatCreates.complete
+
+    def another(self: IssuerThatCreates, value: Value, fence: Fence) -> Value:
+        return complete(self, value, replace(fence, id=secrets.token_hex(8)))
+
+    monkeypatch.setattr(IssuerThatCreates, "complete", another)
+    kind = Created(issuer)
+    site, _ = disturbed(root, kind, Points("after target complete (1)", killed))
+    assert done(site) and kind.problem(site.value()) == "the issuer has 1 other keys"

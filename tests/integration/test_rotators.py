@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from secret_authority.core.rotation.rotator import (
     Fence,
     FencedError,
     GivenValueError,
+    MadeByTarget,
     Overlap,
     Plan,
     Provisioner,
@@ -115,8 +116,9 @@ def issuer(tmp_path: Path) -> Iterator[Issuer]:
         yield made
 
 
-def at_issuer(issuer: Issuer) -> Rotator:
-    settings = {"kind": "issuer", "url": issuer.url, "keys": {"id": "key-id", "secret": "api-key"}, "admin": "admin"}
+def at_issuer(issuer: Issuer, **more: object) -> Rotator:
+    keys = {"id": "key-id", "secret": "api-key"}
+    settings = {"kind": "issuer", "url": issuer.url, "keys": keys, "admin": "admin", **more}
     return registry.build(entry(settings, ["key-id", "api-key"]), lambda _name: issuer.login)
 
 
@@ -125,9 +127,17 @@ class Case:
     rotator: Rotator
     current: Value
 
-    def plan(self, generation: int = 1) -> tuple[Plan, Fence]:
-        fenced = fence(generation, self.current)
-        return self.rotator.plan(self.current, fenced), fenced
+    def plan(self, generation: int = 1, identity: str = "") -> tuple[Plan, Fence]:
+        """A plan whose values are complete, also where the target makes them."""
+        fenced = fence(generation, self.current, identity)
+        plan = self.rotator.plan(self.current, fenced)
+        whole = [replace(one, value=self._complete(one.value, fenced)) for one in plan.publications]
+        return replace(plan, publications=tuple(whole)), fenced
+
+    def _complete(self, value: Value, fenced: Fence) -> Value:
+        if isinstance(self.rotator, MadeByTarget) and self.rotator.incomplete(value):
+            return self.rotator.complete(value, fenced)
+        return value
 
 
 CA = new_ca("web-ca")
@@ -151,6 +161,7 @@ CASES = [
     "tls",
     "key-set",
     "issuer",
+    "issuer-creates",
     *(f"{users} {version}" for users in ("two-users", "one-user") for version in VERSIONS),
 ]
 
@@ -165,9 +176,9 @@ def case(request: pytest.FixtureRequest, started: Callable[[str], PostgresServer
         return Case(registry.build(secret, lambda _: {}), Value({"key": "old", "key-next": "x", "key-previous": "y"}))
     if request.param == "tls":
         return Case(certificates(CA_LOGIN), issued(CA, ["web.shop.svc", "10.0.0.7"]))
-    if request.param == "issuer":
+    if request.param.startswith("issuer"):
         issuer: Issuer = request.getfixturevalue("issuer")
-        return Case(at_issuer(issuer), Value(ISSUED))
+        return Case(at_issuer(issuer, create=request.param == "issuer-creates"), Value(ISSUED))
     kind, version = request.param.split()
     users = ["orders_a", "orders_b"] if kind == "two-users" else ["orders_a"]
     return Case(at_server(as_at_first(started(version)), users), Value(FIRST))
@@ -179,7 +190,7 @@ def case(request: pytest.FixtureRequest, started: Callable[[str], PostgresServer
 def test_a_plan_changes_nothing_and_is_different_each_time(case: Case) -> None:
     before = case.rotator.accepts(case.current)
     plan, _ = case.plan()
-    other, _ = case.plan()
+    other, _ = case.plan(identity="ro-other")
     assert plan.publications[0].value != other.publications[0].value
     assert case.rotator.accepts(case.current) is before is Accepts.YES
     for publication in plan.publications:
@@ -209,8 +220,8 @@ def test_what_is_retired_is_refused_after_revoke_and_the_new_one_is_not(case: Ca
 
 
 def test_discard_leaves_the_value_that_is_in_force(case: Case) -> None:
-    for applied in (False, True):
-        plan, fenced = case.plan()
+    for generation, applied in enumerate((False, True), 1):
+        plan, fenced = case.plan(generation)
         pending = plan.publications[0].value
         if applied:
             case.rotator.apply(pending, fenced)
@@ -222,10 +233,10 @@ def test_discard_leaves_the_value_that_is_in_force(case: Case) -> None:
 
 
 def test_an_older_generation_changes_nothing(case: Case) -> None:
-    plan, _ = case.plan(1)
+    plan, fenced = case.plan(5)
     if plan.retires is None:
         return
-    new, fenced = plan.publications[0].value, fence(5, case.current)
+    new = plan.publications[0].value
     case.rotator.apply(new, fenced)
     assert case.rotator.generation() == 5
     # Ids of keys are never used twice; users are, so a database has to know the rotation, too.
@@ -233,7 +244,10 @@ def test_an_older_generation_changes_nothing(case: Case) -> None:
     stale = Value(
         {name: text if name in ("username", "key-id") else f"stale-{text}" for name, text in new.fields.items()}
     )
-    for call in (case.rotator.apply, case.rotator.discard):
+    calls: list[Callable[[Value, Fence], object]] = [case.rotator.apply, case.rotator.discard]
+    if isinstance(case.rotator, MadeByTarget):
+        calls = [case.rotator.complete]
+    for call in calls:
         for older in (fence(4, case.current), *also):
             with pytest.raises(FencedError):
                 call(stale, older)
@@ -285,6 +299,62 @@ def test_a_key_taken_back_before_it_arrived_never_comes_either(issuer: Issuer) -
         rotator.apply(new, fence(1, current))
 
 
+def test_an_issuer_that_creates_makes_one_key_for_a_rotation_however_often_it_is_asked(issuer: Issuer) -> None:
+    rotator, current = at_issuer(issuer, create=True), Value(ISSUED)
+    assert isinstance(rotator, MadeByTarget)
+    pending = rotator.plan(current, fence(1, current)).publications[0].value
+    assert rotator.incomplete(pending) and rotator.accepts(pending) is Accepts.NO and list(issuer.keys) == ["first"]
+    first, again = (rotator.complete(pending, fence(1, current)) for _ in range(2))
+    assert first == again and rotator.accepts(first) is Accepts.YES and len(issuer.keys) == 2
+    other = rotator.complete(pending, fence(2, current))
+    assert other != first and len(issuer.keys) == 3
+
+
+def test_a_key_that_was_created_and_never_published_ends_without_its_name(issuer: Issuer) -> None:
+    """The engine was killed before it had the answer: it knows no more than the rotation's id."""
+    rotator, current = at_issuer(issuer, create=True), Value(ISSUED)
+    assert isinstance(rotator, MadeByTarget)
+    pending = rotator.plan(current, fence(1, current)).publications[0].value
+    lost = rotator.complete(pending, fence(1, current))
+    rotator.discard(pending, fence(1, current))
+    assert rotator.accepts(lost) is Accepts.NO and list(issuer.keys) == ["first"]
+    for identity in ("ro-1", "ro-never-asked"):
+        rotator.discard(pending, fence(1, current, identity))
+        with pytest.raises(FencedError):
+            rotator.complete(pending, fence(1, current, identity))
+    assert list(issuer.keys) == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "said"),
+    [
+        (409, None, "cannot show the key of this rotation again: abort the rotation"),
+        (201, {"id": "x"}, "its answer has no id and secret"),
+        (201, {"id": "x", "secret": ["CANARY"]}, "its answer has no id and secret"),
+        (201, None, "its answer has no id and secret"),
+    ],
+)
+def test_a_key_that_cannot_be_had_is_a_matter_for_a_person(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch, status: int, answer: object, said: str
+) -> None:
+    rotator, current = at_issuer(issuer, create=True), Value(ISSUED)
+    assert isinstance(rotator, MadeByTarget)
+    pending = rotator.plan(current, fence(1, current)).publications[0].value
+    monkeypatch.setattr(issuer, "answer", lambda *_: (status, answer))
+    with pytest.raises(TargetRefusedError, match=said) as refused:
+        rotator.complete(pending, fence(1, current))
+    assert "CANARY" not in str(refused.value)
+
+
+def test_a_key_that_is_still_accepted_after_its_end_is_not_taken_for_ended(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rotator, current = at_issuer(issuer, create=True), Value(ISSUED)
+    monkeypatch.setattr(issuer, "answer", lambda method, *_: (200, {"ids": ["x"]}) if method == "GET" else (204, None))
+    with pytest.raises(TargetRefusedError, match="still accepts a key"):
+        rotator.discard(current, fence(1, current))
+
+
 def test_the_issuer_of_the_example_is_killed_and_comes_back_with_what_it_has_confirmed(tmp_path: Path) -> None:
     public, key, ca = certificate(tmp_path)
     state, token, (port,) = tmp_path / "keys.json", tmp_path / "token", free_ports(1)
@@ -314,11 +384,24 @@ def test_the_issuer_of_the_example_is_killed_and_comes_back_with_what_it_has_con
         with pytest.raises(FencedError):
             rotator.apply(Value({**ISSUED, "key-id": "third"}), fence(1, first))
         rotator.revoke(first, fence(2, second))
+    creating = registry.build(
+        entry({**settings, "create": True}, ["key-id", "api-key"]), lambda _name: {"token": TOKEN, "ca.crt": ca}
+    )
+    assert isinstance(creating, MadeByTarget)
+    gaps = creating.plan(second, fence(3, second)).publications[0].value
     with running():
         assert rotator.accepts(first) is Accepts.NO and rotator.accepts(second) is Accepts.YES
+        made = creating.complete(gaps, fence(3, second))
+    with running():
+        assert creating.complete(gaps, fence(3, second)) == made
+        creating.discard(gaps, fence(3, second))
+    with running():
+        assert creating.accepts(made) is Accepts.NO
+        with pytest.raises(FencedError):
+            creating.complete(gaps, fence(3, second))
         with pytest.raises(FencedError):
             rotator.apply(first, fence(3, second))
-    assert not any(value.fields["api-key"] in state.read_text() for value in (first, second))
+    assert not any(value.fields["api-key"] in state.read_text() for value in (first, second, made))
 
 
 def test_another_administrator_token_is_a_matter_for_a_person(issuer: Issuer) -> None:

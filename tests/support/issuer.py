@@ -31,7 +31,7 @@ class Issuer(examples.issuer.Issuer):
 
     def forget(self) -> None:
         """As if nobody had ever asked for anything."""
-        self.keys, self.ended, self.generations = {}, set(), {}
+        self.keys, self.ended, self.generations, self.tags = {}, set(), {}, set()
 
 
 def certificate(folder: Path) -> tuple[Path, Path, str]:

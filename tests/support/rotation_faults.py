@@ -16,9 +16,9 @@ from secret_authority.engine.rotation.rotators import registry
 from tests.support.rotation_site import Cluster, HandedOver
 
 Point = Callable[[str], None]
-CALLS = ("apply", "accepts", "in_use", "revoke", "discard", "ready", "generation", "provision")
+CALLS = ("complete", "apply", "accepts", "in_use", "revoke", "discard", "ready", "generation", "provision")
 # What changes something is numbered; of what only looks, the first of each kind counts.
-CHANGES = ("POST", "PATCH", "apply", "revoke", "discard", "provision")
+CHANGES = ("POST", "PATCH", "complete", "apply", "revoke", "discard", "provision")
 
 
 class Points:

@@ -104,6 +104,14 @@ class Issued(Generated):
         return f"the issuer has {len(left)} other keys" if left or not self._issuer.keys else ""
 
 
+class Created(Issued):
+    """The issuer makes the keys."""
+
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__(issuer)
+        self.rotator = {**self.rotator, "create": True}
+
+
 class Users:
     """Uses what the Secret and each pod have, all the time. Counts uses and those that were refused."""
 

@@ -19,6 +19,7 @@ from secret_authority.core.rotation.rotator import (
     Accepts,
     Fence,
     GivenValueError,
+    MadeByTarget,
     Plan,
     Rotator,
     TakesValues,
@@ -31,6 +32,7 @@ from secret_authority.core.rotation.state_machine import (
     Audit,
     Change,
     Clean,
+    Complete,
     Delivery,
     Discard,
     Move,
@@ -163,6 +165,8 @@ class Cycle:
                 return replace(seen, ready=self._rotator.ready(), accepts_newest=accepts)
             case State.IDLE if self.start is not None:
                 return replace(seen, ready=self._rotator.ready(), delivery=self._delivery(newest, document))
+            case State.PREPARED if document.pending is not None and self._incomplete(document.pending):
+                return replace(seen, incomplete=True)
             case State.PREPARED if document.pending is not None and newest.mark == document.base:
                 return replace(seen, accepts_pending=self._rotator.accepts(document.pending))
             case State.PUBLISHED if document.published:
@@ -174,6 +178,9 @@ class Cycle:
             case State.HELD | State.CONFLICT:
                 return replace(seen, audited=self._store.audited(document.id))
         return seen
+
+    def _incomplete(self, value: Value) -> bool:
+        return isinstance(self._rotator, MadeByTarget) and self._rotator.incomplete(value)
 
     def _overwritten(self, seen: Observation) -> bool | None:
         """Whether the version that follows the base holds the pending value: it was published, then overwritten."""
@@ -217,6 +224,8 @@ class Cycle:
                 prepared = self._prepared(move.start, seen)
                 self.start = None  # one permission, one attempt: also a write whose answer is lost may have been done
                 self._store.write_document(prepared, seen.version)
+            case Complete():
+                self._store.write_document(self._completed(seen), seen.version)
             case Apply():
                 pending = _known(document.pending)
                 self._rotator.apply(pending, self._fence(seen))
@@ -279,6 +288,16 @@ class Cycle:
             synced=seen.document.synced,
             synced_at=seen.document.synced_at,
         )
+
+    def _completed(self, seen: Observation) -> Document:
+        document = seen.document
+        assert isinstance(self._rotator, MadeByTarget)  # noqa: S101  `_incomplete` has seen it
+        value = self._rotator.complete(_known(document.pending), self._fence(seen))
+        if self._rotator.incomplete(value):
+            raise NotAcceptedError("the target has made nothing")
+        before, after = document.publications[: document.step], document.publications[document.step + 1 :]
+        made = replace(document.publications[document.step], value=value)
+        return replace(document, publications=(*before, made, *after), failures=0, next_try="", error="")
 
     def _refusal(self, start: Start, newest: Newest) -> str:
         """Why the value that was given cannot be the next one; empty for one that can, and for what is made here."""

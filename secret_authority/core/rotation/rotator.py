@@ -173,6 +173,22 @@ class TakesValues(Protocol):
 
 
 @runtime_checkable
+class MadeByTarget(Protocol):
+    """What a rotator has in addition when its target makes values itself, and shows each only to who asked for it.
+
+    `plan` then gives a value with gaps, which is durable before anything is asked for. `complete` fills them, before it
+    is applied, tested or published.
+    """
+
+    def incomplete(self, value: Value) -> bool:
+        """Whether the value has gaps. Nothing is asked."""
+
+    def complete(self, value: Value, fence: Fence) -> Value:
+        """The value without gaps. `Fence.id` is the idempotency key: however often, and by whichever engine, this is
+        repeated, the target makes one credential for it, and none after a `discard`."""
+
+
+@runtime_checkable
 class Dated(Protocol):
     """What a rotator has in addition when a value says by itself when it ends."""
 

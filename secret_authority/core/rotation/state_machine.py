@@ -1,7 +1,8 @@
 """The rotation of one secret, as a machine that knows only what it observes.
 
     idle       nothing is pending
-    prepared   the new value is durable in the document; the target is made to accept it, and that is tested
+    prepared   the new value is durable in the document; the target is made to accept it, and that is tested. A target
+               that makes values itself is asked for one first: by the rotation's id, which is durable
     published  decided and no way back: the value is written as the newest version, consumers get it
     retiring   every consumer has it; the old one is revoked, and shown to be refused
     held       stopped by a person or by the failure strategy
@@ -78,9 +79,10 @@ class Observation:
     """One look. What is None was not asked or could not be known, and moves nothing.
 
     `now` is Vault's clock; `clock_ok` is false when it differs too much from the engine's. `version` is that of the
-    document, `leftovers` are older versions of it that still hold values. `overwritten`: whether the version after the
-    base holds the pending value. `recorded`: whether the secret's metadata tell of the last publication. `quiet`: for
-    how long nobody was seen using the old value. `refusal`: why the rotator cannot do what the start asks for.
+    document, `leftovers` are older versions of it that still hold values. `incomplete`: the target has to make what the
+    pending value lacks. `overwritten`: whether the version after the base holds the pending value. `recorded`: whether
+    the secret's metadata tell of the last publication. `quiet`: for how long nobody was seen using the old value.
+    `refusal`: why the rotator cannot do what the start asks for.
     """
 
     now: datetime
@@ -90,6 +92,7 @@ class Observation:
     newest: Newest = field(default_factory=Newest)
     clock_ok: bool = True
     pending_digest: str | None = None
+    incomplete: bool = False
     overwritten: bool | None = None
     accepts_newest: Accepts | None = None
     accepts_pending: Accepts | None = None
@@ -136,6 +139,11 @@ class Prepare:
 
 
 @dataclass(frozen=True)
+class Complete:
+    """Have the target make what the pending value lacks, and write it to the document, with check-and-set."""
+
+
+@dataclass(frozen=True)
 class Apply:
     """Make the target accept the pending value, then test it."""
 
@@ -174,7 +182,9 @@ class Clean:
     versions: tuple[int, ...]
 
 
-Move: TypeAlias = Wait | Change | Answer | Prepare | Apply | Publish | Record | Revoke | Discard | Audit | Clean
+Move: TypeAlias = (
+    Wait | Change | Answer | Prepare | Complete | Apply | Publish | Record | Revoke | Discard | Audit | Clean
+)
 
 
 def same(a: str | None, b: str | None) -> bool:
@@ -246,6 +256,8 @@ def _prepared(seen: Observation) -> Move:
         return _conflicting(seen, "another writer changed the secret before the new value was published")
     if _paused(seen):
         return Wait(f"next try at {document.next_try}: {document.error}")
+    if seen.incomplete:
+        return Complete()
     match seen.accepts_pending:
         case Accepts.YES:
             return Change(replace(document, state=State.PUBLISHED, failures=0, next_try="", error=""), "publish")

@@ -1,19 +1,32 @@
-"""`issuer`: keys of an API whose provider registers values made here, by the small HTTPS contract below.
+"""`issuer`: keys of an API whose provider registers values made here, or makes them, by the small HTTPS contract below.
 
     rotator:
       kind: issuer
       url: https://issuer.example/v1
       keys: {id: key-id, secret: api-key}   # keys of the Vault secret
       admin: issuer-admin                   # a secret of the catalogue with the key token, and ca.crt if needed
+      create: true                          # the provider makes the keys; without it they are made here
 
-    PUT    URL/keys/ID     {"secret", "owner", "generation"}: register. 200 or 201, also when repeated.
-                           409 for another secret, 410 for an id that was deleted, 412 when the owner has a newer one.
     GET    URL/check       Authorization: Bearer ID:SECRET. 204 accepted, 401 refused; anything else says nothing.
     DELETE URL/keys/ID?generation=N   204, or 404 when it is gone; 412 when the key is of a newer generation.
     GET    URL/owners/OWNER           {"generation": N}, 404 for none.
 
-All but `check` carry `Authorization: Bearer TOKEN` of the administrator. The value is made and stored before it is
-registered, so a lost answer loses no key: the same request is sent again. Bodies are never logged.
+Values made here:
+
+    PUT    URL/keys/ID     {"secret", "owner", "generation"}: register. 200 or 201, also when repeated.
+                           409 for another secret, 410 for an id that was deleted, 412 when the owner has a newer one.
+
+Values made by the provider:
+
+    POST   URL/keys        {"owner", "generation", "tag": TAG} with Idempotency-Key: TAG: create. 200 or 201 with
+                           {"id", "secret"}, the same when repeated. 409 when the secret cannot be shown again, 410 for
+                           a tag or a key that was ended, 412 when the owner has a newer generation.
+    DELETE URL/keys?tag=TAG&generation=N    end every key with this tag, and make none with it later. 204.
+    GET    URL/keys?tag=TAG                 {"ids": [ID, ...]}: those that are accepted.
+
+All but `check` carry `Authorization: Bearer TOKEN` of the administrator. What is sent is stored before: the value, or
+the rotation's id, which is the tag. So a lost answer loses no key: the same request is sent again. Bodies are never
+logged.
 """
 
 from __future__ import annotations
@@ -22,7 +35,7 @@ import secrets
 import ssl
 from collections.abc import Mapping
 from typing import Any, ClassVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 import urllib3
 
@@ -59,13 +72,17 @@ class IssuerRotator:
 
     @classmethod
     def build(cls, secret: CatalogueSecret, settings: Mapping[str, Any], logins: Logins) -> IssuerRotator:
-        return cls(secret.name, settings["url"], settings["keys"], settings["admin"], logins)
+        made = IssuerThatCreates if settings.get("create") else IssuerRotator
+        return made(secret.name, settings["url"], settings["keys"], settings["admin"], logins)
 
     @classmethod
     def check(cls, secret: CatalogueSecret, settings: Mapping[str, Any], file: str) -> list[Problem]:
         found = [
-            *common_problems(secret, settings, {"kind", "url", "keys", "admin"}, ("url", "admin"), file),
+            *common_problems(secret, settings, {"kind", "url", "keys", "admin", "create"}, ("url", "admin"), file),
         ]
+        if not isinstance(settings.get("create", False), bool):
+            fix = "write true when the provider makes the keys, or leave it out"
+            found.append(Problem(file, field(secret, "rotator.create"), "is neither true nor false", fix))
         url = settings.get("url")
         if isinstance(url, str) and url and (urlsplit(url).scheme != "https" or not urlsplit(url).hostname):
             found.append(Problem(file, field(secret, "rotator.url"), "is not an https URL", "write https://HOST/PATH"))
@@ -128,6 +145,10 @@ class IssuerRotator:
 
     def _change(self, method: str, path: str, body: Mapping[str, Any] | None) -> None:
         status, _ = self._ask(method, path, self._token(), body)
+        self._judge(method, status)
+
+    def _judge(self, method: str, status: int) -> None:
+        """Raises what a status means that is no success."""
         if status in _FENCED:
             raise FencedError(f"{self.target} knows a newer generation, or this key has ended")
         if status not in (200, 201, 204) and not (method == "DELETE" and status == 404):
@@ -144,13 +165,54 @@ class IssuerRotator:
             raise TargetRefusedError(f"secret {self._admin} has no key token")
         return token
 
-    def _ask(self, method: str, path: str, bearer: str, body: Mapping[str, Any] | None) -> tuple[int, Any]:
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        bearer: str,
+        body: Mapping[str, Any] | None,
+        more: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:
         context = ssl.create_default_context(cadata=self._logins(self._admin).get("ca.crt"))
         try:
             with urllib3.PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT_SECONDS) as pool:
-                headers = {"Authorization": f"Bearer {bearer}"}
+                headers = {"Authorization": f"Bearer {bearer}", **(more or {})}
                 answer = pool.request(method, f"{self._url}/{path}", json=body, headers=headers, redirect=False)
-                text = answer.json() if answer.status == 200 and answer.data else None
+                text = answer.json() if answer.status in (200, 201) and answer.data else None
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise Unavailable(f"{self.target} cannot be reached: {type(error).__name__}") from None
         return answer.status, text
+
+
+class IssuerThatCreates(IssuerRotator):
+    """The provider makes each key, and shows it to who asked with the same idempotency key."""
+
+    def plan(self, current: Value, fence: Fence) -> Plan:
+        gaps = {self._id: "", self._secret: ""}
+        return Plan((Publication(Value({**current.fields, **gaps})),), retires=current)
+
+    def incomplete(self, value: Value) -> bool:
+        return not (value.fields[self._id] and value.fields[self._secret])
+
+    def complete(self, value: Value, fence: Fence) -> Value:
+        body = {"owner": self._owner, "generation": fence.generation, "tag": fence.id}
+        status, made = self._ask("POST", "keys", self._token(), body, {"Idempotency-Key": fence.id})
+        if status == 409:
+            raise TargetRefusedError(f"{self.target} cannot show the key of this rotation again: abort the rotation")
+        self._judge("POST", status)
+        identity, secret = (made.get("id"), made.get("secret")) if isinstance(made, Mapping) else (None, None)
+        if not (isinstance(identity, str) and identity and isinstance(secret, str) and secret):
+            raise TargetRefusedError(f"{self.target} has made a key, and its answer has no id and secret")
+        return Value({**value.fields, self._id: identity, self._secret: secret})
+
+    def apply(self, value: Value, fence: Fence) -> None:
+        """Nothing: what was created is accepted."""
+        fence.protect(self._id, value, same_is_fine=True)
+
+    def discard(self, value: Value, fence: Fence) -> None:
+        tag = urlencode({"tag": fence.id})
+        self._change("DELETE", f"keys?{tag}&generation={fence.generation}", None)
+        status, left = self._ask("GET", f"keys?{tag}", self._token(), None)
+        self._judge("GET", status)
+        if not isinstance(left, Mapping) or left.get("ids") != []:
+            raise TargetRefusedError(f"{self.target} still accepts a key of this rotation, which was ended")

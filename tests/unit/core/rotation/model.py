@@ -50,6 +50,9 @@ class World:
     # The database: passwords (None: no login) and the generation noted at each user.
     passwords: dict[str, str | None] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)
+    # What the database has made itself, by the id of the rotation; and the ids for which it makes nothing any more.
+    made: dict[str, str] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
     up: bool = True
     refuses: bool = False
     # Whether an engine finds its own clock to be that of Vault.
@@ -267,6 +270,31 @@ class OneUser(TwoUsers):
     def discard(self, value: Value, fence: Fence) -> None:
         user = self._enter("discard", value, fence)
         self.world.passwords[user] = fence.in_force.fields["password"]
+
+
+class MakesPasswords(TwoUsers):
+    """A database whose users take turns, and which makes each password itself: one for a rotation."""
+
+    def plan(self, current: Value, fence: Fence) -> Plan:
+        other = SLOTS[1 - SLOTS.index(current.fields["username"])]
+        return Plan((Publication(Value({**current.fields, "username": other, "password": ""})),), retires=current)
+
+    def incomplete(self, value: Value) -> bool:
+        return not value.fields["password"]
+
+    def complete(self, value: Value, fence: Fence) -> Value:
+        user = self._enter("complete", value, fence)
+        if fence.id in self.world.ended:
+            raise FencedError(fence.id)
+        if fence.id not in self.world.made:
+            self.world.made[fence.id] = f"made-{next(self.world.random)}"
+            self.world.passwords[user] = self.world.made[fence.id]
+        self.point("completed")
+        return Value({**value.fields, "password": self.world.made[fence.id]})
+
+    def discard(self, value: Value, fence: Fence) -> None:
+        self.revoke(value, fence)
+        self.world.ended.add(fence.id)
 
 
 def delivery_of(world: World) -> Callable[[Newest, Document], Delivery | None]:

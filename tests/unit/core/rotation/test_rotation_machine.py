@@ -30,7 +30,7 @@ from secret_authority.core.rotation.state_machine import (
     next_move,
 )
 from secret_authority.core.rotation.strategies import after_failure
-from tests.unit.core.rotation.model import Killed, OneUser, Store, TwoUsers, World, engine
+from tests.unit.core.rotation.model import Killed, MakesPasswords, OneUser, Store, TwoUsers, World, engine
 
 START = Start(Trigger.TIME, "due")
 ENGINES, CONSUMERS = 3, 2
@@ -212,6 +212,10 @@ class RotationsOfOneUser(Rotations):
     never_refused = False
 
 
+class RotationsOfWhatTheTargetMakes(Rotations):
+    make = staticmethod(lambda world, point: engine(world, point, MakesPasswords))
+
+
 class RotationsThatHold(Rotations):
     strategy = "hold"
 
@@ -219,7 +223,7 @@ class RotationsThatHold(Rotations):
 QUICK = settings(max_examples=40, stateful_step_count=40, suppress_health_check=list(HealthCheck))
 
 
-@pytest.mark.parametrize("machine", [Rotations, RotationsOfOneUser, RotationsThatHold])
+@pytest.mark.parametrize("machine", [Rotations, RotationsOfOneUser, RotationsOfWhatTheTargetMakes, RotationsThatHold])
 def test_engines_that_are_killed_and_paused_anywhere_lock_nobody_out(machine: type[Rotations]) -> None:
     run_state_machine_as_test(machine, settings=QUICK)
 
@@ -445,7 +449,7 @@ def _count(count: itertools.count[int]) -> None:
     next(count)
 
 
-@pytest.mark.parametrize("rotator", [TwoUsers, OneUser])
+@pytest.mark.parametrize("rotator", [TwoUsers, OneUser, MakesPasswords])
 def test_a_rotation_killed_at_any_request_ends_in_the_same_state(rotator: type[TwoUsers]) -> None:
     reference = World()
     _one_rotation(reference, lambda _name: None, rotator)
@@ -458,7 +462,7 @@ def test_a_rotation_killed_at_any_request_ends_in_the_same_state(rotator: type[T
 
         with pytest.raises(Killed):
             _one_rotation(world, point, rotator)
-        for consumer in range(CONSUMERS) if rotator is TwoUsers else ():
+        for consumer in range(CONSUMERS) if rotator is not OneUser else ():
             assert world.logs_in(world.value(world.consumers[consumer]))
         before = document(world)
         one = engine(world, lambda _name: None, rotator)
