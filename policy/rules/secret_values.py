@@ -26,7 +26,7 @@ _PLAIN = re.compile(
 )
 _SECRET = re.compile(
     r"(?<!by)(?<!com)pass(?!ive|through|port|eng|age|ing)|pwd|secret|token(?!i[sz])|api[-_.]?key|private|credential|webhook"
-    r"|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn",
+    r"|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn|[-_.]pw$",
     re.IGNORECASE,
 )
 # The last word of keys that say something about a secret: PASSWORD_SECRET_NAME, TOKEN_LIFETIME.
@@ -59,7 +59,7 @@ _WORDS = re.compile(r"(?=.{1,80}$)[A-Za-z]{1,20}([-_ ./,:;]{1,2}[A-Za-z]{1,20})*
 _MEASURES = re.compile(
     r"(\d{1,3}\.){3}\d{1,3}(/\d{1,2})?(:\d+)?|[\w.-]+@[\w-]+(\.[\w-]+)+|v?\d+(\.\d+)+([-+.]\w+)*"
     r"|\d+(\.\d+)?\s?(ms|s|sec|m|min|h|d|w|y|m|[KMGT]i?B?|%)|\+\d[\d ()-]{5,}|\d{4}-\d\d-\d\d([T ][\d:.Z+-]+)?"
-    r"|[*\d/,-]+( [*\d/,A-Z-]+){4}|([a-z0-9-]+\.)+[a-z]{2,24}(:\d+)?|[a-z0-9-]+:\d{2,5}",
+    r"|[*\d/,-]+( [*\d/,A-Z-]+){4}|([a-z0-9-]+\.)+[a-z]{2,24}(:\d+)?|[a-z0-9-]+:\d{2,5}|\w+=[^,=]+(,\s*\w+=[^,=]+)+",
     re.IGNORECASE,
 )
 # Where something is asked for: TOKEN_URL, OIDC_TOKEN_ENDPOINT. Who knows the address of a webhook may use it.

@@ -13,7 +13,7 @@ _CIPHERTEXT = re.compile(
 )
 # A variable, template text, or a reference to a store.
 _REFERENCE = re.compile(
-    r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|\[\[|\{%|#\{|%\(|<<|\{env[.:]|@@\w+@@|__[A-Z0-9_]+__\s*$|%\w+%\s*$"
+    r"^\s*(\$\{|\$\(|\$[A-Za-z_]\w*\s*$|\$__|\{\{|\[\[|\(@|\{%|#\{|%\(|<<|\{env[.:]|@@\w+@@|__[A-Z0-9_]+__\s*$|%\w+%\s*$"
     r"|op://|ref\+|vault:|secretref\+|awssm:|gcp:|env:|file:|ssm:|arn:aws[\w-]*:|projects/[^/\s]+/secrets/"
     r"|@Microsoft\.KeyVault\(|<[^<>\n]+>\s*$)"
 )
@@ -24,7 +24,9 @@ _SCHEME = re.compile(
     re.IGNORECASE,
 )
 # The same in the middle of a text of one line.
-_INSIDE = re.compile(r"\$\{[A-Za-z_]|\{\{|\$\([A-Z_]+\)|\$[A-Z][A-Z0-9_]{2,}\b|<[A-Za-z][\w .-]*>|%\([\w.]+\)s|@@\w+@@")
+_INSIDE = re.compile(
+    r"\$\{[A-Za-z_]|\{\{|\(@|\$\([A-Z_]+\)|\$[A-Z][A-Z0-9_]{2,}\b|<[A-Za-z][\w .-]*>|%\([\w.]+\)s|@@\w+@@"
+)
 _AVP = re.compile(r"<path:[^>]+>|^<[\w .-]+>$")
 _PLACEHOLDER = re.compile(
     r"^[\W_]*(place-?_?holder|change[-_ ]?(me|it|this)?|replace[-_ ]?(me|this|with\w*)?|todo|fixme|tbd|dummy|fake|none"

@@ -66,6 +66,8 @@ class Appliers:
 
     def _read(self, document: Document) -> list[Applier]:
         if is_flux(document):
+            if self._is_completed_elsewhere(document):
+                return [Applier(document, label(document), None, frozenset(), frozenset())]
             flux = read_flux(document)
             path = self.sources.folder(flux)
             return [self._applier(document, label(document), path, flux.change.components)]
@@ -85,6 +87,11 @@ class Appliers:
             folders = frozenset().union(*(a.folders for a in inner))
             return [Applier(document, label(document), None, files, folders)]
         return []
+
+    def _is_completed_elsewhere(self, document: Document) -> bool:
+        """Whether a Kustomization without a path is in a base: the overlay adds it, and the whole tree is not meant."""
+        folder = os.path.dirname(document.file)  # noqa: PTH120
+        return bool(folder) and not dig(document.content, "spec", "path") and folder in self._renderer.taken_in()
 
     def _applier(self, document: Document, name: str, path: str | None, components: Iterable[str]) -> Applier:
         if path is None or not self._renderer.is_folder(path):

@@ -31,7 +31,12 @@ _GENERIC = frozenset(
     | {"apps", "applications", "applicationsets", "repositories", "sources", "gitops", "core", "infrastructure"}
 )
 # What is in these folders, and nothing applies it, is not in use.
-ARCHIVES = frozenset({"archive", "archived", "attic", "deprecated", "obsolete", "old", "unused", "disabled", "trash"})
+ARCHIVES = frozenset(
+    {"archive", "archived", "attic", "deprecated", "obsolete", "old", "unused", "disabled", "trash", "trashbox"}
+    | {"graveyard"}
+)
+# What is in these is copied and completed before something applies it.
+TEMPLATES = frozenset({"template", "templates", "skeleton", "boilerplate"})
 # Where nothing says what is applied, these folders hold what is not.
 NOT_APPLIED = frozenset(
     {"test", "tests", "testdata", "fixtures", "e2e", "docs", "doc", "examples", "example", "samples", "hack", "design"}
@@ -109,6 +114,9 @@ def find_entries(
     live: list[Applier] = []
     for root in roots:
         if is_not_applied(root.document.file) or is_archived(root.document.file):
+            continue
+        if is_template(root.document.file) and not overlays.of(root):
+            left_out[root.document.file] = "it is in a folder of templates, and nothing applies it"
             continue
         if root.is_dead and not overlays.of(root):
             left_out[root.document.file] = "the folder of its path is not in the tree, and nothing applies it"
@@ -403,6 +411,11 @@ def _identity(document: Document) -> tuple[str, str, str]:
 def is_archived(file: str) -> bool:
     """Whether a file is in a folder for what is no longer used."""
     return bool(ARCHIVES & {part.lstrip("._").lower() for part in file.split("/")[:-1]})
+
+
+def is_template(file: str) -> bool:
+    """Whether a file is in a folder of what is copied first."""
+    return bool(TEMPLATES & set(file.split("/")[:-1]))
 
 
 def is_not_applied(file: str) -> bool:

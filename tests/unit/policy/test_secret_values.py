@@ -36,6 +36,7 @@ REFERENCES = [
     "postgres://shop:$(DB_PASSWORD)@db/shop",
     "{env.TOKEN}",
     "@@DB_PASSWORD@@",
+    "(@= data.values.db.password @)",
 ]
 CIPHERTEXT = [
     "$ANSIBLE_VAULT;1.1;AES256\n3132333435",
@@ -53,6 +54,8 @@ PLAIN = [
     ("SMTP_FROM", "shop@example.org"),
     ("RETENTION", "30d"),
     ("SCHEDULE", "0 3 * * *"),
+    ("bind-dn", "cn=Manager,dc=example,dc=org"),
+    ("values.yml", 'git:\n  token: "(@= data.values.github.api_token @)"\n'),
     ("PEER", "db.shop.svc.cluster.local:5432"),
     ("TWILIO_PHONE_NUMBER", "+1234567890"),
     ("TOKEN_LIFETIME", "3600s"),
@@ -73,6 +76,7 @@ SECRETS = [
     ("AUTH_PASSWORD_HOST", "hunter2"),
     ("DB_PASS", "shop"),
     ("rootpass", "shop-2024"),
+    ("bind-pw", "hunter"),
     ("value", "8f14e45fceea167a5a36dedd4bea2543"),
     ("admin", "hunter2"),
     ("SECRET_NAME", "8f14e45fceea167a5a36dedd4bea2543"),
