@@ -82,6 +82,8 @@ _ASSIGNED = re.compile(
 _NAMES_ANOTHER = re.compile(r"(existing|external|by|com)[\w-]*$", re.IGNORECASE)
 # secret: shop-tls
 _OBJECT_NAME = re.compile(r"[a-z0-9-]+-(tls|certs?|secrets?|credentials|creds|token|keys?)")
+# "credentials": {   password: |
+_OPENS = re.compile(r"[{\[(]+|[|>][-+]?\d?|&\w+")
 _COMMENT = re.compile(r"\s#.*$")
 # Where a file of settings takes a value from, instead of having it: !secret of Home Assistant, the environment.
 _IN_CODE = re.compile(
@@ -159,7 +161,13 @@ def _assigns(line: str) -> bool:
     if _NAMES_ANOTHER.search(line[: found.start(1)]):
         return False
     value = _COMMENT.sub("", line[found.end() - 1 :]).strip(" \"',")
-    if not value or value in ("{}", "[]", "~") or _SWITCH.fullmatch(value) or _IN_CODE.match(value):
+    if (
+        not value
+        or _OPENS.fullmatch(value)
+        or value in ("{}", "[]", "~")
+        or _SWITCH.fullmatch(value)
+        or _IN_CODE.match(value)
+    ):
         return False
     if _FILE.fullmatch(value) or (found[1].lower() in ("secret", "credentials") and _OBJECT_NAME.fullmatch(value)):
         return False

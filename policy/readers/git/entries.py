@@ -343,6 +343,7 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
 def _without_appliers(renderer: Renderer) -> list[ClusterEntry]:
     """Where nothing applies anything: overlays, each an environment; else folders that can be one cluster."""
     overlays = [f for f in renderer.kustomized() if os.path.basename(os.path.dirname(f)) in OVERLAYS]  # noqa: PTH119, PTH120
+    overlays = [f for f in overlays if not is_not_applied(f"{f}/x") and not is_archived(f"{f}/x")]
     if overlays:
         by_name: dict[str, list[str]] = defaultdict(list)
         for folder in overlays:

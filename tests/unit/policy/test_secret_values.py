@@ -54,6 +54,7 @@ PLAIN = [
     ("SMTP_FROM", "shop@example.org"),
     ("RETENTION", "30d"),
     ("SCHEDULE", "0 3 * * *"),
+    ("VCAP_SERVICES", '{\n  "credentials": {\n    "uri": "(@= data.values.uri @)"\n  }\n}'),
     ("bind-dn", "cn=Manager,dc=example,dc=org"),
     ("values.yml", 'git:\n  token: "(@= data.values.github.api_token @)"\n'),
     ("PEER", "db.shop.svc.cluster.local:5432"),
