@@ -52,7 +52,8 @@ _LITERAL = re.compile(rf"^({_SWITCH.pattern}|-?\d{{1,5}}(\.\d+)?)$", re.IGNORECA
 _PUBLIC_PEM = re.compile(
     r"-----BEGIN (CERTIFICATE|PUBLIC KEY|TRUSTED CERTIFICATE|PGP PUBLIC KEY BLOCK)-----|^ssh-\w+ AAAA"
 )
-_PRIVATE_PEM = re.compile(r"PRIVATE KEY( BLOCK)?-----|AGE-SECRET-KEY-")
+_PRIVATE_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----([^-]*)")
+_KEY_MATERIAL = re.compile(r"[A-Za-z0-9+/=]{16}")
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
 # What nobody would guard: words, addresses, measures, versions, times.
 _WORDS = re.compile(r"(?=.{1,80}$)[A-Za-z]{1,20}([-_ ./,:;]{1,2}[A-Za-z]{1,20})*[.,]?")
@@ -106,9 +107,9 @@ def is_secret(key: str, text: str) -> bool:
     bare = text.strip()
     if key in PUBLIC_KEYS or not bare or stands_for_another(text):
         return False
-    if _PRIVATE_PEM.search(text) or any(not stands_for_another(user[1]) for user in USER_INFO.finditer(text)):
+    if _has_private_key(text) or any(not stands_for_another(user[1]) for user in USER_INFO.finditer(text)):
         return True
-    if _PUBLIC_PEM.search(text):
+    if _PUBLIC_PEM.search(text) or _PRIVATE_PEM.search(text):
         return False
     if key in (".dockerconfigjson", ".dockercfg"):
         return _logs_in(bare)
@@ -136,6 +137,11 @@ def _is_plain_data(text: str) -> bool:
     return any(pattern.match(text) for pattern in (_LITERAL, _URL, _PATH)) or any(
         pattern.fullmatch(text) for pattern in (_WORDS, _MEASURES)
     )
+
+
+def _has_private_key(text: str) -> bool:
+    """Whether there is a private key, and not three dots or a remark in its place."""
+    return "AGE-SECRET-KEY-" in text or any(_KEY_MATERIAL.search(found[2]) for found in _PRIVATE_PEM.finditer(text))
 
 
 def _logs_in(text: str) -> bool:

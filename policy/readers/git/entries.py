@@ -36,7 +36,7 @@ ARCHIVES = frozenset(
     | {"graveyard"}
 )
 # What is in these is copied and completed before something applies it.
-TEMPLATES = frozenset({"template", "templates", "skeleton", "boilerplate"})
+TEMPLATES = frozenset({"template", "templates", "tmpl", "skeleton", "boilerplate"})
 # Where nothing says what is applied, these folders hold what is not.
 NOT_APPLIED = frozenset(
     {"test", "tests", "testdata", "fixtures", "e2e", "docs", "doc", "examples", "example", "samples", "hack", "design"}
@@ -112,10 +112,12 @@ def find_entries(
     overlays = Overlays(renderer, appliers)
     synced = [root for root in roots if is_sync(root)]
     live: list[Applier] = []
+    # Where only templates say how a cluster starts, they are what there is to go by.
+    started = {root.document.file for root in roots if root.files and not is_not_applied(root.document.file)}
     for root in roots:
         if is_not_applied(root.document.file) or is_archived(root.document.file):
             continue
-        if is_template(root.document.file) and not overlays.of(root):
+        if is_template(root.document.file) and not overlays.of(root) and any(not is_template(f) for f in started):
             left_out[root.document.file] = "it is in a folder of templates, and nothing applies it"
             continue
         if root.is_dead and not overlays.of(root):
@@ -177,7 +179,7 @@ def _clusters(renderer: Renderer, roots: list[Applier], applied: frozenset[str])
                 why = "it applies its own folder" if root.applies_itself else "nothing else in the tree applies it"
                 cluster.add(f"{root.label} ({root.document.file})", why)
                 folder = os.path.dirname(root.document.file) or "."  # noqa: PTH120
-                if not self_applied and folder != "." and not _is_cluster_folder(key):
+                if not (self_applied or folder == "." or _is_cluster_folder(key) or is_template(root.document.file)):
                     beside = [f for f in renderer.directly_in(folder) if f not in applied]
                     cluster.files += [f for f in beside if f not in cluster.files]
             own = [r for r in by_key[key] if r.applies_itself or instance_path(r.document) is not None]
@@ -319,7 +321,7 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
     }
     units: dict[str, list[str]] = defaultdict(list)
     for file in unread:
-        if file in renderer.known:
+        if file in renderer.known and not is_template(file):
             units[renderer.top(file, ".") or os.path.dirname(file) or "."].append(file)  # noqa: PTH120
     objects: dict[str, set[tuple[str, str, str]]] = {}
     for folder, files in units.items():

@@ -55,6 +55,8 @@ PLAIN = [
     ("RETENTION", "30d"),
     ("SCHEDULE", "0 3 * * *"),
     ("VCAP_SERVICES", '{\n  "credentials": {\n    "uri": "(@= data.values.uri @)"\n  }\n}'),
+    ("sshPrivateKey", "-----BEGIN OPENSSH PRIVATE KEY-----\n# the key goes here\n-----END OPENSSH PRIVATE KEY-----\n"),
+    ("tls.key", "-----BEGIN RSA PRIVATE KEY-----\n...\n-----END RSA PRIVATE KEY-----\n"),
     ("bind-dn", "cn=Manager,dc=example,dc=org"),
     ("values.yml", 'git:\n  token: "(@= data.values.github.api_token @)"\n'),
     ("PEER", "db.shop.svc.cluster.local:5432"),
@@ -87,6 +89,10 @@ SECRETS = [
     ("cloud", "[default]\naws_access_key_id=shop\naws_secret_access_key=hunter2\n"),
     ("WEBHOOK_URL", "https://chat.example.org/hooks/T0/B0/abcdef"),
     (".dockerconfigjson", json.dumps({"auths": {"ghcr.io": {"auth": base64.b64encode(b"shop:hunter2").decode()}}})),
+    (
+        "ssh",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU\\n-----END OPENSSH PRIVATE KEY-----",
+    ),
     ("keys.txt", "AGE-SECRET-KEY-1QQQQ"),
 ]
 
