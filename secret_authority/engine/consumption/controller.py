@@ -106,7 +106,8 @@ class ConsumptionController:
         ended = time.monotonic()
         self._status.number("round_seconds", ended - begun)
         self._due = ended + rest_after(ended - begun, QUIET_SECONDS if quiet else BUSY_SECONDS)
-        return min(rest_after(ended - begun, PEEK_SECONDS), self._due - ended)
+        # Half as long as it took: another value that was written meanwhile waits for this.
+        return min(rest_after((ended - begun) / 2, PEEK_SECONDS), self._due - ended)
 
     def reconcile(self) -> bool:
         """One round; True when nothing is left to do."""
