@@ -72,7 +72,25 @@ WRITERS: Final = (
         "Cluster",
         "CloudNativePG",
         ("{metadata.name}-app",),
-        unless="spec.bootstrap.initdb.secret.name|spec.bootstrap.recovery.secret.name|spec.replica.enabled",
+        unless="spec.bootstrap.initdb.secret.name|spec.bootstrap.recovery|spec.bootstrap.pg_basebackup"
+        "|spec.replica.enabled",
+    ),
+    # What is recovered has its user already, unless a database is to be made in it.
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-app",),
+        when="spec.bootstrap.recovery.database",
+        unless="spec.bootstrap.recovery.secret.name|spec.replica.enabled",
+    ),
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-app",),
+        when="spec.bootstrap.pg_basebackup.database",
+        unless="spec.bootstrap.pg_basebackup.secret.name|spec.replica.enabled",
     ),
     Writer(
         "postgresql.cnpg.io",
