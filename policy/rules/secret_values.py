@@ -54,7 +54,7 @@ _PUBLIC_PEM = re.compile(
 )
 _PRIVATE_PEM = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----([^-]*)")
 _KEY_MATERIAL = re.compile(r"[A-Za-z0-9+/=]{16}")
-_URL = re.compile(r"^[a-z][a-z0-9+.-]*://\S+$")
+_URL = re.compile(r"^([a-z][a-z0-9+.-]*:)+//\S+$")
 # What nobody would guard: words, addresses, measures, versions, times.
 _WORDS = re.compile(r"(?=.{1,80}$)[A-Za-z]{1,20}([-_ ./,:;]{1,2}[A-Za-z]{1,20})*[.,]?")
 _MEASURES = re.compile(

@@ -37,9 +37,9 @@ _PLACEHOLDER = re.compile(
 )
 # What gives a placeholder away wherever it is: CHANGEME_postgres_1, sk_test_your-key, change-me-before-deploy.
 _GIVEAWAY = re.compile(
-    r"(?<![a-z])(change[-_ ]?(me|it|this)|replace[-_ ]?(me|this|with)|place[-_ ]?holder|your|mock|dummy|redacted|fixme"
+    r"(?<![a-z])(change[-_ ]?(me|it|this)|replace[-_ ]?(me|this|with)|your|mock|dummy|redacted|fixme"
     r"|todo|auto[-_]?replace|fill[-_ ]?in|not[-_ ]real|to[-_ ]be[-_ ](set|replaced|filled|defined|generated|provided))"
-    r"(?![a-z])|x{6,}|\*{3,}|\.{3}$|…$",
+    r"(?![a-z])|place[-_ ]?holder|x{6,}|\*{3,}|\.{3}$|…$",
     re.IGNORECASE,
 )
 _GIVEAWAY_CASED = re.compile(r"Change(Me|It|This)(?![a-z])|Replace(Me|This|With)(?![a-z])|Your[A-Z]|EXAMPLE(KEY)?$")
