@@ -23,6 +23,7 @@ from components.kit.phase_record import phase_record
 from components.kit.transformations import register_image_digests, register_images_on_nodes, register_transformations
 from components.preflight.exported_shares import exported_shares
 from components.preflight.foreign_objects import refuse_foreign_objects
+from components.preflight.forgotten_state import refuse_forgotten_state
 from components.preflight.left_out import check_left_out
 from components.preflight.rebuild import check_rebuild, waiting
 from components.preflight.stack_phase import admitted_kubeconfig, recorded_phase, stack_record
@@ -104,7 +105,8 @@ def build() -> None:
             # Records keep their creation time when their text changes: it is the ledger's "since".
             enable_config_map_mutable=True,
         )
-        here = pulumi.ResourceOptions(providers=[provider], depends_on=[root])
+        hooks = refuse_forgotten_state(settings, cluster)
+        here = pulumi.ResourceOptions(providers=[provider], depends_on=[root], hooks=hooks)
         recipient = intent.trust.cluster(intent.layout.cluster).recipient
         gitops = GitOps("gitops", GitOpsArgs(settings, root, recipient, credentials), here)
         record = phase_record(Phase.GITOPS, gitops, [gitops.namespaces])

@@ -44,6 +44,7 @@ class _Monitor(MockMonitor):
         aliases = [self._alias(request, alias.spec) for alias in request.aliases]
         self.found[answer.urn] = {
             "aliases": sorted([*aliases, *request.aliasURNs]),
+            "before_create": list(request.hooks.before_create),
             "options": {
                 "protect": request.protect,
                 "retain": request.retainOnDelete,

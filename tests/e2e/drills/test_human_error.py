@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from secret_authority.contract.names import FLUX_NAMESPACE, IDENTITY_SECRET
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.engine.snapshots.metadata import read_metadata
+from tests.support.cluster_objects import Key
 from tests.support.consumer_secrets import Secrets, consumer_secrets
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack
 from tests.support.vault_way import broken_glass
@@ -94,6 +96,39 @@ def test_a_deleted_namespace_comes_back_with_its_secrets(whole: Whole) -> None:
     run = stack.run(*UP, "--refresh", phase=4, vault=stack.present_vault(), program=PROGRAM)
     stack.record("up --refresh after a deleted namespace", run.passed())
     whole.nothing_is_lost()
+
+
+def test_a_forgotten_state_changes_nothing_and_is_brought_back(whole: Whole) -> None:
+    """docs/runbooks/rebuild.md, "The state is lost or forgotten, and the cluster is not".
+
+    With the root holder too, whose run would plant the identity again; and no refused run leaves what the next one
+    would take for a state.
+    """
+    stack, state = whole.stack, whole.folder / "state.json"
+    identity = f"/api/v1/namespaces/{FLUX_NAMESPACE}/secrets/{IDENTITY_SECRET}"
+    planted = (stack.objects.get(identity) or {})["metadata"]["resourceVersion"]
+    stack.query("stack", "export", "--file", str(state))
+    stack.query("state", "delete", "--all", "--force", "--yes")
+    before = written_by_pulumi(stack)
+    for root in (False, True):
+        run = stack.run(*UP, "--skip-preview", phase=4, root=root, vault=stack.present_vault())
+        run.refused("has reached phase 4 (consumption)", "Namespace vault", "`pulumi stack import --file FILE`")
+    assert {key: marks for key, marks in written_by_pulumi(stack).items() if before.get(key) != marks} == {}
+    assert (stack.objects.get(identity) or {})["metadata"]["resourceVersion"] == planted
+    stack.query("stack", "import", "--file", str(state))
+    run = stack.run(*UP, "--refresh", phase=4, vault=stack.present_vault(), program=PROGRAM)
+    stack.record("up --refresh after stack import", run.passed())
+    whole.nothing_is_lost()
+
+
+def written_by_pulumi(stack: RecordedStack) -> dict[Key, list[tuple[str, str]]]:
+    """Each object that Pulumi has written, by which run's field managers, and when."""
+    found: dict[Key, list[tuple[str, str]]] = {}
+    for key, item in stack.objects.everything():
+        managers = [(one.get("manager", ""), one.get("time", "")) for one in item["metadata"].get("managedFields", [])]
+        if marks := sorted(mark for mark in managers if mark[0].startswith("pulumi")):
+            found[key] = marks
+    return found
 
 
 def reconcile_namespaces(stack: RecordedStack) -> None:
