@@ -9,21 +9,15 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from secret_authority.contract.names import FLUX_NAMESPACE, IDENTITY_SECRET
-from secret_authority.core.catalogue.schema import SecretClass
-from secret_authority.engine.snapshots.metadata import read_metadata
 from tests.support.cluster_objects import Key
-from tests.support.consumer_secrets import Secrets, consumer_secrets
 from tests.support.recorded_stack import DESTROY, UP, RecordedStack
-from tests.support.vault_way import broken_glass
 from tests.support.waiting import until
+from tests.support.whole_stack import Whole, whole_stack
 
 pytestmark = [
     pytest.mark.drill,
@@ -32,43 +26,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
 ]
 
-EVERY = (SecretClass.BOOTSTRAP, SecretClass.EXTERNAL, SecretClass.INTERNAL)
 PROGRAM = [sys.executable, "-m", "cli.main", "pulumi"]
 NAMESPACE = "edge"
 NAMESPACES = "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/namespaces"
 EXTERNAL_SECRETS = f"/apis/external-secrets.io/v1/namespaces/{NAMESPACE}/externalsecrets"
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A stack in order, what its workloads have, and the version of each path of Vault."""
-
-    stack: RecordedStack
-    secrets: Secrets
-    versions: dict[str, str]
-    folder: Path
-
-    def nothing_is_lost(self) -> None:
-        """Everything is there again, and Vault holds what it held."""
-        until(
-            lambda: consumer_secrets(self.stack, *EVERY) == self.secrets,
-            lambda: f"these differ: {sorted(set(self.secrets) ^ set(consumer_secrets(self.stack, *EVERY)))}",
-            180,
-        )
-        assert versions(self.stack, self.folder) == self.versions
-
-
-def versions(stack: RecordedStack, folder: Path) -> dict[str, str]:
-    root, _ = stack.identities()
-    with broken_glass(stack.kubeconfig, folder, root.secret) as vault:
-        return {one.location: one.mark for one in read_metadata(vault, ("platform-data", "platform-config"))}
-
-
 @pytest.fixture(scope="module")
-def whole(expendable: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
-    folder, wanted = tmp_path_factory.mktemp("vault"), len(expendable.wanted_values())
-    until(lambda: len(consumer_secrets(expendable, *EVERY)) >= wanted, "every Secret is delivered", 120)
-    yield Whole(expendable, consumer_secrets(expendable, *EVERY), versions(expendable, folder), folder)
+def whole(expendable: RecordedStack, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    return whole_stack(expendable, tmp_path_factory.mktemp("vault"))
 
 
 def test_a_protected_vault_is_not_destroyed(whole: Whole) -> None:
