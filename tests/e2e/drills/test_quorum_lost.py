@@ -35,9 +35,9 @@ def section(title: str) -> str:
 
 
 def commands(text: str) -> list[str]:
-    """The indented lines; one that ends with a backslash continues."""
-    blocks = re.findall(r"^ {4,}(.+(?:\\\n.+)*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
-    return [block.strip() for block in blocks]
+    """The indented lines, in order; one that ends with a backslash and the next are one."""
+    shown = re.sub(r"\\\n\s*", "", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [line.strip() for line in shown.splitlines() if line.lstrip().startswith("kubectl ")]
 
 
 def files(text: str) -> dict[str, str]:
@@ -95,33 +95,29 @@ def voters(whole: Whole) -> set[str]:
 
 def test_the_runbook_brings_back_a_lost_quorum(whole: Whole) -> None:
     stack, text = whole.stack, section("The quorum is lost")
-    recovery, delete_survivor, lost_claims, lost_pods = (
-        [line for line in commands(text) if "peers.json" in line or "container.json" in line],
-        "kubectl -n vault delete pod/vault-0",
-        "kubectl -n vault delete pvc/data-vault-1 pvc/data-vault-2 --wait=false",
-        "kubectl -n vault delete pod/vault-1 pod/vault-2",
-    )
-    assert recovery and {delete_survivor, lost_claims, lost_pods} <= set(commands(text))
+    lines = commands(text)
+    (first,) = [number for number, line in enumerate(lines) if line == "kubectl -n vault delete pod/vault-0"]
+    # Step 1 ends with that, step 3 is the rest.
+    recover, join = lines[: first + 1], lines[first + 1 :]
+    assert len(recover) == 3 and len(join) == 2
     for name, content in files(text).items():
         (whole.folder / name).write_text(content)
     survivor = (stack.objects.get(f"{PODS}/vault-0") or {})["metadata"]["uid"]
     before = volumes(whole)
     # Their data is gone: what comes back is empty, and joins nobody while there is no leader.
-    run(whole, lost_claims)
-    run(whole, lost_pods)
+    for line in join:
+        run(whole, line)
     new_volumes(whole, before)
     until(lambda: not ready_pods(stack), "no quorum, nobody is ready", 180)
     begun = time.monotonic()
-    # Step 1.
-    for line in recovery:
+    for line in recover:
         run(whole, line)
-    run(whole, delete_survivor)
     # Step 2: the engine opens it, and it serves alone.
     until(lambda: len(ready_pods(stack) - {survivor}) >= 1, "the survivor serves", 240)
     # Step 3.
     before = volumes(whole)
-    run(whole, lost_claims)
-    run(whole, lost_pods)
+    for line in join:
+        run(whole, line)
     new_volumes(whole, before)
     until(lambda: in_service(stack, 3), "three pods in service", 240)
     # Step 4.
