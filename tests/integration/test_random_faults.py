@@ -5,7 +5,8 @@ run; the seed is printed. Two watchers look from outside. One sees a consumer Se
 makes: it is always there, whole, of one version, and never of an older one than before. The other logs in to a real
 PostgreSQL with what two modelled pods have, while the real engine rotates that login with every fault: nobody is
 denied. After each fault every value that Vault has confirmed is compared byte for byte on every server, the new login
-is accepted, and the old one refused.
+is accepted, and the old one refused. A server whose liveness probe fails for as long as the pod's may is started again,
+as the kubelet would: one that was paused while it was active may never step down by itself.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.digest import encode_values
 from tests.support.delivery_site import NAMESPACE, delivery_programs, entry, external_secrets, made
 from tests.support.flux_process import Flux
+from tests.support.liveness import Kubelet
 from tests.support.odd_values import is_text, odd_value
 from tests.support.postgres_process import PostgresServer, installations, postgres_server
 from tests.support.rotation_site import Cluster, Watcher
@@ -247,6 +249,7 @@ def test_no_value_is_lost_and_no_login_denied(tmp_path: Path) -> None:
             Watcher(database, cluster) as watcher,
             Authorities(site.root.with_token(site.root.token or "")) as authorities,
             engines(site, cluster) as working,
+            Kubelet(vault.all) as kubelet,
         ):
             scene = Scene(chance, vault, database, site, working)
             end = time.monotonic() + DURATION
@@ -258,7 +261,8 @@ def test_no_value_is_lost_and_no_login_denied(tmp_path: Path) -> None:
                 writer.start()
                 scene.rotate()
                 time.sleep(chance.uniform(0, 2))  # the fault comes at any moment of the rotation
-                fault(scene, server)
+                with kubelet.faults:
+                    fault(scene, server)
                 vault.unseal(vault.all)
                 writer.join()
                 vault.three_voters()
@@ -270,7 +274,7 @@ def test_no_value_is_lost_and_no_login_denied(tmp_path: Path) -> None:
                 done[fault.__name__] += 1
     print(
         f"seed {SEED}: {done}, {scene.generation} rotations, {watcher.logins} logins, {len(watcher.denied)} denied, "
-        f"{workload.looks} looks at the Secret, {authorities.looks} at the authority",
+        f"{workload.looks} looks at the Secret, {authorities.looks} at the authority, restarted: {kubelet.restarts}",
         flush=True,
     )
     assert sum(done.values()) and workload.looks and watcher.logins and authorities.looks

@@ -12,9 +12,10 @@ from secret_authority.clients.vault import TIMEOUT_SECONDS, Vault, VaultRefusedE
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.rotation.document import State
 from secret_authority.engine.rotation.controller import RotationController
+from tests.support.liveness import READINESS
 from tests.support.rotation_faults import FaultyApi, FaultyVault, engine_at
 from tests.support.rotation_site import DATA, METADATA, Cluster, Killed, Site, Watcher
-from tests.support.storage_losses import SECONDS, health
+from tests.support.storage_losses import SECONDS
 from tests.support.vault_process import Server, wait_for
 
 
@@ -38,8 +39,8 @@ class ReadyServers(Vault):
         try:
             return way.request(method, path, data, seconds)
         except Unavailable:
-            ready = [number for number, server in enumerate(self._servers) if health(server) in (200, 429)]
-            self._now = next((number for number in ready if self._ways[number] is not way), self._now)
+            others = (number for number in range(len(self._ways)) if self._ways[number] is not way)
+            self._now = next((one for one in others if READINESS.succeeds(self._servers[one])), self._now)
             raise
 
     def health(self) -> int:
