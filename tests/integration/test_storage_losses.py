@@ -119,7 +119,7 @@ def test_all_are_killed_at_once(everything: Everything) -> None:
 
 def peers(survivor: Server) -> str:
     """peers.json of the runbook, for a server on the loopback device."""
-    (text,) = re.findall(r"`peers\.json`:\s+```json\n\s*(.+?)\n\s*```", RUNBOOK.read_text(), re.DOTALL)
+    (text,) = re.findall(r"```json\n\s*(.+?)\n\s*```", RUNBOOK.read_text(), re.DOTALL)
     (found,) = json.loads(text)
     # In the cluster it is what the pod calls itself.
     assert (found["id"], found["address"]) == (survivor.name, f"{pod_host(0)}:{CLUSTER_PORT}")
