@@ -48,6 +48,8 @@ NOT_ROLLED_BACK = "VaultNotRolledBack"
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 2.0
 PEEK_SECONDS = 1.0
+# The same after a round that something written has brought about: more often follows.
+SOON_SECONDS = 0.5
 # First values and configuration change rarely: how soon the next look follows, and the longest pause between two while
 # nothing changes. A new version of a secret with a consumer is seen by delivery, and looked at at once.
 VALUES_SECONDS = 30.0
@@ -100,14 +102,16 @@ class ConsumptionController:
     def round_if_due(self) -> float:
         """A round when it is time, or when something was written; how many seconds to rest after it."""
         begun = time.monotonic()
-        if begun < self._due and not self._delivery.written():
+        early = begun < self._due
+        if early and not self._delivery.written():
             return min(PEEK_SECONDS, self._due - begun)
         quiet = self.reconcile()
         ended = time.monotonic()
         self._status.number("round_seconds", ended - begun)
         self._due = ended + rest_after(ended - begun, QUIET_SECONDS if quiet else BUSY_SECONDS)
-        # Half as long as it took: another value that was written meanwhile waits for this.
-        return min(rest_after((ended - begun) / 2, PEEK_SECONDS), self._due - ended)
+        # A third of what it took: another value that was written meanwhile waits for this.
+        least = SOON_SECONDS if early else PEEK_SECONDS
+        return min(rest_after((ended - begun) / 3, least), self._due - ended)
 
     def reconcile(self) -> bool:
         """One round; True when nothing is left to do."""

@@ -190,6 +190,7 @@ def test_between_two_rounds_vault_is_asked_whether_something_was_written(monkeyp
     now += engine.round_if_due()
     looks = api.looks
     vault.write(path, {"options": {"cas": 1}, "data": {"api-key": "second"}})
-    engine.round_if_due()
+    rest = engine.round_if_due()
     assert api.looks == looks + 1, "it waits for the next round"
+    assert rest == controller.SOON_SECONDS, "what is written next waits"
     assert api.one["metadata"]["annotations"][VERSION_ANNOTATION].startswith("2@")
