@@ -22,7 +22,7 @@ from secret_authority.engine.rotation.evidence import DeliveryEvidence
 from secret_authority.engine.rotation.rotators import postgresql
 from secret_authority.engine.rotation.rotators.postgresql import PostgresqlRotator
 from tests.support.postgres_process import PostgresServer, installations, postgres_server
-from tests.support.rotation_faults import Points, cut_off, engine_at
+from tests.support.rotation_faults import SHORT, Points, assert_ended, cut_off, engine_at, figures
 from tests.support.rotation_site import Cluster, Site, Watcher, done, unsealed_vault, work
 from tests.support.vault_process import vault_program, wait_for
 
@@ -31,8 +31,6 @@ pytestmark = [
     pytest.mark.skipif(vault_program() is None, reason="no vault program: run `make tools`"),
 ]
 USERS = ["orders_a", "orders_b"]
-# How many points a short form takes of each kind; the long one takes all.
-SHORT = [pytest.param(True, id="short"), pytest.param(False, id="all", marks=pytest.mark.nightly)]
 LAG = 0.01
 
 
@@ -80,15 +78,6 @@ def some(points: list[str], short: bool, number: int) -> list[str]:
     return points if not short else points[:: max(1, len(points) // number)][:number]
 
 
-def assert_ended(site: Site, watcher: Watcher, what: str, generation: int = 1) -> None:
-    assert watcher.denied == [], f"somebody was refused: {what}"
-    document = site.document()
-    assert (document.state, document.generation, document.result) == (State.IDLE, generation, "done"), what
-    assert site.accepted(site.value()) and len(site.events()) == generation, what
-    old = {**site.value(), **site.value(generation)}
-    assert not site.accepted(old), f"the old login works: {what}"
-
-
 def disturbed(
     around: Surroundings, at: str, act: Callable[[], None], cut: int = 0, after: Callable[[int], None] = lambda _: None
 ) -> int:
@@ -111,12 +100,6 @@ def disturbed(
     assert passing.passed, f"{at} was not passed"
     assert_ended(site, watcher, at)
     return watcher.logins
-
-
-def figures(name: str, logins: list[int], record_property: Callable[[str, object], None]) -> None:
-    text = f"{name}: {len(logins)} of {len(logins)} points, {sum(logins)} logins, 0 denied"
-    record_property("figures", text)
-    print(text)
 
 
 @pytest.mark.parametrize("short", SHORT)

@@ -19,7 +19,7 @@ from secret_authority.core.rotation.document import State
 from secret_authority.core.rotation.rotator import Fence, Value
 from secret_authority.engine.rotation.rotators.issuer import IssuerThatCreates
 from tests.support.issuer import Issuer, serving
-from tests.support.rotation_faults import Points, cut_off, engine_at
+from tests.support.rotation_faults import SHORT, Points, cut_off, engine_at
 from tests.support.rotation_kinds import Created, Generated, Issued, KeySet, Tls, Users
 from tests.support.rotation_site import Cluster, HandedOver, Killed, done, unsealed_vault, work
 from tests.support.vault_process import vault_program, wait_for
@@ -35,7 +35,6 @@ KINDS: dict[str, Callable[[Issuer], Generated]] = {
     "issuer": Issued,
     "issuer-creates": Created,
 }
-SHORT = [pytest.param(True, id="short"), pytest.param(False, id="all", marks=pytest.mark.nightly)]
 LAG = 0.01
 
 

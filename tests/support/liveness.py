@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from components.runtime_authority.vault_pod import stateful_set_spec
 from components.settings.vault import VaultSettings
+from tests.support.background import Background
 from tests.support.vault_process import Server
 
 
@@ -44,17 +45,16 @@ READINESS, LIVENESS = _probe("readinessProbe"), _probe("livenessProbe")
 
 
 @dataclass
-class Kubelet:
+class Kubelet(Background):
     """Watches servers until it is ended; not while `faults` is held, which end and start servers themselves."""
 
     servers: list[Server]
     restarts: list[str] = field(default_factory=list)
     faults: threading.Lock = field(default_factory=threading.Lock)
-    _end: threading.Event = field(default_factory=threading.Event)
 
-    def watch(self) -> None:
+    def _run(self) -> None:
         failures = dict.fromkeys((server.name for server in self.servers), 0)
-        while not self._end.wait(LIVENESS.period):
+        while not self._stop.wait(LIVENESS.period):
             for server in self.servers:
                 failures[server.name] = 0 if LIVENESS.succeeds(server) else failures[server.name] + 1
                 if failures[server.name] < LIVENESS.failures:
@@ -64,12 +64,3 @@ class Kubelet:
                     server.start()
                 self.restarts.append(server.name)
                 failures[server.name] = 0
-
-    def __enter__(self) -> Kubelet:
-        self._thread = threading.Thread(target=self.watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()

@@ -10,15 +10,19 @@ import pytest
 
 from secret_authority.clients.vault import Vault
 from secret_authority.core.errors import Unavailable
+from secret_authority.core.rotation.document import State
 from secret_authority.core.rotation.rotator import Accepts, Rotator
 from secret_authority.engine.rotation.controller import RotationController
 from secret_authority.engine.rotation.rotators import registry
-from tests.support.rotation_site import Cluster, HandedOver
+from tests.support.rotation_site import Cluster, HandedOver, Site, Watcher
 
 Point = Callable[[str], None]
 CALLS = ("complete", "apply", "accepts", "in_use", "revoke", "discard", "ready", "generation", "provision")
 # What changes something is numbered; of what only looks, the first of each kind counts.
 CHANGES = ("POST", "PATCH", "complete", "apply", "revoke", "discard", "provision")
+
+# The short form of a drill takes a few points, the long one all of them.
+SHORT = [pytest.param(True, id="short"), pytest.param(False, id="all", marks=pytest.mark.nightly)]
 
 
 class Points:
@@ -131,3 +135,18 @@ def engine_at(site: HandedOver, cluster: Cluster, points: Points) -> Iterator[Ro
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "build", build)
         yield site.engine_of(FaultyApi(cluster, points), FaultyVault(site.engine_token, points))
+
+
+def assert_ended(site: Site, watcher: Watcher, what: str, generation: int = 1) -> None:
+    assert watcher.denied == [], f"somebody was refused: {what}"
+    document = site.document()
+    assert (document.state, document.generation, document.result) == (State.IDLE, generation, "done"), what
+    assert site.accepted(site.value()) and len(site.events()) == generation, what
+    old = {**site.value(), **site.value(generation)}
+    assert not site.accepted(old), f"the old login works: {what}"
+
+
+def figures(name: str, logins: list[int], record_property: Callable[[str, object], None]) -> None:
+    text = f"{name}: {len(logins)} of {len(logins)} points, {sum(logins)} logins, 0 denied"
+    record_property("figures", text)
+    print(text)

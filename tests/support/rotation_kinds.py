@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from secret_authority.core.catalogue.schema import Catalogue
 from secret_authority.core.rotation.rotator import Accepts, Value
 from secret_authority.engine.rotation.rotators import registry
 from secret_authority.engine.tls.ca import Pair, issue, new_ca
+from tests.support.background import Background
 from tests.support.issuer import Issuer
 from tests.support.rotation_site import Cluster, HandedOver, catalogue_of
 
@@ -112,14 +112,12 @@ class Created(Issued):
         self.rotator = {**self.rotator, "create": True}
 
 
-class Users:
+class Users(Background):
     """Uses what the Secret and each pod have, all the time. Counts uses and those that were refused."""
 
     def __init__(self, kind: Generated, cluster: Cluster) -> None:
         self._kind, self._cluster = kind, cluster
         self.uses = self.refused = 0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
@@ -132,11 +130,3 @@ class Users:
 
     def _held(self) -> list[tuple[dict[str, str], Any]]:
         return [self._cluster.secret, *self._cluster.pods]
-
-    def __enter__(self) -> Users:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()

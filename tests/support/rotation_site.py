@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -30,6 +29,7 @@ from secret_authority.core.timestamps import api_time
 from secret_authority.engine.common.status import Status
 from secret_authority.engine.consumption.versions import Version
 from secret_authority.engine.rotation.controller import RotationController
+from tests.support.background import Background
 from tests.support.postgres_process import ADMIN, PostgresServer
 from tests.support.vault_process import servers, wait_for
 
@@ -101,7 +101,7 @@ def catalogue_of(rotator: Mapping[str, Any], keys: Mapping[str, str], rotation: 
     )
 
 
-class Cluster(Api):
+class Cluster(Background, Api):
     """External Secrets and two pods, each a little behind Vault.
 
     `lag`: seconds from a version to the Secret; `pod_lag`: from there to each pod, the same unless given.
@@ -112,8 +112,6 @@ class Cluster(Api):
         self.secret: tuple[dict[str, str], Version] = self.newest()
         self.pods = [self.secret, self.secret]
         self.objects: dict[str, Any] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._deliver, daemon=True)
 
     def newest(self) -> tuple[dict[str, str], Version]:
         """Value and version in one look, as External Secrets reads them."""
@@ -121,7 +119,7 @@ class Cluster(Api):
         details = found["metadata"]
         return found["data"], Version(int(details["version"]), api_time(details["created_time"]))
 
-    def _deliver(self) -> None:
+    def _run(self) -> None:
         while not self._stop.wait(0.02):
             with contextlib.suppress(Unavailable):
                 found = self.newest()
@@ -131,14 +129,6 @@ class Cluster(Api):
                 for number in range(len(self.pods)):
                     if self.pods[number][1].mark != self.secret[1].mark and not self._stop.wait(self._pod_lag):
                         self.pods[number] = self.secret
-
-    def __enter__(self) -> Cluster:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     def get(self, path: str) -> dict[str, Any] | None:
         if "externalsecrets" in path:
@@ -172,15 +162,13 @@ class Cluster(Api):
         return dict(body)
 
 
-class Watcher:
+class Watcher(Background):
     """Logs in every 50 ms with what the Secret has and with what each pod has. It may fail, and says how often."""
 
     def __init__(self, server: PostgresServer, cluster: Cluster) -> None:
         self._server, self._cluster = server, cluster
         self.logins = 0
         self.denied: list[float] = []
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._stop.wait(0.05):
@@ -204,14 +192,6 @@ class Watcher:
     def window(self) -> float:
         """Seconds from the first to the last login that was denied."""
         return self.denied[-1] - self.denied[0] if self.denied else 0.0
-
-    def __enter__(self) -> Watcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
 
 def login(server: PostgresServer, values: Mapping[str, str]) -> Connection:

@@ -10,11 +10,11 @@ from typing import Any
 
 from secret_authority.clients.vault import TIMEOUT_SECONDS, Vault, VaultRefusedError
 from secret_authority.core.errors import LostRace, Unavailable
-from secret_authority.core.rotation.document import State
 from secret_authority.engine.rotation.controller import RotationController
+from tests.support.background import Background
 from tests.support.liveness import READINESS
 from tests.support.rotation_faults import FaultyApi, FaultyVault, engine_at
-from tests.support.rotation_site import DATA, METADATA, Cluster, Killed, Site, Watcher
+from tests.support.rotation_site import DATA, METADATA, Cluster, Killed, Site, Watcher, done
 from tests.support.storage_losses import SECONDS
 from tests.support.vault_process import Server, wait_for
 
@@ -167,8 +167,7 @@ def ask(site: Site, name: str) -> None:
 def rotated(site: Site, generation: int) -> bool:
     """Whether the rotation has ended and nothing of it is left."""
     with contextlib.suppress(Unavailable):
-        found = site.document()
-        return found.state is State.IDLE and found.generation == generation and site.readable_documents() == 1
+        return done(site, generation)
     return False
 
 
@@ -200,17 +199,16 @@ def version_before(site: Site) -> int:
 
 
 @dataclass
-class Authorities:
+class Authorities(Background):
     """Looks at who decides the value: whichever server answers, its record and its versions never go back."""
 
     vault: Vault
     looks: int = 0
     wrong: list[str] = field(default_factory=list)
     _newest: int = 0
-    _end: threading.Event = field(default_factory=threading.Event)
 
-    def watch(self) -> None:
-        while not self._end.wait(0.2):
+    def _run(self) -> None:
+        while not self._stop.wait(0.2):
             with contextlib.suppress(Unavailable):
                 self._look()
 
@@ -228,12 +226,3 @@ class Authorities:
             self.wrong.append(f"version {version} after {self._newest}")
         self._newest = max(version, self._newest)
         self.looks += 1
-
-    def __enter__(self) -> Authorities:
-        self._thread = threading.Thread(target=self.watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join()

@@ -17,18 +17,17 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.restore.rebuild import WITHOUT
 from secret_authority.core.snapshots.naming import BundleName
 from secret_authority.repository.trust.share_export import export_file
 from tests.support.consumer_secrets import Secrets, consumer_secrets
 from tests.support.recorded_stack import UP, RecordedStack
 from tests.support.waiting import until
+from tests.support.whole_stack import EVERY
 from toolchain.local_stack import CHECKOUT
 
 pytestmark = [pytest.mark.drill, pytest.mark.nightly]
 
-EVERY = (SecretClass.BOOTSTRAP, SecretClass.EXTERNAL, SecretClass.INTERNAL)
 ENTERED, ROTATED = "payment-api", "session-key"
 
 
