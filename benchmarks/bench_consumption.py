@@ -33,10 +33,11 @@ from components.consumption.external_secrets import controller_pod, controller_r
 from secret_authority.clients.vault import Vault
 from secret_authority.contract.names import (
     CONSUMPTION_ACCOUNT,
-    CONSUMPTION_DIGEST_KEY_PATH,
     READER_ACCOUNT,
     VERSION_ANNOTATION,
 )
+from secret_authority.contract.vault_policies import consumption_policy, reader_policy, versions_policy
+from secret_authority.core.catalogue.schema import parse_catalogue
 from tests.support.recorded_stack import RecordedStack
 from tests.support.vault_way import broken_glass
 from toolchain.node.api import ApiError
@@ -44,6 +45,7 @@ from toolchain.node.api import ApiError
 SPACE = "bench"
 ESO = f"/apis/external-secrets.io/v1/namespaces/{SPACE}"
 LOOK = "bench-look"
+VERSIONS = f"{LOOK}-versions"
 WINDOW_SECONDS = 60.0
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -71,18 +73,15 @@ class Bench:
     def prepare(self, image: str) -> None:
         """Namespace, identities, values in Vault, a controller; no ExternalSecret yet."""
         self.make("/api/v1/namespaces", {"metadata": {"name": SPACE}})
-        for role, space, account, paths in (
-            (f"consumer-{SPACE}", SPACE, READER_ACCOUNT, [f"platform-config/data/{SPACE}/*", "auth/token/lookup-self"]),
-            (
-                LOOK,
-                "secret-authority",
-                LOOK,
-                [f"platform-config/metadata/{SPACE}/*", CONSUMPTION_DIGEST_KEY_PATH, "sys/metrics"],
-            ),
+        # Those of a stack with these secrets: the more rules a token has, the longer each of its requests takes.
+        catalogue = parse_catalogue(self.catalogue, "catalogue.yaml")
+        paths = [f"platform-config/data/{SPACE}/{name}" for name in self.names]
+        for role, space, account, policy in (
+            (f"consumer-{SPACE}", SPACE, READER_ACCOUNT, reader_policy(paths)),
+            (LOOK, "secret-authority", LOOK, consumption_policy(catalogue, ())),
+            (VERSIONS, "secret-authority", LOOK, versions_policy()),
         ):
-            rules = [f'path "{path}" {{ capabilities = ["read"] }}' for path in paths]
-            rules.append('path "auth/token/revoke-self" { capabilities = ["update"] }')
-            self.vault.write(f"sys/policies/acl/{role}", {"policy": "\n".join(rules)})
+            self.vault.write(f"sys/policies/acl/{role}", {"policy": policy})
             self.vault.write(
                 f"auth/kubernetes/role/{role}",
                 {
@@ -90,9 +89,11 @@ class Bench:
                     "bound_service_account_namespaces": [space],
                     "audience": "vault",
                     "token_policies": [role],
+                    "token_no_default_policy": True,
                     "token_ttl": 900,
                 },
             )
+        for space, account in ((SPACE, READER_ACCOUNT), ("secret-authority", LOOK)):
             self.make(f"/api/v1/namespaces/{space}/serviceaccounts", {"metadata": {"name": account}})
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self.write, self.names))
@@ -133,7 +134,8 @@ class Bench:
         path = f"/apis/apps/v1/namespaces/{space}/deployments/{name}"
         until(lambda: bool(((self.objects.get(path) or {}).get("status") or {}).get("readyReplicas")), f"{name} runs")
 
-    def make_task(self) -> None:
+    @property
+    def catalogue(self) -> dict[str, Any]:
         entries = [
             {
                 "name": name,
@@ -144,13 +146,15 @@ class Bench:
             }
             for name in self.names
         ]
-        catalogue = {
+        return {
             "apiVersion": "secret-authority.dev/v1",
             "kind": "SecretCatalogue",
             "bootstrapNamespaces": ["bootstrap-data"],
             "secrets": entries,
         }
-        task = json.dumps({"cluster": "bench", "catalogue": catalogue, "config": {}})
+
+    def make_task(self) -> None:
+        task = json.dumps({"cluster": "bench", "catalogue": self.catalogue, "config": {}})
         place = "/api/v1/namespaces/secret-authority/configmaps"
         self.make(place, {"metadata": {"name": LOOK}, "data": {"task.json": task}})
 
@@ -163,11 +167,10 @@ class Bench:
         pod = consumption_program(self.image, "").pod(LOOK)
         pod["serviceAccountName"] = LOOK
         arguments = pod["containers"][0]["args"]
+        own = {"--namespace": SPACE, "--role": LOOK, "--versions-role": VERSIONS}
         pod["containers"][0]["args"] = [
-            {"--namespace=secret-authority": f"--namespace={SPACE}"}.get(
-                a, f"--role={LOOK}" if a[:7] == "--role=" else a
-            )
-            for a in arguments
+            f"{option}={own[option]}" if (option := argument.partition("=")[0]) in own else argument
+            for argument in arguments
         ]
         self.deploy("secret-authority", LOOK, pod, CONSUMPTION_ACCOUNT)
 
@@ -309,7 +312,7 @@ class Bench:
         ):
             with contextlib.suppress(ApiError):
                 self.objects.request("DELETE", path)
-        for name in (f"consumer-{SPACE}", LOOK):
+        for name in (f"consumer-{SPACE}", LOOK, VERSIONS):
             self.vault.delete(f"auth/kubernetes/role/{name}")
             self.vault.delete(f"sys/policies/acl/{name}")
         for name in self.names:

@@ -31,6 +31,7 @@ from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
     ENTRY_ACCOUNT,
     VAULT_ADDRESS,
+    VERSIONS_ROLE,
 )
 from secret_authority.core.catalogue.schema import Catalogue
 from secret_authority.core.phases import Phase
@@ -122,6 +123,7 @@ def consumption_program(image: str, task: str) -> EngineProgram:
             f"--vault={VAULT_ADDRESS}",
             f"--ca=/vault-ca/{CA_KEY}",
             f"--role={CONSUMPTION_ROLE}",
+            f"--versions-role={VERSIONS_ROLE}",
             f"--token={TOKEN_FILE}",
         ],
         # Alive is enough to be ready: whether everything has arrived is for the evidence to say.

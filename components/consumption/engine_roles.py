@@ -1,7 +1,7 @@
 """Vault policies and roles of the consumption layer's own two identities.
 
-- consumption: reads version numbers, generates internal secrets where nothing is, records first values,
-  writes configuration of Git. It reads no value of a bootstrap secret.
+- consumption: generates internal secrets where nothing is, records first values, writes configuration of Git.
+  It reads no value of a bootstrap secret. It has a second role, `versions`, as which it reads version numbers.
 - entry: a person's short-lived identity for `secret-authority enter`; it writes and reads no value.
 """
 
@@ -19,8 +19,9 @@ from secret_authority.contract.names import (
     ENGINE_NAMESPACE,
     ENTRY_ACCOUNT,
     ENTRY_ROLE,
+    VERSIONS_ROLE,
 )
-from secret_authority.contract.vault_policies import consumption_policy, entry_policy
+from secret_authority.contract.vault_policies import consumption_policy, entry_policy, versions_policy
 from secret_authority.core.catalogue.schema import Catalogue
 
 
@@ -34,15 +35,16 @@ class ConsumptionRolesArgs:
 
 
 class ConsumptionRoles(pulumi.ComponentResource):
-    """The two policies and roles."""
+    """The policies and roles."""
 
     def __init__(self, name: str, args: ConsumptionRolesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("secret-authority:consumption:Roles", name, {}, opts)
         objects = VaultObjects(self, args.connection)
-        for short, role, account, policy in (
-            ("consumption", CONSUMPTION_ROLE, CONSUMPTION_ACCOUNT, consumption_policy),
-            ("entry", ENTRY_ROLE, ENTRY_ACCOUNT, entry_policy),
+        entries = args.catalogue, args.config_from_git
+        for short, role, account, text in (
+            ("consumption", CONSUMPTION_ROLE, CONSUMPTION_ACCOUNT, consumption_policy(*entries)),
+            ("versions", VERSIONS_ROLE, CONSUMPTION_ACCOUNT, versions_policy()),
+            ("entry", ENTRY_ROLE, ENTRY_ACCOUNT, entry_policy(*entries)),
         ):
-            text = policy(args.catalogue, args.config_from_git)
             objects.role(f"{name}-{short}", role, text, account, ENGINE_NAMESPACE)
-        self.register_outputs({"roles": [CONSUMPTION_ROLE, ENTRY_ROLE]})
+        self.register_outputs({"roles": [CONSUMPTION_ROLE, VERSIONS_ROLE, ENTRY_ROLE]})

@@ -129,6 +129,8 @@ READER_ACCOUNT = "secret-authority-reader"
 CONSUMER_PREFIX = "consumer-"
 # A dot cannot be part of a namespace's name, so these can never be the role of a consumer.
 CONSUMPTION_ROLE = f"{CONSUMER_PREFIX}system.consumption"
+# The engine of consumption again, as which it reads the newest versions.
+VERSIONS_ROLE = f"{CONSUMER_PREFIX}system.versions"
 ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
 ROTATION_ROLE = f"{CONSUMER_PREFIX}system.rotation"
 REQUESTS_ROLE = f"{CONSUMER_PREFIX}system.rotation-requests"

@@ -104,7 +104,11 @@ def auditor_policy() -> str:
 
 
 def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -> str:
-    """The policy of layer 5's engine. `config_from_git`: entries of class config whose values Git holds."""
+    """The policy of layer 5's engine. `config_from_git`: entries of class config whose values Git holds.
+
+    Vault builds the rules of a token again for each request, which takes longer than the request itself where they are
+    many. So the newest versions of all secrets are read with `versions_policy`, and this one is for what is written.
+    """
     rules: list[str] = []
     for secret in catalogue:
         place = secret.vault
@@ -122,46 +126,38 @@ def consumption_policy(catalogue: Catalogue, config_from_git: Collection[str]) -
                 rules += [_rule(data, "read"), _rule(metadata, "read", "patch"), _rule(events, "create", "read")]
             case SecretClass.CONFIG if secret.name in config_from_git:
                 rules += [_rule(data, "create", "read", "update"), _rule(metadata, "read")]
-            case _ if secret.consumers:
-                rules.append(_rule(metadata, "read"))
+    return "".join([*rules, _rule(CONSUMPTION_DIGEST_KEY_PATH, "read")])
+
+
+def versions_policy() -> str:
+    """The policy by which layer 5's engine finds new versions: metadata and counters, no value.
+
+    It has as many rules with a thousand secrets as with one.
+    """
+    mounts = (_rule(f"{mount}/metadata/*", "read") for mount in (DATA_MOUNT, CONFIG_MOUNT))
     # Counters of requests by mount, so that versions are read only when something was written.
-    rules += [_rule(CONSUMPTION_DIGEST_KEY_PATH, "read"), _rule("sys/metrics", "read")]
-    return "".join(rules)
+    return "".join([*mounts, _rule("sys/metrics", "read")])
 
 
 def rotation_policy(catalogue: Catalogue) -> str:
-    """The policy of the engine of rotation: new versions of the secrets that have a rotator, and of no other."""
+    """The policy of the engine of rotation: new versions of the secrets that have a rotator, and of no other.
+
+    Rotation's own folders are given as a whole: `consumption_policy` says what many rules cost.
+    """
     rules: list[str] = []
     logins: set[str] = set()
     for secret in catalogue:
-        if is_watched(secret):
-            asked = f"{ROTATION_REQUESTS}/{secret.name}"
-            rules += [
-                # Only the end of its value is watched, and its policy changed on request.
-                _rule(f"{secret.vault.mount}/metadata/{secret.vault.path}", "read", "patch"),
-                _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/*", "create", "read"),
-                _rule(f"{ROTATION_MOUNT}/metadata/{asked}", "list"),
-                _rule(f"{ROTATION_MOUNT}/data/{asked}/*", "read", "update"),
-            ]
-        if secret.rotator is None:
+        if secret.rotator is None and not is_watched(secret):
             continue
-        place, document = secret.vault, f"{ROTATION_DOCUMENTS}/{secret.vault.path}"
-        asked, given = f"{ROTATION_REQUESTS}/{secret.name}", f"{ROTATION_GIVEN}/{secret.name}"
+        place = secret.vault
         rules += [
-            # No "create": the first value of a secret is written by others, and nothing is ever deleted.
-            _rule(f"{place.mount}/data/{place.path}", "read", "update"),
             _rule(f"{place.mount}/metadata/{place.path}", "read", "patch"),
             _rule(f"{AUTHORITY_MOUNT}/data/{EVENTS}/{secret.name}/*", "create", "read"),
-            _rule(f"{ROTATION_MOUNT}/data/{document}", "create", "read", "update"),
-            _rule(f"{ROTATION_MOUNT}/metadata/{document}", "read"),
-            _rule(f"{ROTATION_MOUNT}/destroy/{document}", "update"),
-            _rule(f"{ROTATION_MOUNT}/metadata/{asked}", "list"),
-            _rule(f"{ROTATION_MOUNT}/data/{asked}/*", "read", "update"),
-            _rule(f"{ROTATION_MOUNT}/metadata/{given}", "list"),
-            _rule(f"{ROTATION_MOUNT}/metadata/{given}/*", "read"),
-            _rule(f"{ROTATION_MOUNT}/data/{given}/*", "read"),
-            _rule(f"{ROTATION_MOUNT}/destroy/{given}/*", "update"),
         ]
+        if secret.rotator is None:
+            continue  # only the end of its value is watched, and its policy changed on request
+        # No "create": the first value of a secret is written by others, and nothing is ever deleted.
+        rules.append(_rule(f"{place.mount}/data/{place.path}", "read", "update"))
         admin = secret.rotator.settings.get("admin")
         logins |= {str(other.vault) for other in catalogue if other.name == admin}
     for login in sorted(logins):
@@ -169,7 +165,17 @@ def rotation_policy(catalogue: Catalogue) -> str:
         rules.append(_rule(f"{mount}/data/{path}", "read"))
     # Which secrets have a request or a value that was entered: names alone.
     rules += [_rule(f"{ROTATION_MOUNT}/metadata/{folder}", "list") for folder in (ROTATION_REQUESTS, ROTATION_GIVEN)]
-    rules.append(_rule(DIGEST_KEY_PATH, "read"))
+    rules += [
+        _rule(f"{ROTATION_MOUNT}/data/{ROTATION_DOCUMENTS}/*", "create", "read", "update"),
+        _rule(f"{ROTATION_MOUNT}/metadata/{ROTATION_DOCUMENTS}/*", "read"),
+        _rule(f"{ROTATION_MOUNT}/destroy/{ROTATION_DOCUMENTS}/*", "update"),
+        _rule(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}/*", "list"),
+        _rule(f"{ROTATION_MOUNT}/data/{ROTATION_REQUESTS}/*", "read", "update"),
+        _rule(f"{ROTATION_MOUNT}/metadata/{ROTATION_GIVEN}/*", "read", "list"),
+        _rule(f"{ROTATION_MOUNT}/data/{ROTATION_GIVEN}/*", "read"),
+        _rule(f"{ROTATION_MOUNT}/destroy/{ROTATION_GIVEN}/*", "update"),
+        _rule(DIGEST_KEY_PATH, "read"),
+    ]
     return "".join(rules)
 
 

@@ -13,7 +13,7 @@ import pytest
 from secret_authority.clients.kubernetes import Api
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.consumption_settings import ConsumptionSettings
-from secret_authority.contract.vault_policies import consumption_policy, entry_policy, reader_policy
+from secret_authority.contract.vault_policies import consumption_policy, entry_policy, reader_policy, versions_policy
 from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
 from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.core.handover.state_machine import Record
@@ -302,11 +302,16 @@ def test_the_engine_of_consumption_reads_no_key_but_its_own(site: Site) -> None:
 
 def test_layer_5_reads_no_bootstrap_value_and_overwrites_nothing(site: Site) -> None:
     site.root.write("platform-data/data/postgres/orders", {"options": {"cas": 0}, "data": {"password": "handed over"}})
-    with pytest.raises(VaultRefusedError, match="403"):
-        site.consumption.read("platform-data/data/postgres/orders")
-    assert site.consumption.read("platform-data/metadata/postgres/orders") is not None
-    with pytest.raises(VaultRefusedError, match="403"):
-        site.consumption.write("platform-data/data/postgres/orders", {"options": {"cas": 1}, "data": {"password": "x"}})
+    data, metadata = "platform-data/data/postgres/orders", "platform-data/metadata/postgres/orders"
+    versions = site.token("versions", versions_policy())
+    for identity in (site.consumption, versions):
+        with pytest.raises(VaultRefusedError, match="403"):
+            identity.read(data)
+        with pytest.raises(VaultRefusedError, match="403"):
+            identity.write(data, {"options": {"cas": 1}, "data": {"password": "x"}})
+        with pytest.raises(VaultRefusedError, match="403"):
+            identity.patch(metadata, {"custom_metadata": {"authority": "git"}})
+    assert versions.read(metadata) is not None
 
 
 def test_configuration_follows_git_and_makes_a_version_only_when_it_changes(site: Site, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from components.runtime_authority.vault_config import vault_config
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.clients.vault_counters import changes
+from secret_authority.contract.vault_policies import versions_policy
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.consumption import versions
 from secret_authority.engine.consumption.versions import Version, Versions
@@ -22,7 +23,6 @@ pytestmark = [
 ]
 ORDERS, BROKER = ("platform-data", "postgres/orders"), ("platform-config", "broker/orders")
 LOOKS = 'path "+/metadata/*" { capabilities = ["read"] }\n'
-COUNTERS = 'path "sys/metrics" { capabilities = ["read"] }\n'
 
 
 class Site:
@@ -50,12 +50,12 @@ class Site:
         except (VaultRefusedError, Unavailable):
             return None  # a mount that is new is not ready for a moment
 
-    def looker_token(self, policy: str = LOOKS + COUNTERS) -> str:
-        self.root.write("sys/policies/acl/looker", {"policy": policy})
+    def looker_token(self, policy: str | None = None) -> str:
+        self.root.write("sys/policies/acl/looker", {"policy": policy or versions_policy()})
         made = self.root.write("auth/token/create", {"policies": ["looker"], "no_default_policy": True})
         return str(made["auth"]["client_token"])
 
-    def looker(self, policy: str = LOOKS + COUNTERS) -> Vault:
+    def looker(self, policy: str | None = None) -> Vault:
         return self.server.api.with_token(self.looker_token(policy))
 
     def looks(self) -> int:

@@ -17,6 +17,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb = verbs.add_parser("consumption", help="bring values from Vault to their consumers")
     verb.add_argument("--task", type=Path, required=True, help="JSON file with the catalogue and configuration")
     add_vault_arguments(verb)
+    verb.add_argument("--versions-role", required=True, help="role to read version numbers as")
     add_port(verb)
     verb.set_defaults(run=_run)
 
@@ -24,9 +25,11 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _run(options: argparse.Namespace) -> int:
     run_name, status = begin("consumption"), Status()
     serve(status, options.port, DELIVERED)
-    vault = vault_of(options)
+    vault, versions = vault_of(options), vault_of(options, options.versions_role)
     task = ConsumptionSettings.from_json(options.task.read_text())
     ca_file = Path(options.ca)
     return run_until_ended(
-        ConsumptionController(task, Api.in_cluster(), vault, options.namespace, run_name, status, ca_file)
+        ConsumptionController(
+            task, Api.in_cluster(), vault, options.namespace, run_name, status, ca_file, versions=versions
+        )
     )

@@ -32,8 +32,9 @@ def add_port(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--port", type=int, default=8080, help="port of health, readiness and metrics")
 
 
-def vault_of(options: argparse.Namespace) -> Vault:
-    return Vault(options.vault, options.ca, kubernetes_login(options.role, options.token))
+def vault_of(options: argparse.Namespace, role: str = "") -> Vault:
+    """Vault, logged in to as `role`, by default the controller's own."""
+    return Vault(options.vault, options.ca, kubernetes_login(role or options.role, options.token))
 
 
 def begin(name: str) -> str:

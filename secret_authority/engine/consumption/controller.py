@@ -75,11 +75,14 @@ class ConsumptionController:
         run_name: str,
         status: Status,
         ca_file: Path,
+        versions: Vault | None = None,
     ) -> None:
+        """`versions`: Vault for an identity that reads metadata with few rules, by default `vault`."""
         self._task, self._api, self._vault = task, api, vault
         self._namespace, self._run_name, self._status = namespace, run_name, status
         self._loop = LeasedLoop(Lease(api, namespace, CONSUMPTION_LEASE, run_name), status, QUIET_SECONDS)
-        self._delivery = SecretDelivery(api, vault)
+        self._metadata = versions or vault
+        self._delivery = SecretDelivery(api, self._metadata)
         self._restarts = WorkloadRestarts(api)
         stores = {(consumer.namespace, consumer.mount) for consumer in task.consumers}
         self._bundles = SecretStoreBundles(api, ca_file, stores)
@@ -105,7 +108,7 @@ class ConsumptionController:
         early = begun < self._due
         if early and not self._delivery.written():
             return min(PEEK_SECONDS, self._due - begun)
-        quiet = self.reconcile()
+        quiet = self.reconcile(deliver_first=early)
         ended = time.monotonic()
         self._status.number("round_seconds", ended - begun)
         self._due = ended + rest_after(ended - begun, QUIET_SECONDS if quiet else BUSY_SECONDS)
@@ -113,17 +116,22 @@ class ConsumptionController:
         least = SOON_SECONDS if early else PEEK_SECONDS
         return min(rest_after((ended - begun) / 3, least), self._due - ended)
 
-    def reconcile(self) -> bool:
-        """One round; True when nothing is left to do."""
-        parts: tuple[tuple[str, Callable[[], bool]], ...] = (
+    def reconcile(self, deliver_first: bool = False) -> bool:
+        """One round; True when nothing is left to do.
+
+        `deliver_first`: something was written, which does not wait for what is looked at now and then.
+        """
+        parts: list[tuple[str, Callable[[], bool]]] = [
             (TRUSTED, self._sync_bundles),
             (VALUES, self.reconcile_values),
             (DELIVERED, self._deliver),
-        )
-        done = [run_step(self._status, name, part, (ValueError,)) for name, part in parts]
-        if done[-1] is None:
+        ]
+        if deliver_first:
+            parts.insert(0, parts.pop())
+        done = {name: run_step(self._status, name, part, (ValueError,)) for name, part in parts}
+        if done[DELIVERED] is None:
             self._after_failed_delivery()
-        return all(done)
+        return all(done.values())
 
     def _after_failed_delivery(self) -> None:
         self._publish([], force=False)
@@ -195,7 +203,7 @@ class ConsumptionController:
     def _sync_configuration(self, secret: CatalogueSecret) -> State:
         values = self._task.config.get(secret.name)
         if values is None:
-            entered = newest_version(self._vault, secret.vault.mount, secret.vault.path)
+            entered = newest_version(self._metadata, secret.vault.mount, secret.vault.path)
             return State.ON_RECORD if entered.number else State.NOT_ENTERED
         if sync_config(self._vault, secret, values):
             log.info("%s: configuration of Git written to %s", secret.name, secret.vault)

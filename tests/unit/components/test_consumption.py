@@ -21,7 +21,7 @@ from components.kit.ownership import owner
 from components.runtime_authority.runtime_authority import RuntimeAuthority
 from components.runtime_authority.vault_objects import VaultConnection
 from secret_authority.access.kubeconfig import ClusterConnection
-from secret_authority.contract.names import MANAGED_BY
+from secret_authority.contract.names import CONSUMPTION_ACCOUNT, MANAGED_BY, VERSIONS_ROLE
 from secret_authority.contract.vault_policies import consumption_policy, engine_policy, entry_policy
 from secret_authority.core.catalogue.schema import SecretClass
 from secret_authority.core.claims.serialization import decode_claim
@@ -267,6 +267,19 @@ def test_layer_5_reads_no_value_of_a_bootstrap_secret_and_overwrites_no_secret(f
     updating = [path for path, verbs in rules.items() if "update" in verbs]
     assert updating == ["platform-config/data/postgres/orders"]
     assert not any("*" in path for path in rules if not path.startswith("platform-authority/data/events/"))
+
+
+def test_versions_are_read_as_another_role_of_the_same_account(stack: Recorder) -> None:
+    roles = stack.kind("AuthBackendRole")
+    versions, own = roles["consumption-roles-versions"], roles["consumption-roles-consumption"]
+    assert versions["roleName"] == VERSIONS_ROLE and versions["boundServiceAccountNames"] == [CONSUMPTION_ACCOUNT]
+    assert versions["boundServiceAccountNamespaces"] == own["boundServiceAccountNamespaces"]
+    (pod,) = (
+        one["spec"]["template"]["spec"]
+        for one in stack.kind("Deployment").values()
+        if one["metadata"]["name"] == CONSUMPTION_ACCOUNT
+    )
+    assert {f"--role={own['roleName']}", f"--versions-role={VERSIONS_ROLE}"} <= set(pod["containers"][0]["args"])
 
 
 def test_the_engine_of_consumption_cannot_test_guesses_of_bootstrap_secrets(fleet: Fleet) -> None:

@@ -56,6 +56,10 @@ ADDED: dict[str, set[str]] = {
         "ServiceAccount rotation-account",
         "ServiceAccount rotation-requests-account",
     },
+    "versions are read as a role with few rules": {
+        "AuthBackendRole consumption-roles-versions",
+        "Policy consumption-roles-versions",
+    },
 }
 # Resources whose inputs change, with the fields, by the reason. Besides these only the engine's image changes, which is
 # a setting.
@@ -113,6 +117,7 @@ CHANGED: dict[str, dict[str, set[str]]] = {
     "a Vault without others to wait for becomes active with Raft's own timing": {
         "ConfigMap runtime-authority-vault-config": {"data.vault.json"},
     },
+    "versions are read as a role with few rules": {"Deployment consumption-engine": {"spec.template"}},
     "Vault's values cannot be made again": {"Namespace runtime-authority-vault": {"options.protect"}},
 }
 GUARD = "secret-authority:bootstrap:Guard", "secret-authority:layer:BootstrapGuard"

@@ -194,3 +194,32 @@ def test_between_two_rounds_vault_is_asked_whether_something_was_written(monkeyp
     assert api.looks == looks + 1, "it waits for the next round"
     assert rest == controller.SOON_SECONDS, "what is written next waits"
     assert api.one["metadata"]["annotations"][VERSION_ANNOTATION].startswith("2@")
+
+
+def test_what_is_written_is_delivered_before_anything_else_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "consumption_digest_key", lambda _: b"k" * 32)
+    vault, now, order = Counting(), 1000.0, list[str]()
+    monkeypatch.setattr(SecretStoreBundles, "reconcile", lambda _: iter(()))
+    monkeypatch.setattr(controller, "time", SimpleNamespace(monotonic=lambda: now))
+    task = ConsumptionSettings("dev", CATALOGUE, {})
+    engine = ConsumptionController(task, ExternalSecrets(), vault, "ns", "run", Status(), Path("/nonexistent"))
+    step = controller.run_step
+    monkeypatch.setattr(controller, "run_step", lambda *given: (order.append(given[1]), step(*given))[1])
+    vault.write("platform-data/data/payment/billing", {"options": {"cas": 0}, "data": {"api-key": "first"}})
+    engine.round_if_due()
+    assert order.pop() == controller.DELIVERED and order, "a secret without a value gets one first"
+    order.clear()
+    vault.write("platform-data/data/payment/billing", {"options": {"cas": 1}, "data": {"api-key": "second"}})
+    engine.round_if_due()
+    assert order[0] == controller.DELIVERED and len(order) == 3
+
+
+def test_versions_are_read_with_the_identity_for_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(controller, "consumption_digest_key", lambda _: b"k" * 32)
+    monkeypatch.setattr(SecretStoreBundles, "reconcile", lambda _: iter(()))
+    vault, versions, api = EmptyVault(), Counting(), ExternalSecrets()
+    versions.write("platform-data/data/payment/billing", {"options": {"cas": 0}, "data": {"api-key": "first"}})
+    task = ConsumptionSettings("dev", CATALOGUE, {})
+    engine = ConsumptionController(task, api, vault, "ns", "run", Status(), Path("/nonexistent"), versions=versions)
+    engine.reconcile()
+    assert api.one["metadata"]["annotations"][VERSION_ANNOTATION].startswith("1@")
