@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import requests
+import urllib3
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -48,17 +49,23 @@ class Flux:
     artifact: bytes = b""
 
     def call(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Any:
-        """A request; None for what is not there yet. Raises AssertionError on another refusal."""
+        """A request; None for what is not there yet. Raises AssertionError on a refusal, OSError."""
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         data = None if body is None else json.dumps(body)
-        certificate = str(self.logs / "certificates" / "apiserver.crt")
-        answer = requests.request(
-            method, f"{self.address}{path}", data=data, headers=headers, verify=certificate, timeout=30
-        )
-        if answer.status_code in (404, 429):  # not there, or not there yet
+        try:
+            answer = self._pool.request(method, f"{self.address}{path}", body=data, headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise OSError(f"{method} {path}: {error}") from error
+        if answer.status in (404, 429):  # not there, or not there yet
             return None
-        assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text[:500]}"
-        return answer.json()
+        assert answer.status < 400, f"{method} {path}: {answer.status} {answer.data[:500]!r}"
+        return json.loads(answer.data)
+
+    @functools.cached_property
+    def _pool(self) -> urllib3.PoolManager:
+        """Connections that are kept: a look at an object costs less than the handshake of a new one."""
+        certificate = str(self.logs / "certificates" / "apiserver.crt")
+        return urllib3.PoolManager(maxsize=8, ca_certs=certificate, timeout=30.0, retries=False)
 
     def secret(self, namespace: str, name: str) -> dict[str, bytes] | None:
         found = self.call("GET", f"/api/v1/namespaces/{namespace}/secrets/{name}")
