@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from secret_authority.repository.layout import Layout
 from secret_authority.repository.trust.root_of_trust import read_trust
 from tests.support.cluster_objects import ClusterObjects, Key
 from toolchain.local_stack import CHECKOUT, LocalStack
+from toolchain.node import layout
 from toolchain.node.api import ApiError
 
 UP = ("up", "--yes", "--non-interactive", "--suppress-progress")
@@ -65,6 +67,7 @@ class RecordedStack(LocalStack):
         # When that was, in seconds of the epoch; 0 for a node that has been built upon before.
         self.bare_at = 0.0
         self.transcript: list[str] = []
+        self._connected = threading.local()
         self.measured: list[tuple[str, float]] = []
 
     @cached_property
@@ -83,7 +86,13 @@ class RecordedStack(LocalStack):
 
     @property
     def objects(self) -> ClusterObjects:
-        return ClusterObjects(self.name)
+        """Over one connection a thread, for as long as the node is the same: a new one costs more than most looks."""
+        node = layout.require(self.name)
+        now = (node.address, (node.pki / "cluster-ca.crt").stat().st_mtime_ns)
+        if getattr(self._connected, "to", None) != now:
+            self._connected.to, self._connected.objects = now, ClusterObjects(self.name)
+        objects: ClusterObjects = self._connected.objects
+        return objects
 
     @property
     def home(self) -> str:

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import ssl
+import time
 from typing import Any
 
 from toolchain.node.errors import NodeError
@@ -34,8 +35,12 @@ class ApiError(NodeError):
         self.status = status
 
 
+# The API server closes a connection that nobody uses; one that was used so recently is still good.
+_IDLE_SECONDS = 30.0
+
+
 class Client:
-    """Speaks to the API server of a node as its administrator, over one connection."""
+    """Speaks to the API server of a node as its administrator, over one connection. It is for one thread."""
 
     def __init__(self, node: Node, *, timeout: float = 10.0) -> None:
         context = ssl.create_default_context(cafile=str(node.pki / "cluster-ca.crt"))
@@ -44,6 +49,7 @@ class Client:
         self._context = context
         self._timeout = timeout
         self._connection: http.client.HTTPSConnection | None = None
+        self._used = 0.0
 
     def close(self) -> None:
         if self._connection is not None:
@@ -54,18 +60,33 @@ class Client:
         self, method: str, path: str, body: object = None, content_type: str = "application/json"
     ) -> tuple[int, bytes]:
         """One request. Returns status and body; raises OSError when the server cannot be reached."""
+        payload = None if body is None else json.dumps(body)
+        if time.monotonic() - self._used > _IDLE_SECONDS:
+            self.close()
+        kept = self._connection is not None
+        try:
+            return self._send(method, path, payload, content_type)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            if not (kept and method == "GET"):
+                raise OSError(f"{method} {path}: {error}") from error
+        # The server may have been restarted since the last request: a look is repeated, a write never.
+        try:
+            return self._send(method, path, payload, content_type)
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise OSError(f"{method} {path}: {error}") from error
+
+    def _send(self, method: str, path: str, payload: str | None, content_type: str) -> tuple[int, bytes]:
         if self._connection is None:
             self._connection = http.client.HTTPSConnection(
                 self._address, API_PORT, timeout=self._timeout, context=self._context
             )
-        try:
-            payload = None if body is None else json.dumps(body)
-            self._connection.request(method, path, payload, {"Content-Type": content_type})
-            response = self._connection.getresponse()
-            return response.status, response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise OSError(f"{method} {path}: {error}") from error
+        self._connection.request(method, path, payload, {"Content-Type": content_type})
+        response = self._connection.getresponse()
+        content = response.read()
+        self._used = time.monotonic()
+        return response.status, content
 
     def json(
         self, method: str, path: str, body: object = None, content_type: str = "application/json"
