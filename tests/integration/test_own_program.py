@@ -13,6 +13,7 @@ import yaml
 from examples.make_fleet import make_fleet
 from tests.support.policy.engine import PACK, REPOSITORY, TOOLS
 from tests.support.policy.stacks import KUBECONFIG
+from tests.support.pulumi_home import pulumi_home
 
 pytestmark = [
     pytest.mark.engine,
@@ -40,7 +41,7 @@ def preview(tmp_path: Path, phase: int) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(tmp_path),
-        "PULUMI_HOME": str(tmp_path / "home"),
+        "PULUMI_HOME": pulumi_home(tmp_path),
         "PULUMI_BACKEND_URL": f"file://{tmp_path / 'state'}",
         "PULUMI_CONFIG_PASSPHRASE": "for these tests",
         "PULUMI_SKIP_UPDATE_CHECK": "true",

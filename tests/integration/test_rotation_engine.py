@@ -196,9 +196,16 @@ class Writes:
             raise Killed
 
 
-@pytest.mark.parametrize("users", [["orders_a", "orders_b"], ["orders_a"]], ids=["two users", "one user"])
+@pytest.mark.parametrize(
+    ("users", "every"),
+    [
+        pytest.param(["orders_a", "orders_b"], 3, id="two users"),
+        pytest.param(["orders_a"], 3, id="one user"),
+        pytest.param(["orders_a", "orders_b"], 1, id="two users, each write", marks=pytest.mark.nightly),
+    ],
+)
 def test_killed_before_and_after_every_write_it_ends_in_one_state(
-    root: Vault, server: PostgresServer, users: list[str], record_property: Callable[[str, object], None]
+    root: Vault, server: PostgresServer, users: list[str], every: int, record_property: Callable[[str, object], None]
 ) -> None:
     site = Site(root, server, users)
     writes = Writes()
@@ -206,8 +213,7 @@ def test_killed_before_and_after_every_write_it_ends_in_one_state(
         site.ask("r1")
         work(site.engine(cluster, writes), lambda: done(site), "the rotation")
     assert len(writes.seen) >= 20, writes.seen
-    # With one user the states are the same; a third of the points has to do.
-    points = writes.seen if len(users) == 2 else writes.seen[::3]
+    points = writes.seen[::every]
     logins = denied = 0
     windows: list[float] = []
     for name in points:

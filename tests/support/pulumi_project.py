@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.pulumi_home import pulumi_home
 from toolchain.errors import ToolchainError
 from toolchain.programs import pins, provide
 
@@ -29,7 +30,7 @@ class Project:
             **{name: value for name, value in os.environ.items() if not name.startswith("PULUMI_")},
             "PATH": f"{provide.BIN}:{os.environ['PATH']}",
             "PULUMI_BACKEND_URL": f"file://{folder}/state",
-            "PULUMI_HOME": str(folder / "home"),
+            "PULUMI_HOME": pulumi_home(folder),
             "PULUMI_CONFIG_PASSPHRASE": "not secret",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.policy.stacks import KUBERNETES, UNKNOWN, VAULT, R, SecretMark, state_of
+from tests.support.pulumi_home import pulumi_home
 
 REPOSITORY = Path(__file__).parents[3]
 PACK = REPOSITORY / "policy"
@@ -48,7 +49,7 @@ class Engine:
         self.environment = {
             "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
-            "PULUMI_HOME": str(folder / "home"),
+            "PULUMI_HOME": pulumi_home(folder),
             "PULUMI_BACKEND_URL": f"file://{folder / 'state'}",
             "PULUMI_CONFIG_PASSPHRASE": "for these tests",
             "PULUMI_SKIP_UPDATE_CHECK": "true",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,3 +100,47 @@ def test_no_part_listens_for_strangers() -> None:
     assert levels == {"None", "Metadata"}, "an audit log of requests would hold secret values"
     server = parts.all_parts(node)["kube-apiserver"]
     assert "--authorization-mode=Node,RBAC" in server.arguments
+
+
+class Gone:
+    """A connection that answers once; then the server is another one."""
+
+    made = 0
+
+    def __init__(self, *_: object, **__: object) -> None:
+        Gone.made += 1
+        self.asked = 0
+
+    def request(self, *_: object) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            raise BrokenPipeError
+
+    def getresponse(self) -> Gone:
+        return self
+
+    status = 200
+
+    def read(self) -> bytes:
+        return b"{}"
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("method", "repeated"), [("GET", True), ("POST", False), ("PATCH", False)])
+def test_a_look_is_repeated_over_a_new_connection_and_a_write_never(
+    monkeypatch: pytest.MonkeyPatch, method: str, repeated: bool
+) -> None:
+    monkeypatch.setattr(api.ssl, "create_default_context", lambda **_: SimpleNamespace(load_cert_chain=lambda *_: None))
+    monkeypatch.setattr(api.http.client, "HTTPSConnection", Gone)
+    monkeypatch.setattr(Gone, "made", 0)
+    client = api.Client(Node("a", 0))
+    assert client.json("GET", "/api") == {} and Gone.made == 1
+    if repeated:
+        assert client.json(method, "/api") == {} and Gone.made == 2
+    else:
+        with pytest.raises(OSError, match=f"{method} /api"):
+            client.json(method, "/api", {})
+        assert Gone.made == 1
+    assert client.json("GET", "/api") == {} and Gone.made == (3 if repeated else 2)
