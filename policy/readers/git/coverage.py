@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from policy.inventory.coverage import Coverage, Entry
 from policy.inventory.resource import walk
-from policy.readers.git.entries import is_archived, is_not_applied
+from policy.readers.git.entries import is_archived, is_not_applied, is_template
+from policy.readers.git.files.hidden import hidden_folder, is_of_a_tool
 from policy.readers.git.files.manifests import read_text
 from policy.readers.git.files.secret_kinds import about_secrets, in_template
 from policy.readers.git.reading import Reading
@@ -15,13 +16,17 @@ from policy.readers.git.reading import Reading
 class CoverageReader:
     """Says for the files of a tree whether a cluster gets them.
 
-    `excluded` are files that the settings leave out, `ignored` those that Git does.
+    `excluded` are files that the settings leave out, `ignored` those that Git does, `hidden` those in hidden folders
+    that nothing refers to.
     """
 
-    def __init__(self, reading: Reading, excluded: Sequence[str], ignored: Sequence[str]) -> None:
+    def __init__(
+        self, reading: Reading, excluded: Sequence[str], ignored: Sequence[str], hidden: Sequence[str] = ()
+    ) -> None:
         self._reading = reading
         self._excluded = excluded
         self._ignored = tuple(ignored)
+        self._hidden = hidden
         self._kinds: dict[str, str | None] = {}
 
     def found(self, entries: tuple[Entry, ...], left_out_appliers: Mapping[str, str]) -> Coverage:
@@ -47,6 +52,17 @@ class CoverageReader:
                 skipped.append(file)
             else:
                 unread[file] = f"holds {kind}, and no entry of a cluster leads to it"
+        for file in self._hidden:
+            if file in reading.reached:
+                # A kustomization may name a file of any name.
+                read += [file] if self._kind_of(file) else []
+            elif not is_of_a_tool(file) and (kind := self._kind_of(file)) is not None:
+                if (by := self._left_out(file)) is not None:
+                    left_out[file] = by
+                elif is_not_applied(file) or is_archived(file) or is_template(file):
+                    skipped.append(file)
+                else:
+                    unread[file] = f"holds {kind}, and nothing refers to the hidden folder {hidden_folder(file)}"
         for chart, files in renderer.charts.items():
             for file in files:
                 found = in_template(read_text(renderer.root, file)[0])

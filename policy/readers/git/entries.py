@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from policy.inventory.coverage import ALTERNATIVE, GUESS, OVERLAY, Entry
 from policy.inventory.resource import dig, mapping
 from policy.readers.git.appliers import Applier, Appliers, instance_path, is_sync
+from policy.readers.git.files.hidden import is_in_hidden_folder
 from policy.readers.git.files.manifests import Document
 from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
 from policy.readers.git.kustomize.renderer import Renderer
@@ -321,7 +322,7 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
     }
     units: dict[str, list[str]] = defaultdict(list)
     for file in unread:
-        if file in renderer.known and not is_template(file):
+        if file in renderer.known and not is_template(file) and not is_in_hidden_folder(file):
             units[renderer.top(file, ".") or os.path.dirname(file) or "."].append(file)  # noqa: PTH120
     objects: dict[str, set[tuple[str, str, str]]] = {}
     for folder, files in units.items():
@@ -418,9 +419,14 @@ def is_archived(file: str) -> bool:
 
 def is_template(file: str) -> bool:
     """Whether a file is in a folder of what is copied first."""
-    return bool(TEMPLATES & set(file.split("/")[:-1]))
+    return bool(TEMPLATES & _folders(file))
 
 
 def is_not_applied(file: str) -> bool:
     """Whether a file is in a folder for tests, examples or documents, or says by its name that it is to be copied."""
-    return bool(NOT_APPLIED & set(file.split("/")[:-1]) or _EXAMPLE.search(os.path.basename(file)))  # noqa: PTH119
+    return bool(NOT_APPLIED & _folders(file) or _EXAMPLE.search(os.path.basename(file)))  # noqa: PTH119
+
+
+def _folders(file: str) -> set[str]:
+    """The names of the folders above a file, without the dot of a hidden one."""
+    return {part.lstrip(".") for part in file.split("/")[:-1]}

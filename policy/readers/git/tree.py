@@ -23,6 +23,7 @@ from policy.readers.git.files.manifests import Files, list_files
 from policy.readers.git.flux.kustomizations import is_flux
 from policy.readers.git.flux.sources import Sources
 from policy.readers.git.flux.sync import overlaid, syncs
+from policy.readers.git.hidden_folders import used_hidden_folders
 from policy.readers.git.kustomize.build import Build
 from policy.readers.git.kustomize.renderer import Renderer
 from policy.readers.git.own_files import bootstrap_folders, catalogues, sops_config
@@ -42,16 +43,16 @@ def read_tree(root: Path, settings: Settings | None = None) -> Tree:
     listed, beside = list_files(root), checkout.ignored(root)
     listed, ignored = _without(listed, lambda file: checkout.is_among(file, beside)) if beside else (listed, ())
     listed, excluded = _without(listed, settings.excludes) if settings.exclude else (listed, ())
-    return _read(_reading(Renderer(root, listed, beside)), settings, excluded, ignored)
+    reading = _reading(Renderer(root, listed, beside))
+    while (more := listed.showing(used_hidden_folders(reading, listed, settings))) != listed:
+        listed = more
+        reading = _reading(Renderer(root, listed, beside))
+    return _read(reading, settings, excluded, ignored, listed.hidden)
 
 
 def _without(listed: Files, left_out: Callable[[str], bool]) -> tuple[Files, tuple[str, ...]]:
     """The files without some, and those of them that are manifests."""
-    rest = Files(
-        tuple(file for file in listed.manifests if not left_out(file)),
-        {folder: files for folder, files in listed.charts.items() if not left_out(f"{folder}/Chart.yaml")},
-        frozenset(folder for folder in listed.bare_kustomizations if not left_out(f"{folder}/Kustomization")),
-    )
+    rest = listed.without(left_out)
     kept = frozenset(rest.manifests)
     return rest, tuple(file for file in listed.manifests if file not in kept)
 
@@ -69,7 +70,9 @@ def _reading(renderer: Renderer) -> Reading:
     return Reading(renderer, sources, own, Appliers(renderer, sources, own))
 
 
-def _read(reading: Reading, settings: Settings, excluded: Sequence[str], ignored: Sequence[str]) -> Tree:
+def _read(
+    reading: Reading, settings: Settings, excluded: Sequence[str], ignored: Sequence[str], hidden: Files | None
+) -> Tree:
     clusters, left_out = find_entries(reading.renderer, settings, reading.appliers)
     tree = reading.tree
     for cluster in clusters:
@@ -78,7 +81,7 @@ def _read(reading: Reading, settings: Settings, excluded: Sequence[str], ignored
     tree.resources += sops_config(reading)
     tree.resources += bootstrap_folders(reading.renderer.root, settings)
     entries = tuple(sorted({entry for cluster in clusters for entry in cluster.entries}))
-    coverage = CoverageReader(reading, excluded, ignored)
+    coverage = CoverageReader(reading, excluded, ignored, hidden.manifests if hidden else ())
     tree.coverage = coverage.found(entries, left_out)
     if len(clusters) == 1 and not settings.entries and tree.coverage.unread:
         tree.resources += _by_hand(reading, clusters[0])

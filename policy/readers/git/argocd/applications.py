@@ -18,6 +18,7 @@ from typing import Any
 from policy.inventory.resource import dig, items, mapping
 from policy.readers.git.argocd.go_expression import UnsupportedError, evaluate
 from policy.readers.git.files.checkout import repository_of as _repository_of
+from policy.readers.git.files.hidden import hidden_folder
 from policy.readers.git.files.manifests import Document, parse, read_text
 from policy.readers.git.kustomize.build import Build
 from policy.readers.git.kustomize.renderer import Renderer
@@ -258,6 +259,8 @@ def _directories(listed: Iterable[Any], renderer: Renderer) -> list[str]:
     found = [
         f for f in sorted(renderer.folders | set(renderer.charts)) if f != "." and any(_globbed(f, p) for p in wanted)
     ]
+    # Argo CD passes over hidden folders there.
+    found = [folder for folder in found if hidden_folder(folder) is None]
     return [folder for folder in found if not any(_globbed(folder, pattern) for pattern in unwanted)]
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import codecs
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from policy.readers.git.files import plain_yaml
+from policy.readers.git.files.hidden import COPIES
 from policy.readers.git.files.plain_yaml import scalar
 from secret_authority.core.errors import Problem
 
@@ -188,7 +189,7 @@ def read_file(root: Path, file: str) -> tuple[list[Document], list[Problem]]:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a tree by what reads them, each sorted. Hidden folders are passed over."""
+    """The files of a tree by what reads them, each sorted."""
 
     # YAML and JSON outside of chart templates.
     manifests: tuple[str, ...]
@@ -196,43 +197,81 @@ class Files:
     charts: Mapping[str, tuple[str, ...]]
     # Folders with a file that is named Kustomization, without a suffix.
     bare_kustomizations: frozenset[str]
+    # The same of hidden folders, which are read where something needs them.
+    hidden: Files | None = None
+
+    def without(self, left_out: Callable[[str], bool]) -> Files:
+        """The files without some."""
+        return Files(
+            tuple(file for file in self.manifests if not left_out(file)),
+            {folder: files for folder, files in self.charts.items() if not left_out(f"{folder}/Chart.yaml")},
+            frozenset(f for f in self.bare_kustomizations if not left_out(f"{f}/Kustomization")),
+            self.hidden.without(left_out) if self.hidden else None,
+        )
+
+    def showing(self, paths: Collection[str]) -> Files:
+        """The files with some of those in hidden folders among the others."""
+        if self.hidden is None:
+            return self
+
+        def is_shown(file: str) -> bool:
+            return any(file == path or file.startswith(f"{path}/") for path in paths)
+
+        shown = self.hidden.without(lambda file: not is_shown(file))
+        rest = self.hidden.without(is_shown)
+        charts = dict(sorted({**self.charts, **shown.charts}.items()))
+        return Files(
+            tuple(sorted((*self.manifests, *shown.manifests))),
+            charts,
+            self.bare_kustomizations | shown.bare_kustomizations,
+            rest if rest.manifests or rest.charts or rest.bare_kustomizations else None,
+        )
 
 
 def list_files(root: Path) -> Files:
     """What a tree holds."""
-    manifests: list[str] = []
-    charts: dict[str, list[str]] = {}
-    bare: set[str] = set()
-    stack: list[tuple[str, str | None]] = [("", None)]
+    listed, hidden = _Listing(), _Listing()
+    stack: list[tuple[str, str | None, _Listing]] = [("", None, listed)]
     while stack:
-        folder, chart = stack.pop()
+        folder, chart, into = stack.pop()
         try:
             entries = list(os.scandir(root / folder))
         except OSError:
             continue
         names = {entry.name for entry in entries}
         if chart is None and "Chart.yaml" in names:
-            charts[folder or "."] = []
+            into.charts[folder or "."] = []
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.is_dir(follow_symlinks=False):
-                if entry.name.startswith(".") or entry.name in _SKIPPED:
+                if entry.name in _SKIPPED or entry.name in COPIES:
                     continue
                 inside = chart
                 if chart is None and "Chart.yaml" in names and entry.name in _CHART:
                     inside = folder or "."
-                stack.append((path, inside))
+                stack.append((path, inside, hidden if entry.name.startswith(".") else into))
             elif chart is not None:
-                if entry.name.endswith(SUFFIXES) or entry.name.endswith(".tpl"):
-                    charts[chart].append(path)
+                if chart in into.charts and entry.name.endswith((*SUFFIXES, ".tpl")):
+                    into.charts[chart].append(path)
             elif entry.name.endswith(SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
-                manifests.append(path)
+                into.manifests.append(path)
             elif entry.name == "Kustomization" and entry.is_file():
-                bare.add(folder or ".")
-    sorted_charts = {folder: tuple(sorted(found)) for folder, found in sorted(charts.items())}
-    return Files(tuple(sorted(manifests)), sorted_charts, frozenset(bare))
+                into.bare.add(folder or ".")
+    return replace(listed.done(), hidden=hidden.done() if not hidden.is_empty else None)
 
 
-def yaml_files(root: Path) -> Iterator[str]:
-    """Paths of YAML and JSON files below the root, sorted, without templates of charts."""
-    yield from list_files(root).manifests
+class _Listing:
+    """Files that are being listed."""
+
+    def __init__(self) -> None:
+        self.manifests: list[str] = []
+        self.charts: dict[str, list[str]] = {}
+        self.bare: set[str] = set()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.manifests or self.charts or self.bare)
+
+    def done(self) -> Files:
+        charts = {folder: tuple(sorted(found)) for folder, found in sorted(self.charts.items())}
+        return Files(tuple(sorted(self.manifests)), charts, frozenset(self.bare))
