@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from policy.inventory.resource import dig, walk
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.entries import is_archived, is_not_applied, is_template
+from policy.readers.git.files import checkout
 from policy.readers.git.files.hidden import hidden_folder, is_of_a_tool
 from policy.readers.git.files.manifests import Document, Files
 from policy.readers.git.flux.kustomizations import normal_path
@@ -95,9 +96,13 @@ def _holds_manifests(reading: Reading) -> bool:
 def _leads_into_the_tree(reading: Reading, hidden: Files, folder: str) -> bool:
     """Whether an object of a hidden folder applies a folder of the tree."""
     renderer = reading.renderer
+    known = checkout.remotes(renderer.root)
     for file in hidden.manifests:
         for document in renderer.documents(file) if holds(folder, file) else ():
             if dig(document.content, "kind") not in ("Kustomization", "Application"):
+                continue
+            repository = checkout.repository_of(str(dig(document.content, "spec", "source", "repoURL")))
+            if repository and known and repository not in known:
                 continue
             for path, text in walk(document.content):
                 if path and path[-1] == "path" and isinstance(text, str):
