@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from policy.inventory.resource import dig, mapping
+from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.argocd.applications import label
 from policy.readers.git.files.checkout import repository_of
@@ -76,7 +77,7 @@ class Appliers:
         if argocd.is_application(document):
             return self._application(document, document)
         if argocd.is_application_set(document):
-            made, _ = argocd.expand(document, self._renderer, self._own)
+            made, _ = application_sets.expand(document, self._renderer, self._own)
             found = [a for application in made for a in self._application(application, document)]
             files = frozenset().union(*(a.files for a in found))
             folders = frozenset().union(*(a.folders for a in found))

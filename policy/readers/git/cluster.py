@@ -9,6 +9,7 @@ from typing import Any
 
 from policy.inventory.resource import Resource, dig, items, mapping
 from policy.readers.git.appliers import instance_path, instance_source
+from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.argocd.applications import label
 from policy.readers.git.entries import ClusterEntry, is_not_applied
@@ -175,7 +176,7 @@ class ClusterReader:
         elif argocd.is_application(document):
             self._application(document)
         elif argocd.is_application_set(document):
-            made, reasons = argocd.expand(document, self._renderer, self._reader.own)
+            made, reasons = application_sets.expand(document, self._renderer, self._reader.own)
             self._unexpanded(document, reasons)
             for application in made:
                 self._application(application)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from policy.inventory.resource import dig, walk
+from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.entries import is_archived, is_not_applied, is_template
 from policy.readers.git.files import checkout
@@ -82,7 +83,7 @@ def _applied_as_a_whole(reading: Reading) -> set[str]:
 
 def _applications(document: Document, reading: Reading) -> list[Document]:
     if argocd.is_application_set(document):
-        return argocd.expand(document, reading.renderer, reading.own)[0]
+        return application_sets.expand(document, reading.renderer, reading.own)[0]
     return [document] if argocd.is_application(document) else []
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from policy.inventory.coverage import ALTERNATIVE, GUESS, MISSING, NOT_IN_GIT
 from policy.inventory.resource import Resource
 from policy.readers.git.appliers import Appliers, instance_source
+from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.cluster import ClusterReader
 from policy.readers.git.coverage import CoverageReader
@@ -64,7 +65,12 @@ def _reading(renderer: Renderer) -> Reading:
     sync += syncs(documents)
     patched_ones = [d for d in overlaid(renderer, documents) if is_flux(d)]
     sources = Sources([*documents, *patched_ones], known, sync, renderer.is_folder, renderer.folders)
-    made = [a for d in documents if argocd.is_application_set(d) for a in argocd.expand(d, renderer, frozenset())[0]]
+    made = [
+        a
+        for d in documents
+        if argocd.is_application_set(d)
+        for a in application_sets.expand(d, renderer, frozenset())[0]
+    ]
     applications = [s for d in (*documents, *made) if argocd.is_application(d) for s in argocd.sources_of(d)]
     own = argocd.own_repository(applications, renderer, known)
     return Reading(renderer, sources, own, Appliers(renderer, sources, own))

@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+import yaml
+
 from policy.go_regex import replace_all
-from policy.inventory.resource import items, mapping
+from policy.inventory.resource import items, mapping, walk
 from secret_authority.core.claims.locations import Unknown
 
-_TOKEN = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*")|(`[^`]*`)|(-?\d+)\b|(\.[\w.]*)|([A-Za-z]\w*)|([()|]))')
+_TOKEN = re.compile(r'\s*(?:("(?:[^"\\]|\\.)*")|(`[^`]*`)|(-?\d+)\b|(\.[\w.]*|\$[\w.]*)|([A-Za-z]\w*)|([()|]))')
+
+
+# Keys of the scope of a template: what `.` is inside of range and with, and what `$` is.
+DOT = "\0."
+ROOT = "$"
 
 
 class UnsupportedError(Exception):
@@ -91,10 +98,12 @@ def _operand(tokens: Sequence[tuple[str, Any]], parameters: Mapping[str, Any]) -
     if kind == "value":
         return value, tokens[1:]
     if kind == "field":
-        found: Any = parameters
+        found: Any = parameters.get(DOT, parameters) if value.startswith(".") else parameters
         for step in filter(None, value.split(".")):
             if isinstance(found, Unknown):
                 break
+            if step.startswith("$") and step not in parameters:
+                raise UnsupportedError(step)
             found = mapping(found).get(step)
         return found, tokens[1:]
     if kind == "(":
@@ -159,8 +168,41 @@ _FUNCTIONS: dict[str, tuple[int, Callable[[list[Any]], Any]]] = {
     "dir": (1, lambda g: str(PurePosixPath(_text(g[0])).parent)),
     "coalesce": (1, lambda g: next((value for value in g if value), None)),
     "toString": (1, lambda g: _text(g[0])),
+    "quote": (1, lambda g: json.dumps(_text(g[0]), ensure_ascii=False)),
+    "squote": (1, lambda g: "'" + _text(g[0]).replace("'", "''") + "'"),
+    "or": (1, lambda g: next((value for value in g if value), g[-1])),
+    "and": (1, lambda g: next((value for value in g if not value), g[-1])),
+    "not": (1, lambda g: not g[0]),
+    "empty": (1, lambda g: not g[0]),
+    "has": (2, lambda g: g[0] in items(g[1])),
+    "list": (0, list),
+    "dict": (0, lambda g: dict(zip(map(_text, g[::2]), g[1::2], strict=True))),
+    "len": (1, lambda g: len(g[0]) if isinstance(g[0], str | list | Mapping) else 0),
+    "keys": (1, lambda g: sorted(mapping(g[0]))),
+    "nindent": (2, lambda g: "\n" + _indented(g)),
+    "indent": (2, lambda g: _indented(g)),
+    "toYaml": (1, lambda g: _dumped(yaml.safe_dump(_plain(g[0]), sort_keys=True, width=1 << 30))),
+    "toJson": (1, lambda g: _dumped(json.dumps(_plain(g[0]), ensure_ascii=False))),
     "normalize": (1, lambda g: re.sub(r"[^a-z0-9.-]", "-", _text(g[0]).lower())),
 }
+
+
+def _indented(given: list[Any]) -> str:
+    if not isinstance(given[0], int) or not 0 <= given[0] <= 100:
+        raise UnsupportedError("indent")
+    return "\n".join(" " * given[0] + line for line in _text(given[1]).split("\n"))
+
+
+def _plain(value: Any) -> Any:
+    """A value that can be written out; one with an unknown part cannot."""
+    for _, inner in walk(value):
+        if not (inner is None or isinstance(inner, str | int | float | bool)):
+            raise UnsupportedError("a value that cannot be written out")
+    return value
+
+
+def _dumped(text: str) -> str:
+    return text.removesuffix("...\n").rstrip("\n")
 
 
 def _regex_replace(pattern: str, text: str, replacement: str) -> str:
