@@ -14,7 +14,7 @@ from policy.context import RuleContext
 from policy.inventory.coverage import NOT_IN_GIT, Coverage
 from policy.rules.base import Finding, Severity
 from policy.rules.git_hygiene import minimum_of
-from policy.rules.registry import RULES, counts
+from policy.rules.registry import RULES, counts, unjudged
 from policy.settings import Level
 
 DOCS = "docs/policy/rules.md"
@@ -44,7 +44,7 @@ def as_text(findings: Sequence[Finding], context: RuleContext, known: int = 0) -
             lines.append(f"  {_where(finding)}")
             lines.append(f"    {finding.message}")
     told = [f"not in this tree: {what}" for what in context.elsewhere]
-    told += [f"not judged: {what}" for what in context.unjudged]
+    told += [f"not judged: {what}" for what in unjudged(context)]
     if told:
         lines += ["", *told]
     return "\n".join(lines)
@@ -140,7 +140,7 @@ def as_json(findings: Sequence[Finding], context: RuleContext, known: int = 0) -
         "coverage": coverage_document(context),
         "objects": len(context.index.resources),
         "notInThisTree": list(context.elsewhere),
-        "notJudged": list(context.unjudged),
+        "notJudged": unjudged(context),
         "violations": sum(finding.level is Level.MANDATORY for finding in findings),
         "knownFromBaseline": known,
         "totals": dict(Counter(finding.rule.id for finding in findings)),
@@ -195,7 +195,7 @@ def as_sarif(findings: Sequence[Finding], context: RuleContext, version: str) ->
         }
         for finding, fingerprint in zip(findings, fingerprints(findings), strict=True)
     ]
-    unseen = [("not judged", what) for what in context.unjudged] + [("not in this tree", w) for w in context.elsewhere]
+    unseen = [("not judged", what) for what in unjudged(context)] + [("not in this tree", w) for w in context.elsewhere]
     run: dict[str, Any] = {
         "tool": {"driver": driver},
         "results": results,

@@ -14,6 +14,7 @@ NOT_IN_GIT = "is ignored by Git (.gitignore), so it is not in the repository"
 GUESS = "nothing in the tree says what is applied where"
 ALTERNATIVE = "it defines objects that another folder defines too"
 OVERLAY = "it is an overlay"
+GUESSES = frozenset({GUESS, ALTERNATIVE, OVERLAY})
 
 
 @dataclass(frozen=True, order=True)
@@ -54,7 +55,7 @@ class Coverage:
     @cached_property
     def guessed(self) -> frozenset[str]:
         """The clusters of which nothing in the tree says what they get."""
-        said = {entry.cluster for entry in self.entries if entry.why not in (GUESS, ALTERNATIVE, OVERLAY)}
+        said = {entry.cluster for entry in self.entries if entry.why not in GUESSES}
         return frozenset(self.clusters) - said
 
     @property

@@ -43,6 +43,8 @@ class Hidden:
 
 
 HIDDEN: Final = Hidden()
+# What is said of a variable whose value the tree has as ciphertext.
+ENCRYPTED: Final = "where it is encrypted"
 
 
 class Origin(Enum):

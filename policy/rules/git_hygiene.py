@@ -17,6 +17,7 @@ from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
 from policy.rules.secret_values import is_secret, texts
 from policy.rules.stand_ins import is_sops_file, stands_for_another
+from policy.rules.unapplied import is_shown_to_people
 from policy.settings import Level, Profile
 from secret_authority.core.errors import Problem
 
@@ -31,14 +32,9 @@ _LISTED = 8
 
 def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
     """One violation for what one place in Git makes, however many Secrets are made of it."""
-    found: dict[tuple[Position, frozenset[str]], list[Resource]] = defaultdict(list)
-    for resource in context.index.secrets:
-        if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
+    for clear, resources in _in_the_clear(context):
+        if is_shown_to_people(resources[0], context):
             continue
-        clear = frozenset(key for key, text in texts(resource) if is_secret(key, text))
-        if clear:
-            found[resource.where, clear].append(resource)
-    for (_, clear), resources in found.items():
         others = sorted({resource.label for resource in resources[1:]} - {resources[0].label})
         made = f" The same place makes {', '.join(others[:_LISTED])}" if others else ""
         more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
@@ -48,6 +44,29 @@ def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
             f"value: Git's history still has the old one{'.' if made else ''}{made}{more}",
             *others,
         )
+
+
+def shown_in_the_clear(context: RuleContext) -> list[str]:
+    """Secrets in the clear of demonstrations and tests that nothing in the tree applies: named, and no findings."""
+    return [
+        f"{resources[0].label} ({resources[0].where}) is in the clear ({', '.join(sorted(clear))}), in a place for "
+        "demonstrations or tests that nothing in the tree applies"
+        for clear, resources in _in_the_clear(context)
+        if is_shown_to_people(resources[0], context)
+    ]
+
+
+def _in_the_clear(context: RuleContext) -> Iterator[tuple[frozenset[str], list[Resource]]]:
+    """The keys that are in the clear, with the Secrets that one place makes so."""
+    found: dict[tuple[Position, frozenset[str]], list[Resource]] = defaultdict(list)
+    for resource in context.index.secrets:
+        if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
+            continue
+        clear = frozenset(key for key, text in texts(resource) if is_secret(key, text))
+        if clear:
+            found[resource.where, clear].append(resource)
+    for (_, clear), resources in found.items():
+        yield clear, resources
 
 
 def half_encrypted_secret(context: RuleContext) -> Iterator[Violation]:

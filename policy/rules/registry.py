@@ -19,6 +19,8 @@ from policy.rules import (
     vault_hygiene,
 )
 from policy.rules.base import Finding, Rule, Scope, Severity, Violation
+from policy.rules.git_hygiene import shown_in_the_clear
+from policy.rules.single_authority import hidden_names
 from policy.settings import Level, Profile, Settings
 from secret_authority.core.errors import Problem
 
@@ -65,6 +67,13 @@ def new_context(
 ) -> RuleContext:
     """What the rules judge, with the names of all rules."""
     return RuleContext(resources, settings, problems, elsewhere, unjudged, BY_ID, coverage)
+
+
+def unjudged(context: RuleContext) -> list[str]:
+    """What was read and could not be judged, by a reader or by a rule of the profile."""
+    notes = {"plaintext-secret": shown_in_the_clear, "undecided-authority": hidden_names}
+    found = [note for rule, told in notes.items() if counts(BY_ID[rule], context) for note in told(context)]
+    return list(dict.fromkeys([*context.unjudged, *found]))
 
 
 def violations(rule: Rule, context: RuleContext) -> Iterator[Violation]:

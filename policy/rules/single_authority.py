@@ -10,16 +10,17 @@ from typing import Any
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import kv_location
 from policy.context import RuleContext
-from policy.inventory.resource import Origin, Position, Resource
+from policy.inventory.resource import ENCRYPTED, Origin, Position, Resource
 from policy.inventory.secret_stores import ESO
 from policy.inventory.writers import shares_its_secret
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
-from policy.rules.unapplied import is_doubtful, is_one_secret_twice
-from policy.settings import Level
+from policy.rules.unapplied import is_doubtful, is_of_a_dump, is_one_secret_twice
+from policy.settings import Level, Profile
 from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict
 from secret_authority.core.claims.locations import KubernetesSecret, Location
 
+_CERT_MANAGER = "cert-manager.io"
 # How many claimants, or fields, a message names.
 _SHOWN = 6
 # Pulumi packages whose resources make a value and keep it in the state.
@@ -65,6 +66,29 @@ def _is_one_manifest(conflict: Conflict, context: RuleContext) -> bool:
     if first is None or second is None or first.origin is not Origin.GIT:
         return False
     return subjects[0] == subjects[1] or (bool(first.where.file) and first.where == second.where)
+
+
+def is_hidden_pair_of_certificates(conflict: Conflict, context: RuleContext) -> bool:
+    """Two objects of cert-manager of which a name is encrypted in the tree.
+
+    Nobody names the Secrets of two certificates alike on purpose, and only the owner can see the names. In the
+    profile "authority" they are named among what was not judged; in "rfc" they are findings.
+    """
+    if context.profile is Profile.RFC:
+        return False
+    sources = [context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second)]
+    if any(source is None or source.group != _CERT_MANAGER for source in sources):
+        return False
+    return any(ENCRYPTED in unknown.field for unknown in conflict.unknown)
+
+
+def hidden_names(context: RuleContext) -> list[str]:
+    """What was not judged for that reason."""
+    found = [c for c in _decided(context) if not c.certain and not _is_one_manifest(c, context)]
+    hidden = [c for c in found if is_hidden_pair_of_certificates(c, context)]
+    return [
+        f"certificates of which a name is encrypted: {violation.message}" for violation in _violations(hidden, context)
+    ]
 
 
 def _is_shared(conflict: Conflict, context: RuleContext) -> bool:
@@ -160,6 +184,7 @@ def _decided(context: RuleContext) -> list[Conflict]:
         if not _is_takeover(conflict, context)
         and not _is_shared(conflict, context)
         and not is_one_secret_twice(conflict, context)
+        and not is_of_a_dump(conflict, context)
     ]
 
 
@@ -170,7 +195,11 @@ def single_authority(context: RuleContext) -> Iterator[Violation]:
 
 def undecided_authority(context: RuleContext) -> Iterator[Violation]:
     """What is not known well enough; what nothing applies is only reported."""
-    decided = [c for c in _decided(context) if c.certain or not _is_one_manifest(c, context)]
+    decided = [
+        c
+        for c in _decided(context)
+        if c.certain or not (_is_one_manifest(c, context) or is_hidden_pair_of_certificates(c, context))
+    ]
     doubtful = [c for c in decided if c.certain and is_doubtful(c, context)]
     yield from _violations([c for c in decided if not c.certain and not is_doubtful(c, context)], context)
     for violation in _violations(doubtful, context):

@@ -1,13 +1,36 @@
-"""Conflicts between objects of which nothing in a tree says that both are applied: they may be alternatives."""
+"""Objects of which nothing in a tree says that they are applied: conflicts of alternatives, examples, dumps."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from policy.context import RuleContext
 from policy.inventory.coverage import ALTERNATIVE
 from policy.inventory.resource import Origin, Resource
 from secret_authority.core.claims.conflicts import Conflict, System
+
+# Words of the names of folders for what is shown to people, not run: demo-minio, 03_exercise, workshop-setup.
+_SHOWN = re.compile(
+    r"(?<![a-z])(demos?|demonstrations?|workshops?|tutorials?|exercises?|lessons?|courses?|trainings?|quick-?starts?|getting-started|playgrounds?"
+    r"|walkthroughs?|katas?|katacoda|examples?|samples?|tests?|testing|testdata|fixtures?|mocks?|e2e|labs?[-_]?\d+)(?![a-z])",
+    re.IGNORECASE,
+)
+
+
+def is_shown_to_people(resource: Resource, context: RuleContext) -> bool:
+    """Whether nothing applies an object and its file, by its path, is for people: a demonstration, a tutorial, a test."""
+    return _is_unapplied(resource, context) and _SHOWN.search(resource.where.file) is not None
+
+
+def is_of_a_dump(conflict: Conflict, context: RuleContext) -> bool:
+    """Whether a claimant is what kubectl got from a cluster, which nothing applies: it shows what another one made."""
+    return any(_is_dump(resource) for resource in _unapplied(conflict, context))
+
+
+def _is_dump(resource: Resource) -> bool:
+    """Only the API server sets both of these."""
+    return all(resource.get("metadata", name) for name in ("uid", "resourceVersion"))
 
 
 def is_doubtful(conflict: Conflict, context: RuleContext) -> bool:

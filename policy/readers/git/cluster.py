@@ -12,9 +12,10 @@ from policy.readers.git.appliers import instance_path, instance_source
 from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.argocd.applications import label
-from policy.readers.git.entries import ClusterEntry, is_not_applied
+from policy.readers.git.entries import ClusterEntry, is_shown
 from policy.readers.git.files.manifests import Document, parse
 from policy.readers.git.files.secret_kinds import about_secrets
+from policy.readers.git.files.ytt import is_ytt
 from policy.readers.git.flux import resource_sets
 from policy.readers.git.flux.kustomizations import (
     FLUX,
@@ -73,7 +74,7 @@ class ClusterReader:
             self._note(Build(files=frozenset({root.document.file})), f"{root.label}, where {self._name} starts")
         for file in self._entry.files:
             documents = [d for d in self._renderer.documents(file) if d.is_manifest and (file, d.line) not in started]
-            if os.path.basename(file) in NAMES:  # noqa: PTH119
+            if os.path.basename(file) in NAMES or self._is_ytt(file):  # noqa: PTH119
                 continue
             self._note(Build(files=frozenset({file})), f"beside what {self._name} starts with")
             yield from self._take(documents, None, self._name)
@@ -130,10 +131,10 @@ class ClusterReader:
             documents = [made for made in documents if made.file not in self._files]
         yield from self._take(documents, None, target, argo=document)
 
-    def _note(self, build: Build, by: str) -> None:
+    def _note(self, build: Build, by: str, guessed: bool = False) -> None:
         self._files |= build.files
         self._folders |= build.folders
-        self._reader.note(build, by)
+        self._reader.note(build, by, guessed)
 
     def _take(
         self,
@@ -324,7 +325,7 @@ class ClusterReader:
         renderer = self._renderer
         if renderer.is_kustomized(folder) and folder != ".":
             build = renderer.render(folder)
-            self._note(build, f"{folder}, where {self._name} starts")
+            self._note(build, f"{folder}, where {self._name} starts", self._entry.is_guessed)
             return list(build.documents)
         elsewhere = {
             applier.path
@@ -341,7 +342,9 @@ class ClusterReader:
         files: set[str] = set()
         tops: set[str] = {"."} if folder == "." and renderer.is_kustomized(".") else set()
         for file in renderer.below(folder):
-            if any(holds(path, file) for path in elsewhere) or (whole and is_not_applied(file)):
+            if any(holds(path, file) for path in elsewhere) or (whole and is_shown(file)):
+                continue
+            if self._is_ytt(file):
                 continue
             top = renderer.top(file, folder) if not (folder == "." and renderer.is_kustomized(".")) else None
             if top is not None and top != ".":
@@ -356,9 +359,17 @@ class ClusterReader:
                 continue
             inner = renderer.render(top)
             documents += inner.documents
-            self._note(inner, f"{top}, in {folder}, where {self._name} starts")
+            # The kustomization at the top is the whole tree: whoever applies the tree builds it.
+            guessed = self._entry.is_guessed and top != "."
+            self._note(inner, f"{top}, in {folder}, where {self._name} starts", guessed)
         self._note(Build((), frozenset(files), frozenset({folder})), f"{folder}, where {self._name} starts")
         return documents
+
+    def _is_ytt(self, file: str) -> bool:
+        """Whether a file about secrets, which nothing in the tree applies, is a template of ytt."""
+        if not self._entry.is_guessed or not any(about_secrets(d.content) for d in self._renderer.documents(file)):
+            return False
+        return is_ytt(self._renderer.root, file)
 
     def _settings_name(self, folder: str) -> bool:
         return any(entry.start == folder and entry.why.startswith("the settings") for entry in self._entry.entries)

@@ -10,6 +10,7 @@ from policy.readers.git.entries import is_archived, is_not_applied, is_template
 from policy.readers.git.files.hidden import hidden_folder, is_of_a_tool
 from policy.readers.git.files.manifests import read_text
 from policy.readers.git.files.secret_kinds import about_secrets, in_template
+from policy.readers.git.files.ytt import TEMPLATE_OF_YTT, is_ytt
 from policy.readers.git.reading import Reading
 
 
@@ -51,7 +52,8 @@ class CoverageReader:
             elif is_not_applied(file) or is_archived(file):
                 skipped.append(file)
             else:
-                unread[file] = f"holds {kind}, and no entry of a cluster leads to it"
+                ytt = is_ytt(renderer.root, file)
+                unread[file] = TEMPLATE_OF_YTT if ytt else f"holds {kind}, and no entry of a cluster leads to it"
         for file in self._hidden:
             if file in reading.reached:
                 # A kustomization may name a file of any name.

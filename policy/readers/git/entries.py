@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from policy.inventory.coverage import ALTERNATIVE, GUESS, OVERLAY, Entry
+from policy.inventory.coverage import ALTERNATIVE, GUESS, GUESSES, OVERLAY, Entry
 from policy.inventory.resource import dig, mapping
 from policy.readers.git.appliers import Applier, Appliers, instance_path, is_sync
 from policy.readers.git.files.hidden import is_in_hidden_folder
@@ -41,6 +41,11 @@ TEMPLATES = frozenset({"template", "templates", "tmpl", "skeleton", "boilerplate
 # Where nothing says what is applied, these folders hold what is not.
 NOT_APPLIED = frozenset(
     {"test", "tests", "testdata", "fixtures", "e2e", "docs", "doc", "examples", "example", "samples", "hack", "design"}
+    | {"vendor", "third_party", "node_modules"}
+)
+# integrationtests, e2e-tests, test-data
+_TESTS = re.compile(
+    r"(unit|integration|acceptance|functional|e2e|smoke|load)[-_]?tests?|tests?[-_]?(data|cases?|suites?)"
 )
 # secret.example.yaml, secrets-template.yaml: a person makes the file that counts of it.
 _EXAMPLE = re.compile(r"[-_.](example|sample|template|tmpl|dist)\.\w+$", re.IGNORECASE)
@@ -58,6 +63,11 @@ class ClusterEntry:
 
     def add(self, start: str, why: str) -> None:
         self.entries.append(Entry(self.name, start, why))
+
+    @property
+    def is_guessed(self) -> bool:
+        """Whether nothing in the tree says what it gets."""
+        return all(entry.why in GUESSES for entry in self.entries)
 
 
 class Overlays:
@@ -365,7 +375,7 @@ def _whole(renderer: Renderer) -> list[ClusterEntry]:
     """Folders that define the same objects are alternatives, so clusters of their own; the rest is one cluster."""
     objects: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
     for file in renderer.files:
-        if is_not_applied(file):
+        if is_shown(file):
             continue
         folder = os.path.dirname(file) or "."  # noqa: PTH120
         top = renderer.top(file, ".")
@@ -424,7 +434,15 @@ def is_template(file: str) -> bool:
 
 def is_not_applied(file: str) -> bool:
     """Whether a file is in a folder for tests, examples or documents, or says by its name that it is to be copied."""
-    return bool(NOT_APPLIED & _folders(file) or _EXAMPLE.search(os.path.basename(file)))  # noqa: PTH119
+    folders = _folders(file)
+    if NOT_APPLIED & folders or any(_TESTS.fullmatch(folder) for folder in folders):
+        return True
+    return _EXAMPLE.search(os.path.basename(file)) is not None  # noqa: PTH119
+
+
+def is_shown(file: str) -> bool:
+    """Whether a file is in a folder for what nobody applies: tests, examples, documents, archives."""
+    return is_not_applied(file) or is_archived(file)
 
 
 def _folders(file: str) -> set[str]:

@@ -43,6 +43,9 @@ class Reading:
     problems: dict[Problem, None] = field(default_factory=dict)
     remote: dict[str, None] = field(default_factory=dict)
     unexpanded: dict[str, None] = field(default_factory=dict)
+    # What is wrong with builds and files that nothing in the tree applies. Where all rules count, it is a problem too.
+    unapplied: dict[Problem, None] = field(default_factory=dict)
+    all_count: bool = False
     # Files that a cluster gets, and who applies them.
     reached: dict[str, list[str]] = field(default_factory=dict)
     # Folders that were built, and who applies them.
@@ -50,8 +53,8 @@ class Reading:
     # Files that nothing applies, read as if somebody did by hand.
     hand_read: list[str] = field(default_factory=list)
 
-    def note(self, build: Build, by: str) -> None:
-        """Notes who gets the files of a build, and what it does not hold."""
+    def note(self, build: Build, by: str, guessed: bool = False) -> None:
+        """Notes who gets the files of a build, and what it does not hold. `guessed`: nothing says that it is applied."""
         for file in build.files:
             who = self.reached.setdefault(file, [])
             if by not in who:
@@ -63,7 +66,7 @@ class Reading:
             self.remote[f"{_shortened(entry)} (taken in below {folder})"] = None
         for plugin in sorted(build.plugins):
             self.unexpanded[plugin] = None
-        self.problems.update(dict.fromkeys(build.problems))
+        (self.unapplied if guessed and not self.all_count else self.problems).update(dict.fromkeys(build.problems))
 
 
 def _shortened(entry: str) -> str:

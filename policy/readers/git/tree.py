@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from policy.inventory.coverage import ALTERNATIVE, GUESS, MISSING, NOT_IN_GIT
+from policy.inventory.coverage import GUESSES, MISSING, NOT_IN_GIT
 from policy.inventory.resource import Resource
 from policy.readers.git.appliers import Appliers, instance_source
 from policy.readers.git.argocd import application_sets
@@ -21,6 +21,7 @@ from policy.readers.git.coverage import CoverageReader
 from policy.readers.git.entries import ClusterEntry, by_hand, find_entries
 from policy.readers.git.files import checkout
 from policy.readers.git.files.manifests import Files, list_files
+from policy.readers.git.files.ytt import TEMPLATE_OF_YTT
 from policy.readers.git.flux.kustomizations import is_flux
 from policy.readers.git.flux.sources import Sources
 from policy.readers.git.flux.sync import overlaid, syncs
@@ -32,7 +33,7 @@ from policy.readers.git.reading import Reading, Tree
 from policy.readers.git.resources import resource_of
 from policy.readers.git.unreadable import hidden_identity, judge_broken
 from policy.readers.lists import expand_lists
-from policy.settings import Settings
+from policy.settings import Profile, Settings
 from secret_authority.core.errors import InvalidInputError, Problem
 
 
@@ -79,6 +80,7 @@ def _reading(renderer: Renderer) -> Reading:
 def _read(
     reading: Reading, settings: Settings, excluded: Sequence[str], ignored: Sequence[str], hidden: Files | None
 ) -> Tree:
+    reading.all_count = settings.profile is Profile.RFC or bool(reading.renderer.survey.catalogues)
     clusters, left_out = find_entries(reading.renderer, settings, reading.appliers)
     tree = reading.tree
     for cluster in clusters:
@@ -92,12 +94,27 @@ def _read(
     if len(clusters) == 1 and not settings.entries and tree.coverage.unread:
         tree.resources += _by_hand(reading, clusters[0])
         tree.coverage = coverage.found(entries, left_out)
-    judge_broken(reading, guessed=all(entry.why in (GUESS, ALTERNATIVE) for entry in entries))
+    judge_broken(reading, guessed=all(entry.why in GUESSES for entry in entries))
     hidden_identity(reading)
     tree.problems = _with_ignored(reading.renderer.root, list(reading.problems))
+    if unread := _unapplied(reading):
+        tree.coverage = replace(tree.coverage, unexpanded=(*tree.coverage.unexpanded, *unread))
     tree.unjudged = list(dict.fromkeys(tree.unjudged))
     tree.elsewhere = list(dict.fromkeys(tree.elsewhere))
     return tree
+
+
+def _unapplied(reading: Reading) -> list[str]:
+    """What was not read because a build fails that nothing applies: for each file, the first reason."""
+    found: dict[str, list[Problem]] = {}
+    for problem in _with_ignored(reading.renderer.root, [p for p in reading.unapplied if p not in reading.problems]):
+        found.setdefault(problem.file, []).append(problem)
+    return [
+        f"{file}: {problems[0].field}: {problems[0].message}"
+        + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+        + ", and nothing in the tree applies it"
+        for file, problems in found.items()
+    ]
 
 
 def _with_ignored(root: Path, problems: list[Problem]) -> list[Problem]:
@@ -118,7 +135,8 @@ def _by_hand(reading: Reading, cluster: ClusterEntry) -> list[Resource]:
     """What nothing in the tree applies, in a tree of one cluster: read as if it were applied by hand."""
     resources: list[Resource] = []
     renderer = reading.renderer
-    for folder, files in by_hand(renderer, reading.reached, reading.tree.coverage.unread):
+    unread = [file for file, why in reading.tree.coverage.unread.items() if why != TEMPLATE_OF_YTT]
+    for folder, files in by_hand(renderer, reading.reached, unread):
         by = f"nothing applies it; read as if it were applied to {cluster.name} by hand"
         if renderer.is_kustomized(folder):
             build = renderer.render(folder)
@@ -126,7 +144,7 @@ def _by_hand(reading: Reading, cluster: ClusterEntry) -> list[Resource]:
         else:
             build = Build(files=frozenset(files))
             documents = [document for file in files for document in renderer.applied(file)]
-        reading.note(build, by)
+        reading.note(build, by, guessed=True)
         reading.hand_read += sorted(build.files)
         resources += [resource_of(document, cluster.name, None) for document in documents]
     return expand_lists(resource for resource in resources if not resource.token.startswith("kubernetes:kustomize"))

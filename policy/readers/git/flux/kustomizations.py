@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from policy.inventory.resource import dig, items, mapping, part
+from policy.inventory.resource import ENCRYPTED, dig, items, mapping, part
 from policy.readers.git.files.manifests import Document
 from policy.readers.git.flux.envsubst import BadSubstitutionError, substitute
 from policy.readers.git.kustomize.transform import Change
@@ -164,7 +164,7 @@ class Variables:
                 return self._unknown(name, f"{source}, which is not in sight", source)
             if name in found:
                 text = found[name]
-                return text if text is not None else self._unknown(name, f"{source}, where it is encrypted", source)
+                return text if text is not None else self._unknown(name, f"{source}, {ENCRYPTED}", source)
         return ""
 
     def _unknown(self, name: str, where: str, source: str) -> Unknown:
