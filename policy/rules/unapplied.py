@@ -19,7 +19,7 @@ _SHOWN = re.compile(
 
 
 def is_shown_to_people(resource: Resource, context: RuleContext) -> bool:
-    """Whether nothing applies an object and its file, by its path, is for people: a demonstration, a tutorial, a test."""
+    """Whether nothing applies an object whose file, by its path, is of a demonstration, a tutorial, a test."""
     return _is_unapplied(resource, context) and _SHOWN.search(resource.where.file) is not None
 
 

@@ -54,7 +54,7 @@ class Reading:
     hand_read: list[str] = field(default_factory=list)
 
     def note(self, build: Build, by: str, guessed: bool = False) -> None:
-        """Notes who gets the files of a build, and what it does not hold. `guessed`: nothing says that it is applied."""
+        """Notes who gets the files of a build, and what it does not hold. `guessed`: nothing says that it is."""
         for file in build.files:
             who = self.reached.setdefault(file, [])
             if by not in who:

@@ -97,17 +97,21 @@ def _read(
     judge_broken(reading, guessed=all(entry.why in GUESSES for entry in entries))
     hidden_identity(reading)
     tree.problems = _with_ignored(reading.renderer.root, list(reading.problems))
-    if unread := _unapplied(reading):
+    unapplied = _with_ignored(reading.renderer.root, [p for p in reading.unapplied if p not in reading.problems])
+    # What Git ignores is there for whoever builds it: only the repository does not have it.
+    local = {problem.file for problem in unapplied if problem.message == NOT_IN_GIT}
+    tree.problems += [problem for problem in unapplied if problem.file in local]
+    if unread := _not_built([problem for problem in unapplied if problem.file not in local]):
         tree.coverage = replace(tree.coverage, unexpanded=(*tree.coverage.unexpanded, *unread))
     tree.unjudged = list(dict.fromkeys(tree.unjudged))
     tree.elsewhere = list(dict.fromkeys(tree.elsewhere))
     return tree
 
 
-def _unapplied(reading: Reading) -> list[str]:
+def _not_built(unapplied: Sequence[Problem]) -> list[str]:
     """What was not read because a build fails that nothing applies: for each file, the first reason."""
     found: dict[str, list[Problem]] = {}
-    for problem in _with_ignored(reading.renderer.root, [p for p in reading.unapplied if p not in reading.problems]):
+    for problem in unapplied:
         found.setdefault(problem.file, []).append(problem)
     return [
         f"{file}: {problems[0].field}: {problems[0].message}"
