@@ -93,7 +93,7 @@ def _selected(document: Mapping[str, Any], target: Mapping[str, Any], name: Any,
         if wanted and not _matches(str(wanted), "" if value is None else str(value)):
             return False
     marks = (("labelSelector", "labels"), ("annotationSelector", "annotations"))
-    return all(_has(mapping(dig(document, "metadata", kind)), target.get(field)) for field, kind in marks)
+    return all(has_marks(mapping(dig(document, "metadata", kind)), target.get(field)) for field, kind in marks)
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -107,7 +107,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _has(marks: Mapping[str, Any], selector: Any) -> bool:
+def has_marks(marks: Mapping[str, Any], selector: Any) -> bool:
     """Whether labels fit a selector, as in `a=b,c!=d,e,!f,g in (x,y),h notin (z)`."""
     if not isinstance(selector, str) or not selector.strip():
         return True

@@ -22,6 +22,7 @@ from policy.readers.git.kustomize.build import Build, Building
 from policy.readers.git.kustomize.folders import Folders, is_remote
 from policy.readers.git.kustomize.generators import generated
 from policy.readers.git.kustomize.patches import apply_all, read_patches
+from policy.readers.git.kustomize.replacements import replaced
 from policy.readers.git.kustomize.transform import Change, change_of, rewritten, transformed, with_content
 
 # Fields that ask for kustomize itself: they compute names and values from others.
@@ -34,6 +35,7 @@ class Renderer(Folders):
     def __init__(self, root: Path, files: Files | None = None, ignored: frozenset[str] = frozenset()) -> None:
         super().__init__(root, files, ignored)
         self._builds: dict[str, Build] = {}
+        self._vars: dict[str, bool] = {}
 
     def render(self, folder: str, change: Change | None = None) -> Build:
         """What the API server would get from a folder."""
@@ -51,7 +53,7 @@ class Renderer(Folders):
                     self.problem(found, folder, f"components: {component}", MISSING, "correct the path")
             else:
                 self._component(target, found, frozenset({folder}))
-                if self._computes(target, frozenset()):
+                if self._computes(target, frozenset(), _NEEDS_KUSTOMIZE - {"replacements", "vars"}):
                     found.plugins.add(f"what the component {target} computes is not applied to {folder}")
         found.documents = apply_all(found.documents, read_patches(change.patches, lambda _: None), with_content)
         found.documents = transformed(found.documents, change)
@@ -80,15 +82,29 @@ class Renderer(Folders):
 
     def _needs_kustomize(self, folder: str) -> bool:
         """Whether a kustomization computes names or values. A plugin of another program is not run here."""
-        return self._computes(folder, frozenset()) and not self._plugins(folder)
+        if self._plugins(folder):
+            return False
+        # Vars of a base are filled in where all is built.
+        return self._computes(folder, frozenset()) or self._has_vars(folder, frozenset())
 
-    def _computes(self, folder: str, above: frozenset[str]) -> bool:
+    def _computes(self, folder: str, above: frozenset[str], fields: frozenset[str] = _NEEDS_KUSTOMIZE) -> bool:
         """Whether a kustomization, or a component that works on the same objects, computes names or values."""
         content = self.kustomization(folder)
-        if any(content.get(field) for field in _NEEDS_KUSTOMIZE):
+        if any(content.get(field) for field in fields):
             return True
         components = (self.inside(folder, e) for e in items(content.get("components")) if isinstance(e, str))
-        return any(c is not None and c not in above and self._computes(c, above | {folder}) for c in components)
+        return any(c is not None and c not in above and self._computes(c, above | {folder}, fields) for c in components)
+
+    def _has_vars(self, folder: str, above: frozenset[str]) -> bool:
+        """Whether a kustomization, or one that it takes in, has vars."""
+        if folder not in self._vars:
+            inner = (self.inside(folder, entry) for entry in self.entries(folder))
+            self._vars[folder] = bool(self.kustomization(folder).get("vars")) or any(
+                f is not None and f not in above and f != folder and self._has_vars(f, above | {folder})
+                for f in inner
+                if f in self.kustomization_files
+            )
+        return self._vars[folder]
 
     def _plugins(self, folder: str) -> list[tuple[str, Mapping[str, Any]]]:
         """(file, content) of the plugins of a kustomization that kustomize itself does not have."""
@@ -162,6 +178,7 @@ class Renderer(Folders):
         )
         found.documents = apply_all(found.documents, patches, with_content)
         found.documents = transformed(found.documents, change_of(content))
+        found.documents = replaced(found.documents, content, lambda path: self._patch_file(folder, path, found))
 
     def _resource(self, folder: str, entry: str, found: Building, above: frozenset[str]) -> None:
         if is_remote(entry):
