@@ -228,6 +228,37 @@ def test_a_vault_of_a_stranger_is_not_touched(site: Site) -> None:
     assert site.store.stage() is Stage.NOTHING
 
 
+@pytest.mark.parametrize(
+    ("record_too", "problem"), [(False, SealProblem.SHARES_UNUSABLE), (True, SealProblem.STRANGER)]
+)
+def test_shares_that_somebody_deletes_are_put_back_and_nothing_is_initialised_over(
+    site: Site, record_too: bool, problem: SealProblem
+) -> None:
+    """The stored shares, or the record of the initialisation with them, of a Vault that holds a value."""
+    site.in_service()
+    (vault,), copy = site.vaults, site.store.load()
+    root = vault.api.with_token(site.root_token())
+    root.write("sys/mounts/kept", {"type": "kv", "options": {"version": "1"}})
+    root.write("kept/one", {"key": "value"})
+    revoke_every_root(root)
+    site.store.shares = None
+    if record_too:
+        site.store.claimed = site.store.configured = False
+    engine = site.engine()
+    assert engine.reconcile().problem is problem and vault.api.health() == 200, "it serves until its next restart"
+    vault.kill()
+    vault.start()
+    wait_for(lambda: answers(vault), "Vault answers")
+    assert engine.reconcile().problem is problem and vault.api.health() == 503
+    # `secret-authority cluster restore-shares`, with what Git has.
+    site.store.store(copy)
+    site.in_service(engine)
+    wait_for(lambda: vault.api.health() == 200, "Vault is active")
+    root = vault.api.with_token(site.root_token())
+    assert (root.read("kept/one") or {})["data"] == {"key": "value"}
+    revoke_every_root(root)
+
+
 def test_empty_storage_with_stored_shares_is_reported(site: Site) -> None:
     keys = seal_shares(["a", "b", "c"], 3, [str(site.cluster.to_public())])
     site.store.claimed, site.store.shares = True, keys
