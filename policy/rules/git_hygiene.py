@@ -16,8 +16,8 @@ from policy.inventory.coverage import MISSING, NOT_IN_GIT
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
 from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
 from policy.rules.secret_values import is_secret, texts
-from policy.rules.stand_ins import is_sops_file, stands_for_another
-from policy.rules.unapplied import is_shown_to_people
+from policy.rules.stand_ins import is_sops_file, names_itself, stands_for_another
+from policy.rules.unapplied import is_shown_to_people, is_unapplied
 from policy.settings import Level, Profile
 from secret_authority.core.errors import Problem
 
@@ -62,7 +62,10 @@ def _in_the_clear(context: RuleContext) -> Iterator[tuple[frozenset[str], list[R
     for resource in context.index.secrets:
         if resource.origin is not Origin.GIT or is_encrypted(resource) or vault_plugin_path(resource):
             continue
-        clear = frozenset(key for key, text in texts(resource) if is_secret(key, text))
+        unapplied = is_unapplied(resource, context)
+        clear = frozenset(
+            key for key, text in texts(resource) if is_secret(key, text) and not (unapplied and names_itself(text))
+        )
         if clear:
             found[resource.where, clear].append(resource)
     for (_, clear), resources in found.items():

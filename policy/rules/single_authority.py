@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from policy.settings import Level, Profile
 from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict
 from secret_authority.core.claims.locations import KubernetesSecret, Location
 
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _CERT_MANAGER = "cert-manager.io"
 # How many claimants, or fields, a message names.
 _SHOWN = 6
@@ -89,6 +91,13 @@ def hidden_names(context: RuleContext) -> list[str]:
     return [
         f"certificates of which a name is encrypted: {violation.message}" for violation in _violations(hidden, context)
     ]
+
+
+def _is_nameless(conflict: Conflict) -> bool:
+    """Whether the API server would refuse the name of the Secret: something replaces it before it is applied."""
+    location = conflict.first.location
+    name = location.name if isinstance(location, KubernetesSecret) else None
+    return isinstance(name, str) and _NAME.fullmatch(name) is None
 
 
 def _is_shared(conflict: Conflict, context: RuleContext) -> bool:
@@ -185,6 +194,7 @@ def _decided(context: RuleContext) -> list[Conflict]:
         and not _is_shared(conflict, context)
         and not is_one_secret_twice(conflict, context)
         and not is_of_a_dump(conflict, context)
+        and not _is_nameless(conflict)
     ]
 
 

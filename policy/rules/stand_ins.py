@@ -53,6 +53,12 @@ _INSTRUCTION = re.compile(
 _TO_REPLACE = re.compile(r"(?=[A-Z0-9_]*(REPLACE|PLACEHOLDER|CHANGE_?ME))[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 # The name of a thing where the thing would be: PASSWORD, DB_PASSWORD.
 _NAME_OF_A_THING = re.compile(r"[A-Z]*(SECRET|PASSWORD|PASSWD|TOKEN|APIKEY|USERNAME|VALUE)|[A-Z]+(_[A-Z]+)+(_\d{1,2})?")
+# Words that say what would be in their place, with a number that nobody has to remember: demo-api-key-12345.
+_WORDS_FOR_A_VALUE = re.compile(
+    r"(?=.*(?<![a-z])(secret|password|passwd|token|key|credentials?)(?![a-z]))[a-z]+([-_ ][a-z]+)+"
+    r"([-_ ]?0*1(23(4(56?)?)?)?)?",
+    re.IGNORECASE,
+)
 # The password of a URL.
 USER_INFO = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 
@@ -89,6 +95,11 @@ def stands_for_another(text: str) -> bool:
     # Some formats are base64 of base64.
     inner = decoded(bare).strip()
     return inner != bare and "\n" not in inner and _is_placeholder(inner)
+
+
+def names_itself(text: str) -> bool:
+    """Whether a text is words for what would be in its place: a stand-in where nothing applies it, else a password."""
+    return _WORDS_FOR_A_VALUE.fullmatch(text.strip()) is not None
 
 
 def _is_placeholder(bare: str) -> bool:

@@ -13,14 +13,14 @@ from secret_authority.core.claims.conflicts import Conflict, System
 # Words of the names of folders for what is shown to people, not run: demo-minio, 03_exercise, workshop-setup.
 _SHOWN = re.compile(
     r"(?<![a-z])(demos?|demonstrations?|workshops?|tutorials?|exercises?|lessons?|courses?|trainings?|quick-?starts?|getting-started|playgrounds?"
-    r"|walkthroughs?|katas?|katacoda|examples?|samples?|tests?|testing|testdata|fixtures?|mocks?|e2e|labs?[-_]?\d+)(?![a-z])",
+    r"|(session|step|chapter|module|lesson|day|week|part)s?[-_]?\d+|walkthroughs?|katas?|katacoda|examples?|samples?|tests?|testing|testdata|fixtures?|mocks?|e2e|labs?[-_]?\d+)(?![a-z])",
     re.IGNORECASE,
 )
 
 
 def is_shown_to_people(resource: Resource, context: RuleContext) -> bool:
     """Whether nothing applies an object whose file, by its path, is of a demonstration, a tutorial, a test."""
-    return _is_unapplied(resource, context) and _SHOWN.search(resource.where.file) is not None
+    return is_unapplied(resource, context) and _SHOWN.search(resource.where.file) is not None
 
 
 def is_of_a_dump(conflict: Conflict, context: RuleContext) -> bool:
@@ -55,10 +55,11 @@ def is_one_secret_twice(conflict: Conflict, context: RuleContext) -> bool:
 def _unapplied(conflict: Conflict, context: RuleContext) -> list[Resource]:
     """The claimants that nothing applies."""
     found = (context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second))
-    return [source for source in found if source is not None and _is_unapplied(source, context)]
+    return [source for source in found if source is not None and is_unapplied(source, context)]
 
 
-def _is_unapplied(resource: Resource, context: RuleContext) -> bool:
+def is_unapplied(resource: Resource, context: RuleContext) -> bool:
+    """Whether nothing in the tree says that an object is applied."""
     if context.coverage is None or resource.origin is not Origin.GIT or resource.applied_by.applier:
         return False
     return resource.cluster in context.coverage.guessed or resource.where.file in context.coverage.by_hand
