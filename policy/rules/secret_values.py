@@ -68,6 +68,8 @@ _ADDRESS_KEY = re.compile(r"^(?!.*webhook).*[-_.](url|uri|endpoint)$", re.IGNORE
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#@]+")
 # A part of a path that is long and has digits can be a credential itself.
 _LONG_PART = re.compile(r"/(?=[^/]*\d)[^/]{20,}")
+# Under a key that says nothing, this many letters are the name of something: s3, v2, eu1.
+_TOO_SHORT = 3
 # Letters and digits without an order, long enough to be made by a machine.
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9+/=_-]{16,}")
 # A file by its whole path with an extension, or an image with its registry. Base64 has no dots.
@@ -129,7 +131,7 @@ def is_secret(key: str, text: str) -> bool:
         if _ABOUT.search(words) and _is_plain_data(bare):
             return False
         return not _LITERAL.match(bare) or len(bare) > 3
-    return not (_PLAIN.search(words) or _is_plain_data(bare))
+    return not (_PLAIN.search(words) or _is_plain_data(bare) or len(bare) <= _TOO_SHORT)
 
 
 def _is_plain_data(text: str) -> bool:

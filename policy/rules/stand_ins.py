@@ -6,9 +6,11 @@ import base64
 import binascii
 import re
 
-# What begins with one of these is ciphertext, or the file of a tool that encrypts.
+# What begins with one of these is ciphertext, or the file of a tool that encrypts. A file of git-crypt is no text, so
+# it is judged as it is in `data`: AEdJVENSWVBU is the base64 of its mark.
 _CIPHERTEXT = re.compile(
-    r"\s*(#\s*)?(ENC\[|ENC\(|\{cipher\}|\$ANSIBLE_VAULT;|STRONGBOX ENCRYPTED|age-encryption\.org/|vault:v\d+:|\?\{\w+:"
+    r"\s*(#\s*)?(ENC\[|ENC\(|\{cipher\}|\$ANSIBLE_VAULT;|STRONGBOX ENCRYPTED|age-encryption\.org/|vault:v\d+:|"
+    r"AEdJVENSWVBU|\?\{\w+:"
     r"|-----BEGIN (AGE ENCRYPTED FILE|PGP MESSAGE)-----|\$kubesec)"
 )
 # A variable, template text, or a reference to a store.

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from policy.inventory.resource import dig
+from policy.readers.git.files.git_crypt import is_git_crypt
 from policy.readers.git.reading import Reading
 from secret_authority.core.errors import Problem
 
@@ -20,7 +21,7 @@ def judge_broken(reading: Reading, guessed: bool) -> None:
     """A file that is not valid YAML is a problem where a cluster gets it or it is a catalogue, else it is named."""
     for file, problems in sorted(reading.renderer.broken.items()):
         path = reading.renderer.root / file
-        unclear = guessed and (_is_template(path) or _is_git_crypt(path))
+        unclear = guessed and (_is_template(path) or is_git_crypt(path))
         if (file in reading.reached and not unclear) or _says_catalogue(path):
             reading.problems.update(dict.fromkeys(problems))
         else:
@@ -54,14 +55,5 @@ def _is_template(file: Path) -> bool:
         return True
     try:
         return _TEMPLATE.search(file.read_text(errors="replace")) is not None
-    except OSError:
-        return False
-
-
-def _is_git_crypt(file: Path) -> bool:
-    """Whether git-crypt encrypted a file as a whole: then it is for a person's tools, not for a cluster."""
-    try:
-        with file.open("rb") as opened:
-            return opened.read(10) == b"\0GITCRYPT\0"
     except OSError:
         return False

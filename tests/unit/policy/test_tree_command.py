@@ -388,3 +388,28 @@ def test_a_file_that_git_crypt_encrypted_is_no_manifest_of_a_guessed_cluster(tmp
     assert any(line.startswith("config/account.json is not UTF-8 text") for line in guessed.unjudged)
     applied = read_tree(tmp_path, Settings(entries={"prod": ("config",)}))
     assert [problem.file for problem in applied.problems] == ["config/account.json"]
+
+
+def test_what_git_crypt_encrypted_is_ciphertext_for_a_generator_and_a_patch(tmp_path: Path) -> None:
+    """The file is there; who has the key builds with it, and nobody else can read a value or the patch."""
+    locked = b"\0GITCRYPT\0\xf9\xad\x2a\xb2\xed\x2b=\n\xf0="
+    generators = (
+        "- {name: crypt, files: [config/auth, .dockerconfigjson=config/login]}\n- {name: env, envs: [config/token]}\n"
+        "- {name: storage, literals: [REGISTRY_STORAGE=s3]}\n- {name: open, literals: [API_KEY=CANARY-9d1c-value]}\n"
+    )
+    (tmp_path / "kustomization.yaml").write_text(
+        "namespace: shop\nresources: [app.yaml]\npatches: [{path: config/patch.yaml}]\n"
+        f"secretGenerator:\n{generators}"
+    )
+    (tmp_path / "app.yaml").write_text(APP)
+    (tmp_path / "config").mkdir()
+    for name in ("auth", "login", "token", "patch.yaml"):
+        (tmp_path / "config" / name).write_bytes(locked)
+    tree = read_tree(tmp_path)
+    assert not tree.problems
+    assert any("config/patch.yaml is encrypted with git-crypt" in each for each in tree.coverage.unexpanded)
+    [finding] = [
+        f for f in check(new_context(tree.resources, coverage=tree.coverage)) if f.rule.id == "plaintext-secret"
+    ]
+    assert "Secret shop/open" in finding.message
+    assert "(API_KEY)" in finding.message

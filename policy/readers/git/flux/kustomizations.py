@@ -54,6 +54,11 @@ def normal_path(path: str) -> str:
     return os.path.normpath(path.lstrip("/") or ".")
 
 
+def _joined(path: str) -> str:
+    """A path as Flux joins it to the root of the tree: what leads above the root ends there (filepath-securejoin)."""
+    return normal_path(os.path.normpath(f"/{path}"))
+
+
 def read_flux(document: Document) -> FluxKustomization:
     """What a Kustomization says."""
     spec = mapping(document.content.get("spec"))
@@ -62,7 +67,7 @@ def read_flux(document: Document) -> FluxKustomization:
     post = spec.get("postBuild")
     namespace = part(metadata.get("namespace") or "flux-system", "metadata.namespace of a Kustomization")
     given = spec.get("path")
-    path = given if isinstance(given, Unknown) else normal_path(given if isinstance(given, str) else ".")
+    path = given if isinstance(given, Unknown) else _joined(given if isinstance(given, str) else ".")
     reference = mapping(spec.get("sourceRef"))
     return FluxKustomization(
         namespace,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from policy.inventory.resource import dig, items, mapping
+from policy.readers.git.files.git_crypt import MARK
 
 # kustomize avoids vowels and ambiguous digits in a hash.
 _HASH = str.maketrans({"0": "g", "1": "h", "3": "k", "a": "m", "e": "t"})
@@ -59,7 +60,10 @@ def _data(entry: Mapping[str, Any], read: Read) -> Iterator[tuple[str, bytes]]:
             yield (key if found else key.rpartition("/")[2]), content
     listed = [*items(entry.get("envs")), *([entry["env"]] if isinstance(entry.get("env"), str) else [])]
     for file in listed:
-        for line in (read(str(file)) or b"").decode(errors="replace").splitlines():
+        content = read(str(file)) or b""
+        if content.startswith(MARK):
+            continue  # Its lines are ciphertext.
+        for line in content.decode(errors="replace").splitlines():
             key, found, value = line.strip().partition("=")
             if found and key and not key.startswith("#"):
                 yield key, value.encode()

@@ -16,6 +16,7 @@ from typing import Any
 
 from policy.inventory.coverage import MISSING
 from policy.inventory.resource import dig, items, mapping
+from policy.readers.git.files.git_crypt import is_git_crypt
 from policy.readers.git.files.manifests import Document, Files, read_text
 from policy.readers.git.kustomize import program
 from policy.readers.git.kustomize.build import Build, Building
@@ -247,6 +248,9 @@ class Renderer(Folders):
     def _patch_file(self, folder: str, path: str, found: Building) -> str | None:
         target = self.inside(folder, path)
         if target is None:
+            return None
+        if is_git_crypt(self.root / target):
+            found.plugins.add(f"{target} is encrypted with git-crypt, so {folder} is read without that patch")
             return None
         text, problems = read_text(self.root, target)
         if problems or not self.exists(target):
