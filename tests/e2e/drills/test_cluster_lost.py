@@ -88,16 +88,15 @@ def test_a_second_run_changes_nothing(stack: RecordedStack, before: Secrets) -> 
     stack.record("up without a change, three Vault pods", run)
 
 
-def test_a_refresh_reads_vault_too_and_finds_nothing_changed(stack: RecordedStack, before: Secrets) -> None:
-    run = guarded(stack, *UP, "--refresh", "--expect-no-changes").passed()
+@pytest.mark.parametrize(
+    "arguments", [REFRESH, pytest.param((*UP, "--refresh", "--expect-no-changes"), marks=pytest.mark.nightly)]
+)
+def test_a_refresh_reads_vault_too_and_finds_nothing_changed(
+    stack: RecordedStack, before: Secrets, arguments: tuple[str, ...]
+) -> None:
+    run = guarded(stack, *arguments).passed()
     assert LEFT_OUT not in run.output and "unchanged" in run.output
     assert not (CHECKOUT / f".local/{stack.name}/vault-session/token").exists()
-
-
-@pytest.mark.nightly
-def test_a_refresh_alone_finds_nothing_changed(stack: RecordedStack, before: Secrets) -> None:
-    run = guarded(stack, *REFRESH).passed()
-    assert LEFT_OUT not in run.output and "unchanged" in run.output
 
 
 @pytest.mark.nightly

@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, VAULT_NAMESPACE
+from tests.support.flux import ask_flux
 from tests.support.recorded_stack import RecordedStack
 from tests.support.workloads import away
 
@@ -38,9 +39,10 @@ def test_a_layer_that_does_not_hold_any_more_stops_the_next_one(rising: Recorded
     run = rising.reach(3, "--skip-preview", readyTimeoutSeconds=30)
     run.refused(f"{name}: the Secret does not hold what Git's ciphertext decrypts to")
     assert "by hand" not in run.output and nothing_of_phase_3(rising)
-    # As the administrator; Flux makes it anew.
+    # As the administrator; Flux makes it again.
     rising.objects.request("DELETE", path)
-    restored(rising)
+    ask_flux(rising)
+    assert rising.cluster_values() == rising.wanted_values()
 
 
 def test_a_layer_whose_evidence_cannot_be_had_stops_the_next_one(rising: RecordedStack) -> None:
