@@ -35,6 +35,7 @@ from secret_authority.contract.names import (
     REQUESTS_ACCOUNT,
     REQUESTS_ROLE,
     ROTATION_ACCOUNT,
+    ROTATION_LOOKS_ROLE,
     ROTATION_MOUNT,
     ROTATION_ROLE,
     ROTATION_STATUS,
@@ -42,7 +43,7 @@ from secret_authority.contract.names import (
     VAULT_PORT,
 )
 from secret_authority.contract.rotation_settings import RotationSettings
-from secret_authority.contract.vault_policies import requests_policy, rotation_policy
+from secret_authority.contract.vault_policies import requests_policy, rotation_looks_policy, rotation_policy
 from secret_authority.core.catalogue.schema import Catalogue, is_dated
 from secret_authority.core.errors import InvalidInputError
 
@@ -97,7 +98,7 @@ class RotationArgs:
 
 
 class Rotation(pulumi.ComponentResource):
-    """The mount of documents and requests, two identities in Vault, the engine, its network policies."""
+    """The mount of documents and requests, its roles in Vault, the engine, its network policies."""
 
     deployment: k8s.apps.v1.Deployment
 
@@ -107,6 +108,8 @@ class Rotation(pulumi.ComponentResource):
         mount = self._mount(name, objects)
         engine_policy = rotation_policy(args.catalogue)
         objects.role(f"{name}-engine", ROTATION_ROLE, engine_policy, ROTATION_ACCOUNT, ENGINE_NAMESPACE, *mount)
+        looks = rotation_looks_policy()
+        objects.role(f"{name}-looks", ROTATION_LOOKS_ROLE, looks, ROTATION_ACCOUNT, ENGINE_NAMESPACE, *mount)
         objects.role(f"{name}-requests", REQUESTS_ROLE, requests_policy(), REQUESTS_ACCOUNT, ENGINE_NAMESPACE, *mount)
         account = engine_account(f"{name}-account", self, ROTATION_ACCOUNT)
         engine_account(f"{name}-requests-account", self, REQUESTS_ACCOUNT)
@@ -197,7 +200,7 @@ def rotation_program(image: str, text: str) -> EngineProgram:
         file="settings",
         text=text,
         verb="rotation",
-        args=vault_arguments(ROTATION_ROLE),
+        args=[*vault_arguments(ROTATION_ROLE), f"--looks-role={ROTATION_LOOKS_ROLE}"],
         readiness=probe("/healthz", 2, 3),
         resources={"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}},
         mounts=[CA_MOUNT, TOKEN_MOUNT],

@@ -133,6 +133,8 @@ CONSUMPTION_ROLE = f"{CONSUMER_PREFIX}system.consumption"
 VERSIONS_ROLE = f"{CONSUMER_PREFIX}system.versions"
 ENTRY_ROLE = f"{CONSUMER_PREFIX}system.entry"
 ROTATION_ROLE = f"{CONSUMER_PREFIX}system.rotation"
+# The engine of rotation again, as which it looks at every secret.
+ROTATION_LOOKS_ROLE = f"{CONSUMER_PREFIX}system.rotation-looks"
 REQUESTS_ROLE = f"{CONSUMER_PREFIX}system.rotation-requests"
 EVENTS_ROLE = f"{CONSUMER_PREFIX}system.events"
 SNAPSHOT_ROLE = f"{CONSUMER_PREFIX}system.snapshot"

@@ -179,6 +179,21 @@ def rotation_policy(catalogue: Catalogue) -> str:
     return "".join(rules)
 
 
+def rotation_looks_policy() -> str:
+    """The policy by which the engine of rotation looks at every secret: documents, metadata, names of requests.
+
+    It has as many rules with a thousand secrets as with one.
+    """
+    mounts = (_rule(f"{mount}/metadata/*", "read") for mount in (DATA_MOUNT, CONFIG_MOUNT))
+    return "".join(
+        (
+            *mounts,
+            _rule(f"{ROTATION_MOUNT}/data/{ROTATION_DOCUMENTS}/*", "read"),
+            _rule(f"{ROTATION_MOUNT}/metadata/*", "read", "list"),
+        )
+    )
+
+
 def requests_policy() -> str:
     """The policy of `secret-authority rotate`: file a request and read what became of it. No value is in reach."""
     return "".join(

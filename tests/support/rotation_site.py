@@ -20,6 +20,7 @@ from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.contract.vault_policies import (
     entry_policy,
     requests_policy,
+    rotation_looks_policy,
     rotation_policy,
 )
 from secret_authority.core.catalogue.schema import Catalogue, parse_catalogue
@@ -244,6 +245,7 @@ class HandedOver:
         assert policy is not None
         root.patch(METADATA, {"custom_metadata": {**RECORD, "handover_at": at, **policy.metadata()}})
         self.engine_token = self.token("rotation", rotation_policy(self.catalogue))
+        self.looks_token = self.token("rotation-looks", rotation_looks_policy())
 
     def _ready(self) -> bool:
         try:
@@ -264,9 +266,9 @@ class HandedOver:
         return RotationController(settings, api, vault, "ns", run, Status(), drain=timedelta())
 
     def engine(self, cluster: Cluster, point: Callable[[str], None] = lambda _: None) -> RotationController:
-        vault = FaultyVault(self.engine_token, point)
+        vault, looks = FaultyVault(self.engine_token, point), FaultyVault(self.looks_token, point)
         settings = RotationSettings("dev", self.catalogue)
-        return RotationController(settings, cluster, vault, "ns", "run-1", Status(), drain=timedelta())
+        return RotationController(settings, cluster, vault, "ns", "run-1", Status(), drain=timedelta(), looks=looks)
 
     def ask(self, name: str, kind: RequestKind = RequestKind.ROTATE, **more: Any) -> None:
         request = Request(name, kind, "a test", at=datetime.now(UTC).isoformat(), **more)

@@ -17,6 +17,7 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     verb = verbs.add_parser("rotation", help="rotate what is due or asked for")
     verb.add_argument("--settings", type=Path, required=True, help="JSON file with the catalogue")
     add_vault_arguments(verb)
+    verb.add_argument("--looks-role", required=True, help="role to look at every secret as")
     add_port(verb)
     verb.set_defaults(run=_run)
 
@@ -24,6 +25,8 @@ def register(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def _run(options: argparse.Namespace) -> int:
     run_name, status = begin("rotation"), Status()
     serve(status, options.port, WORKING)
-    vault = vault_of(options)
+    vault, looks = vault_of(options), vault_of(options, options.looks_role)
     settings = RotationSettings.from_json(options.settings.read_text())
-    return run_until_ended(RotationController(settings, Api.in_cluster(), vault, options.namespace, run_name, status))
+    return run_until_ended(
+        RotationController(settings, Api.in_cluster(), vault, options.namespace, run_name, status, looks=looks)
+    )

@@ -145,9 +145,11 @@ class RotationController:
         run_name: str,
         status: Status,
         drain: timedelta = DRAIN,
+        looks: Vault | None = None,
     ) -> None:
+        """`looks`: Vault for an identity that looks at every secret with few rules, by default `vault`."""
         self._drain = drain
-        self._settings, self._api, self._vault = settings, api, vault
+        self._settings, self._api, self._vault, self._looks = settings, api, vault, looks or vault
         self._namespace, self._run_name, self._status = namespace, run_name, status
         self._loop = LeasedLoop(Lease(api, namespace, ROTATION_LEASE, run_name), status, QUIET_SECONDS)
         self._entries = {secret.name: secret for secret in settings.catalogue if secret.rotator is not None}
@@ -155,8 +157,8 @@ class RotationController:
         self._known: dict[str, Known] = {}
         self._answered: set[str] = set()
         for secret in filter(is_watched, settings.catalogue):
-            self._watched[secret.name] = VaultRotationStore(vault, secret, b"", self._answered)
-        self._expiry = ExpiryWatch(vault, self._watched, status, run_name)
+            self._watched[secret.name] = VaultRotationStore(vault, secret, b"", self._answered, self._looks)
+        self._expiry = ExpiryWatch(self._looks, self._watched, status, run_name)
         self._looked_at = float("-inf")
         self._published: tuple[float, object] = (float("-inf"), None)
         self._unpublished = True
@@ -205,7 +207,7 @@ class RotationController:
 
     def _look_at_all(self, now: datetime) -> None:
         key = digest_key(self._vault)
-        given = {name.rstrip("/") for name in self._vault.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_GIVEN}")}
+        given = {name.rstrip("/") for name in self._looks.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_GIVEN}")}
         for name, entry in self._entries.items():
             known = self._known.get(name) or self._new(entry, key)
             self._known[name] = known
@@ -216,7 +218,7 @@ class RotationController:
         self._expiry.look()
 
     def _new(self, entry: CatalogueSecret, key: bytes) -> Known:
-        store = VaultRotationStore(self._vault, entry, key, self._answered)
+        store = VaultRotationStore(self._vault, entry, key, self._answered, self._looks)
         rotator = registry.build(entry, self._login)
         policy = entry.rotation or RotationPolicy(type="static")
         evidence = DeliveryEvidence(self._api, entry, lambda: vault_clock(self._vault)[0])
@@ -261,7 +263,7 @@ class RotationController:
             known.until = known.rotator.expires(newest) if newest else None
 
     def _read_requests(self, now: datetime) -> None:
-        asked = {name.rstrip("/") for name in self._vault.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}")}
+        asked = {name.rstrip("/") for name in self._looks.list(f"{ROTATION_MOUNT}/metadata/{ROTATION_REQUESTS}")}
         for name, known in self._known.items():
             try:
                 known.requests = read_requests(self._vault, name, self._answered) if name in asked else ()

@@ -78,12 +78,20 @@ def _of_its_prefix(request: Request) -> Request:
 
 @dataclass
 class VaultRotationStore:
-    """`RotationStore` for one secret. `key` is the cluster's digest key; `answered` is shared by all secrets."""
+    """`RotationStore` for one secret. `key` is the cluster's digest key; `answered` is shared by all secrets.
+
+    `looks`: as whom document and metadata are read, by default as who writes them; `rotation_looks_policy` has why.
+    """
 
     vault: Vault
     entry: CatalogueSecret
     key: bytes
     answered: set[str] = field(default_factory=set)
+    looks: Vault | None = None
+
+    @property
+    def _reads(self) -> Vault:
+        return self.looks or self.vault
 
     @property
     def secret(self) -> str:
@@ -110,13 +118,13 @@ class VaultRotationStore:
 
     def document(self) -> tuple[Document, int, tuple[int, ...]]:
         """Raises ValueError for a document that somebody else has written or deleted."""
-        found = (self.vault.read(f"{ROTATION_MOUNT}/data/{self._document}") or {}).get("data")
+        found = (self._reads.read(f"{ROTATION_MOUNT}/data/{self._document}") or {}).get("data")
         if not found:
             return Document(), 0, ()
         if not found.get("data"):
             raise ValueError(f"the rotation document of {self.secret} was deleted; see docs/rotation.md")
         version = int(found["metadata"]["version"])
-        versions = (self.vault.read(f"{ROTATION_MOUNT}/metadata/{self._document}") or {})["data"]["versions"]
+        versions = (self._reads.read(f"{ROTATION_MOUNT}/metadata/{self._document}") or {})["data"]["versions"]
         older = [int(number) for number, one in versions.items() if not one["destroyed"] and int(number) < version]
         return Document.from_fields(found["data"]), version, tuple(sorted(older))
 
@@ -152,12 +160,12 @@ class VaultRotationStore:
         self.vault.write(self._data, {"options": {"cas": cas}, "data": dict(value.fields)})
 
     def metadata(self) -> Mapping[str, str]:
-        found = (self.vault.read(self.metadata_path) or {}).get("data") or {}
+        found = (self._reads.read(self.metadata_path) or {}).get("data") or {}
         return dict(found.get("custom_metadata") or {})
 
     def version(self) -> int:
         """The number of the newest version; 0 without any."""
-        found = (self.vault.read(self.metadata_path) or {}).get("data") or {}
+        found = (self._reads.read(self.metadata_path) or {}).get("data") or {}
         return int(found.get("current_version") or 0)
 
     def patch_metadata(self, fields: Mapping[str, str | None]) -> None:

@@ -41,6 +41,7 @@ ADDED: dict[str, set[str]] = {
     "who holds root trust is on record in the cluster": {"ConfigMap gitops-root-of-trust"},
     "the end of values that are issued elsewhere is watched by the engine of rotation": {
         "AuthBackendRole rotation-engine",
+        "AuthBackendRole rotation-looks",
         "AuthBackendRole rotation-requests",
         "ConfigMap rotation-engine-settings",
         "Deployment rotation-engine",
@@ -48,6 +49,7 @@ ADDED: dict[str, set[str]] = {
         "NetworkPolicy rotation-allow-rotation",
         "NetworkPolicy rotation-vault-allow-rotation",
         "Policy rotation-engine",
+        "Policy rotation-looks",
         "Policy rotation-requests",
         "Role rotation-secret-authority",
         "RoleBinding rotation-secret-authority",

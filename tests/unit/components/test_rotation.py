@@ -11,6 +11,7 @@ import pytest
 
 from components.rotation.rotation import Rotation, RotationArgs, check_rotators, needs_rotation, target_egress
 from components.runtime_authority.vault_objects import VaultConnection
+from secret_authority.contract.names import ROTATION_ACCOUNT, ROTATION_LOOKS_ROLE
 from secret_authority.contract.rotation_settings import RotationSettings
 from secret_authority.contract.vault_policies import events_policy, requests_policy, rotation_policy
 from secret_authority.core.catalogue.schema import Catalogue
@@ -88,6 +89,13 @@ def test_only_what_has_a_rotator_may_be_written(catalogue: Catalogue) -> None:
         "platform-data/data/payment" not in policy and "delete" not in policy and "platform-data/data/*" not in policy
     )
     assert "platform-data" not in requests_policy() and "docs" not in requests_policy()
+
+
+def test_it_looks_as_another_role_of_the_same_account(stack: Recorder) -> None:
+    looks = stack.kind("AuthBackendRole")["rotation-looks"]
+    assert looks["roleName"] == ROTATION_LOOKS_ROLE and looks["boundServiceAccountNames"] == [ROTATION_ACCOUNT]
+    (pod,) = (one["spec"]["template"]["spec"] for one in stack.kind("Deployment").values())
+    assert f"--looks-role={ROTATION_LOOKS_ROLE}" in pod["containers"][0]["args"]
 
 
 def test_the_engine_reaches_vault_and_its_targets(stack: Recorder) -> None:

@@ -8,6 +8,7 @@ from secret_authority.contract.vault_policies import (
     consumption_policy,
     engine_policy,
     entry_policy,
+    rotation_looks_policy,
     rotation_policy,
     snapshot_policy,
     versions_policy,
@@ -47,6 +48,13 @@ def test_versions_are_read_with_few_rules_and_without_a_value() -> None:
     policy = versions_policy()
     assert policy.count("path ") <= 3
     assert "/data/" not in policy and '["read"]' in policy and "," not in policy
+
+
+def test_rotation_looks_with_few_rules_and_reads_no_secret() -> None:
+    policy = rotation_looks_policy()
+    assert policy.count("path ") <= 4
+    assert "platform-data/data" not in policy and "platform-config/data" not in policy
+    assert not any(word in policy for word in ("create", "update", "patch", "delete"))
 
 
 def test_a_secret_more_is_three_rules_more_of_rotation() -> None:
