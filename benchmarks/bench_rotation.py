@@ -115,7 +115,7 @@ def sweep(vault: Vault, count: int) -> None:
     catalogue, writers = herd_catalogue(count, "8760h"), ManyWriters(vault)
     hand_over(writers, catalogue, timedelta(hours=1))
     print(f"filling Vault with {count} secrets: {timed(writers.flush):.1f} s")
-    looks = as_role(vault, "looks", rotation_looks_policy())
+    looks = as_role(vault, "looks", rotation_looks_policy(catalogue))
     engine = RotationController(
         RotationSettings("dev", catalogue),
         Nobody(),  # type: ignore[arg-type]

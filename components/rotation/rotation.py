@@ -108,7 +108,7 @@ class Rotation(pulumi.ComponentResource):
         mount = self._mount(name, objects)
         engine_policy = rotation_policy(args.catalogue)
         objects.role(f"{name}-engine", ROTATION_ROLE, engine_policy, ROTATION_ACCOUNT, ENGINE_NAMESPACE, *mount)
-        looks = rotation_looks_policy()
+        looks = rotation_looks_policy(args.catalogue)
         objects.role(f"{name}-looks", ROTATION_LOOKS_ROLE, looks, ROTATION_ACCOUNT, ENGINE_NAMESPACE, *mount)
         objects.role(f"{name}-requests", REQUESTS_ROLE, requests_policy(), REQUESTS_ACCOUNT, ENGINE_NAMESPACE, *mount)
         account = engine_account(f"{name}-account", self, ROTATION_ACCOUNT)

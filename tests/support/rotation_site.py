@@ -245,7 +245,7 @@ class HandedOver:
         assert policy is not None
         root.patch(METADATA, {"custom_metadata": {**RECORD, "handover_at": at, **policy.metadata()}})
         self.engine_token = self.token("rotation", rotation_policy(self.catalogue))
-        self.looks_token = self.token("rotation-looks", rotation_looks_policy())
+        self.looks_token = self.token("rotation-looks", rotation_looks_policy(self.catalogue))
 
     def _ready(self) -> bool:
         try:

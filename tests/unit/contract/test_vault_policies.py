@@ -13,7 +13,7 @@ from secret_authority.contract.vault_policies import (
     snapshot_policy,
     versions_policy,
 )
-from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, parse_catalogue
+from secret_authority.core.catalogue.schema import CONFIG_MOUNT, DATA_MOUNT, is_watched, parse_catalogue
 from tests.support.documents import DOCUMENT
 
 
@@ -51,9 +51,13 @@ def test_versions_are_read_with_few_rules_and_without_a_value() -> None:
 
 
 def test_rotation_looks_with_few_rules_and_reads_no_secret() -> None:
-    policy = rotation_looks_policy()
-    assert policy.count("path ") <= 4
+    catalogue = parse_catalogue(DOCUMENT, "catalogue.yaml")
+    policy = rotation_looks_policy(catalogue)
+    looked_at = [secret for secret in catalogue if secret.rotator is not None or is_watched(secret)]
+    assert policy.count("path ") == 2 + len({secret.vault.path.partition("/")[0] for secret in looked_at})
     assert "platform-data/data" not in policy and "platform-config/data" not in policy
+    # It has the key of the digests that are in the metadata.
+    assert "platform-data/metadata/*" not in policy and "object-store" not in policy
     assert not any(word in policy for word in ("create", "update", "patch", "delete"))
 
 
