@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from secret_authority.engine.common.status import Status
-from toolchain.promtool import promtool
+from toolchain.prometheus import promtool
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "docs" / "rotation-alerts.yaml"

@@ -11,7 +11,7 @@ import yaml
 
 from secret_authority.core.snapshots.verification import VERIFIED_AT_MOST
 from secret_authority.engine.snapshots import controller
-from toolchain.promtool import promtool
+from toolchain.prometheus import promtool
 
 RULES = Path(__file__).parents[3] / "docs" / "snapshot-alerts.yaml"
 (GROUP,) = yaml.safe_load(RULES.read_text())["groups"]
