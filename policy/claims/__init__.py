@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policy.claims import external_secrets, kubernetes, operators, push_secrets, vault
+from policy.claims import by_request, chart_passwords, external_secrets, kubernetes, operators, push_secrets, vault
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource
 from secret_authority.core.claims.conflicts import Claim
@@ -14,6 +14,8 @@ EXTRACTIONS = (
     external_secrets.claims,
     push_secrets.claims,
     operators.claims,
+    by_request.claims,
+    chart_passwords.claims,
     vault.claims,
 )
 

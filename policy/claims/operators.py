@@ -105,8 +105,13 @@ def _mirror_marks(resource: Resource) -> dict[str, str]:
     }
     if not marks:
         return {}
-    if str(marks.get(f"{_REFLECTOR}/reflection-auto-enabled", "true")).lower() == "false":
-        marks.pop(f"{_REFLECTOR}/reflection-auto-namespaces", None)
+    enabled = str(marks.get(f"{_REFLECTOR}/reflection-auto-enabled", "")).lower()
+    auto = f"{_REFLECTOR}/reflection-auto-namespaces"
+    if enabled == "false":
+        marks.pop(auto, None)
+    elif enabled == "true" and not marks.get(auto):
+        # Reflector copies to all namespaces that are allowed, by default to all.
+        marks[auto] = marks.get(f"{_REFLECTOR}/reflection-allowed-namespaces") or ".*"
     return {mark: str(marks[mark]) for mark in MIRRORS if marks.get(mark)}
 
 

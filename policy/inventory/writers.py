@@ -215,6 +215,9 @@ def writers_of(resource: Resource) -> Iterator[Writer]:
 
 def shares_its_secret(resource: Resource) -> bool:
     """Whether others of its kind may name the Secret that is made for an object."""
+    if resource.is_a("networking.k8s.io", "Ingress"):
+        # cert-manager makes one Certificate for all that name its Secret.
+        return True
     return any(writer.shared for writer in writers_of(resource))
 
 
