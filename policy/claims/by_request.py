@@ -38,12 +38,10 @@ def _ingresses(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
         if not any(resource.mark("annotations", issuer) for issuer in _ISSUERS):
             continue
         by = claimant(inventory, System.OPERATOR, resource, shown="cert-manager")
+        cluster = inventory.identities.cluster(resource)
         for entry in items(resource.get("spec", "tls")):
             given = dig(entry, "secretName")
-            if (
-                not isinstance(given, str | Unknown)
-                or (inventory.identities.cluster(resource), resource.namespace, given) in there
-            ):
+            if not isinstance(given, str | Unknown) or (cluster, resource.namespace, given) in there:
                 continue
             name = part(given, f"spec.tls[].secretName of {resource.label}")
             yield Claim(by, inventory.secret_location(resource, name), Keys(_TLS)), resource

@@ -19,7 +19,7 @@ from secret_authority.core.claims.locations import Keys
 
 @dataclass(frozen=True)
 class ChartPassword:
-    """The keys of the Secret of a chart, and the values with which it makes none; `off` are those that are false then."""
+    """The keys of the Secret of a chart, and the values with which it makes none (`off`: those that are false)."""
 
     keys: frozenset[str]
     unless: tuple[str, ...]
