@@ -25,6 +25,10 @@ _REFERENCE = re.compile(
 # `secret: app-tls` names a Secret; a `clientSecret` is one.
 _NAMES_A_SECRET = re.compile(r"^(?!client)\w*secret$", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+# cnpg.io/pluginClientSecret: app-client-tls. A Secret that is named in an annotation is one that is there.
+_OF_A_SECRET = re.compile(r"-(tls|certs?|secrets?|credentials|creds|token|keys?)$")
+# sk_test_placeholder, your-token-here, changeme123
+_STANDS_IN = re.compile(r"(?i)placeholder|change[-_]?me|^(your|my|some|example)[-_]|^x{3,}$|replace[-_]?me")
 # Values that stand for something else: template text, variables, references, switches.
 _PLACEHOLDER = re.compile(
     r"^\s*$|\{\{|\$\{|^\$[A-Za-z_(]|^/[\w./-]+$|^<.*>$|^(true|false|none|null|-|dummy|changeme|placeholder)$",
@@ -75,13 +79,23 @@ def _literals(resource: Resource) -> Iterator[tuple[str, str, str]]:
 
 def _is_value(key: str, text: str) -> bool:
     """Whether a string is a value itself, not a placeholder or the name of a Secret."""
-    return not (_PLACEHOLDER.search(text) or (_NAMES_A_SECRET.match(key) and _OBJECT_NAME.match(text)))
+    return not (
+        _PLACEHOLDER.search(text)
+        or _STANDS_IN.search(text)
+        or (_NAMES_A_SECRET.match(key) and _OBJECT_NAME.match(text))
+        or (key.lower().endswith("secret") and _OF_A_SECRET.search(text) and _OBJECT_NAME.match(text))
+    )
+
+
+def _names_an_attribute(path: str, key: str, text: str) -> bool:
+    """An annotation such as proxy/basic-auth.password: password says in which attribute the value is."""
+    return ".annotations." in path and text == re.split(r"[./]", key)[-1]
 
 
 def _leaves(resource: Resource) -> Iterator[tuple[str, str]]:
     """(full path, key) of every literal that is there."""
     for path, key, text in _literals(resource):
-        if _is_value(key, text):
+        if _is_value(key, text) and not _names_an_attribute(path, key, text):
             yield path, key
 
 

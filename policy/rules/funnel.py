@@ -33,7 +33,7 @@ def upward_flow(context: RuleContext) -> Iterator[Violation]:
         return
     found: dict[tuple[str, str], list[ReverseFlow]] = defaultdict(list)
     for flow in find_reverse_flows(context.claims):
-        if _counts(flow, context.profile):
+        if _counts(flow, context):
             found[flow.claim.claimant.subject, str(flow.claim.location)].append(flow)
     for (subject, location), flows in found.items():
         source = context.claim_sources.get(subject)
@@ -43,11 +43,11 @@ def upward_flow(context: RuleContext) -> Iterator[Violation]:
         yield Violation(f"{flows[0]}{more}", source.where if source else Position(), names)
 
 
-def _counts(flow: ReverseFlow, profile: Profile) -> bool:
+def _counts(flow: ReverseFlow, context: RuleContext) -> bool:
     """Whether a flow turns an origin into a copy of its copy, and not a backup, a seed or a mirror."""
-    if _is_born_in_the_cluster(flow.through) or flow.through.create_only:
+    if _is_born_in_the_cluster(flow.through) or flow.through.create_only or _is_a_copy(flow.through, context):
         return False
-    if profile is Profile.RFC:
+    if context.profile is Profile.RFC:
         return True
     # A mirror copies sideways, in the cluster. A create-only push starts the value of a store, and leaves it alone.
     sideways = isinstance(flow.claim.location, KubernetesSecret) and not flow.cycle
@@ -63,10 +63,17 @@ def push_spec(resource: Resource) -> Any:
     return resource.get("spec", "pushSecretSpec") if resource.kind == "ClusterPushSecret" else resource.get("spec")
 
 
+def _is_a_copy(claim: Claim, context: RuleContext) -> bool:
+    """Whether a claim is of a mirror that copies what an operator makes."""
+    if claim.claimant.system is not System.MIRROR or claim.source is None:
+        return False
+    return any(origin.claimant.system is System.OPERATOR for origin in context.observed_at.get(claim.source, ()))
+
+
 def push_overwrites(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.of(ESO, "PushSecret", "ClusterPushSecret"):
         exported = any(
-            other.claimant.system is System.OPERATOR
+            other.claimant.system is System.OPERATOR or _is_a_copy(other, context)
             for claim in context.claims_of(resource)
             if claim.source is not None
             for other in context.observed_at.get(claim.source, ())
@@ -75,8 +82,8 @@ def push_overwrites(context: RuleContext) -> Iterator[Violation]:
         if dig(push_spec(resource), "updatePolicy") != "IfNotExists" and not exported:
             yield about(
                 resource,
-                "can overwrite the value in Vault, also a rotated one, because updatePolicy is not IfNotExists. Set "
-                "updatePolicy: IfNotExists",
+                "can overwrite the value in the store, also a rotated one, because updatePolicy is not IfNotExists. "
+                "Set updatePolicy: IfNotExists",
             )
 
 

@@ -219,7 +219,7 @@ def deletion_policy(context: RuleContext) -> Iterator[Violation]:
         if policy in ("Delete", "Merge"):
             yield about(
                 resource,
-                f"deletionPolicy {policy} takes values from workloads when the path is missing in Vault. Set Retain",
+                f"deletionPolicy {policy} takes values from workloads when the store has the path no more. Set Retain",
             )
 
 
