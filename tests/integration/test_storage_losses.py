@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import pytest
 from secret_authority.contract.names import CLUSTER_PORT, pod_host
 from secret_authority.core.errors import Unavailable
 from tests.support.delivery_site import delivery_programs, external_secrets
+from tests.support.runbook import files, section
 from tests.support.seal_site import Site, answers
 from tests.support.storage_losses import (
     SECONDS,
@@ -33,13 +33,12 @@ from tests.support.storage_losses import (
     serving,
     workloads,
 )
-from tests.support.vault_process import ROOT, Server, servers, vault_program, wait_for
+from tests.support.vault_process import Server, servers, vault_program, wait_for
 
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.skipif(vault_program() is None, reason="no vault program: run `make tools`"),
 ]
-RUNBOOK = ROOT / "docs/runbooks/vault-storage.md"
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +118,7 @@ def test_all_are_killed_at_once(everything: Everything) -> None:
 
 def peers(survivor: Server) -> str:
     """peers.json of the runbook, for a server on the loopback device."""
-    (text,) = re.findall(r"```json\n\s*(.+?)\n\s*```", RUNBOOK.read_text(), re.DOTALL)
-    (found,) = json.loads(text)
+    (found,) = json.loads(files(section("vault-storage.md", "The quorum is lost"))["peers.json"])
     # In the cluster it is what the pod calls itself.
     assert (found["id"], found["address"]) == (survivor.name, f"{pod_host(0)}:{CLUSTER_PORT}")
     return json.dumps([{**found, "address": cluster_address(survivor)}])
@@ -130,12 +128,13 @@ def peers(survivor: Server) -> str:
 def test_a_lost_quorum_is_recovered_by_peers_json(everything: Everything) -> None:
     vault = everything.vault
     survivor, *lost = vault.all
+    # Step 1: they come back empty, and wait for a leader.
     for server in lost:
-        lose_volume(server)
+        vault.replace_volume(server)
     wait_for(lambda: _serves_nothing(vault, survivor), "no quorum, no service", SECONDS)
     everything.workloads.noticed("False")
     everything.workloads.unchanged()
-    # Step 1, while the survivor runs: it is restarted afterwards.
+    # Step 2, while the survivor runs: it is restarted afterwards.
     (survivor.folder / "raft/raft/peers.json").write_text(peers(survivor))
     survivor.kill()
     survivor.start()
@@ -143,9 +142,7 @@ def test_a_lost_quorum_is_recovered_by_peers_json(everything: Everything) -> Non
     assert not vault.differences([survivor])
     assert not (survivor.folder / "raft/raft/peers.json").exists(), "it is read once"
     everything.workloads.noticed("True")
-    # Step 3.
-    for server in lost:
-        server.start()
+    # Step 3: they join by themselves.
     vault.unseal(vault.all)
     everything.whole()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.access.vault_tunnel import free_port, open_tunnel
 from secret_authority.clients.kubernetes import Api, named
-from secret_authority.clients.vault import Vault
+from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.contract.names import CA_CONFIG, CA_KEY, ENGINE_NAMESPACE, SERVER_NAME, VAULT_NAMESPACE
 from secret_authority.core.errors import Unavailable
 from secret_authority.engine.runtime_authority.initial_configuration import generate_root, revoke_every_root
@@ -20,11 +20,11 @@ from secret_authority.engine.runtime_authority.unseal_shares import SealedShares
 
 
 @contextlib.contextmanager
-def vault_way(kubeconfig: Path, folder: Path) -> Iterator[Vault]:
-    """Vault without a token."""
+def vault_way(kubeconfig: Path, folder: Path, pod: str = "") -> Iterator[Vault]:
+    """Vault without a token. `pod`: the one that answers; empty for any that is ready."""
     port = free_port()
     cluster = ClusterConnection(kubeconfig)
-    open_tunnel(cluster, port)
+    open_tunnel(cluster, port, pod)
     ca = folder / "ca.crt"
     ca.write_text(cluster.core_api().read_namespaced_config_map(CA_CONFIG, ENGINE_NAMESPACE).data[CA_KEY])
     yield Vault(f"https://127.0.0.1:{port}", str(ca), server_name=SERVER_NAME)
@@ -51,6 +51,18 @@ def serves(vault: Vault) -> bool:
         return vault.health() == 200
     except Unavailable:
         return False
+
+
+def has_leader(vault: Vault) -> bool:
+    """Whether the unsealed Vault at the end of a way knows who is active. A standby that does is as ready as one that
+    does not; it passes requests on, also one that has no token and is refused."""
+    try:
+        vault.read("auth/token/lookup-self")
+    except VaultRefusedError:
+        return True
+    except Unavailable:
+        return False
+    raise AssertionError("a request without a token is accepted")
 
 
 def served_certificate(vault: Vault, ca: Path) -> int:
