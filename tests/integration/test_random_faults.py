@@ -55,6 +55,10 @@ pytestmark = [
 DURATION = float(os.environ.get("RANDOM_FAULTS_SECONDS", "300"))
 SEED = int(os.environ.get("RANDOM_FAULTS_SEED") or secrets.randbits(32))
 NAME, KEYS = "changing", ("one", "two", "three")
+# Values are written one after another during a fault, with so much between two: one of them meets it.
+CHANGE_SECONDS = 0.05
+# For so long each pod has the login before, one after the other. Who revokes it too early is seen.
+POD_SECONDS = 1.5
 USERS = ["orders_a", "orders_b"]
 
 
@@ -168,11 +172,11 @@ FAULTS: tuple[Fault, ...] = (
 
 @dataclass
 class Watched:
-    """The Secret of a workload, whose value changes. `versions`: each value that was ever written, in order."""
+    """The Secret of a workload, whose value changes. `numbers`: that of each value that was ever written."""
 
     api: Flux
     secret: CatalogueSecret
-    versions: list[dict[str, bytes]] = field(default_factory=list)
+    numbers: dict[frozenset[tuple[str, bytes]], int] = field(default_factory=dict)
     newest: int = 0
     looks: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -180,26 +184,33 @@ class Watched:
 
     def watch(self) -> None:
         while not self.end.wait(0.2):
-            known = list(self.versions)
             found = self.api.secret(NAMESPACE, NAME)
-            if found not in known:
+            number = None if found is None else self.numbers.get(frozenset(found.items()))
+            if number is None:
                 self.wrong.append("missing" if found is None else "not one whole version")
-            elif known.index(found) < self.newest:
+            elif number < self.newest:
                 self.wrong.append("an older version than before")
             else:
-                self.newest = known.index(found)
+                self.newest = number
             self.looks += 1
 
     def change(self, vault: Servers, number: int) -> None:
         """Write the next version; it may arrive before Vault has confirmed it."""
         values = {key: odd_value(number * len(KEYS) + place) + f"-{number}".encode() for place, key in enumerate(KEYS)}
         values = {key: value if is_text(value) else f"text-{number}".encode() for key, value in values.items()}
-        self.versions.append(values)
+        self.numbers[frozenset(values.items())] = number
         texts, _ = encode_values(values, ())
-        vault.write(self.secret.vault.path, dict(texts))
+        vault.write(self.secret.vault.path, dict(texts), after=number)
+
+    def change_until(self, end: threading.Event, vault: Servers) -> None:
+        """Write one version after another, each as soon as the one before is confirmed."""
+        while True:
+            self.change(vault, len(self.numbers))
+            if end.wait(CHANGE_SECONDS):
+                return
 
     def has_the_newest(self) -> bool:
-        return self.newest == len(self.versions) - 1
+        return self.newest == len(self.numbers) - 1
 
 
 @contextmanager
@@ -245,7 +256,7 @@ def test_no_value_is_lost_and_no_login_denied(tmp_path: Path) -> None:
         site = handed_over(vault, database)
         with (
             watched(vault, tmp_path / "api") as workload,
-            Cluster(site.root) as cluster,
+            Cluster(site.root, pod_lag=POD_SECONDS) as cluster,
             Watcher(database, cluster) as watcher,
             Authorities(site.root.with_token(site.root.token or "")) as authorities,
             engines(site, cluster) as working,
@@ -257,13 +268,15 @@ def test_no_value_is_lost_and_no_login_denied(tmp_path: Path) -> None:
                 fault, server = chance.choice(FAULTS), chance.choice(vault.all)
                 shown = f"seed {SEED}, fault {sum(done.values()) + 1}: {fault.__name__} of {server.name}"
                 print(f"{shown}, rotation {scene.generation + 1}", flush=True)
-                writer = threading.Thread(target=workload.change, args=(vault, len(workload.versions)), daemon=True)
+                ended = threading.Event()
+                writer = threading.Thread(target=workload.change_until, args=(ended, vault), daemon=True)
                 writer.start()
                 scene.rotate()
                 time.sleep(chance.uniform(0, 2))  # the fault comes at any moment of the rotation
                 with kubelet.faults:
                     fault(scene, server)
                 vault.unseal(vault.all)
+                ended.set()
                 writer.join()
                 vault.three_voters()
                 scene.has_rotated()

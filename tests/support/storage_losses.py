@@ -15,7 +15,7 @@ from typing import Any
 from components.consumption.external_secret import external_secret_spec
 from secret_authority.clients.vault import Vault, VaultRefusedError
 from secret_authority.core.catalogue.schema import DATA_MOUNT, CatalogueSecret
-from secret_authority.core.errors import Unavailable
+from secret_authority.core.errors import LostRace, Unavailable
 from secret_authority.engine.runtime_authority.initial_configuration import generate_root, revoke_every_root
 from secret_authority.engine.runtime_authority.seal import Seal
 from secret_authority.engine.runtime_authority.unseal_shares import open_shares
@@ -54,14 +54,24 @@ class Servers:
         wait_for(lambda: any(health(one) == 200 for one in looked), "a server is active", SECONDS)
         return next(one for one in looked if health(one) == 200)
 
-    def write(self, path: str, data: dict[str, str], among: list[Server] | None = None) -> None:
-        """A new value, written by way of the active server; a change of leaders is waited for."""
+    def write(
+        self, path: str, data: dict[str, str], among: list[Server] | None = None, after: int | None = None
+    ) -> None:
+        """A new value, written by way of the active server; a change of leaders is waited for.
+
+        `after`: the version that the path's only writer has written before. A request whose answer was lost, and that
+        arrives late, then overwrites nothing.
+        """
+        body = {"data": data} if after is None else {"data": data, "options": {"cas": after}}
 
         def written() -> bool:
-            with contextlib.suppress(Unavailable):
-                self.through(self.active(among)).write(f"{DATA_MOUNT}/data/{path}", {"data": data})
-                return True
-            return False
+            try:
+                self.through(self.active(among)).write(f"{DATA_MOUNT}/data/{path}", body)
+            except Unavailable:
+                return False
+            except LostRace:
+                assert after is not None, f"{path} wants to know the version before"
+            return True  # also when it had arrived before, and its answer was lost
 
         wait_for(written, f"{path} is written", SECONDS)
         self.values[path] = data
