@@ -51,8 +51,14 @@ class Servers:
     def active(self, among: list[Server] | None = None) -> Server:
         """The one that serves, awaited."""
         looked = self.all if among is None else among
-        wait_for(lambda: any(health(one) == 200 for one in looked), "a server is active", SECONDS)
-        return next(one for one in looked if health(one) == 200)
+        found: list[Server] = []
+
+        def seen() -> bool:
+            found[:] = [one for one in looked if health(one) == 200]
+            return bool(found)
+
+        wait_for(seen, "a server is active", SECONDS)
+        return found[0]
 
     def write(
         self, path: str, data: dict[str, str], among: list[Server] | None = None, after: int | None = None
