@@ -2,11 +2,12 @@
 
 RANDOM_FAULTS_SECONDS says for how long (default: five minutes; 3600 is the long form), RANDOM_FAULTS_SEED repeats a
 run; the seed is printed. Two watchers look from outside. One sees a consumer Secret that the real External Secrets
-makes: it is always there, whole, of one version, and never of an older one than before. The other logs in to a real
-PostgreSQL with what two modelled pods have, while the real engine rotates that login with every fault: nobody is
-denied. After each fault every value that Vault has confirmed is compared byte for byte on every server, the new login
-is accepted, and the old one refused. A server whose liveness probe fails for as long as the pod's may is started again,
-as the kubelet would: one that was paused while it was active may never step down by itself.
+makes: it is always there, whole, of one version, and never of an older one than before, while one version after
+another is written all through each fault. The other logs in to a real PostgreSQL with what two modelled pods have,
+which are seconds behind, while the real engine rotates that login with every fault: nobody is denied. After each fault
+every value that Vault has confirmed is compared byte for byte on every server, the new login is accepted, and the old
+one refused. A server whose liveness probe fails for as long as the pod's may is started again, as the kubelet would:
+one that was paused while it was active may never step down by itself.
 """
 
 from __future__ import annotations
