@@ -63,6 +63,11 @@ _MEASURES = re.compile(
     r"|[*\d/,-]+( [*\d/,A-Z-]+){4}|([a-z0-9-]+\.)+[a-z]{2,24}(:\d+)?|[a-z0-9-]+:\d{2,5}|\w+=[^,=]+(,\s*\w+=[^,=]+)+",
     re.IGNORECASE,
 )
+# hmac-sha512, AES-256-GCM, RS256
+_ALGORITHM = re.compile(
+    r"(hmac[-_.]?)?((sha|md|aes|rsa|ecdsa|ed|[rehp]s|xchacha|chacha)[-_]?\d{1,4}([-_](\d{3}|[a-z]{2,8}\d{0,4}))*)",
+    re.IGNORECASE,
+)
 # Where something is asked for: TOKEN_URL, OIDC_TOKEN_ENDPOINT. Who knows the address of a webhook may use it.
 _ADDRESS_KEY = re.compile(r"^(?!.*webhook).*[-_.](url|uri|endpoint)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#@]+")
@@ -137,7 +142,7 @@ def is_secret(key: str, text: str) -> bool:
 def _is_plain_data(text: str) -> bool:
     """Whether a text is evidently words, an address, or a measure."""
     return any(pattern.match(text) for pattern in (_LITERAL, _URL, _PATH)) or any(
-        pattern.fullmatch(text) for pattern in (_WORDS, _MEASURES)
+        pattern.fullmatch(text) for pattern in (_WORDS, _MEASURES, _ALGORITHM)
     )
 
 

@@ -16,7 +16,7 @@ from policy.inventory.secret_stores import ESO
 from policy.inventory.writers import shares_its_secret
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
-from policy.rules.unapplied import is_doubtful, is_of_a_dump, is_one_secret_twice
+from policy.rules.unapplied import is_doubtful, is_form_to_seal, is_of_a_dump, is_one_secret_twice
 from policy.settings import Level, Profile
 from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict
 from secret_authority.core.claims.locations import KubernetesSecret, Location
@@ -194,6 +194,7 @@ def _decided(context: RuleContext) -> list[Conflict]:
         and not _is_shared(conflict, context)
         and not is_one_secret_twice(conflict, context)
         and not is_of_a_dump(conflict, context)
+        and not is_form_to_seal(conflict, context)
         and not _is_nameless(conflict)
     ]
 

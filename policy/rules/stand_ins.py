@@ -99,6 +99,12 @@ def stands_for_another(text: str) -> bool:
     return inner != bare and "\n" not in inner and _is_placeholder(inner)
 
 
+def is_placeholder(text: str) -> bool:
+    """Whether a text asks to be replaced by hand: changeme, <key>."""
+    bare = text.strip()
+    return _is_placeholder(bare) or _AVP.fullmatch(bare) is not None
+
+
 def names_itself(text: str) -> bool:
     """Whether a text is words for what would be in its place: a stand-in where nothing applies it, else a password."""
     return _WORDS_FOR_A_VALUE.fullmatch(text.strip()) is not None

@@ -8,6 +8,8 @@ import re
 from policy.context import RuleContext
 from policy.inventory.coverage import ALTERNATIVE
 from policy.inventory.resource import Origin, Resource
+from policy.rules.secret_values import is_secret, texts
+from policy.rules.stand_ins import is_placeholder
 from secret_authority.core.claims.conflicts import Conflict, System
 
 # Words of the names of folders for what is shown to people, not run: demo-minio, 03_exercise, workshop-setup.
@@ -21,6 +23,21 @@ _SHOWN = re.compile(
 def is_shown_to_people(resource: Resource, context: RuleContext) -> bool:
     """Whether nothing applies an object whose file, by its path, is of a demonstration, a tutorial, a test."""
     return is_unapplied(resource, context) and _SHOWN.search(resource.where.file) is not None
+
+
+def is_form_to_seal(conflict: Conflict, context: RuleContext) -> bool:
+    """Whether one is a Secret of placeholders that nothing applies, and the other what was sealed of it."""
+    found = [context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second)]
+    if not any(source is not None and source.kind == "SealedSecret" for source in found):
+        return False
+    return any(source is not None and source.kind == "Secret" and _is_form(source) for source in found)
+
+
+def _is_form(resource: Resource) -> bool:
+    if resource.origin is not Origin.GIT or resource.applied_by.applier or resource.get("sops") is not None:
+        return False
+    given = list(texts(resource))
+    return any(is_placeholder(text) for _, text in given) and not any(is_secret(key, text) for key, text in given)
 
 
 def is_of_a_dump(conflict: Conflict, context: RuleContext) -> bool:

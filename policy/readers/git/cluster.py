@@ -344,7 +344,7 @@ class ClusterReader:
         for file in renderer.below(folder):
             if any(holds(path, file) for path in elsewhere) or (whole and is_shown(file)):
                 continue
-            if self._is_ytt(file):
+            if self._is_ytt(file) or (whole and self._renderer.is_beside_a_chart(file)):
                 continue
             top = renderer.top(file, folder) if not (folder == "." and renderer.is_kustomized(".")) else None
             if top is not None and top != ".":

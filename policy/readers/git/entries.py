@@ -332,7 +332,8 @@ def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str])
     }
     units: dict[str, list[str]] = defaultdict(list)
     for file in unread:
-        if file in renderer.known and not is_template(file) and not is_in_hidden_folder(file):
+        aside = is_template(file) or is_in_hidden_folder(file) or renderer.is_beside_a_chart(file)
+        if file in renderer.known and not aside:
             units[renderer.top(file, ".") or os.path.dirname(file) or "."].append(file)  # noqa: PTH120
     objects: dict[str, set[tuple[str, str, str]]] = {}
     for folder, files in units.items():
@@ -375,7 +376,7 @@ def _whole(renderer: Renderer) -> list[ClusterEntry]:
     """Folders that define the same objects are alternatives, so clusters of their own; the rest is one cluster."""
     objects: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
     for file in renderer.files:
-        if is_shown(file):
+        if is_shown(file) or renderer.is_beside_a_chart(file):
             continue
         folder = os.path.dirname(file) or "."  # noqa: PTH120
         top = renderer.top(file, ".")

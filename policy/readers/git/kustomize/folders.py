@@ -148,6 +148,15 @@ class Folders:
     def directly_in(self, folder: str) -> list[str]:
         return self._by_folder.get(folder, [])
 
+    def is_beside_a_chart(self, file: str) -> bool:
+        """Whether a file is in the folder of a chart, and no template of it. A chart at the top is the whole tree."""
+        folder = file.rpartition("/")[0]
+        while folder:
+            if folder in self.charts:
+                return True
+            folder = folder.rpartition("/")[0]
+        return False
+
     def taken_in(self) -> set[str]:
         """Folders and files that some kustomization of the tree takes in as resources or components."""
         found: set[str] = set()
