@@ -1,7 +1,7 @@
 """All that a change has to pass, in lanes side by side: `python -m tests.lanes [OPTION...]`, options being pytest's.
 
-Three lanes have a node each, whose tests mostly wait. The fourth, at a lower priority, uses the time: it has ruff and
-mypy, the unit tests, and the tests with other processes. Lines carry the name of their lane. At the end are the closing
+Three lanes have a node each, whose tests mostly wait. The fourth uses the time: it has ruff and mypy, the unit tests, and
+the tests with other processes. Lines carry the name of their lane. At the end are the closing
 lines of all; the exit code is 0 when all passed.
 """
 
@@ -23,7 +23,6 @@ CHECKS = ((sys.executable, "-m", "ruff", "check", "."), (sys.executable, "-m", "
 UNIT = ("-n", "auto", "--dist", "worksteal", "tests/unit")
 # What has processes of its own and no node: the tests of a module share those.
 WITHOUT_NODES = ("-n", "auto", "--dist", "loadfile", "tests/integration", "tests/fuzz")
-LOWER_PRIORITY = ("nice", "-n", "5")
 # Memory for processor time, for Pulumi, Vault, etcd and the API server: all are written in Go.
 FEWER_COLLECTIONS = {"GOGC": "300"}
 # pytest's code for "no tests": a selection may leave a lane empty.
@@ -99,8 +98,7 @@ def main(options: Sequence[str]) -> int:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     lanes += [Lane(name, [pytest("--lane", name, *options, "tests/e2e")]) for name in LANES]
-    commands = [*CHECKS, pytest(*UNIT, *options), pytest(*WITHOUT_NODES, *options)]
-    lanes.append(Lane("d", [[*LOWER_PRIORITY, *command] for command in commands]))
+    lanes.append(Lane("d", [*CHECKS, pytest(*UNIT, *options), pytest(*WITHOUT_NODES, *options)]))
 
     codes = [lane.end() for lane in lanes]
     for lane in lanes:
