@@ -1,8 +1,8 @@
 """All that a change has to pass, in lanes side by side: `python -m tests.lanes [OPTION...]`, options being pytest's.
 
-Three lanes have a node each, whose tests mostly wait. The fourth uses the time: it has ruff and mypy, the unit tests, and
-the tests with other processes. Lines carry the name of their lane. At the end are the closing
-lines of all; the exit code is 0 when all passed.
+Three lanes have a node each, whose tests mostly wait. The fourth uses the time: it has ruff and mypy, the unit tests,
+and the tests with other processes. Lines carry the name of their lane. At the end are the closing lines of all; the
+exit code is 0 when all passed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ ROOT = Path(__file__).parents[1]
 CHECKS = ((sys.executable, "-m", "ruff", "check", "."), (sys.executable, "-m", "mypy"))
 # A process without work takes some of another one's, so that no long module is left at the end.
 UNIT = ("-n", "auto", "--dist", "worksteal", "tests/unit")
-# What has processes of its own and no node: the tests of a module share those.
-WITHOUT_NODES = ("-n", "auto", "--dist", "loadfile", "tests/integration", "tests/fuzz")
+# What has processes of its own and no node: the tests of a module share those. Many wait: one more than cores.
+WITHOUT_NODES = ("-n", str((os.cpu_count() or 1) + 1), "--dist", "loadfile", "tests/integration", "tests/fuzz")
 # Memory for processor time, for Pulumi, Vault, etcd and the API server: all are written in Go.
 FEWER_COLLECTIONS = {"GOGC": "300"}
 # pytest's code for "no tests": a selection may leave a lane empty.
