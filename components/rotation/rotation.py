@@ -106,10 +106,13 @@ class Rotation(pulumi.ComponentResource):
         super().__init__("secret-authority:rotation:Rotation", name, {}, opts)
         objects = VaultObjects(self, args.connection)
         mount = self._mount(name, objects)
-        engine_policy = rotation_policy(args.catalogue)
-        objects.role(f"{name}-engine", ROTATION_ROLE, engine_policy, ROTATION_ACCOUNT, ENGINE_NAMESPACE, *mount)
-        looks = rotation_looks_policy(args.catalogue)
-        objects.role(f"{name}-looks", ROTATION_LOOKS_ROLE, looks, ROTATION_ACCOUNT, ENGINE_NAMESPACE, *mount)
+        roles = [
+            objects.role(f"{name}-{short}", role, policy(args.catalogue), ROTATION_ACCOUNT, ENGINE_NAMESPACE, *mount)
+            for short, role, policy in (
+                ("engine", ROTATION_ROLE, rotation_policy),
+                ("looks", ROTATION_LOOKS_ROLE, rotation_looks_policy),
+            )
+        ]
         objects.role(f"{name}-requests", REQUESTS_ROLE, requests_policy(), REQUESTS_ACCOUNT, ENGINE_NAMESPACE, *mount)
         account = engine_account(f"{name}-account", self, ROTATION_ACCOUNT)
         engine_account(f"{name}-requests-account", self, REQUESTS_ACCOUNT)
@@ -122,7 +125,7 @@ class Rotation(pulumi.ComponentResource):
         text = RotationSettings(args.cluster, args.catalogue).to_json()
         program = rotation_program(args.settings.engine_image, text)
         network = self._network(name, args)
-        self.deployment = program.deploy(f"{name}-engine", self, [account, *rights, *mount, *network])
+        self.deployment = program.deploy(f"{name}-engine", self, [account, *rights, *mount, *roles, *network])
         if args.catalogue.events is not None:
             receiver = EventReceiverArgs(args.settings, args.cluster, args.catalogue, args.connection, mount)
             EventReceiver(f"{name}-events", receiver, pulumi.ResourceOptions(parent=self))

@@ -54,10 +54,10 @@ class VaultObjects:
 
     def role(
         self, name: str, role: str, policy_text: str, account: str, namespace: str, *after: pulumi.Resource
-    ) -> None:
+    ) -> vault.kubernetes.AuthBackendRole:
         """A role, and its one policy of the same name, for a service account of a namespace."""
         policy = vault.Policy(name, name=role, policy=policy_text, opts=self.opts(*after))
-        vault.kubernetes.AuthBackendRole(
+        return vault.kubernetes.AuthBackendRole(
             name,
             backend="kubernetes",
             role_name=role,
