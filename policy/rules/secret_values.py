@@ -68,6 +68,8 @@ _ALGORITHM = re.compile(
     r"(hmac[-_.]?)?((sha|md|aes|rsa|ecdsa|ed|[rehp]s|xchacha|chacha)[-_]?\d{1,4}([-_](\d{3}|[a-z]{2,8}\d{0,4}))*)",
     re.IGNORECASE,
 )
+# A file of settings, also with one line.
+_PROPERTIES = re.compile(r"\.(properties|ini|conf|cfg|toml)$", re.IGNORECASE)
 # Where something is asked for: TOKEN_URL, OIDC_TOKEN_ENDPOINT. Who knows the address of a webhook may use it.
 _ADDRESS_KEY = re.compile(r"^(?!.*webhook).*[-_.](url|uri|endpoint)$", re.IGNORECASE)
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s?#@]+")
@@ -120,7 +122,7 @@ def is_secret(key: str, text: str) -> bool:
         return False
     if key in (".dockerconfigjson", ".dockercfg"):
         return _logs_in(bare)
-    if "\n" in bare or bare[:1] in ("{", "["):
+    if "\n" in bare or bare[:1] in ("{", "[") or _PROPERTIES.search(key):
         # A file, or JSON: it holds a secret where something in it is called one, and given a value.
         return any(_assigns(line) for line in text.splitlines())
     if _SWITCH.fullmatch(bare) or _FILE.fullmatch(bare):
