@@ -100,7 +100,8 @@ def test_what_is_not_looked_into_is_named(tmp_path: Path, capsys: pytest.Capture
     document = json.loads(capsys.readouterr().out)
     assert sorted(document["notJudged"]) == [
         "Application argocd/blog of prod: the chart charts/shop is not rendered: helm is not installed",
-        "ApplicationSet argocd/apps of prod: its scmProvider generator is not expanded",
+        "ApplicationSet argocd/apps of prod: its scmProvider generator asks a host of repositories, which the tree "
+        "does not say",
         "HelmRelease shop/shop of prod: the chart charts/shop is not rendered: helm is not installed",
         "ResourceSet flux-system/apps of prod: its inputs come from objects that are not in the tree",
     ]
