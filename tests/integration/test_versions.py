@@ -58,11 +58,11 @@ class Site:
     def looker(self, policy: str | None = None) -> Vault:
         return self.server.api.with_token(self.looker_token(policy))
 
-    def looks(self) -> int:
-        """How many looks at a version Vault has on record."""
+    def looks(self, at: str = "/metadata/") -> int:
+        """How many looks at a version, or at another path, Vault has on record."""
         lines = [json.loads(line) for line in self.server.audit_file.read_text().splitlines()]
         paths = [line["request"]["path"] for line in lines if line["type"] == "request"]
-        return sum("/metadata/" in path for path in paths)
+        return sum(at in path for path in paths)
 
 
 def answers(vault: Vault, status: int) -> bool:
@@ -96,6 +96,27 @@ def test_nothing_is_read_while_nothing_is_written(counting: Site) -> None:
         counting.write("elsewhere", "a")
         counting.root.read("platform-data/data/postgres/orders")
     assert counting.looks() == before
+
+
+def test_while_nothing_at_all_is_written_not_even_the_counters_are_read(
+    counting: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "SETTLED_SECONDS", 0.2)
+    found = Versions(counting.looker())
+    first = found.of([ORDERS])
+
+    def rests() -> bool:
+        before = counting.looks("sys/metrics")
+        return not found.written() and counting.looks("sys/metrics") == before
+
+    wait_for(rests, "the counters are not read any more", 10)
+    for _ in range(5):
+        assert rests() and found.of([ORDERS]) == first
+    counting.write("elsewhere", "a")
+    assert not found.written()
+    wait_for(rests, "nor after a change of something else", 10)
+    number = counting.write(*ORDERS)
+    assert found.written() and found.of([ORDERS])[ORDERS].number == number
 
 
 def test_every_kind_of_change_is_seen_at_once(counting: Site) -> None:

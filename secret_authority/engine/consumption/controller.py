@@ -47,7 +47,7 @@ NOT_ROLLED_BACK = "VaultNotRolledBack"
 # more than that.
 BUSY_SECONDS = 1.0
 QUIET_SECONDS = 2.0
-PEEK_SECONDS = 1.0
+PEEK_SECONDS = 0.5
 # The same after a round that something written has brought about: more often follows.
 SOON_SECONDS = 0.5
 # First values and configuration change rarely: how soon the next look follows, and the longest pause between two while
