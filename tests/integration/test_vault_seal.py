@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -338,6 +340,34 @@ def test_three_that_start_at_once_form_one_cluster(tmp_path: Path, number: int) 
         peers = active[0].api.with_token(token).read("sys/storage/raft/configuration")
         assert peers is not None
         assert {peer["node_id"] for peer in peers["data"]["config"]["servers"]} == {v.name for v in vaults}
+
+
+def test_a_server_that_joins_with_an_empty_volume_is_opened_once(tmp_path: Path) -> None:
+    """Opened twice, Vault 1.21 has two loops that wait for leadership, and does not notice when it has lost it."""
+    with servers(tmp_path, count=2) as vaults:
+        site = Site(vaults)
+        engine = site.engine()
+        site.in_service(engine)
+        root = vaults[0].api.with_token(site.root_token())
+        # So much that the second one does not have all of it at once.
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: root.write(f"sys/policies/acl/p{number}", {"policy": LONG}), range(1000)))
+        second = vaults[1]
+        second.kill()
+        shutil.rmtree(second.folder / "raft")
+        (second.folder / "raft").mkdir()
+        log = second.folder / "log"
+        before = log.read_text().count(STANDBY)
+        second.start()
+        site.in_service(engine)
+        # Whoever gives the shares a second time does it within a look or two.
+        for _ in range(10):
+            engine.reconcile()
+        assert log.read_text().count(STANDBY) == before + 1 and before == 1
+
+
+STANDBY = "core: entering standby mode"
+LONG = "# nothing is allowed\n" * 200
 
 
 def _ticks(engine: Seal) -> None:

@@ -33,6 +33,11 @@ log = logging.getLogger(__name__)
 # How long the answer of sys/init is awaited, and how often the wait is shown to be alive.
 INIT_SECONDS = 900.0
 HEARTBEAT_SECONDS = 10.0
+# A pod without data takes its shares, joins the others, and opens by itself when their data have arrived. Shares given
+# again meanwhile would open it twice: two loops of one Vault 1.21 then wait for leadership, one takes the word that was
+# meant for the other, and the pod does not notice when it has lost it: it serves old values, and nobody can write. It
+# is left alone for this long.
+JOIN_SECONDS = 120.0
 
 
 class Stage(StrEnum):
@@ -158,6 +163,8 @@ class Seal:
         self._pause, self._heartbeat = pause, heartbeat
         self._pods, self._store, self._settings, self._identity = list(pods), store, settings, identity
         self._root_token: str | None = None
+        # When a pod was given all shares and had not opened yet, by address.
+        self._joining: dict[str, float] = {}
 
     def reconcile(self) -> SealState:
         """Look, do what can be done now, and give the state. Raises `Unavailable` when a system is away."""
@@ -183,9 +190,13 @@ class Seal:
         elif reachable == len(self._pods) and not any(status and status["initialized"] for status in statuses):
             return state(SealProblem.STORAGE_LOST)
         shares, detail = self._open_shares()
+        for pod, status in zip(self._pods, statuses, strict=True):
+            if status is None or not status["sealed"]:
+                # Open, or ended: a new process takes shares again.
+                self._joining.pop(pod.address, None)
         sealed = [(pod, s) for pod, s in zip(self._pods, statuses, strict=True) if s is not None and s["sealed"]]
         if sealed and shares:
-            self._unseal(sealed, shares)
+            self._unseal([(pod, status) for pod, status in sealed if not self._joins(pod)], shares)
         statuses = [_status(pod) for pod in self._pods]
         unsealed = sum(status is not None and not status["sealed"] for status in statuses)
         if not shares:
@@ -262,15 +273,23 @@ class Seal:
                 if status.get("progress"):
                     # Of an attempt that ended early, or of somebody else: shares of another set would spoil this one.
                     pod.write("sys/unseal", {"reset": True})
-                for share in shares:
+                for number, share in enumerate(shares, 1):
+                    if number == len(shares):
+                        # Before the request: where the pod joins, the answer may take longer than it is awaited.
+                        self._joining[pod.address] = time.monotonic()
                     if not pod.write("sys/unseal", {"key": share})["sealed"]:
                         log.info("%s is unsealed", pod.address)
+                        self._joining.pop(pod.address, None)
                         break
             except VaultRefusedError as error:
                 # A pod that has not found the others yet; the next round tries again.
+                self._joining.pop(pod.address, None)
                 log.info("%s cannot be unsealed yet: %s", pod.address, "; ".join(error.errors))
             except Unavailable as error:
                 log.info("%s cannot be unsealed yet: %s", pod.address, error)
+
+    def _joins(self, pod: Vault) -> bool:
+        return time.monotonic() - self._joining.get(pod.address, float("-inf")) < JOIN_SECONDS
 
     def _configure(self, shares: Sequence[str]) -> None:
         active = next((pod for pod in self._pods if _health(pod) == 200), None)

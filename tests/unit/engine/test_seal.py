@@ -117,6 +117,91 @@ def test_from_nothing_to_service(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(open_shares(site.store().load(), str(site.identity))) <= set(SHARES)
 
 
+class Joining(Pod):
+    """It has no data: it takes its shares, and opens when those of the others have arrived."""
+
+    def __init__(self) -> None:
+        super().__init__(initialised=True)
+        self.opened = 0
+        self.away = False
+
+    def read(self, path: str) -> dict[str, Any] | None:
+        if self.away:
+            raise Unavailable("it starts")
+        return super().read(path)
+
+    def write(self, path: str, data: Any, seconds: float = 15) -> dict[str, Any]:
+        answer = super().write(path, data, seconds)
+        if not answer["sealed"]:
+            self.sealed, self.opened = True, self.opened + 1
+        return {"sealed": True}
+
+
+def test_a_pod_that_joins_gets_its_shares_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened twice, Vault 1.21 does not notice that it has lost its leadership."""
+    pod, now = Joining(), [1000.0]
+    site = Site(monkeypatch, pod)
+    site.keep_shares()
+    monkeypatch.setattr(sealing.time, "monotonic", lambda: now[0])
+    seal = site.seal()
+    for _ in range(30):
+        assert seal.reconcile().problem is SealProblem.SEALED
+        now[0] += 2
+    assert pod.opened == 1
+    # A new process of the pod takes them again, and so does one that has not opened for long.
+    pod.away = True
+    seal.reconcile()
+    pod.away = False
+    seal.reconcile()
+    assert pod.opened == 2
+    now[0] += sealing.JOIN_SECONDS
+    seal.reconcile()
+    assert pod.opened == 3
+    # Sealed again after it has served.
+    pod.sealed = False
+    seal.reconcile()
+    pod.sealed = True
+    seal.reconcile()
+    assert pod.opened == 4
+
+
+def test_a_pod_that_does_not_answer_the_last_share_gets_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = Joining()
+    site = Site(monkeypatch, pod)
+    site.keep_shares()
+    answer = pod.write
+
+    def late(path: str, data: Any, seconds: float = 15) -> dict[str, Any]:
+        before = pod.opened
+        given = answer(path, data, seconds)
+        if pod.opened > before:
+            raise Unavailable("its answer takes too long")
+        return given
+
+    monkeypatch.setattr(pod, "write", late)
+    seal = site.seal()
+    for _ in range(5):
+        seal.reconcile()
+    assert pod.opened == 1
+
+
+def test_a_pod_that_has_not_found_the_others_is_tried_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = Joining()
+    site = Site(monkeypatch, pod)
+    site.keep_shares()
+    tried: list[str] = []
+
+    def refused(path: str, data: Any, seconds: float = 15) -> dict[str, Any]:
+        tried.append(path)
+        raise VaultRefusedError("POST", path, 400, ["Vault is not initialized"])
+
+    monkeypatch.setattr(pod, "write", refused)
+    seal = site.seal()
+    for _ in range(3):
+        seal.reconcile()
+    assert len(tried) == 3
+
+
 def test_an_empty_vault_whose_shares_were_lost_is_one_condition_with_one_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
