@@ -27,8 +27,10 @@ _NAMES_A_SECRET = re.compile(r"^(?!client)\w*secret$", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 # cnpg.io/pluginClientSecret: app-client-tls. A Secret that is named in an annotation is one that is there.
 _OF_A_SECRET = re.compile(r"-(tls|certs?|secrets?|credentials|creds|token|keys?)$")
-# sk_test_placeholder, your-token-here, changeme123
-_STANDS_IN = re.compile(r"(?i)placeholder|change[-_]?me|^(your|my|some|example)[-_]|^x{3,}$|replace[-_]?me")
+# sk_test_placeholder, your-token-here, changeme123, the address of a password store
+_STANDS_IN = re.compile(
+    r"(?i)placeholder|change[-_]?me|^(your|my|some|example)[-_]|^x{3,}$|replace[-_]?me|^\d{1,3}(\.\d{1,3}){3}(:\d+)?$"
+)
 # Values that stand for something else: template text, variables, references, switches.
 _PLACEHOLDER = re.compile(
     r"^\s*$|\{\{|\$\{|^\$[A-Za-z_(]|^/[\w./-]+$|^<.*>$|^(true|false|none|null|-|dummy|changeme|placeholder)$",

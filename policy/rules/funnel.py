@@ -70,6 +70,10 @@ def _is_a_copy(claim: Claim, context: RuleContext) -> bool:
     return any(origin.claimant.system is System.OPERATOR for origin in context.observed_at.get(claim.source, ()))
 
 
+# Nothing in sight makes the Secret: a create-only push would freeze what an operator renews.
+_UNLESS_RENEWED = ", unless a controller that is not in sight renews the Secret that it pushes"
+
+
 def push_overwrites(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.of(ESO, "PushSecret", "ClusterPushSecret"):
         exported = any(
@@ -80,10 +84,15 @@ def push_overwrites(context: RuleContext) -> Iterator[Violation]:
         )
         # What an operator renews, such as a certificate, has to be pushed again: a create-only push would freeze it.
         if dig(push_spec(resource), "updatePolicy") != "IfNotExists" and not exported:
+            known = any(
+                context.observed_at.get(claim.source)
+                for claim in context.claims_of(resource)
+                if claim.source is not None
+            )
             yield about(
                 resource,
                 "can overwrite the value in the store, also a rotated one, because updatePolicy is not IfNotExists. "
-                "Set updatePolicy: IfNotExists",
+                f"Set updatePolicy: IfNotExists{'' if known else _UNLESS_RENEWED}",
             )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ VALUES: list[Any] = [
     "\0",
     "ENC[",
 ]
-# Trees with subprocesses are slow, and no more is learnt from them.
-REPOSITORIES = [r for r in corpus() if "replacements" not in str(r.files) and r.name != "broken-yaml"]
+REPOSITORIES = [r for r in corpus() if r.name != "broken-yaml"]
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -94,7 +94,9 @@ def verdict(root: Path) -> list[tuple[str, str, str]]:
 
 
 @pytest.mark.parametrize("part", range(8))
-def test_any_type_in_any_field(part: int, tmp_path: Path) -> None:
+def test_any_type_in_any_field(part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Subprocesses are slow, and no more is learnt from them: what kustomize would build is worked out here.
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
     for number in range(part, max(COUNT // PER_TREE, 8), 8):
         repository = REPOSITORIES[number % len(REPOSITORIES)]
         root = tmp_path / str(number)

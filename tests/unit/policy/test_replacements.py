@@ -35,6 +35,7 @@ HOST = "source: {kind: ConfigMap, name: names, fieldPath: data.host, options: {d
         (SOURCE, "select: {kind: ExternalSecret}, fieldPaths: ['spec.data.[secretKey=user].remoteRef.key']"),
         (SOURCE, "select: {kind: ExternalSecret}, fieldPaths: ['spec.data.*.remoteRef.key']"),
         (SOURCE, "select: {kind: ExternalSecret}, fieldPaths: [spec.data.1.remoteRef.key]"),
+        (SOURCE, "select: {kind: ExternalSecret}, fieldPaths: ['spec.none.[]']"),
         (SOURCE, "select: {kind: ExternalSecret}, fieldPaths: [spec.target.new.name], options: {create: true}"),
         (SOURCE, "select: {kind: ExternalSecret, labelSelector: tier=web}, fieldPaths: [spec.target.name]"),
         (SOURCE, "select: {kind: ExternalSecret}, reject: [{name: one}], fieldPaths: [spec.target.name]"),

@@ -113,7 +113,7 @@ def _selected(document: Document, wanted: Mapping[str, Any]) -> bool:
 
 
 def _steps(path: str) -> list[str]:
-    return [found[1] or found[2].replace("\\", "") for found in _STEP.finditer(path)]
+    return [found[1] if found[2] is None else found[2].replace("\\", "") for found in _STEP.finditer(path)]
 
 
 def _values(value: Any, steps: list[str]) -> list[Any]:
