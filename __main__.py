@@ -17,6 +17,7 @@ from components.consumption.consumption import Consumption, ConsumptionArgs, rea
 from components.demo.database import DemoDatabase, DemoDatabaseArgs, database_place
 from components.demo.fingerprint import DemoWorkload, DemoWorkloadArgs, fingerprint_key
 from components.demo.orders import DemoOrders, DemoOrdersArgs
+from components.gitops.cluster_identity import planted_again
 from components.gitops.git_credentials import read_credentials
 from components.gitops.gitops import GitOps, GitOpsArgs
 from components.kit.phase_record import phase_record
@@ -108,7 +109,8 @@ def build() -> None:
         hooks = refuse_forgotten_state(settings, cluster)
         here = pulumi.ResourceOptions(providers=[provider], depends_on=[root], hooks=hooks)
         recipient = intent.trust.cluster(intent.layout.cluster).recipient
-        gitops = GitOps("gitops", GitOpsArgs(settings, root, recipient, credentials), here)
+        again = planted_again(settings.connection, root.identity, cluster)
+        gitops = GitOps("gitops", GitOpsArgs(settings, root, recipient, credentials, again), here)
         record = phase_record(Phase.GITOPS, gitops, [gitops.namespaces])
         evidence["gitops"] = gitops.evidence
 

@@ -6,15 +6,17 @@ RFC-SECOPS-0001 §5: bootstrap secrets are decrypted inside the cluster only.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+import kubernetes
 import pulumi
 import pulumi_kubernetes as k8s
 
 from components.kit.ownership import made_by_this_program, owner
 from components.kit.planting import plant_secret
 from components.settings.stack import ROOT_IDENTITY_VARIABLE, Settings
-from secret_authority.access.cluster_state import planted_recipient
+from secret_authority.access.cluster_state import ClusterState, planted_recipient
 from secret_authority.access.kubeconfig import ClusterConnection
 from secret_authority.clients.age import Identity
 from secret_authority.contract.names import (
@@ -24,20 +26,43 @@ from secret_authority.contract.names import (
     IDENTITY_RECORD,
     IDENTITY_SECRET,
     MANAGED_BY,
+    PLANTED_AGAIN_ANNOTATION,
     RECIPIENT_ANNOTATION,
     TRUST_RECORD,
 )
 from secret_authority.core.errors import InvalidInputError, Problem
 from secret_authority.core.recipients import TrustRecord
 
+_NAMESPACES = (FLUX_NAMESPACE, ENGINE_NAMESPACE)
+
+
+def planted_again(connection: ClusterConnection, identity: Identity | None, cluster: ClusterState) -> str:
+    """What the record is to say of the last time that a deleted identity was planted again.
+
+    Pulumi knows the record alone, and plants when that changes. So a root holder's run that finds the record, and not
+    the identity in both of its places, says another time.
+    """
+    if identity is None or cluster.recorded_recipient is None:
+        return cluster.planted_again
+    try:
+        there = is_planted(connection, _NAMESPACES, identity.recipient)
+    except kubernetes.client.ApiException:
+        return cluster.planted_again  # who may not look can plant nothing either
+    return cluster.planted_again if there else datetime.now(UTC).isoformat(timespec="milliseconds")
+
 
 def identity_record(
-    name: str, settings: Settings, identity: Identity | None, recipient: str, opts: pulumi.ResourceOptions
+    name: str,
+    settings: Settings,
+    identity: Identity | None,
+    recipient: str,
+    opts: pulumi.ResourceOptions,
+    again: str = "",
 ) -> k8s.core.v1.ConfigMap:
     """The public record of the planted identity. Creating or changing it plants the identity first.
 
     Without a root holder (`identity` None) the identity that is planted is accepted when it is the one of
-    `recipient`; anything else fails the run.
+    `recipient`; anything else fails the run. `again`: see `planted_again`.
     """
     hook = pulumi.ResourceHook("plant-cluster-identity", _planting(settings, identity, recipient))
     hooks = pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])
@@ -47,7 +72,7 @@ def identity_record(
             "name": IDENTITY_RECORD,
             "namespace": ENGINE_NAMESPACE,
             "labels": MANAGED_BY,
-            "annotations": {RECIPIENT_ANNOTATION: recipient},
+            "annotations": {RECIPIENT_ANNOTATION: recipient, **({PLANTED_AGAIN_ANNOTATION: again} if again else {})},
         },
         data={"recipient": recipient, "secret": IDENTITY_SECRET},
         opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(hooks=hooks)),
@@ -68,10 +93,9 @@ def _planting(
     settings: Settings, identity: Identity | None, recipient: str
 ) -> Callable[[pulumi.ResourceHookArgs], None]:
     def plant_identity(_: pulumi.ResourceHookArgs) -> None:
-        namespaces = (FLUX_NAMESPACE, ENGINE_NAMESPACE)
-        if identity is None and is_planted(settings.connection, namespaces, recipient):
+        if identity is None and is_planted(settings.connection, _NAMESPACES, recipient):
             return
-        for namespace in namespaces:
+        for namespace in _NAMESPACES:
             plant(settings.connection, namespace, _required(identity, settings.layout.cluster))
 
     return plant_identity

@@ -29,13 +29,14 @@ from secret_authority.contract.names import ENGINE_NAMESPACE, FLUX_NAMESPACE, MA
 class GitOpsArgs:
     """`root` gives the cluster's recipient and, in a run with the root holder, its identity.
 
-    `credentials` are for the Git repository, None in a run that was not given any.
+    `credentials` are for the Git repository, None in a run that was not given any. `planted_again`: see the function.
     """
 
     settings: Settings
     root: RootOfTrust
     recipient: str
     credentials: Mapping[str, str] | None = None
+    planted_again: str = ""
 
 
 class GitOps(pulumi.ComponentResource):
@@ -62,6 +63,7 @@ class GitOps(pulumi.ComponentResource):
             args.root.identity,
             args.recipient,
             pulumi.ResourceOptions(parent=self, depends_on=[flux, engine]),
+            args.planted_again,
         )
         # After the identity: a record says that what it names is there.
         trust_record(

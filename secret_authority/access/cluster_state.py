@@ -20,6 +20,7 @@ from secret_authority.contract.names import (
     IDENTITY_SECRET,
     PART_OF,
     PHASE_LABEL,
+    PLANTED_AGAIN_ANNOTATION,
     RECIPIENT_ANNOTATION,
     RESTORE_RECORD,
     STATUS_SELECTOR,
@@ -51,6 +52,8 @@ class ClusterState:
     vault_built: bool = False
     # The recipient on the public record of the planted identity, None when there is no record.
     recorded_recipient: str | None = None
+    # The record's note of when the identity was planted again; empty when it never was.
+    planted_again: str = ""
     # Objects that are labelled as the record of a phase and are none.
     strange_records: tuple[str, ...] = ()
     status: PublishedStatus = field(default_factory=PublishedStatus)
@@ -80,6 +83,7 @@ def read_cluster_state(connection: ClusterConnection) -> ClusterState:
         vault_built = _has_namespace(api, VAULT_NAMESPACE)
         built = bool(since) or bool(planted) or vault_built or _has_namespace(api, ENGINE_NAMESPACE)
         maps = _published(api)
+        recorded, planted_again = _identity_record(api)
         return ClusterState(
             reachable=True,
             built=built,
@@ -88,7 +92,8 @@ def read_cluster_state(connection: ClusterConnection) -> ClusterState:
             trust=_trust(api),
             trail=read_pieces(maps),
             vault_built=vault_built,
-            recorded_recipient=_recorded_recipient(api),
+            recorded_recipient=recorded,
+            planted_again=planted_again,
             strange_records=strange,
             status=read_status(maps),
         )
@@ -153,15 +158,15 @@ def _has_namespace(api: kubernetes.client.CoreV1Api, name: str) -> bool:
     return name == ENGINE_NAMESPACE or PART_OF.items() <= (found.metadata.labels or {}).items()
 
 
-def _recorded_recipient(api: kubernetes.client.CoreV1Api) -> str | None:
+def _identity_record(api: kubernetes.client.CoreV1Api) -> tuple[str | None, str]:
+    """The recipient on record, None without a record; and when its identity was planted again."""
     try:
         found = api.read_namespaced_config_map(IDENTITY_RECORD, ENGINE_NAMESPACE, _request_timeout=TIMEOUT)
     except kubernetes.client.ApiException as error:
         if error.status == 404:
-            return None
+            return None, ""
         raise
-    recipient: str | None = (found.data or {}).get("recipient")
-    return recipient
+    return (found.data or {}).get("recipient"), (found.metadata.annotations or {}).get(PLANTED_AGAIN_ANNOTATION, "")
 
 
 def planted_recipient(api: kubernetes.client.CoreV1Api, namespace: str) -> str | None:

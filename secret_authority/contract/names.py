@@ -44,6 +44,8 @@ IDENTITY_KEY = "age.agekey"
 TRUST_RECORD = "root-of-trust"
 # ConfigMap with the public record of the planted identity.
 IDENTITY_RECORD = "cluster-identity"
+# On it: when the identity was planted again, because somebody had deleted it.
+PLANTED_AGAIN_ANNOTATION = f"{DOMAIN}/planted-again"
 # The GitRepository of the user's repository.
 SOURCE = "fleet"
 # Secrets beside it: the public certificate of the Git server, credentials for it, public keys of who signs commits.
