@@ -122,7 +122,12 @@ def _statement(
     text = opening.text if isinstance(opening, _Action) else ""
     if (loop := _RANGE.match(text)) is not None:
         listed = _known(evaluate(loop[3], scope))
-        pairs = sorted(listed.items()) if isinstance(listed, Mapping) else list(enumerate(listed or ()))
+        if isinstance(listed, Mapping):
+            pairs = sorted(listed.items(), key=lambda pair: str(pair[0]))
+        elif listed is None or isinstance(listed, list):
+            pairs = list(enumerate(listed or ()))
+        else:
+            raise UnsupportedError("a range over what is no list")
         if not pairs:
             return (_inside(pieces, branches[1][1], scope, rendering) if len(branches) > 1 else ""), end + 1
         made = []
