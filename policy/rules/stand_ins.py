@@ -6,8 +6,8 @@ import base64
 import binascii
 import re
 
-# What begins with one of these is ciphertext, or the file of a tool that encrypts. A file of git-crypt is no text, so
-# it is judged as it is in `data`: AEdJVENSWVBU is the base64 of its mark.
+# What begins with one of these is ciphertext, or the file of a tool that encrypts. git-crypt writes binary files, which
+# `data` holds in base64: AEdJVENSWVBU is how their header begins there.
 _CIPHERTEXT = re.compile(
     r"\s*(#\s*)?(ENC\[|ENC\(|\{cipher\}|\$ANSIBLE_VAULT;|STRONGBOX ENCRYPTED|age-encryption\.org/|vault:v\d+:|"
     r"AEdJVENSWVBU|\?\{\w+:"

@@ -63,19 +63,16 @@ class Client:
         payload = None if body is None else json.dumps(body)
         if time.monotonic() - self._used > _IDLE_SECONDS:
             self.close()
-        kept = self._connection is not None
-        try:
-            return self._send(method, path, payload, content_type)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            if not (kept and method == "GET"):
-                raise OSError(f"{method} {path}: {error}") from error
         # The server may have been restarted since the last request: a look is repeated, a write never.
-        try:
-            return self._send(method, path, payload, content_type)
-        except (OSError, http.client.HTTPException) as error:
-            self.close()
-            raise OSError(f"{method} {path}: {error}") from error
+        repeat = self._connection is not None and method == "GET"
+        while True:
+            try:
+                return self._send(method, path, payload, content_type)
+            except (OSError, http.client.HTTPException) as error:
+                self.close()
+                if not repeat:
+                    raise OSError(f"{method} {path}: {error}") from error
+                repeat = False
 
     def _send(self, method: str, path: str, payload: str | None, content_type: str) -> tuple[int, bytes]:
         if self._connection is None:

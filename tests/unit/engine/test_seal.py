@@ -137,13 +137,18 @@ class Joining(Pod):
         return {"sealed": True}
 
 
-def test_a_pod_that_joins_gets_its_shares_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Opened twice, Vault 1.21 does not notice that it has lost its leadership."""
-    pod, now = Joining(), [1000.0]
+def joining(monkeypatch: pytest.MonkeyPatch) -> tuple[Joining, Seal]:
+    """A pod that joins, and the engine that has the shares for it."""
+    pod = Joining()
     site = Site(monkeypatch, pod)
     site.keep_shares()
+    return pod, site.seal()
+
+
+def test_a_pod_that_joins_gets_its_shares_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened twice, Vault 1.21 does not notice that it has lost its leadership."""
+    (pod, seal), now = joining(monkeypatch), [1000.0]
     monkeypatch.setattr(sealing.time, "monotonic", lambda: now[0])
-    seal = site.seal()
     for _ in range(30):
         assert seal.reconcile().problem is SealProblem.SEALED
         now[0] += 2
@@ -166,9 +171,7 @@ def test_a_pod_that_joins_gets_its_shares_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_pod_that_does_not_answer_the_last_share_gets_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    pod = Joining()
-    site = Site(monkeypatch, pod)
-    site.keep_shares()
+    pod, seal = joining(monkeypatch)
     answer = pod.write
 
     def late(path: str, data: Any, seconds: float = 15) -> dict[str, Any]:
@@ -179,16 +182,13 @@ def test_a_pod_that_does_not_answer_the_last_share_gets_it_once(monkeypatch: pyt
         return given
 
     monkeypatch.setattr(pod, "write", late)
-    seal = site.seal()
     for _ in range(5):
         seal.reconcile()
     assert pod.opened == 1
 
 
 def test_a_pod_that_has_not_found_the_others_is_tried_at_every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    pod = Joining()
-    site = Site(monkeypatch, pod)
-    site.keep_shares()
+    pod, seal = joining(monkeypatch)
     tried: list[str] = []
 
     def refused(path: str, data: Any, seconds: float = 15) -> dict[str, Any]:
@@ -196,7 +196,6 @@ def test_a_pod_that_has_not_found_the_others_is_tried_at_every_look(monkeypatch:
         raise VaultRefusedError("POST", path, 400, ["Vault is not initialized"])
 
     monkeypatch.setattr(pod, "write", refused)
-    seal = site.seal()
     for _ in range(3):
         seal.reconcile()
     assert len(tried) == 3
