@@ -104,7 +104,13 @@ def _login(host: str, port: int, database: str, held: dict[str, str]) -> str:
     """Empty for a login, else the code of the answer, "none" without one."""
     try:
         Connection(
-            held["DB_USER"], host=host, port=port, database=database, password=held["DB_PASSWORD"], timeout=10
+            held["DB_USER"],
+            host=host,
+            port=port,
+            database=database,
+            password=held["DB_PASSWORD"],
+            timeout=10,
+            ssl_context=False,
         ).close()
     except DatabaseError as error:
         return str(error.args[0].get("C", "")) if error.args and isinstance(error.args[0], dict) else "unknown"

@@ -30,7 +30,7 @@ import re
 import secrets
 import ssl
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pg8000.exceptions import DatabaseError, InterfaceError
 from pg8000.native import Connection, identifier, literal
@@ -97,8 +97,9 @@ class Server:
         except (InterfaceError, OSError) as error:
             raise Unavailable(f"{self.host}:{self.port} cannot be reached: {type(error).__name__}") from None
 
-    def _context(self, ca: str | None) -> ssl.SSLContext | None:
-        return ssl.create_default_context(cadata=ca) if self._tls else None
+    def _context(self, ca: str | None) -> ssl.SSLContext | Literal[False]:
+        # For None the library takes TLS where it is offered, and checks no certificate.
+        return ssl.create_default_context(cadata=ca) if self._tls else False
 
     def ca(self) -> str | None:
         """The CA certificates to trust: key ca.crt of the administrator's login, else those of the system."""
