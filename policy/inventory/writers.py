@@ -191,6 +191,26 @@ WRITERS: Final = (
     Writer("secretgen.k14s.io", "Certificate", "secretgen-controller", ("{metadata.name}",)),
     Writer("secretgen.carvel.dev", "SecretImport", "secretgen-controller", ("{metadata.name}",)),
     Writer("secretgen.carvel.dev", "SecretTemplate", "secretgen-controller", ("{metadata.name}",)),
+    Writer(
+        "pocketid.internal",
+        "PocketIDOIDCClient",
+        "Pocket ID operator",
+        ("{spec.secret.name}",),
+        when="spec.secret.name",
+    ),
+    Writer(
+        "pocketid.internal",
+        "PocketIDOIDCClient",
+        "Pocket ID operator",
+        ("{metadata.name}-oidc-credentials",),
+        unless="spec.secret.name",
+    ),
+    Writer(
+        "pangolin.home-operations.com",
+        "NewtSite",
+        "Pangolin operator",
+        ("{metadata.name}-newt-credentials",),
+    ),
     # Any managed resource or claim of Crossplane.
     Writer(
         "*",

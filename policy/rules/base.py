@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from policy.context import RuleContext
 from policy.inventory.resource import Position, Resource
 from policy.settings import Level
 from secret_authority.core.errors import Problem
+
+# How many names a message lists.
+LISTED = 8
 
 
 class Severity(StrEnum):
@@ -40,6 +43,8 @@ class Violation:
     names: tuple[str, ...]
     # The level of this one violation, where it is not that of its rule.
     level: Level | None = None
+    # The object that the message is about, which it begins with; empty where it is about none, or already about all.
+    about: str = ""
 
 
 Check = Callable[[RuleContext], Iterable[Violation]]
@@ -82,7 +87,31 @@ class Finding:
 def about(resource: Resource, message: str, *others: str) -> Violation:
     """A violation by one object; its label, location and logical name can be named in exceptions."""
     names = (resource.label, resource.name, resource.where.urn or resource.where.file, *others)
-    return Violation(f"{resource.label}: {message}", resource.where, names)
+    return Violation(f"{resource.label}: {message}", resource.where, names, about=resource.label)
+
+
+def by_place(violations: Iterable[Violation]) -> list[Violation]:
+    """One violation for what one place of a file makes: a component in ten namespaces is one cause."""
+    places: dict[tuple[Position, str], list[Violation]] = {}
+    for number, violation in enumerate(violations):
+        same = bool(violation.about and violation.where.file and not violation.where.urn)
+        said = violation.message.removeprefix(violation.about) if same else f"{number} {violation.message}"
+        places.setdefault((violation.where, said), []).append(violation)
+    return [_of_all(found) for found in places.values()]
+
+
+def _of_all(found: list[Violation]) -> Violation:
+    first = found[0]
+    others = sorted({other.about for other in found[1:]} - {first.about})
+    if not others:
+        return first
+    names = tuple(dict.fromkeys([*first.names, *others]))
+    return replace(first, message=f"{first.message}. The same place makes {some(others)}", names=names)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def refused(problem: Problem) -> Violation:

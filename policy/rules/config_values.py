@@ -11,6 +11,7 @@ from policy.context import RuleContext
 from policy.inventory.resource import Resource, part, walk
 from policy.inventory.yaml_text import strings
 from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.rules.stand_ins import stands_for_another
 from policy.settings import Level
 from secret_authority.core.catalogue.schema import CatalogueSecret
 from secret_authority.core.claims.locations import Part
@@ -27,6 +28,16 @@ _NAMES_A_SECRET = re.compile(r"^(?!client)\w*secret$", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 # cnpg.io/pluginClientSecret: app-client-tls. A Secret that is named in an annotation is one that is there.
 _OF_A_SECRET = re.compile(r"-(tls|certs?|secrets?|credentials|creds|token|keys?)$")
+# An API key that a program asks for and its server, a language model in the house, does not.
+_API_KEY = re.compile(r"api[-_]?key$", re.IGNORECASE)
+_NO_KEY = re.compile(
+    r"(sk[-_ ])?(not[-_ ]|no[-_ ](api[-_ ]?)?key[-_ ]?)?(required|needed)|no[-_ ](api[-_ ]?)?key|ollama|vllm|lm-?studio"
+    r"|local-?ai|llama([-.]?cpp)?",
+    re.IGNORECASE,
+)
+# A private key is never a few words: github-private-key names one.
+_PRIVATE_KEY = re.compile(r"private[-_]?key$", re.IGNORECASE)
+_WORDS = re.compile(r"(?=.{1,40}$)[A-Za-z]+([-_. ][A-Za-z]+)+")
 # sk_test_placeholder, your-token-here, changeme123, the address of a password store
 _STANDS_IN = re.compile(
     r"(?i)placeholder|change[-_]?me|^(your|my|some|example)[-_]|^x{3,}$|replace[-_]?me|^\d{1,3}(\.\d{1,3}){3}(:\d+)?$"
@@ -37,7 +48,7 @@ _PLACEHOLDER = re.compile(
     re.IGNORECASE,
 )
 # Sections of values that name Secrets and their keys.
-_NAMES_KEYS = re.compile(r"^(existing|external)?secret(key|name|ref)s?$|^existing", re.IGNORECASE)
+_NAMES_KEYS = re.compile(r"^(existing|external)?secret(key|name|ref)+s?$|^existing", re.IGNORECASE)
 # Texts that are read as YAML: files by their names, and Argo CD's values.
 _YAML_FILE = re.compile(r"\.(ya?ml|json)$", re.IGNORECASE)
 _ARGO_VALUES = "spec.source.helm.values"
@@ -84,6 +95,9 @@ def _is_value(key: str, text: str) -> bool:
     return not (
         _PLACEHOLDER.search(text)
         or _STANDS_IN.search(text)
+        or stands_for_another(text)
+        or (_API_KEY.search(key) and _NO_KEY.fullmatch(text))
+        or (_PRIVATE_KEY.search(key) and _WORDS.fullmatch(text))
         or (_NAMES_A_SECRET.match(key) and _OBJECT_NAME.match(text))
         or (key.lower().endswith("secret") and _OF_A_SECRET.search(text) and _OBJECT_NAME.match(text))
     )

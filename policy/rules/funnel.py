@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from policy.claims.external_secrets import writes_once
@@ -70,6 +71,16 @@ def _is_a_copy(claim: Claim, context: RuleContext) -> bool:
     return any(origin.claimant.system is System.OPERATOR for origin in context.observed_at.get(claim.source, ()))
 
 
+def _token_of_an_account(context: RuleContext, resource: Resource) -> bool:
+    """Whether a push takes the token of a service account, of which Kubernetes makes another with each new Secret."""
+    sources = {claim.source for claim in context.claims_of(resource)}
+    return any(
+        secret.get("type") == "kubernetes.io/service-account-token"
+        and context.inventory.secret_location(secret) in sources
+        for secret in context.index.secrets
+    )
+
+
 # Nothing in sight makes the Secret: a create-only push would freeze what an operator renews.
 _UNLESS_RENEWED = ", unless a controller that is not in sight renews the Secret that it pushes"
 
@@ -83,17 +94,20 @@ def push_overwrites(context: RuleContext) -> Iterator[Violation]:
             for other in context.observed_at.get(claim.source, ())
         )
         # What an operator renews, such as a certificate, has to be pushed again: a create-only push would freeze it.
-        if dig(push_spec(resource), "updatePolicy") != "IfNotExists" and not exported:
+        if dig(push_spec(resource), "updatePolicy") == "IfNotExists" or exported:
+            continue
+        if not _token_of_an_account(context, resource):
             known = any(
                 context.observed_at.get(claim.source)
                 for claim in context.claims_of(resource)
                 if claim.source is not None
             )
-            yield about(
+            found = about(
                 resource,
                 "can overwrite the value in the store, also a rotated one, because updatePolicy is not IfNotExists. "
                 f"Set updatePolicy: IfNotExists{'' if known else _UNLESS_RENEWED}",
             )
+            yield found if known else replace(found, level=Level.ADVISORY)
 
 
 def push_deletes(context: RuleContext) -> Iterator[Violation]:

@@ -14,7 +14,7 @@ from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted, judged_folders
 from policy.inventory.coverage import MISSING, NOT_IN_GIT
 from policy.inventory.resource import Origin, Position, Resource, items, mapping
-from policy.rules.base import Rule, Scope, Severity, Violation, about, refused
+from policy.rules.base import LISTED, Rule, Scope, Severity, Violation, about, refused, some
 from policy.rules.secret_values import is_secret, texts
 from policy.rules.stand_ins import is_sops_file, names_itself, stands_for_another
 from policy.rules.unapplied import is_shown_to_people, is_unapplied
@@ -26,8 +26,6 @@ _ENVIRONMENT = re.compile(
 )
 # kubectl keeps the manifest here as it was applied, with the values.
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
-# How many files the finding about coverage names.
-_LISTED = 8
 
 
 def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
@@ -36,12 +34,11 @@ def plaintext_secret(context: RuleContext) -> Iterator[Violation]:
         if is_shown_to_people(resources[0], context):
             continue
         others = sorted({resource.label for resource in resources[1:]} - {resources[0].label})
-        made = f" The same place makes {', '.join(others[:_LISTED])}" if others else ""
-        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+        made = f" The same place makes {some(others)}" if others else ""
         yield about(
             resources[0],
             f"is in the clear in Git ({', '.join(sorted(clear))}). Encrypt it with sops, and give it a new "
-            f"value: Git's history still has the old one{'.' if made else ''}{made}{more}",
+            f"value: Git's history still has the old one{'.' if made else ''}{made}",
             *others,
         )
 
@@ -192,9 +189,9 @@ def unread_manifest(context: RuleContext) -> Iterator[Violation]:
     for file, problems in several.items():
         names = sorted({problem.field.rpartition(": ")[2] for problem in problems})
         ignored = sorted({p.field.rpartition(": ")[2] for p in problems if p.message == NOT_IN_GIT})
-        git = f" Git ignores {len(ignored)} of them (.gitignore): {_some(ignored)}." if ignored else ""
+        git = f" Git ignores {len(ignored)} of them (.gitignore): {some(ignored)}." if ignored else ""
         yield Violation(
-            f"{file}: takes in {len(names)} files that are not in the tree: {_some(names)}.{git} Fix: correct the "
+            f"{file}: takes in {len(names)} files that are not in the tree: {some(names)}.{git} Fix: correct the "
             "paths, add the files, or leave the folder out under `exclude`.",
             Position(file=file),
             (file, *(problem.field for problem in problems)),
@@ -208,10 +205,6 @@ def unread_manifest(context: RuleContext) -> Iterator[Violation]:
         )
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
-
-
 def coverage(context: RuleContext) -> Iterator[Violation]:
     """One finding for all that was not read of a tree."""
     found = context.coverage
@@ -219,7 +212,7 @@ def coverage(context: RuleContext) -> Iterator[Violation]:
         return
     minimum = minimum_of(context)
     listed = [*found.unread, *found.unexpanded, *found.remote]
-    shown = "; ".join(listed[:_LISTED]) + (f"; and {len(listed) - _LISTED} more" if len(listed) > _LISTED else "")
+    shown = "; ".join(listed[:LISTED]) + (f"; and {len(listed) - LISTED} more" if len(listed) > LISTED else "")
     message = (
         f"{found.percent:g} % of what is about secrets was read ({len(found.read)} of {found.total}; at least "
         f"{minimum:g} % is asked for). Not read: {shown}. Name where a cluster starts under `entries` of the settings, "

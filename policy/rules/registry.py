@@ -18,7 +18,7 @@ from policy.rules import (
     single_authority,
     vault_hygiene,
 )
-from policy.rules.base import Finding, Rule, Scope, Severity, Violation
+from policy.rules.base import Finding, Rule, Scope, Severity, Violation, by_place
 from policy.rules.git_hygiene import shown_in_the_clear
 from policy.rules.single_authority import hidden_names
 from policy.settings import Level, Profile, Settings
@@ -76,8 +76,12 @@ def unjudged(context: RuleContext) -> list[str]:
     return list(dict.fromkeys([*context.unjudged, *found]))
 
 
-def violations(rule: Rule, context: RuleContext) -> Iterator[Violation]:
-    """What a rule finds, each message once, without what a valid exception covers."""
+def violations(rule: Rule, context: RuleContext) -> list[Violation]:
+    """What a rule finds, each place of a file once, without what a valid exception covers."""
+    return by_place(_not_excepted(rule, context))
+
+
+def _not_excepted(rule: Rule, context: RuleContext) -> Iterator[Violation]:
     settings = context.settings
     seen: set[tuple[str, str]] = set()
     for violation in rule.check(context):
@@ -106,7 +110,7 @@ def check(context: RuleContext, rules: Iterable[Rule] = RULES) -> list[Finding]:
         if not counts(rule, context):
             continue
         try:
-            judged = list(violations(rule, context))
+            judged = violations(rule, context)
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, RecursionError) as error:
             message = f"rule {rule.id} cannot judge what is there ({type(error).__name__}): a field has a wrong type"
             found.append(Finding(BY_ID["unread-manifest"], Violation(message, Position(), (rule.id,)), Level.MANDATORY))

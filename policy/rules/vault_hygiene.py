@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from policy.claims.external_secrets import writes_once
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import SECRET_V2, kv_location
 from policy.context import RuleContext
@@ -216,11 +217,19 @@ def deletion_policy(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
         path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
         policy = resource.get("spec", *path, "target", "deletionPolicy")
-        if policy in ("Delete", "Merge"):
+        if policy in ("Delete", "Merge") and _asks_again(resource.get("spec", *path)):
             yield about(
                 resource,
                 f"deletionPolicy {policy} takes values from workloads when the store has the path no more. Set Retain",
             )
+
+
+def _asks_again(spec: Any) -> bool:
+    """Whether External Secrets asks a store again for what it wrote: only then can nothing be the answer."""
+    if writes_once(spec) or dig(spec, "target", "creationPolicy") == "None":
+        return False
+    generated = [dig(entry, "sourceRef", "generatorRef") for entry in items(dig(spec, "dataFrom"))]
+    return bool(dig(spec, "data")) or not generated or not all(generated)
 
 
 def _makes_pods(resource: Resource) -> bool:
@@ -313,7 +322,7 @@ RULES = (
     Rule(
         "secret-deletion-policy",
         "Vault's absence does not remove a Secret",
-        "A sealed Vault or a wrong path must leave workloads with the values that they have.",
+        "A path that is gone, or that a policy hides, must leave workloads with the values that they have.",
         "Set spec.target.deletionPolicy: Retain.",
         "§3.5",
         Severity.MEDIUM,
