@@ -45,6 +45,10 @@ class Violation:
     level: Level | None = None
     # The object that the message is about, which it begins with; empty where it is about none, or already about all.
     about: str = ""
+    # What has to be mended, where that is not the place: violations of one cause are one finding.
+    cause: str = ""
+    # What comes before the names of the others of one cause.
+    others: str = "The same place makes"
 
 
 Check = Callable[[RuleContext], Iterable[Violation]]
@@ -90,14 +94,15 @@ def about(resource: Resource, message: str, *others: str) -> Violation:
     return Violation(f"{resource.label}: {message}", resource.where, names, about=resource.label)
 
 
-def by_place(violations: Iterable[Violation]) -> list[Violation]:
-    """One violation for what one place of a file makes: a component in ten namespaces is one cause."""
-    places: dict[tuple[Position, str], list[Violation]] = {}
+def by_cause(violations: Iterable[Violation]) -> list[Violation]:
+    """One violation for each cause in a file: what one place makes in ten namespaces is mended once."""
+    causes: dict[object, list[Violation]] = {}
     for number, violation in enumerate(violations):
-        same = bool(violation.about and violation.where.file and not violation.where.urn)
-        said = violation.message.removeprefix(violation.about) if same else f"{number} {violation.message}"
-        places.setdefault((violation.where, said), []).append(violation)
-    return [_of_all(found) for found in places.values()]
+        cause: object = violation.cause or (violation.where, violation.message.removeprefix(violation.about))
+        if not violation.about or not violation.where.file or violation.where.urn:
+            cause = number
+        causes.setdefault(cause, []).append(violation)
+    return [_of_all(found) for found in causes.values()]
 
 
 def _of_all(found: list[Violation]) -> Violation:
@@ -106,7 +111,7 @@ def _of_all(found: list[Violation]) -> Violation:
     if not others:
         return first
     names = tuple(dict.fromkeys([*first.names, *others]))
-    return replace(first, message=f"{first.message}. The same place makes {some(others)}", names=names)
+    return replace(first, message=f"{first.message}. {first.others} {some(others)}", names=names)
 
 
 def some(names: Sequence[str]) -> str:

@@ -126,7 +126,8 @@ def kubernetes_store(context: RuleContext) -> Iterator[Violation]:
             if provider in ("kubernetes", "fake"):
                 yield about(
                     resource,
-                    f"provider {provider} makes Kubernetes the authority that others read from. Read from Vault",
+                    f"provider {provider} makes Kubernetes the authority that others read from. Push what it reads to "
+                    "Vault once, and read it from there",
                 )
 
 
@@ -155,8 +156,9 @@ def generator_bypasses_vault(context: RuleContext) -> Iterator[Violation]:
             again = "" if writes_once(resource.get("spec", *path)) else ", and makes another one at each refresh"
             yield about(
                 resource,
-                f"a generator makes the value in Kubernetes, past Vault{again}. Push it create-only to Vault "
-                "(PushSecret with generatorRef), and read it back",
+                f"a generator makes the value in Kubernetes, past Vault{again}. Push the Secret that it made to Vault "
+                "once, with updatePolicy IfNotExists (a PushSecret with generatorRef makes a new value), then read "
+                "that path",
             )
 
 
@@ -206,10 +208,12 @@ def mirrored_secret(context: RuleContext) -> Iterator[Violation]:
     makers = [*index.secrets, *index.of(ESO, "ExternalSecret"), *index.of("cert-manager.io", "Certificate")]
     for resource in makers:
         for mark in mirror_marks(resource):
+            # What cert-manager makes is not in Vault yet.
+            pushed = "Push it to Vault, and give" if resource.kind == "Certificate" else "Give"
             yield about(
                 resource,
                 f"{mark} has a controller copy this Secret to other namespaces, which makes Kubernetes an "
-                "authority. Give each consumer an ExternalSecret of its own",
+                f"authority. {pushed} each consumer an ExternalSecret of its own",
             )
 
 
@@ -277,7 +281,7 @@ RULES = (
         "generator-bypasses-vault",
         "Internal secrets traverse Vault",
         "A generator in an ExternalSecret mints a value that Vault never sees, and a new one at each refresh.",
-        "Use the generator in a PushSecret with IfNotExists, and an ExternalSecret that reads the path.",
+        "Push what it made with IfNotExists and read the path; for a new value, use the generator in the PushSecret.",
         "§2",
         Severity.HIGH,
         Level.MANDATORY,

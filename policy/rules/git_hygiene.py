@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,7 @@ from policy.go_regex import search
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted, judged_folders
 from policy.inventory.coverage import MISSING, NOT_IN_GIT
-from policy.inventory.resource import Origin, Position, Resource, items, mapping
+from policy.inventory.resource import Origin, Position, Resource, dig, items, mapping
 from policy.rules.base import LISTED, Rule, Scope, Severity, Violation, about, refused, some
 from policy.rules.secret_values import is_secret, texts
 from policy.rules.stand_ins import is_sops_file, names_itself, stands_for_another
@@ -148,7 +149,7 @@ def bootstrap_file(context: RuleContext) -> Iterator[Violation]:
 
 
 def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
-    branches: dict[str, dict[str, Resource]] = defaultdict(dict)
+    branches: dict[str, list[tuple[str, Resource]]] = defaultdict(list)
     named: set[str] = set()
     for resource in [
         *context.index.of("source.toolkit.fluxcd.io", "GitRepository"),
@@ -162,7 +163,7 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
         # HEAD is the default branch, whatever its name.
         if not isinstance(branch, str) or not isinstance(url, str) or branch == "HEAD":
             continue
-        branches[url.removesuffix(".git").rstrip("/")].setdefault(branch, resource)
+        branches[url.removesuffix(".git").rstrip("/")].append((branch, resource))
         if _ENVIRONMENT.match(branch):
             named.add(url.removesuffix(".git").rstrip("/"))
             yield about(
@@ -170,13 +171,32 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
                 f"takes branch {branch} as an environment. Use one branch, and a folder and a stack for each cluster",
             )
     for url, found in branches.items():
-        if len(found) > 1 and url not in named:
-            resource = list(found.values())[-1]
+        first = dict(reversed(found))
+        if len(first) > 1 and url not in named and _are_environments(found):
+            names = list(dict.fromkeys(branch for branch, _ in found))
             yield about(
-                resource,
-                f"one repository is read from the branches {', '.join(sorted(found))}. Use one branch, and a folder "
+                first[names[-1]],
+                f"one repository is read from the branches {', '.join(sorted(names))}. Use one branch, and a folder "
                 "for each cluster",
             )
+
+
+def _are_environments(found: list[tuple[str, Resource]]) -> bool:
+    """Whether branches of one repository are for one folder, or for clusters that share none of them.
+
+    Of Flux only the repository is known here, not which folders are read from it.
+    """
+    if any(resource.kind == "GitRepository" for _, resource in found):
+        return True
+    clusters: dict[object, set[str]] = defaultdict(set)
+    folders: dict[object, set[str]] = defaultdict(set)
+    for branch, resource in found:
+        destination = resource.get("spec", "destination")
+        cluster = (str(resource.cluster), str(dig(destination, "server") or dig(destination, "name")))
+        clusters[cluster].add(branch)
+        folders[cluster, posixpath.normpath(str(resource.get("spec", "source", "path")))].add(branch)
+    apart = any(one.isdisjoint(other) for one in clusters.values() for other in clusters.values())
+    return apart or any(len(branches) > 1 for branches in folders.values())
 
 
 def unread_manifest(context: RuleContext) -> Iterator[Violation]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from policy.claims.kubernetes import secret_keys
 from policy.claims.operators import VSO
@@ -11,19 +13,24 @@ from policy.inventory.bootstrap_secrets import (
     bootstrap_locations,
     catalogue_entry,
     decrypts,
+    is_labelled,
     kustomization_releases,
     releases,
 )
 from policy.inventory.index import ResourceIndex
 from policy.inventory.layers import ORDER
-from policy.inventory.resource import Origin, Resource
+from policy.inventory.resource import Origin, Position, Resource, dig
 from policy.inventory.secret_stores import ESO
-from policy.inventory.workloads import account_uses, secret_uses
+from policy.inventory.workloads import Pods, account_uses, secret_uses
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.settings import Level
 from secret_authority.core.phases import Phase
 
 FLUX = "kustomize.toolkit.fluxcd.io"
+# Vault, OpenBao, External Secrets, and the servers between External Secrets and 1Password or Bitwarden.
+_AUTHORITY_IMAGE = re.compile(
+    r"(^|/)(vault|openbao|bao|external-secrets|1password/connect-(api|sync)|bitwarden-sdk-server)(:|@|$)"
+)
 
 
 def phase_of(resource: Resource) -> Phase | None:
@@ -94,12 +101,22 @@ def _rests_on(context: RuleContext, upper: Resource, lower: Resource) -> bool:
     return False
 
 
+def _brings_up(pods: Pods) -> bool:
+    """Whether pods are of a store, or of what reads it for the cluster: what bootstrap secrets are for."""
+    images = [dig(container, "image") for container in pods.containers]
+    return bool(images) and all(isinstance(image, str) and _AUTHORITY_IMAGE.search(image) for image in images)
+
+
 def bootstrap_secret_used(context: RuleContext) -> Iterator[Violation]:
     """Uses of bootstrap secrets by others than the platform, which they are there to bring up (RFC §3.2)."""
     locations = bootstrap_locations(context.inventory)
     names = {name for _, _, name in locations}
+    cluster_of = context.inventory.identities.cluster
+    kinds = ("SecretStore", "ClusterSecretStore", "ExternalSecret", "ClusterExternalSecret")
+    consuming = {str(cluster_of(resource)) for resource in context.index.of(ESO, *kinds)}
+    labelled = {(str(cluster_of(secret)), secret.label) for secret in context.index.secrets if is_labelled(secret)}
     users = [(account, account_uses(account)) for account in context.index.of("", "ServiceAccount")]
-    users += [(pods.resource, secret_uses(pods)) for pods in context.index.workloads]
+    users += [(pods.resource, secret_uses(pods)) for pods in context.index.workloads if not _brings_up(pods)]
     for resource, uses in users:
         if resource.namespace in context.settings.platform_namespaces:
             continue
@@ -112,14 +129,24 @@ def bootstrap_secret_used(context: RuleContext) -> Iterator[Violation]:
                 continue
             if use.name not in names:
                 continue
-            cluster = str(context.inventory.identities.cluster(resource))
+            cluster = str(cluster_of(resource))
             said = locations.get((cluster, str(resource.namespace), use.name))
             if said:
-                yield about(
+                name = f"Secret {resource.namespace}/{use.name}"
+                # In a tree without a runtime authority there is nothing else to read yet.
+                early = isinstance(said, Position) and cluster not in consuming and (cluster, name) not in labelled
+                then = ", once Vault runs" if early else ""
+                found = about(
                     resource,
-                    f"uses the bootstrap Secret {resource.namespace}/{use.name} ({use.how}; {said}). Bootstrap secrets "
-                    "are scaffolding: let it read a Secret that External Secrets keeps",
-                    f"Secret {resource.namespace}/{use.name}",
+                    f"uses {name} ({use.how}), a bootstrap Secret ({said}): what Git has is there to bring the runtime "
+                    f"authority up. Let it read a Secret that External Secrets keeps{then}",
+                    name,
+                )
+                yield replace(
+                    found,
+                    cause=f"{name} of {cluster}",
+                    others="It is also used by",
+                    level=Level.ADVISORY if early else None,
                 )
 
 

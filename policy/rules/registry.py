@@ -18,7 +18,7 @@ from policy.rules import (
     single_authority,
     vault_hygiene,
 )
-from policy.rules.base import Finding, Rule, Scope, Severity, Violation, by_place
+from policy.rules.base import Finding, Rule, Scope, Severity, Violation, by_cause
 from policy.rules.git_hygiene import shown_in_the_clear
 from policy.rules.single_authority import hidden_names
 from policy.settings import Level, Profile, Settings
@@ -77,8 +77,8 @@ def unjudged(context: RuleContext) -> list[str]:
 
 
 def violations(rule: Rule, context: RuleContext) -> list[Violation]:
-    """What a rule finds, each place of a file once, without what a valid exception covers."""
-    return by_place(_not_excepted(rule, context))
+    """What a rule finds, each cause in a file once, without what a valid exception covers."""
+    return by_cause(_not_excepted(rule, context))
 
 
 def _not_excepted(rule: Rule, context: RuleContext) -> Iterator[Violation]:

@@ -26,6 +26,12 @@ _INJECTORS = {
 _VAULT_ENV = re.compile(r"^(VAULT|BAO)_(ADDR|TOKEN|ROLE|ROLE_ID|SECRET_ID|NAMESPACE|CACERT|SKIP_VERIFY)$")
 _VAULT_IMAGE = re.compile(r"(^|/)(vault|openbao|bao)(:|@|$)")
 _SERVE = re.compile(r"(^|\b(vault|bao)\s+)server\b")
+# What only those do who run a Vault, and what those do who want values of it.
+_SETS_UP = re.compile(
+    r"\b(vault|bao)\s+(operator\s|(secrets|auth|audit)\s+enable\b|policy\s+write\b"
+    r"|write\s+(-\S+\s+)*(sys/|auth/(?!\S*/login\b)|\S+/(config|roles|static-roles)\b))"
+)
+_READS_VALUES = re.compile(r"\b(vault|bao)\s+(kv\b|read\b|list\b|unwrap\b|agent\b|proxy\b)|/v1/")
 _ROOT = re.compile(r"(^|[-_.])root[-_.]?token($|[-_.])|^VAULT_DEV_ROOT_TOKEN_ID$", re.IGNORECASE)
 ROLE = "vault:kubernetes/authBackendRole:AuthBackendRole"
 
@@ -44,6 +50,16 @@ def _is_vault_server(container: Any) -> bool:
         return False
     words = [*items(dig(container, "command")), *items(dig(container, "args"))]
     return not words or any(isinstance(word, str) and _SERVE.search(word) for word in words)
+
+
+def _sets_vault_up(container: Any) -> bool:
+    """Whether a container unseals or configures a Vault with its own client, and reads no value from it."""
+    image = dig(container, "image")
+    if not (isinstance(image, str) and _VAULT_IMAGE.search(image)):
+        return False
+    words = [*items(dig(container, "command")), *items(dig(container, "args"))]
+    text = " ".join(word for word in words if isinstance(word, str))
+    return _SETS_UP.search(text) is not None and _READS_VALUES.search(text) is None
 
 
 def vault_injection(context: RuleContext) -> Iterator[Violation]:
@@ -80,7 +96,7 @@ def vault_address_in_workload(context: RuleContext) -> Iterator[Violation]:
         if _is_platform(context, resource):
             continue
         for container in pods.containers:
-            if _is_vault_server(container):
+            if _is_vault_server(container) or _sets_vault_up(container):
                 continue
             for entry in items(dig(container, "env")):
                 name = dig(entry, "name")
