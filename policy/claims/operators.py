@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 
 from policy.claims.origin import claimant
+from policy.go_regex import fullmatch
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, part
 from policy.inventory.writers import targets, writers_of
@@ -147,11 +148,8 @@ def _namespaces(value: str, inventory: Inventory) -> Iterator[str]:
     for name in filter(None, (entry.strip() for entry in value.split(","))):
         if re.fullmatch(r"[a-z0-9-]+", name):
             yield name
-            continue
-        try:
-            yield from (n for n in inventory.namespaces_in_use if re.fullmatch(name, n))
-        except re.error:
-            continue
+        else:
+            yield from (n for n in inventory.namespaces_in_use if fullmatch(name, n))
 
 
 def _reflected(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -176,7 +174,7 @@ def _writers(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
             for name, namespace in targets(writer, resource):
                 location = inventory.secret_location(resource, name, namespace)
                 if location not in given:
-                    yield Claim(by, location, keys), resource
+                    yield Claim(by, location, keys, create_only=bool(writer.asks)), resource
 
 
 def _inputs(inventory: Inventory, label: str) -> frozenset[Location]:

@@ -9,6 +9,7 @@ from functools import cached_property
 # What a reader says of a file that another one takes in and the tree does not hold.
 MISSING = "does not exist"
 # The same where Git ignores the file: somebody's machine may have it.
+HIDDEN = "is encrypted, so nobody can see which secret this is"
 NOT_IN_GIT = "is ignored by Git (.gitignore), so it is not in the repository"
 # Why a cluster starts somewhere, where the tree does not say it.
 GUESS = "nothing in the tree says what is applied where"

@@ -41,9 +41,15 @@ class Writer:
     shared: bool = False
     # A Secret with this label is what the controller takes the value from.
     input_label: str = ""
+    # Paths of names of Secrets that are given: a Secret of such a name is not made.
+    given: str = ""
+    # How an object says that its Secret is given, where the controller makes one only where none is, and changes none.
+    asks: str = ""
 
 
 _TLS = frozenset({"tls.crt", "tls.key", "ca.crt"})
+_CNPG_CA = frozenset({"ca.crt", "ca.key"})
+_CNPG_LEAF = frozenset({"tls.crt", "tls.key"})
 
 WRITERS: Final = (
     Writer("cert-manager.io", "Certificate", "cert-manager", ("{spec.secretName}",), keys=_TLS),
@@ -55,6 +61,7 @@ WRITERS: Final = (
         unless="spec.acme.disableAccountKeyGeneration",
         keys=frozenset({"tls.key"}),
         shared=True,
+        asks="spec.acme.disableAccountKeyGeneration: true",
     ),
     # In the namespace that --cluster-resource-namespace names, by default its own.
     Writer(
@@ -66,6 +73,7 @@ WRITERS: Final = (
         unless="spec.acme.disableAccountKeyGeneration",
         keys=frozenset({"tls.key"}),
         shared=True,
+        asks="spec.acme.disableAccountKeyGeneration: true",
     ),
     Writer(
         "postgresql.cnpg.io",
@@ -99,6 +107,43 @@ WRITERS: Final = (
         ("{metadata.name}-superuser",),
         when="spec.enableSuperuserAccess",
         unless="spec.superuserSecret.name",
+    ),
+    # Certificates that it makes and renews, unless the Cluster names others. One CA signs for servers and clients, so
+    # it is made where either has none.
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-ca",),
+        unless="spec.certificates.serverCASecret",
+        keys=_CNPG_CA,
+        given="spec.certificates.clientCASecret",
+    ),
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-ca",),
+        when="spec.certificates.serverCASecret",
+        unless="spec.certificates.clientCASecret",
+        keys=_CNPG_CA,
+        given="spec.certificates.serverCASecret",
+    ),
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-server",),
+        unless="spec.certificates.serverTLSSecret",
+        keys=_CNPG_LEAF,
+    ),
+    Writer(
+        "postgresql.cnpg.io",
+        "Cluster",
+        "CloudNativePG",
+        ("{metadata.name}-replication",),
+        unless="spec.certificates.replicationTLSSecret",
+        keys=_CNPG_LEAF,
     ),
     Writer(
         "acid.zalan.do",
@@ -241,6 +286,11 @@ def shares_its_secret(resource: Resource) -> bool:
     return any(writer.shared for writer in writers_of(resource))
 
 
+def asks_for_given(resource: Resource) -> str:
+    """What an object would say of a Secret that something else makes; empty where its controller would write it too."""
+    return next((writer.asks for writer in writers_of(resource) if writer.asks), "")
+
+
 def targets(writer: Writer, resource: Resource) -> Iterator[tuple[Part, Part | None]]:
     """(name, namespace) of each Secret that is made for an object; the namespace is None for the object's own."""
     content = resource.props
@@ -249,9 +299,12 @@ def targets(writer: Writer, resource: Resource) -> Iterator[tuple[Part, Part | N
     if writer.unless and _truth(content, writer.unless):
         return
     fixed = writer.namespace.removeprefix("=") if writer.namespace.startswith("=") else None
+    given = {dig(content, *path.split(".")) for path in writer.given.split("|") if path}
     spaces = list(_values(content, writer.namespace)) if writer.namespace and fixed is None else []
     for text in writer.names:
         for number, name in enumerate(_texts(text, content, resource)):
+            if name in given:
+                continue
             space = spaces[number] if number < len(spaces) else fixed
             yield name, (part(space, f"{writer.namespace} of {resource.label}") if space else None)
 

@@ -13,7 +13,7 @@ from policy.context import RuleContext
 from policy.go_regex import search
 from policy.inventory.argocd_marks import vault_plugin_path
 from policy.inventory.bootstrap_secrets import is_encrypted, judged_folders
-from policy.inventory.coverage import MISSING, NOT_IN_GIT
+from policy.inventory.coverage import HIDDEN, MISSING, NOT_IN_GIT
 from policy.inventory.resource import Origin, Position, Resource, dig, items, mapping
 from policy.rules.base import LISTED, Rule, Scope, Severity, Violation, about, refused, some
 from policy.rules.secret_values import is_secret, texts
@@ -216,13 +216,25 @@ def unread_manifest(context: RuleContext) -> Iterator[Violation]:
             Position(file=file),
             (file, *(problem.field for problem in problems)),
         )
+    undecrypted = _reported_as_not_decrypted(context)
     for problem in context.problems:
         if problem.message in (MISSING, NOT_IN_GIT) and problem.file in several:
+            continue
+        if problem.message == HIDDEN and problem.file in undecrypted:
             continue
         line = re.search(r"line (\d+)", problem.field)
         yield Violation(
             str(problem), Position(file=problem.file, line=int(line[1]) if line else 1), (problem.file, problem.field)
         )
+
+
+def _reported_as_not_decrypted(context: RuleContext) -> set[str]:
+    """Files of which `encrypted-not-decrypted` says already that nobody can read them, without an exception."""
+    rule = "encrypted-not-decrypted"
+    excepted = any(exemption.rule == rule for exemption in context.settings.exceptions)
+    if excepted or context.settings.levels.get(rule) is Level.DISABLED:
+        return set()
+    return {violation.where.file for violation in encrypted_not_decrypted(context)}
 
 
 def coverage(context: RuleContext) -> Iterator[Violation]:

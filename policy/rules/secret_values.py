@@ -26,7 +26,7 @@ _PLAIN = re.compile(
 )
 _SECRET = re.compile(
     r"(?<!by)(?<!com)pass(?!ive|through|port|eng|age|ing)|pwd|secret|token(?!i[sz])|api[-_.]?key|private|credential|webhook"
-    r"|\bkey\b|[-_.]key|encryption|cookie|salt|seed|dsn|[-_.]pw$",
+    r"|\bkey\b|[-_.]key|encryption|cookie|salt|seed(?!box)|dsn|[-_.]pw$",
     re.IGNORECASE,
 )
 # The last word of keys that say something about a secret: PASSWORD_SECRET_NAME, TOKEN_LIFETIME.
@@ -38,7 +38,8 @@ _NAMES = re.compile(
 _ABOUT = re.compile(
     r"[-_.](type|header|length|len|size|lifetime|expir\w*|ttl|timeout|policy|algorithm|algo|alg|method|format|mode|level"
     r"|count|interval|version|field|attribute|parameter|required|strategy|rotation|duration|period|days?|hours?|minutes?"
-    r"|seconds?|max|min|limit|nodes?|network|subnets?|cidrs?|ips?|host|port)$",
+    r"|seconds?|max|min|limit|nodes?|network|subnets?|cidrs?|ips?|hosts?|hostname|servers?|endpoint|addr|address|gateway"
+    r"|bind|port)$",
     re.IGNORECASE,
 )
 # Keys of what everybody may know.
@@ -58,7 +59,7 @@ _URL = re.compile(r"^([a-z][a-z0-9+.-]*:)+//\S+$")
 # What nobody would guard: words, addresses, measures, versions, times.
 _WORDS = re.compile(r"(?=.{1,80}$)[A-Za-z]{1,20}([-_ ./,:;]{1,2}[A-Za-z]{1,20})*[.,]?")
 _MEASURES = re.compile(
-    r"(\d{1,3}\.){3}\d{1,3}(/\d{1,2})?(:\d+)?|[\w.-]+@[\w-]+(\.[\w-]+)+|v?\d+(\.\d+)+([-+.]\w+)*"
+    r"(\d{1,3}\.){3}\d{1,3}(/\d{1,2})?(:\d+)?|:\d{2,5}|[\w.-]+@[\w-]+(\.[\w-]+)+|v?\d+(\.\d+)+([-+.]\w+)*"
     r"|\d+(\.\d+)?\s?(ms|s|sec|m|min|h|d|w|y|m|[KMGT]i?B?|%)|\+\d[\d ()-]{5,}|\d{4}-\d\d-\d\d([T ][\d:.Z+-]+)?"
     r"|[*\d/,-]+( [*\d/,A-Z-]+){4}|([a-z0-9-]+\.)+[a-z]{2,24}(:\d+)?|[a-z0-9-]+:\d{2,5}|\w+=[^,=]+(,\s*\w+=[^,=]+)+",
     re.IGNORECASE,
@@ -81,6 +82,8 @@ _TOO_SHORT = 3
 _RANDOM = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9+/=_-]{16,}")
 # A file by its whole path with an extension, or an image with its registry. Base64 has no dots.
 _PATH = re.compile(r"^(/[\w-]+)+(\.[A-Za-z0-9]{1,6})+$|^([a-z0-9-]+\.)+[a-z]{2,6}(:\d+)?(/\S+)+$")
+# How PNG, JPEG, GIF, WebP and SVG begin in base64.
+_IMAGE = re.compile(r"(data:image/[\w.+-]+;base64,)?(iVBORw0KGgo|/9j/[24]|R0lGOD|UklGR|PHN2Z)[A-Za-z0-9+/=\s]{40,}")
 # A file in a folder of the system, from which something reads what it needs.
 _FILE = re.compile(r"/(var|etc|run|opt|mnt|tmp|home|usr|vault|secrets?|config|data|app|certs?|keys?|root)(/[\w.-]+)+")
 _ASSIGNED = re.compile(
@@ -125,7 +128,7 @@ def is_secret(key: str, text: str) -> bool:
     if "\n" in bare or bare[:1] in ("{", "[") or _PROPERTIES.search(key):
         # A file, or JSON: it holds a secret where something in it is called one, and given a value.
         return any(_assigns(line) for line in text.splitlines())
-    if _SWITCH.fullmatch(bare) or _FILE.fullmatch(bare):
+    if _SWITCH.fullmatch(bare) or _FILE.fullmatch(bare) or _IMAGE.fullmatch(bare):
         return False
     words = _HUMP.sub("_", key)
     if _PUBLIC.search(words):

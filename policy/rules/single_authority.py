@@ -13,12 +13,12 @@ from policy.claims.vault import kv_location
 from policy.context import RuleContext
 from policy.inventory.resource import ENCRYPTED, Origin, Position, Resource
 from policy.inventory.secret_stores import ESO
-from policy.inventory.writers import shares_its_secret
+from policy.inventory.writers import asks_for_given, shares_its_secret
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
 from policy.rules.unapplied import is_doubtful, is_form_to_seal, is_of_a_dump, is_one_secret_twice
 from policy.settings import Level, Profile
-from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict
+from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict, System
 from secret_authority.core.claims.locations import KubernetesSecret, Location
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -46,10 +46,22 @@ def _is_takeover(conflict: Conflict, context: RuleContext) -> bool:
         return False
     seeds = [claim for claim in (conflict.first, conflict.second) if claim.create_only]
     others = [claim for claim in (conflict.first, conflict.second) if not claim.create_only]
-    if len(seeds) != 1:
+    if len(seeds) != 1 or seeds[0].claimant.system is System.OPERATOR:
         return False
     policies = [_creation_policy(claim, context) for claim in (*seeds, *others)]
     return policies[0] != "Owner" or policies[1] is None
+
+
+def _waits_for(conflict: Conflict, context: RuleContext) -> str:
+    """What an object has to say so that its controller makes nothing, where it makes the Secret only if none is there.
+
+    Who comes first decides the first value; the other claimant keeps writing. Empty where both keep writing.
+    """
+    for mine, other in ((conflict.first, conflict.second), (conflict.second, conflict.first)):
+        source = context.claim_sources.get(mine.claimant.subject)
+        if mine.create_only and source is not None and other.claimant.system is not System.OPERATOR:
+            return asks_for_given(source)
+    return ""
 
 
 def _creation_policy(claim: Claim, context: RuleContext) -> Any:
@@ -200,7 +212,7 @@ def _decided(context: RuleContext) -> list[Conflict]:
 
 
 def single_authority(context: RuleContext) -> Iterator[Violation]:
-    found = [c for c in _decided(context) if c.certain and not is_doubtful(c, context)]
+    found = [c for c in _decided(context) if c.certain and not is_doubtful(c, context) and not _waits_for(c, context)]
     yield from _violations(found, context)
 
 
@@ -212,10 +224,19 @@ def undecided_authority(context: RuleContext) -> Iterator[Violation]:
         if c.certain or not (_is_one_manifest(c, context) or is_hidden_pair_of_certificates(c, context))
     ]
     doubtful = [c for c in decided if c.certain and is_doubtful(c, context)]
+    first_come: dict[str, list[Conflict]] = defaultdict(list)
+    for conflict in decided:
+        asks = _waits_for(conflict, context) if conflict.certain and not is_doubtful(conflict, context) else ""
+        if asks:
+            first_come[asks].append(conflict)
     yield from _violations([c for c in decided if not c.certain and not is_doubtful(c, context)], context)
     for violation in _violations(doubtful, context):
         doubt = f"nothing in the tree says that both are applied; if they are: {violation.message}"
         yield replace(violation, message=doubt, level=Level.ADVISORY)
+    for asks, conflicts in first_come.items():
+        for violation in _violations(conflicts, context):
+            doubt = f"who comes first makes the Secret; if it is given, set {asks}: {violation.message}"
+            yield replace(violation, message=doubt, level=Level.ADVISORY)
 
 
 def pulumi_minted_value(context: RuleContext) -> Iterator[Violation]:

@@ -61,6 +61,12 @@ _WORDS_FOR_A_VALUE = re.compile(
     r"([-_ ]?0*1(23(4(56?)?)?)?)?",
     re.IGNORECASE,
 )
+# A host that nobody has (RFC 2606), with what may be around it and says no more: storage.example.com.
+_EXAMPLE_HOST = re.compile(
+    r"([a-z][a-z0-9+.-]*://|[\w.+-]+@)?([\w-]+\.)*(example(\.(com|net|org))?|invalid)(:\d+)?/?", re.IGNORECASE
+)
+# Where a value would be and a person saw that none is needed: -, ..., ~
+_NOTHING = re.compile(r"-{1,3}|\.{1,3}|~|_{1,3}|\?{1,3}")
 # The password of a URL.
 USER_INFO = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 
@@ -111,7 +117,7 @@ def names_itself(text: str) -> bool:
 
 
 def _is_placeholder(bare: str) -> bool:
-    whole = (_PLACEHOLDER, _INSTRUCTION, _TO_REPLACE, _NAME_OF_A_THING)
+    whole = (_PLACEHOLDER, _INSTRUCTION, _TO_REPLACE, _NAME_OF_A_THING, _EXAMPLE_HOST, _NOTHING)
     if any(pattern.fullmatch(bare) for pattern in whole) or _GIVEAWAY.search(bare) or _GIVEAWAY_CASED.search(bare):
         return True
     # 00000000-0000-0000-0000-000000000000

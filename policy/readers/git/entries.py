@@ -20,6 +20,7 @@ from policy.readers.git.appliers import Applier, Appliers, instance_path, is_syn
 from policy.readers.git.files.hidden import is_in_hidden_folder
 from policy.readers.git.files.manifests import Document
 from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
+from policy.readers.git.kustomize.build import Build
 from policy.readers.git.kustomize.renderer import Renderer
 from policy.settings import Settings, globbed
 from secret_authority.core.errors import InvalidInputError, Problem
@@ -88,13 +89,31 @@ class Overlays:
                     if path is not None and path != folder and renderer.is_folder(path):
                         applied |= renderer.render(path).folders
         files = {applier.document.file for applier in appliers.all}
+        starts = {a.path: a for a in appliers.all if a.path and a.applies_itself and is_flux(a.document)}
         self._tops: dict[str, frozenset[str]] = {}
         for folder in renderer.kustomized():
             if folder in taken or folder in applied or is_archived(f"{folder}/x") or renderer.is_component(folder):
                 continue
-            inside = renderer.render(folder).files
+            build = renderer.render(folder)
+            inside = build.files
+            if self._is_above(build, starts, appliers):
+                continue
             if inside & files and any(os.path.dirname(f) != folder for f in inside & files):  # noqa: PTH120
                 self._tops[folder] = inside
+
+    @staticmethod
+    def _is_above(build: Build, starts: Mapping[str, Applier], appliers: Appliers) -> bool:
+        """Whether a kustomization takes in, as it is, the Kustomization of Flux that applies its own folder.
+
+        That one is where the cluster starts, and what it leads to is applied by it. What else is taken in a person may
+        apply, once.
+        """
+        kept = {
+            path
+            for document in build.documents
+            if is_flux(document) and (path := appliers.sources.folder(read_flux(document))) in starts
+        }
+        return any(starts[path].document.file in build.files for path in kept if path)
 
     def of(self, root: Applier) -> list[str]:
         """The overlays that take in a root."""

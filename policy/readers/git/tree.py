@@ -139,6 +139,8 @@ def _by_hand(reading: Reading, cluster: ClusterEntry) -> list[Resource]:
     """What nothing in the tree applies, in a tree of one cluster: read as if it were applied by hand."""
     resources: list[Resource] = []
     renderer = reading.renderer
+    # What a kustomization takes in of what is applied already, as it is, is applied once.
+    applied = {(r.where, r.label) for r in reading.tree.resources}
     unread = [file for file, why in reading.tree.coverage.unread.items() if why != TEMPLATE_OF_YTT]
     for folder, files in by_hand(renderer, reading.reached, unread):
         by = f"nothing applies it; read as if it were applied to {cluster.name} by hand"
@@ -150,7 +152,8 @@ def _by_hand(reading: Reading, cluster: ClusterEntry) -> list[Resource]:
             documents = [document for file in files for document in renderer.applied(file)]
         reading.note(build, by, guessed=True)
         reading.hand_read += sorted(build.files)
-        resources += [resource_of(document, cluster.name, None) for document in documents]
+        made = [resource_of(document, cluster.name, None) for document in documents]
+        resources += [resource for resource in made if (resource.where, resource.label) not in applied]
     return expand_lists(resource for resource in resources if not resource.token.startswith("kubernetes:kustomize"))
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from policy.inventory.coverage import HIDDEN
 from policy.inventory.resource import dig
+from policy.readers.git.entries import is_shown
 from policy.readers.git.files.git_crypt import is_git_crypt
 from policy.readers.git.reading import Reading
 from secret_authority.core.errors import Problem
@@ -33,10 +35,12 @@ def hidden_identity(reading: Reading) -> None:
     for document in reading.renderer.survey.encrypted:
         if "metadata" not in document.content:
             continue  # A file of another tool: every object of Kubernetes has metadata, and sops encrypts no key.
+        if is_shown(document.file) and document.file not in reading.reached:
+            continue  # It is among what is excluded.
         for path in (("kind",), ("apiVersion",), ("metadata", "name"), ("metadata", "namespace")):
             value = dig(document.content, *path)
             if isinstance(value, str) and value.startswith("ENC["):
-                problem = "is encrypted, so nobody can see which secret this is"
+                problem = HIDDEN
                 fix = "encrypt with encrypted_regex ^(data|stringData)$"
                 reading.problems[Problem(document.file, ".".join(path), problem, fix)] = None
                 break

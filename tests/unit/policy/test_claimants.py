@@ -247,3 +247,17 @@ def test_keys_that_others_merged_into_the_live_object_are_not_the_writers() -> N
     assert "single-authority" not in verdicts([store("shop"), seen, merged])
     taken = external("shop/merge", "pg/x", ["password"], name="db", creationPolicy="Merge")
     assert "single-authority" in verdicts([store("shop"), seen, taken])
+
+
+def test_a_reflector_expression_is_read_by_re2_and_warns_nobody(recwarn: pytest.WarningsRecorder) -> None:
+    marks = {
+        "reflector.v1.k8s.emberstack.com/reflection-auto-enabled": "true",
+        "reflector.v1.k8s.emberstack.com/reflection-auto-namespaces": "[[a-z]hop",
+    }
+    original = plain("tools/db", metadata={"annotations": marks})
+    found = verdicts([original, external("shop/db", "pg/x", name="db"), external("web/db", "pg/x", name="db")])
+    assert "over Secret shop/db" in str(found["single-authority"])
+    marks["reflector.v1.k8s.emberstack.com/reflection-auto-namespaces"] = "(shop"
+    found = verdicts([original, external("shop/db", "pg/x", name="db")])
+    assert "single-authority" not in found
+    assert not [warning for warning in recwarn if warning.category is FutureWarning]

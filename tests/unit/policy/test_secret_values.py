@@ -26,6 +26,10 @@ PLACEHOLDERS = [
     "SECRET",
     "postgresql://shop:change-me-first@db:5432/shop",
     "openssl rand -base64 32",
+    "storage.example.com",
+    "https://vault.example.com",
+    "fake@example.com",
+    "-",
 ]
 REFERENCES = [
     "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop-1a2b3c",
@@ -64,6 +68,12 @@ PLAIN = [
     ("PEER", "db.shop.svc.cluster.local:5432"),
     ("TWILIO_PHONE_NUMBER", "+1234567890"),
     ("TOKEN_LIFETIME", "3600s"),
+    ("SECRET_STORAGE_SERVER", "storage.example.org"),
+    ("SECRET_VSPHERE_ENDPOINT", "vcenter.shop.internal"),
+    ("SEEDBOX_TAILNET_ADDR", "100.127.255.254"),
+    ("METRICS_BIND", ":8081"),
+    ("FALLBACK_IMAGE_DATA", base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode()),
+    ("SIGNING_KEY", "-"),
     ("API_KEY_HEADER", "X-API-Key"),
     ("PASSWORD_SECRET_NAME", "shop-db-2"),
     ("PASSIVE_MODE", "ports"),
@@ -77,6 +87,11 @@ PLAIN = [
 ]
 SECRETS = [
     ("password", "hunter2"),
+    ("SEED_PHRASE", "correct horse battery staple"),
+    ("SECRET_SERVER", "u8Xq2vPz9LkTw4Rb"),
+    ("PASSWORD", "-!"),
+    ("IMAGE_DATA", base64.b64encode(b"\x01" * 40 + b"\x07").decode() + "x9"),
+    ("token", "https://shop:hunter2@vault.example.com"),
     ("password", "correct-horse-battery-staple"),
     ("AUTH_PASSWORD_HOST", "hunter2"),
     ("DB_PASS", "shop"),
