@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from policy.claims import by_request, chart_passwords, external_secrets, kubernetes, operators, push_secrets, vault
+from policy.claims import (
+    by_request,
+    chart_passwords,
+    external_secrets,
+    kubernetes,
+    operators,
+    push_secrets,
+    vault,
+    vault_operators,
+)
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource
 from secret_authority.core.claims.conflicts import Claim
@@ -17,6 +26,7 @@ EXTRACTIONS = (
     by_request.claims,
     chart_passwords.claims,
     vault.claims,
+    vault_operators.claims,
 )
 
 

@@ -1,8 +1,10 @@
 """Secrets that a controller makes because another object asks for them: an Ingress, a policy of Kyverno, an export.
 
-cert-manager, ingress-shim: an Ingress with an annotation that names an issuer gets a Certificate for each entry of
-spec.tls, with the name of the Secret. Kyverno v1: spec.rules[].generate. AWS Controllers for Kubernetes: a FieldExport
-writes a field of a resource into a Secret.
+cert-manager: an Ingress with an annotation that names an issuer gets a Certificate for each entry of spec.tls, with the
+name of the Secret, and a Gateway one for each Secret of its own namespace that a listener with a hostname serves.
+Kyverno v1: spec.rules[].generate. AWS Controllers for Kubernetes: a FieldExport writes a field of a resource into a
+Secret. provider-kubernetes of Crossplane: an Object applies spec.forProvider.manifest in the cluster of its
+ProviderConfig.
 """
 
 from __future__ import annotations
@@ -11,11 +13,12 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from policy.claims.namespaces import matches
 from policy.claims.origin import claimant
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, part
 from secret_authority.core.claims.conflicts import Claim, System
-from secret_authority.core.claims.locations import Keys, Unknown
+from secret_authority.core.claims.locations import Keys, KubernetesSecret, Part, Unknown
 
 _TLS = frozenset({"tls.crt", "tls.key", "ca.crt"})
 _ISSUERS = ("cert-manager.io/cluster-issuer", "cert-manager.io/issuer")
@@ -26,6 +29,7 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     yield from _ingresses(inventory)
     yield from _generated(inventory)
     yield from _exports(inventory)
+    yield from _objects(inventory)
 
 
 def _ingresses(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -34,35 +38,88 @@ def _ingresses(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
         (inventory.identities.cluster(c), c.namespace, c.metadata_name)
         for c in inventory.index.of("cert-manager.io", "Certificate")
     }
-    for resource in inventory.index.of("networking.k8s.io", "Ingress"):
+    asking = [
+        *inventory.index.of("networking.k8s.io", "Ingress"),
+        *inventory.index.of("gateway.networking.k8s.io", "Gateway"),
+    ]
+    for resource in asking:
         if not any(resource.mark("annotations", issuer) for issuer in _ISSUERS):
             continue
         by = claimant(inventory, System.OPERATOR, resource, shown="cert-manager")
         cluster = inventory.identities.cluster(resource)
-        for entry in items(resource.get("spec", "tls")):
-            given = dig(entry, "secretName")
+        for given, field in _of_listeners(resource) if resource.kind == "Gateway" else _of_tls(resource):
             if not isinstance(given, str | Unknown) or (cluster, resource.namespace, given) in there:
                 continue
-            name = part(given, f"spec.tls[].secretName of {resource.label}")
+            name = part(given, f"{field} of {resource.label}")
             yield Claim(by, inventory.secret_location(resource, name), Keys(_TLS)), resource
+
+
+def _of_tls(resource: Resource) -> Iterator[tuple[Any, str]]:
+    for entry in items(resource.get("spec", "tls")):
+        yield dig(entry, "secretName"), "spec.tls[].secretName"
+
+
+def _of_listeners(resource: Resource) -> Iterator[tuple[Any, str]]:
+    found: dict[Any, None] = {}
+    for listener in items(resource.get("spec", "listeners")):
+        if not dig(listener, "hostname") or dig(listener, "tls", "mode") not in (None, "Terminate"):
+            continue
+        for reference in items(dig(listener, "tls", "certificateRefs")):
+            elsewhere = dig(reference, "namespace") not in (None, resource.namespace)
+            name = dig(reference, "name")
+            if not elsewhere and dig(reference, "kind") in (None, "Secret") and isinstance(name, str | Unknown):
+                found[name] = None
+    yield from ((name, "spec.listeners[].tls.certificateRefs[].name") for name in found)
 
 
 def _generated(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     for resource in inventory.index.of("kyverno.io", "ClusterPolicy", "Policy"):
         by = claimant(inventory, System.OPERATOR, resource, shown="Kyverno")
         for rule in items(resource.get("spec", "rules")):
-            generate = mapping(dig(rule, "generate"))
-            name = generate.get("name")
-            if generate.get("kind") != "Secret" or not isinstance(name, str) or "{{" in name:
-                continue
-            source = mapping(generate.get("clone"))
-            seed = generate.get("synchronize") is not True
-            for space in _namespaces(inventory, generate.get("namespace"), mapping(rule)):
-                location = inventory.secret_location(resource, name, space)
-                origin = inventory.secret_location(resource, source.get("name"), source.get("namespace"))
-                if location != origin:
-                    claim = Claim(by, location, Keys.all(), source=origin if source else None, create_only=seed)
-                    yield claim, resource
+            whole = mapping(dig(rule, "generate"))
+            for generate in [whole, *map(mapping, items(whole.get("foreach")))]:
+                seed = whole.get("synchronize") is not True
+                for name, origin in _generated_names(inventory, resource, generate):
+                    for space in _namespaces(inventory, generate.get("namespace"), mapping(rule)):
+                        location = inventory.secret_location(resource, name, space)
+                        if location != origin:
+                            yield Claim(by, location, Keys.all(), source=origin, create_only=seed), resource
+
+
+def _generated_names(
+    inventory: Inventory, resource: Resource, generate: Mapping[str, Any]
+) -> Iterator[tuple[str, KubernetesSecret | None]]:
+    """The names of the Secrets that a rule generates, each with the one that it is a copy of."""
+    name = generate.get("name")
+    if generate.get("kind") == "Secret" and isinstance(name, str) and "{{" not in name:
+        source = mapping(generate.get("clone"))
+        yield (
+            name,
+            inventory.secret_location(resource, source.get("name"), source.get("namespace")) if source else None,
+        )
+    listed = mapping(generate.get("cloneList"))
+    if not {"v1/Secret", "Secret"} & {str(kind) for kind in items(listed.get("kinds"))}:
+        return
+    space, cluster = listed.get("namespace"), inventory.identities.cluster(resource)
+    for secret, labels in _labelled(inventory):
+        same = secret.namespace == space and secret.cluster == cluster
+        if same and isinstance(secret.name, str) and matches(listed.get("selector") or {}, labels, str(space)):
+            yield secret.name, secret
+
+
+def _labelled(inventory: Inventory) -> Iterator[tuple[KubernetesSecret, Mapping[str, object]]]:
+    """The Secrets in sight, with their labels: plain ones, and those that are made with a template."""
+    for resource in inventory.index.secrets:
+        yield inventory.secret_location(resource), mapping(resource.get("metadata", "labels"))
+    for resource in inventory.index.of("external-secrets.io", "ExternalSecret"):
+        name = resource.get("spec", "target", "name")
+        labels = mapping(resource.get("spec", "target", "template", "metadata", "labels"))
+        # Without a template External Secrets takes the labels of its own object.
+        if not resource.get("spec", "target", "template"):
+            labels = mapping(resource.get("metadata", "labels"))
+        yield inventory.secret_location(resource, name), labels
+    for resource in inventory.index.of("bitnami.com", "SealedSecret"):
+        yield inventory.secret_location(resource), mapping(resource.get("spec", "template", "metadata", "labels"))
 
 
 def _namespaces(inventory: Inventory, given: Any, rule: Mapping[str, Any]) -> Iterator[str]:
@@ -107,3 +164,39 @@ def _exports(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
         key = to.get("key") or f"{resource.namespace}.{resource.metadata_name}"
         location = inventory.secret_location(resource, name, to.get("namespace") or None)
         yield Claim(by, location, Keys(frozenset({str(key)}))), resource
+
+
+_CROSSPLANE = ("kubernetes.crossplane.io", "kubernetes.m.crossplane.io")
+
+
+def _objects(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    for resource in (r for group in _CROSSPLANE for r in inventory.index.of(group, "Object")):
+        manifest = mapping(resource.get("spec", "forProvider", "manifest"))
+        policies = items(resource.get("spec", "managementPolicies"))
+        if manifest.get("kind") != "Secret" or (policies and not {"*", "Create", "Update"} & set(map(str, policies))):
+            continue
+        keys = {str(key) for field in ("data", "stringData") for key in mapping(manifest.get(field))}
+        for reference in items(resource.get("spec", "references")):
+            field, _, key = str(dig(reference, "toFieldPath")).partition(".")
+            keys |= {key} if field in ("data", "stringData") and key else set()
+        if not keys:
+            continue
+        by = claimant(inventory, System.OPERATOR, resource, shown="Crossplane")
+        metadata = mapping(manifest.get("metadata"))
+        name = part(metadata.get("name"), f"the name in the manifest of {resource.label}")
+        space = part(metadata.get("namespace") or "default", f"the namespace in the manifest of {resource.label}")
+        location = KubernetesSecret(_cluster_of_provider(inventory, resource), space, name)
+        yield Claim(by, location, Keys(frozenset(keys))), resource
+
+
+def _cluster_of_provider(inventory: Inventory, resource: Resource) -> Part:
+    """The cluster of a ProviderConfig: that of Crossplane itself where the credentials are those of its own pod."""
+    here = inventory.identities.cluster(resource)
+    name = resource.get("spec", "providerConfigRef", "name") or "default"
+    for config in inventory.index.of(resource.group, "ProviderConfig", "ClusterProviderConfig"):
+        if config.metadata_name == name and inventory.identities.cluster(config) == here:
+            own = config.get("spec", "credentials", "source") == "InjectedIdentity"
+            return here if own else f"the cluster of {config.label} of {here}"
+    return Unknown(
+        f"ProviderConfig {name} of {resource.label}, which is not in sight", same=f"provider {name} of {here}"
+    )

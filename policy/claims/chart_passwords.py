@@ -6,25 +6,41 @@ Only what the values in the tree decide is a claim.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from policy.claims.origin import claimant
+from policy.inventory.installed import CHART_VALUES, Installed
 from policy.inventory.inventory import Inventory
-from policy.inventory.resource import Resource, dig, items, mapping
+from policy.inventory.resource import Origin, Resource, dig, mapping
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys
 
 
 @dataclass(frozen=True)
 class ChartPassword:
-    """The keys of the Secret of a chart, and the values with which it makes none (`off`: those that are false)."""
+    """The keys of the Secret of a chart, and the values with which it makes none (`off`: those that are false).
+
+    `part` is the dependency that makes it, whose values are below its name. The name of the Secret is that of the
+    release with the chart's, with `suffix` behind it, or `fixed`.
+    """
 
     keys: frozenset[str]
-    unless: tuple[str, ...]
+    unless: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
+    part: str = ""
+    suffix: str = ""
+    fixed: str = ""
 
+
+_GRAFANA = (
+    "admin.existingSecret",
+    "env.GF_SECURITY_ADMIN_PASSWORD__FILE",
+    "env.GF_SECURITY_ADMIN_PASSWORD",
+    "env.GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION",
+)
+_GRAFANA_KEYS = frozenset({"admin-user", "admin-password"})
 
 CHARTS: Final[Mapping[str, ChartPassword]] = {
     "postgresql": ChartPassword(
@@ -38,41 +54,77 @@ CHARTS: Final[Mapping[str, ChartPassword]] = {
     "mariadb": ChartPassword(frozenset({"mariadb-root-password"}), ("auth.existingSecret",)),
     "mysql": ChartPassword(frozenset({"mysql-root-password"}), ("auth.existingSecret",), ("auth.createSecret",)),
     "mongodb": ChartPassword(frozenset({"mongodb-root-password"}), ("auth.existingSecret",), ("auth.enabled",)),
-    "grafana": ChartPassword(
-        frozenset({"admin-user", "admin-password"}),
-        (
-            "admin.existingSecret",
-            "env.GF_SECURITY_ADMIN_PASSWORD__FILE",
-            "env.GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION",
-        ),
+    "rabbitmq": ChartPassword(frozenset({"rabbitmq-password"}), ("auth.existingPasswordSecret",)),
+    # The charts of Bitnami and of MinIO itself.
+    "minio": ChartPassword(
+        frozenset({"root-user", "root-password", "rootUser", "rootPassword"}),
+        ("auth.existingSecret", "existingSecret", "global.minio.existingSecret"),
+    ),
+    "influxdb2": ChartPassword(
+        frozenset({"admin-password", "admin-token"}), ("adminUser.existingSecret",), suffix="-auth"
+    ),
+    "oauth2-proxy": ChartPassword(
+        frozenset({"cookie-secret", "client-secret", "client-id"}), ("config.existingSecret",), ("proxyVarsAsSecrets",)
+    ),
+    "grafana": ChartPassword(_GRAFANA_KEYS, _GRAFANA),
+    "kube-prometheus-stack": ChartPassword(_GRAFANA_KEYS, _GRAFANA, ("enabled",), part="grafana"),
+    # Argo CD completes it with a key of its own.
+    "argo-cd": ChartPassword(
+        frozenset({"server.secretkey"}), off=("configs.secret.createSecret",), fixed="argocd-secret"
     ),
 }
 
 
 def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     for resource in inventory.index.of("helm.toolkit.fluxcd.io", "HelmRelease"):
-        if items(resource.get("spec", "valuesFrom")) or resource.get("spec", "chart", "spec", "valuesFiles"):
-            continue  # What the values are is not all in sight.
-        chart = resource.get("spec", "chart", "spec", "chart")
-        space = resource.get("spec", "targetNamespace")
-        own = resource.metadata_name
-        release = resource.get("spec", "releaseName") or (f"{space}-{own}" if space else own)
-        yield from _of(inventory, resource, chart, release, space, resource.get("spec", "values"))
+        for installed in _installed(resource):
+            chart = installed.chart if installed.chart is not None else _of_reference(inventory, resource)
+            yield from _of(inventory, resource, chart, installed.release, installed.namespace, installed.values)
     for resource in inventory.index.of("argoproj.io", "Application"):
-        source = mapping(resource.get("spec", "source"))
+        for installed in _installed(resource):
+            yield from _of(
+                inventory, resource, installed.chart, installed.release, installed.namespace, installed.values
+            )
+
+
+def _installed(resource: Resource) -> Sequence[Installed]:
+    """The charts of an object whose values are all in sight, as the reader of a tree found them."""
+    if resource.origin is not Origin.STACK:
+        found: Sequence[Installed] = resource.derived.get(CHART_VALUES, ())
+        return found
+    spec = mapping(resource.get("spec"))
+    if resource.kind == "Application":
+        source = mapping(spec.get("source"))
         helm = mapping(source.get("helm"))
-        if helm.get("valueFiles") or helm.get("parameters") or helm.get("fileParameters") or helm.get("values"):
-            continue
-        if not _is_here(resource.get("spec", "destination")):
-            continue
+        more = ("valueFiles", "parameters", "fileParameters", "values")
+        if any(helm.get(field) for field in more) or not _is_here(spec.get("destination")):
+            return ()
         release = helm.get("releaseName") or resource.metadata_name
-        space = resource.get("spec", "destination", "namespace")
-        yield from _of(inventory, resource, source.get("chart"), release, space, helm.get("valuesObject"))
+        space = dig(spec, "destination", "namespace")
+        return [Installed(source.get("chart"), release, space, helm.get("valuesObject"))]
+    if spec.get("valuesFrom") or dig(spec, "chart", "spec", "valuesFiles"):
+        return ()
+    space, own = spec.get("targetNamespace"), resource.metadata_name
+    release = spec.get("releaseName") or (f"{space}-{own}" if space else own)
+    return [Installed(dig(spec, "chart", "spec", "chart"), release, space, spec.get("values"))]
 
 
 def _is_here(destination: Any) -> bool:
     here = (None, "", "in-cluster", "https://kubernetes.default.svc")
     return dig(destination, "server") in here and dig(destination, "name") in here
+
+
+def _of_reference(inventory: Inventory, resource: Resource) -> Any:
+    """The chart of spec.chartRef: an OCIRepository has it at the end of its URL."""
+    reference = mapping(resource.get("spec", "chartRef"))
+    if reference.get("kind") != "OCIRepository":
+        return None
+    space = reference.get("namespace") or resource.namespace
+    for candidate in inventory.index.of("source.toolkit.fluxcd.io", "OCIRepository"):
+        if (candidate.namespace, candidate.metadata_name) == (space, reference.get("name")):
+            url = candidate.get("spec", "url")
+            return url.rstrip("/").rpartition("/")[2] if isinstance(url, str) else None
+    return None
 
 
 def _of(
@@ -81,13 +133,13 @@ def _of(
     known = CHARTS.get(chart) if isinstance(chart, str) else None
     if known is None or not isinstance(chart, str) or not isinstance(release, str):
         return
-    given = mapping(values)
+    given = mapping(mapping(values).get(known.part)) if known.part else mapping(values)
     if any(dig(given, *path.split(".")) for path in known.unless):
         return
     if any(dig(given, *path.split(".")) is False for path in known.off):
         return
     by = claimant(inventory, System.HELM, resource, f"the chart {chart} of {resource.label}")
-    name = _full_name(chart, release, given)
+    name = known.fixed or f"{_full_name(known.part or chart, release, given)}{known.suffix}"
     if "{{" in name:
         return  # The chart renders it.
     location = inventory.secret_location(resource, name, namespace)

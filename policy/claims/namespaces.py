@@ -6,7 +6,8 @@ claim is kept with a doubt, so that the rules fail closed and say which Namespac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,11 @@ def selected_namespaces(inventory: Inventory, resource: Resource) -> Iterator[Sp
     if opaque(listed) or any(opaque(s) for s in selectors) or opaque(resource.get("spec", "namespaceSelectors")):
         yield Spread(Unknown(f"spec.namespaceSelectors of {resource.label}"))
         return
+    yield from by_labels(inventory, resource, selectors)
+
+
+def by_labels(inventory: Inventory, resource: Resource, selectors: Sequence[Any]) -> Iterator[Spread]:
+    """The namespaces in use that any of the label selectors takes."""
     cluster = str(inventory.identities.cluster(resource))
     for namespace in inventory.namespaces_in_use:
         labels = inventory.namespaces.get((cluster, namespace))
@@ -43,6 +49,34 @@ def selected_namespaces(inventory: Inventory, resource: Resource) -> Iterator[Sp
             yield Spread(namespace)
         elif None in answers:
             yield Spread(namespace, Unknown(f"the labels of Namespace {namespace}, selected by {resource.label}"))
+
+
+_REQUIREMENT = re.compile(
+    r"\s*(?:(?P<key>[\w./-]+)\s*(?:(?P<equals>==?|!=)\s*(?P<value>[\w.-]*)|(?P<in>in|notin)\s*\((?P<values>[^()]*)\))?"
+    r"|!\s*(?P<absent>[\w./-]+))\s*(?:,|$)"
+)
+
+
+def parsed_selector(text: str) -> Mapping[str, Any] | None:
+    """A label selector written as kubectl takes it (a=b,c!=d,e in (x,y),!f,g); None for what is none."""
+    found: list[Mapping[str, Any]] = []
+    at = 0
+    while at < len(text):
+        one = _REQUIREMENT.match(text, at)
+        if one is None or one.end() == at:
+            return None
+        at = one.end()
+        if one["absent"]:
+            found.append({"key": one["absent"], "operator": "DoesNotExist"})
+        elif one["equals"]:
+            operator = "NotIn" if one["equals"] == "!=" else "In"
+            found.append({"key": one["key"], "operator": operator, "values": [one["value"]]})
+        elif one["in"]:
+            values = [value.strip() for value in one["values"].split(",")]
+            found.append({"key": one["key"], "operator": "In" if one["in"] == "in" else "NotIn", "values": values})
+        else:
+            found.append({"key": one["key"], "operator": "Exists"})
+    return {"matchExpressions": found}
 
 
 def matches(selector: Any, labels: Mapping[str, object] | None, name: str) -> bool | None:

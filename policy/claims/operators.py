@@ -1,7 +1,7 @@
 """Other systems that make Secrets: Sealed Secrets, Vault Secrets Operator, Secrets Store CSI, mirrors.
 
-Sealed Secrets: spec.template names the Secret, which it owns. Vault Secrets Operator v1beta1:
-spec.destination. Secrets Store CSI v1: spec.secretObjects.
+Sealed Secrets: the Secret has the name and the namespace of its SealedSecret, whatever spec.template says. Vault
+Secrets Operator v1beta1: spec.destination. Secrets Store CSI v1: spec.secretObjects.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from policy.claims.namespaces import Spread, by_labels, parsed_selector
 from policy.claims.origin import claimant
 from policy.go_regex import fullmatch
 from policy.inventory.inventory import Inventory
@@ -20,14 +21,30 @@ from secret_authority.core.claims.locations import Keys, Location, Part, Unknown
 VSO = "secrets.hashicorp.com"
 _VSO_KINDS = ("VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp")
 _REFLECTOR = "reflector.v1.k8s.emberstack.com"
-# Annotations by which a controller copies a Secret to other namespaces: key -> is its value a list of namespaces.
+_KUBED = "kubed.appscode.com/sync"
+# Annotations by which a controller copies a Secret to other namespaces: key -> does its value list the namespaces.
+# Else it selects them by their labels.
 MIRRORS = {
     f"{_REFLECTOR}/reflection-auto-namespaces": True,
     "replicator.v1.mittwald.de/replicate-to": True,
-    "kubed.appscode.com/sync": False,
+    "replicator.v1.mittwald.de/replicate-to-matching": False,
+    _KUBED: False,
 }
-# Annotations with which a Secret names the one that a controller copies into it.
-COPIES = (f"{_REFLECTOR}/reflects", "replicator.v1.mittwald.de/replicate-from")
+# Annotations with which a Secret names the one that a controller copies into it; the last one in a ResourceSet.
+COPIES = (
+    f"{_REFLECTOR}/reflects",
+    "replicator.v1.mittwald.de/replicate-from",
+    "fluxcd.controlplane.io/copyFrom",
+)
+
+
+# Where objects that make a Secret say which annotations it gets: External Secrets, cert-manager, Sealed Secrets, VSO.
+_TEMPLATES = (
+    ("target", "template", "metadata", "annotations"),
+    ("secretTemplate", "annotations"),
+    ("template", "metadata", "annotations"),
+    ("destination", "annotations"),
+)
 
 
 def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -41,9 +58,7 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
 
 def _sealed(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     for resource in inventory.index.of("bitnami.com", "SealedSecret"):
-        template = resource.get("spec", "template", "metadata")
-        name, space = dig(template, "name"), dig(template, "namespace")
-        location = inventory.secret_location(resource, name, space)
+        location = inventory.secret_location(resource)
         yield Claim(claimant(inventory, System.SEALED_SECRETS, resource), location, Keys.all()), resource
 
 
@@ -99,11 +114,12 @@ def mirror_marks(resource: Resource) -> dict[str, str]:
 
 def _mirror_marks(resource: Resource) -> dict[str, str]:
     own = mapping(resource.get("metadata", "annotations")) if resource.is_a("", "Secret") else {}
-    marks = {
-        **own,
-        **mapping(resource.get("spec", "target", "template", "metadata", "annotations")),
-        **mapping(resource.get("spec", "secretTemplate", "annotations")),
-    }
+    if resource.kind == "ExternalSecret" and not resource.get("spec", "target", "template"):
+        # Without a template the Secret gets the annotations of its ExternalSecret.
+        own = mapping(resource.get("metadata", "annotations"))
+    marks = {**own}
+    for path in _TEMPLATES:
+        marks.update(mapping(resource.get("spec", *path)))
     if not marks:
         return {}
     enabled = str(marks.get(f"{_REFLECTOR}/reflection-auto-enabled", "")).lower()
@@ -113,7 +129,8 @@ def _mirror_marks(resource: Resource) -> dict[str, str]:
     elif enabled == "true" and not marks.get(auto):
         # Reflector copies to all namespaces that are allowed, by default to all.
         marks[auto] = marks.get(f"{_REFLECTOR}/reflection-allowed-namespaces") or ".*"
-    return {mark: str(marks[mark]) for mark in MIRRORS if marks.get(mark)}
+    # kubed copies to all namespaces where the value is empty.
+    return {mark: str(marks[mark]) for mark in MIRRORS if marks.get(mark) or (mark == _KUBED and mark in marks)}
 
 
 def _mirrors(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -123,33 +140,46 @@ def _mirrors(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
         *index.secrets,
         *index.of("external-secrets.io", "ExternalSecret"),
         *index.of("cert-manager.io", "Certificate"),
+        *index.of("bitnami.com", "SealedSecret"),
+        *index.of(VSO, *_VSO_KINDS),
     ]
     for resource in makers:
         for annotation, value in mirror_marks(resource).items():
-            targets = _namespaces(value, inventory) if MIRRORS[annotation] else inventory.namespaces_in_use
+            by_name = MIRRORS[annotation]
+            targets = _namespaces(value, inventory) if by_name else _selected(value, resource, inventory)
             name = None if resource.is_a("", "Secret") else _made_name(resource)
             source = inventory.secret_location(resource, name)
             mirror = claimant(inventory, System.MIRROR, resource)
-            for target in targets:
-                if target != resource.namespace:
-                    yield (
-                        Claim(mirror, inventory.secret_location(resource, name, target), Keys.all(), source=source),
-                        resource,
-                    )
+            for spread in targets:
+                if spread.namespace != resource.namespace:
+                    location = inventory.secret_location(resource, name, spread.namespace)
+                    keys = Keys(frozenset(), spread.doubt) if spread.doubt else Keys.all()
+                    yield Claim(mirror, location, keys, source=source), resource
 
 
 def _made_name(resource: Resource) -> Part:
-    given = resource.get("spec", "target", "name") or resource.get("spec", "secretName")
+    given = (
+        resource.get("spec", "target", "name")
+        or resource.get("spec", "secretName")
+        or resource.get("spec", "destination", "name")
+    )
     return part(given, f"the name of the Secret of {resource.label}") if given else resource.metadata_name
 
 
-def _namespaces(value: str, inventory: Inventory) -> Iterator[str]:
+def _namespaces(value: str, inventory: Inventory) -> Iterator[Spread]:
     """Namespaces of a list; an entry that is a regular expression stands for the namespaces in use that fit it."""
     for name in filter(None, (entry.strip() for entry in value.split(","))):
         if re.fullmatch(r"[a-z0-9-]+", name):
-            yield name
+            yield Spread(name)
         else:
-            yield from (n for n in inventory.namespaces_in_use if fullmatch(name, n))
+            yield from (Spread(n) for n in inventory.namespaces_in_use if fullmatch(name, n))
+
+
+def _selected(value: str, resource: Resource, inventory: Inventory) -> Iterator[Spread]:
+    """Namespaces whose labels fit a selector in text, as kubectl takes it; kubed also has true and nothing for all."""
+    selector = parsed_selector("" if value == "true" else value)
+    if selector is not None:
+        yield from by_labels(inventory, resource, [selector])
 
 
 def _reflected(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -168,7 +198,8 @@ def _writers(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     """What the controllers of the table in policy/inventory/writers.py write."""
     for resource in inventory.index.kubernetes:
         for writer in writers_of(resource):
-            keys = Keys(writer.keys) if writer.keys is not None else Keys.all()
+            written = writer.written(resource.props)
+            keys = Keys(written) if written is not None else Keys.all()
             by = claimant(inventory, System.OPERATOR, resource, shown=writer.project)
             given = _inputs(inventory, writer.input_label) if writer.input_label else frozenset()
             for name, namespace in targets(writer, resource):

@@ -72,6 +72,8 @@ class AppliedBy:
 
     applier: str = ""
     decrypts: bool | None = None
+    # The applier does nothing for now: what it applied before may be there, and is not changed.
+    suspended: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ class Writer:
     """A kind whose controller writes Secrets.
 
     `names` are texts with {paths} into the object ("{metadata.name}-app"); a path that ends in [] or passes through one
-    stands for each entry of a list, and {keys:path} for each key of a mapping. Of `names` separated by "|" the first
-    that is set counts. `namespace` is a path to the namespace, where it is not that of the object, or = with its name.
-    `when` is a path that has to be true. `keys` are what is written, None for the whole object.
+    stands for each entry of a list, and {keys:path} for each key of a mapping, with - for _. Of paths separated by "|"
+    the first that is set counts; =text is the text itself. Where `each` is a path to a list, each.path is in one entry
+    of it. `namespace` is a path to the namespace, where it is not that of the object, or = with its name. `when` is a
+    path that has to be true. `keys` are what is written, None for the whole object.
     """
 
     group: str
@@ -45,14 +46,45 @@ class Writer:
     given: str = ""
     # How an object says that its Secret is given, where the controller makes one only where none is, and changes none.
     asks: str = ""
+    each: str = ""
+    # More keys, each with the path that has to be true; with =text behind it, that has to be the text.
+    more_keys: tuple[tuple[str, str], ...] = ()
+    # A path to the keys where the object lists them: key, or from:key.
+    listed_keys: str = ""
+
+    def written(self, content: Any) -> frozenset[str] | None:
+        """The keys that are written for an object, None for all."""
+        if self.listed_keys:
+            listed = [value for value in _values(content, self.listed_keys) if value is not None]
+            if listed and all(isinstance(value, str) for value in listed):
+                return frozenset(value.rpartition(":")[2] for value in listed)
+        if self.keys is None:
+            return None
+        more = {key for path, key in self.more_keys if _holds(content, path)}
+        return self.keys | more if more else self.keys
 
 
 _TLS = frozenset({"tls.crt", "tls.key", "ca.crt"})
+_BITWARDEN_CRD = "bitwarden-crd-operator"
 _CNPG_CA = frozenset({"ca.crt", "ca.key"})
 _CNPG_LEAF = frozenset({"tls.crt", "tls.key"})
 
 WRITERS: Final = (
-    Writer("cert-manager.io", "Certificate", "cert-manager", ("{spec.secretName}",), keys=_TLS),
+    Writer(
+        "cert-manager.io",
+        "Certificate",
+        "cert-manager",
+        ("{spec.secretName}",),
+        keys=_TLS,
+        more_keys=(
+            ("spec.keystores.jks.create", "keystore.jks"),
+            ("spec.keystores.jks.create", "truststore.jks"),
+            ("spec.keystores.pkcs12.create", "keystore.p12"),
+            ("spec.keystores.pkcs12.create", "truststore.p12"),
+            ("spec.additionalOutputFormats[].type=CombinedPEM", "tls-combined.pem"),
+            ("spec.additionalOutputFormats[].type=DER", "key.der"),
+        ),
+    ),
     Writer(
         "cert-manager.io",
         "Issuer",
@@ -151,6 +183,24 @@ WRITERS: Final = (
         "Zalando Postgres operator",
         ("{keys:spec.users}.{metadata.name}.credentials.postgresql.acid.zalan.do",),
     ),
+    # A standby has the passwords of the cluster that it follows; its owner copies them.
+    Writer(
+        "acid.zalan.do",
+        "postgresql",
+        "Zalando Postgres operator",
+        (
+            "postgres.{metadata.name}.credentials.postgresql.acid.zalan.do",
+            "standby.{metadata.name}.credentials.postgresql.acid.zalan.do",
+        ),
+        unless="spec.standby",
+    ),
+    Writer(
+        "acid.zalan.do",
+        "postgresql",
+        "Zalando Postgres operator",
+        ("pooler.{metadata.name}.credentials.postgresql.acid.zalan.do",),
+        when="spec.enableConnectionPooler|spec.enableReplicaConnectionPooler",
+    ),
     Writer(
         "postgres-operator.crunchydata.com",
         "PostgresCluster",
@@ -165,7 +215,74 @@ WRITERS: Final = (
         ("{spec.rootPasswordSecretKeyRef.name}",),
         when="spec.rootPasswordSecretKeyRef.generate",
     ),
+    Writer(
+        "k8s.mariadb.com",
+        "MariaDB",
+        "MariaDB operator",
+        ("{spec.passwordSecretKeyRef.name}",),
+        when="spec.passwordSecretKeyRef.generate",
+    ),
+    Writer("k8s.mariadb.com", "MariaDB", "MariaDB operator", ("{spec.connection.secretName}",)),
+    Writer("k8s.mariadb.com", "Connection", "MariaDB operator", ("{spec.secretName|metadata.name}",)),
     Writer("rabbitmq.com", "RabbitmqCluster", "RabbitMQ operator", ("{metadata.name}-default-user",)),
+    # With importCredentialsSecret too: what is imported is copied.
+    Writer("rabbitmq.com", "User", "RabbitMQ operator", ("{metadata.name}-user-credentials",)),
+    Writer(
+        "mongodbcommunity.mongodb.com",
+        "MongoDBCommunity",
+        "MongoDB operator",
+        ("{each.connectionStringSecretName}",),
+        each="spec.users",
+        namespace="each.connectionStringSecretNamespace",
+    ),
+    Writer(
+        "mongodbcommunity.mongodb.com",
+        "MongoDBCommunity",
+        "MongoDB operator",
+        ("{metadata.name}-{each.db|=admin}-{each.name}",),
+        each="spec.users",
+        namespace="each.connectionStringSecretNamespace",
+        unless="each.connectionStringSecretName",
+    ),
+    Writer(
+        "mongodbcommunity.mongodb.com",
+        "MongoDBCommunity",
+        "MongoDB operator",
+        ("{each.scramCredentialsSecretName}-scram-credentials",),
+        each="spec.users",
+    ),
+    Writer(
+        "grafana.integreatly.org",
+        "Grafana",
+        "Grafana operator",
+        ("{metadata.name}-admin-credentials",),
+        unless="spec.disableDefaultAdminSecret|spec.external",
+    ),
+    Writer(
+        "infra.contrib.fluxcd.io",
+        "Terraform",
+        "Tofu Controller",
+        ("{spec.writeOutputsToSecret.name}",),
+        listed_keys="spec.writeOutputsToSecret.outputs[]",
+    ),
+    # The unseal keys and the root token, unless a service of a cloud holds them.
+    Writer(
+        "vault.banzaicloud.com",
+        "Vault",
+        "Bank-Vaults",
+        ("{spec.unsealConfig.kubernetes.secretName}",),
+        namespace="spec.unsealConfig.kubernetes.secretNamespace",
+    ),
+    Writer(
+        "vault.banzaicloud.com",
+        "Vault",
+        "Bank-Vaults",
+        ("{metadata.name}-unseal-keys",),
+        namespace="spec.unsealConfig.kubernetes.secretNamespace",
+        unless="spec.unsealConfig.kubernetes.secretName|spec.unsealConfig.google|spec.unsealConfig.alibaba"
+        "|spec.unsealConfig.azure|spec.unsealConfig.aws|spec.unsealConfig.oci|spec.unsealConfig.vault"
+        "|spec.unsealConfig.hsm",
+    ),
     Writer("elasticsearch.k8s.elastic.co", "Elasticsearch", "Elastic operator", ("{metadata.name}-es-elastic-user",)),
     Writer("kafka.strimzi.io", "KafkaUser", "Strimzi", ("{metadata.name}",)),
     Writer(
@@ -217,6 +334,25 @@ WRITERS: Final = (
         store="Doppler",
     ),
     Writer("k8s.bitwarden.com", "BitwardenSecret", "Bitwarden", ("{spec.secretName}",), store="Bitwarden"),
+    *(
+        Writer(
+            "lerentis.uploadfilter24.eu",
+            kind,
+            _BITWARDEN_CRD,
+            ("{spec.name}",),
+            namespace="spec.namespace",
+            store="Bitwarden",
+        )
+        for kind in ("BitwardenSecret", "BitwardenTemplate", "RegistryCredential")
+    ),
+    Writer(
+        "bitwarden-secret-operator.io",
+        "BitwardenSecret",
+        "bitwarden-secret-operator",
+        ("{spec.name|metadata.name}",),
+        namespace="spec.namespace",
+        store="Bitwarden",
+    ),
     Writer("passbolt.tagesspiegel.de", "PassboltSecret", "Passbolt operator", ("{metadata.name}",), store="Passbolt"),
     Writer("ricoberger.de", "VaultSecret", "Vault Secrets Operator (ricoberger)", ("{metadata.name}",), store="Vault"),
     Writer(
@@ -293,7 +429,15 @@ def asks_for_given(resource: Resource) -> str:
 
 def targets(writer: Writer, resource: Resource) -> Iterator[tuple[Part, Part | None]]:
     """(name, namespace) of each Secret that is made for an object; the namespace is None for the object's own."""
-    content = resource.props
+    whole = resource.props
+    if not writer.each:
+        yield from _targets(writer, resource, whole)
+        return
+    for entry in items(dig(whole, *writer.each.split("."))):
+        yield from _targets(writer, resource, {**mapping(whole), "each": entry})
+
+
+def _targets(writer: Writer, resource: Resource, content: Any) -> Iterator[tuple[Part, Part | None]]:
     if writer.when and not _truth(content, writer.when):
         return
     if writer.unless and _truth(content, writer.unless):
@@ -311,6 +455,11 @@ def targets(writer: Writer, resource: Resource) -> Iterator[tuple[Part, Part | N
 
 def _truth(content: Any, paths: str) -> bool:
     return any(bool(dig(content, *path.split("."))) for path in paths.split("|"))
+
+
+def _holds(content: Any, path: str) -> bool:
+    path, equals, text = path.partition("=")
+    return any(value == text if equals else bool(value) for value in _values(content, path))
 
 
 def _texts(text: str, content: Any, resource: Resource) -> Iterator[Part]:
@@ -346,8 +495,12 @@ def _joined(left: Part, right: Part) -> Part:
 
 def _values(content: Any, path: str) -> Iterator[Any]:
     """The values at a path; [] after a step stands for each entry of its list."""
+    if path.startswith("="):
+        yield path[1:]
+        return
     if path.startswith("keys:"):
-        yield from mapping(dig(content, *path.removeprefix("keys:").split(".")))
+        for key in mapping(dig(content, *path.removeprefix("keys:").split("."))):
+            yield str(key).replace("_", "-")
         return
     first, found, rest = path.partition("[]")
     value = dig(content, *first.strip(".").split(".")) if first.strip(".") else content

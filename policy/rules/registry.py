@@ -19,6 +19,7 @@ from policy.rules import (
     vault_hygiene,
 )
 from policy.rules.base import Finding, Rule, Scope, Severity, Violation, by_cause
+from policy.rules.by_command import unread_policies, written_by_commands
 from policy.rules.git_hygiene import shown_in_the_clear
 from policy.rules.single_authority import hidden_names
 from policy.settings import Level, Profile, Settings
@@ -71,8 +72,13 @@ def new_context(
 
 def unjudged(context: RuleContext) -> list[str]:
     """What was read and could not be judged, by a reader or by a rule of the profile."""
-    notes = {"plaintext-secret": shown_in_the_clear, "undecided-authority": hidden_names}
-    found = [note for rule, told in notes.items() if counts(BY_ID[rule], context) for note in told(context)]
+    notes = [
+        ("plaintext-secret", shown_in_the_clear),
+        ("undecided-authority", hidden_names),
+        ("undecided-authority", unread_policies),
+        ("undecided-authority", written_by_commands),
+    ]
+    found = [note for rule, told in notes if counts(BY_ID[rule], context) for note in told(context)]
     return list(dict.fromkeys([*context.unjudged, *found]))
 
 

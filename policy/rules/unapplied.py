@@ -51,11 +51,14 @@ def _is_dump(resource: Resource) -> bool:
 
 
 def is_doubtful(conflict: Conflict, context: RuleContext) -> bool:
-    """Whether the claimants are of two folders that nothing applies, and something says that they may not meet.
+    """Whether something says that the claimants may not meet: one is suspended, or nothing applies their two folders.
 
     Such folders are read as one cluster, because they could be. What speaks against it: other folders of the tree are
     alternatives, or an object names no namespace, so whoever applies it does.
     """
+    sources = [context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second)]
+    if len({source is not None and source.applied_by.suspended for source in sources}) > 1:
+        return True
     found = _unapplied(conflict, context)
     if len({os.path.dirname(resource.where.file) for resource in found}) < 2:  # noqa: PTH120
         return False

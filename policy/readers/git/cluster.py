@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from policy.inventory.installed import CHART_VALUES, Installed
 from policy.inventory.resource import Resource, dig, items, mapping
 from policy.readers.git.appliers import instance_path, instance_source
 from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.argocd.applications import label
 from policy.readers.git.entries import ClusterEntry, is_shown
-from policy.readers.git.files.manifests import Document, parse
+from policy.readers.git.files.manifests import Document
 from policy.readers.git.files.secret_kinds import about_secrets
 from policy.readers.git.files.ytt import is_ytt
 from policy.readers.git.flux import resource_sets
@@ -144,12 +145,16 @@ class ClusterReader:
         argo: Document | None = None,
     ) -> Iterator[Resource]:
         """The resources of documents; what applies more is put to work."""
+        documents = list(documents)
+        for document in documents:
+            # What is applied together may have its values behind it.
+            kind = document.content.get("kind")
+            if kind == "ConfigMap" or kind == "Secret":
+                self._remember(document)
         for document in documents:
             if _is_own_format(document):
                 continue
             kind = document.content.get("kind")
-            if kind == "ConfigMap" or kind == "Secret":
-                self._remember(document)
             leads = isinstance(kind, str) and kind in LEADING
             if leads:
                 self._lead_on(document, flux, target)
@@ -157,7 +162,10 @@ class ClusterReader:
                 skipped = f"{RECONCILE} is disabled, {flux.label} skips it"
                 self._tree.unjudged.append(f"{label(document)} of {target}: {skipped}")
                 continue
-            yield resource_of(document, target, flux, argo)
+            resource = resource_of(document, target, flux, argo)
+            if leads and (installed := self._installed(document)):
+                resource.derived[CHART_VALUES] = installed
+            yield resource
             if leads or self._made:
                 yield from self._carried(document, target, flux)
 
@@ -188,6 +196,8 @@ class ClusterReader:
         if flux and flux.remote and inner.remote is None:
             # Flux of the remote cluster applies it there.
             inner = replace(inner, remote=flux.remote)
+        if flux and flux.suspended:
+            inner = replace(inner, suspended=True)
         key = (inner.label, str(inner.path), target)
         if key in self._done:
             return
@@ -284,24 +294,53 @@ class ClusterReader:
                 release, reasons = releases.of_helm_release(document, self._values)
                 self._unexpanded(document, reasons)
                 self._chart(document, normal_path(chart), release)
-            found = self._of_values(document, dig(content, "spec", "values"), namespace)
+            release, _ = releases.of_helm_release(document, self._values)
+            found = self._of_values(document, release.values, namespace, release.name)
         elif argocd.is_application(document):
             namespace = dig(content, "spec", "destination", "namespace") or "default"
             for source in argocd.sources_of(document):
                 if source.chart is not None:
-                    values = source.helm.get("valuesObject")
-                    if isinstance(source.helm.get("values"), str):
-                        values = [values, *(d.content for d in parse(source.helm["values"], document.file)[0])]
-                    found += self._of_values(document, values, namespace)
+                    values, _ = self._values_of(document, source)
+                    name = source.helm.get("releaseName") or dig(content, "metadata", "name")
+                    found += self._of_values(document, values, namespace, name)
         while self._made:
             made, namespace = self._made.pop(0)
             found.append(_placed(made, namespace))
         yield from self._take(found, flux, target)
 
-    def _of_values(self, document: Document, values: Any, namespace: Any) -> list[Document]:
+    def _installed(self, document: Document) -> list[Installed]:
+        """The charts of other places that an object installs, with all of their values, where they are in sight."""
+        found: list[Installed] = []
+        if document.content.get("kind") == "HelmRelease":
+            release, reasons = releases.of_helm_release(document, self._values)
+            if not reasons and not release.files:
+                chart = dig(document.content, "spec", "chart", "spec", "chart")
+                found.append(Installed(chart, release.name, release.namespace, release.values))
+        elif argocd.is_application(document):
+            for source in argocd.sources_of(document):
+                values, whole = self._values_of(document, source) if source.chart is not None else ({}, False)
+                if whole and source.cluster is None:
+                    name = source.helm.get("releaseName") or dig(document.content, "metadata", "name")
+                    found.append(Installed(source.chart, name, source.namespace, values))
+        return found
+
+    def _values_of(self, document: Document, source: argocd.Source) -> tuple[Any, bool]:
+        """The values of a chart of another place, as far as they are in this tree, and whether that is all."""
+
+        def read(file: str) -> Any:
+            documents = self._renderer.documents(file) if (self._renderer.root / file).is_file() else []
+            return dict(documents[0].content) if documents else None
+
+        return releases.values_of_application(document, source, self._reader.appliers.is_own, read)
+
+    def _of_values(self, document: Document, values: Any, namespace: Any, release: Any) -> list[Document]:
         """Manifests about secrets, or that apply more, in the values of a chart."""
         found: list[Document] = []
-        for manifest in charts.carried_manifests(values):
+        given = {"Name": release, "Namespace": namespace}
+        for manifest in charts.carried_manifests(values, {k: v for k, v in given.items() if isinstance(v, str)}):
+            if isinstance(manifest, str):
+                self._unexpanded(document, [f"a {manifest} of its values is a template"])
+                continue
             made = Document(document.file, document.line, manifest)
             if about_secrets(manifest) is None:
                 continue

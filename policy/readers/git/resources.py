@@ -30,10 +30,10 @@ def resource_of(
         Origin.GIT,
         lambda: content,
         cluster=cluster,
-        applied_by=_applied_by(applier, decrypts),
+        applied_by=_applied_by(applier, decrypts, flux is not None and flux.suspended),
     )
 
 
 @lru_cache(maxsize=1024)
-def _applied_by(applier: str, decrypts: bool | None) -> AppliedBy:
-    return AppliedBy(applier, decrypts)
+def _applied_by(applier: str, decrypts: bool | None, suspended: bool) -> AppliedBy:
+    return AppliedBy(applier, decrypts, suspended)

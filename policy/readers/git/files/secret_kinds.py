@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policy.inventory.resource import items, mapping
+from policy.inventory.resource import dig, items, mapping
 from policy.inventory.writers import BY_KIND
 
 # API groups of which every kind is about secrets: where they are, who reads them, who makes them.
@@ -30,8 +30,15 @@ _KINDS = "|".join(
         *sorted(
             {kind for _, kind in BY_KIND}
             - {"*", "Cluster", "Issuer", "ClusterIssuer", "Certificate", "Kafka", "Password"}
+            # A role binding has kind: User as well.
+            - {"User", "Connection", "Grafana", "Vault", "Terraform"}
         ),
     )
+)
+# Kinds that are written into a store.
+_INTO_STORES = frozenset(
+    {("redhatcop.redhat.io", "RandomSecret")}
+    | {(group, kind) for group in ("kv.vault.upbound.io", "kv.vault.m.upbound.io") for kind in ("Secret", "SecretV2")}
 )
 _IN_TEMPLATE = re.compile(rf"^\s*kind:\s*['\"]?({_KINDS})['\"]?\s*$", re.MULTILINE)
 
@@ -54,9 +61,13 @@ def _kinds(content: Mapping[str, Any]) -> Iterator[str]:
     if not isinstance(api, str) or not isinstance(kind, str):
         return
     group = api.partition("/")[0]
-    if group in _GROUPS or (group, kind) in BY_KIND or (api == "v1" and kind in ("Secret", "SecretList")):
+    known = group in _GROUPS or (group, kind) in BY_KIND or (group, kind) in _INTO_STORES
+    if known or (api == "v1" and kind in ("Secret", "SecretList")):
         yield kind
-    if mapping(content.get("spec")).get("writeConnectionSecretToRef"):
+    spec = mapping(content.get("spec"))
+    if spec.get("writeConnectionSecretToRef"):
+        yield kind
+    if kind == "Object" and dig(spec, "forProvider", "manifest", "kind") == "Secret":
         yield kind
     if api == "v1" and kind == "List":
         for entry in items(content.get("items")):

@@ -38,6 +38,8 @@ class FluxKustomization:
     source: tuple[str, Part, Part]
     # The cluster of spec.kubeConfig, None for the cluster of Flux itself.
     remote: str | None = None
+    # spec.suspend, of itself or of what applies it.
+    suspended: bool = False
 
     @property
     def label(self) -> str:
@@ -94,6 +96,7 @@ def read_flux(document: Document) -> FluxKustomization:
             part(reference.get("namespace") or namespace, "spec.sourceRef.namespace"),
         ),
         _remote(spec, namespace),
+        spec.get("suspend") is True,
     )
 
 

@@ -2,31 +2,68 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policy.inventory.resource import dig
 from policy.readers.git.files.manifests import Document, parse
+from policy.readers.git.files.secret_kinds import in_template
+
+# Values of this name that are text hold manifests; text under others may be a file of the program.
+_OF_MANIFESTS = re.compile(r"(extra|additional|raw|manifests?$|objects?$|resources?$|templates?$)", re.IGNORECASE)
+_MANIFEST = re.compile(r"^apiVersion:.*^kind:|^kind:.*^apiVersion:", re.MULTILINE | re.DOTALL)
+_RELEASE = re.compile(r"\{\{-?\s*\$?\.Release\.(Name|Namespace)\s*-?\}\}")
 
 
-def carried_manifests(values: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
-    """Manifests inside of values, such as extraObjects: mappings with apiVersion and kind; text that holds such too."""
+def carried_manifests(
+    values: Any, release: Mapping[str, str] | None = None, depth: int = 0
+) -> Iterator[Mapping[str, Any] | str]:
+    """Manifests inside of values, such as extraObjects: mappings with apiVersion and kind; text that holds such too.
+
+    `release` has the Name and the Namespace that templates in them ask for. Of text that is no YAML as it stands, a
+    template, the kind about secrets is given.
+    """
     if depth > 12:
         return
     if isinstance(values, Mapping):
         api, kind = values.get("apiVersion"), values.get("kind")
         if isinstance(api, str) and isinstance(kind, str) and ("metadata" in values or "spec" in values):
-            yield values
+            yield _filled(values, release or {})
             return
-        for inner in values.values():
-            yield from carried_manifests(inner, depth + 1)
+        for key, inner in values.items():
+            if isinstance(inner, str):
+                if _OF_MANIFESTS.match(str(key)):
+                    yield from _in_text(inner, release or {})
+            else:
+                yield from carried_manifests(inner, release, depth + 1)
     elif isinstance(values, list | tuple):
         for inner in values:
-            if isinstance(inner, str) and "apiVersion:" in inner and "kind:" in inner:
-                documents, _ = parse(inner, "")
-                yield from (document.content for document in documents if document.is_manifest)
+            if isinstance(inner, str):
+                yield from _in_text(inner, release or {})
             else:
-                yield from carried_manifests(inner, depth + 1)
+                yield from carried_manifests(inner, release, depth + 1)
+
+
+def _in_text(text: str, release: Mapping[str, str]) -> Iterator[Mapping[str, Any] | str]:
+    if "apiVersion:" not in text or _MANIFEST.search(text) is None:
+        return
+    documents, problems = parse(_filled(text, release), "")
+    yield from (document.content for document in documents if document.is_manifest)
+    kind = in_template(text) if problems or not documents else None
+    if kind is not None:
+        yield kind
+
+
+def _filled(value: Any, release: Mapping[str, str]) -> Any:
+    """A value with the fields of the release in place; other templates stay."""
+    if isinstance(value, str):
+        return _RELEASE.sub(lambda m: release.get(m[1], m[0]), value) if "{{" in value else value
+    if isinstance(value, Mapping):
+        return {key: _filled(inner, release) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_filled(inner, release) for inner in value]
+    return value
 
 
 def local_chart(document: Document) -> str | None:

@@ -56,6 +56,36 @@ def of_application(
     return Release(name, source.namespace or "default", values, tuple(files))
 
 
+def values_of_application(
+    document: Document, source: Source, is_own: Callable[[str], bool], read: Callable[[str], Any]
+) -> tuple[Any, bool]:
+    """The values that an Application gives a chart of another place, and whether all of them are in the tree.
+
+    `read` gives what a file of the tree holds, None where there is none. A values file without a $REF is of the chart.
+    """
+    options = source.helm
+    refs = {str(dig(s, "ref")): str(dig(s, "repoURL")) for s in items(dig(document.content, "spec", "sources"))}
+    values: Any = {}
+    whole = not options.get("fileParameters")
+    for entry in items(options.get("valueFiles")):
+        ref, _, path = entry[1:].partition("/") if isinstance(entry, str) and entry.startswith("$") else ("", "", "")
+        file = os.path.normpath(path) if path else ".."
+        found = read(file) if ref in refs and is_own(refs[ref]) and not file.startswith("..") else None
+        if isinstance(found, Mapping):
+            values = merged(values, found)
+        elif not (ref and options.get("ignoreMissingValueFiles") is True):
+            whole = False
+    values = merged(values, _parsed(options.get("values"), document.file))
+    if isinstance(options.get("valuesObject"), Mapping):
+        values = merged(values, options["valuesObject"])
+    for parameter in items(options.get("parameters")):
+        try:
+            values = merged(values, nested(str(dig(parameter, "name")), dig(parameter, "value")))
+        except ValueError:
+            whole = False
+    return values, whole
+
+
 def of_helm_release(
     document: Document, known: Mapping[tuple[str, str, str], Mapping[str, str | None]]
 ) -> tuple[Release, list[str]]:
