@@ -39,7 +39,7 @@ _ABOUT = re.compile(
     r"[-_.](type|header|length|len|size|lifetime|expir\w*|ttl|timeout|policy|algorithm|algo|alg|method|format|mode|level"
     r"|count|interval|version|field|attribute|parameter|required|strategy|rotation|duration|period|days?|hours?|minutes?"
     r"|seconds?|max|min|limit|nodes?|network|subnets?|cidrs?|ips?|hosts?|hostname|servers?|endpoint|addr|address|gateway"
-    r"|bind|port)$",
+    r"|bind|port|ms|millis|secs)$",
     re.IGNORECASE,
 )
 # Keys of what everybody may know.
@@ -134,6 +134,8 @@ def is_secret(key: str, text: str) -> bool:
     if _PUBLIC.search(words):
         return False
     if _ADDRESS_KEY.match(words) and _ADDRESS.fullmatch(bare) and not _LONG_PART.search(bare, 8):
+        return False
+    if not _SECRET.search(words) and _LITERAL.match(bare):
         return False
     if _SECRET.search(words) or (_AUTH.search(words) and not _PLAIN.search(words)):
         if _NAMES.search(words) and not _RANDOM.fullmatch(bare):

@@ -18,6 +18,7 @@ from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.argocd.applications import label
 from policy.readers.git.files.checkout import repository_of
 from policy.readers.git.files.manifests import Document
+from policy.readers.git.files.unused import is_shown
 from policy.readers.git.flux import resource_sets
 from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
 from policy.readers.git.flux.sources import Sources
@@ -130,15 +131,16 @@ class Appliers:
 
     def roots(self) -> tuple[list[Applier], dict[str, str]]:
         """The roots, and file -> what leaves it out for each applier that a kustomization does not list."""
+        used = self._used()
         by_file: dict[str, list[Applier]] = defaultdict(list)
-        for applier in self.all:
+        for applier in used:
             for file in applier.files:
                 by_file[file].append(applier)
         open_ones = [
-            a for a in self.all if not any(other.document.file != a.document.file for other in by_file[a.document.file])
+            a for a in used if not any(other.document.file != a.document.file for other in by_file[a.document.file])
         ]
         built: dict[str, set[str]] = defaultdict(set)
-        for applier in self.all:
+        for applier in used:
             for folder in applier.folders:
                 built[folder].add(applier.document.file)
         roots: list[Applier] = []
@@ -153,7 +155,7 @@ class Appliers:
         # itself and not of what hangs on it; of those a sync, or one that applies itself.
         seen = self._reachable(roots, by_file)
         skipped = set(left_out)
-        while rest := [a for a in self.all if id(a) not in seen and a.document.file not in skipped]:
+        while rest := [a for a in used if id(a) not in seen and a.document.file not in skipped]:
             inside = [a for a in rest if not self._only_left_out(a, by_file, skipped)]
             if not inside:
                 break
@@ -171,6 +173,20 @@ class Appliers:
             roots.append(first)
             seen |= self._reachable([first], by_file)
         return roots, left_out
+
+    def _used(self) -> list[Applier]:
+        """Those that are not of an archive, an example or a test, or that one of these applies all the same."""
+        used = [a for a in self.all if not is_shown(a.document.file)]
+        rest = [a for a in self.all if is_shown(a.document.file)]
+        while rest:
+            applied = frozenset().union(*(a.files for a in used))
+            more = [a for a in rest if a.document.file in applied]
+            if not more:
+                break
+            used += more
+            rest = [a for a in rest if a.document.file not in applied]
+        kept = {id(a) for a in used}
+        return [a for a in self.all if id(a) in kept]
 
     def _leads_to(self, folder: str | None, applier: Applier, by_file: Mapping[str, list[Applier]]) -> bool:
         """Whether all that builds a folder, by default its own, comes from the applier: then a person applies it.

@@ -13,9 +13,10 @@ from policy.readers.git.appliers import instance_path, instance_source
 from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
 from policy.readers.git.argocd.applications import label
-from policy.readers.git.entries import ClusterEntry, is_shown
+from policy.readers.git.entries import ClusterEntry
 from policy.readers.git.files.manifests import Document
 from policy.readers.git.files.secret_kinds import about_secrets
+from policy.readers.git.files.unused import is_shown
 from policy.readers.git.files.ytt import is_ytt
 from policy.readers.git.flux import resource_sets
 from policy.readers.git.flux.kustomizations import (

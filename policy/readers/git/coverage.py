@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from policy.inventory.coverage import Coverage, Entry
 from policy.inventory.resource import walk
-from policy.readers.git.entries import is_archived, is_not_applied, is_template
 from policy.readers.git.files.hidden import hidden_folder, is_of_a_tool
 from policy.readers.git.files.manifests import read_text
 from policy.readers.git.files.secret_kinds import about_secrets, in_template
+from policy.readers.git.files.unused import is_archived, is_not_applied, is_template
 from policy.readers.git.files.ytt import TEMPLATE_OF_YTT, is_ytt
 from policy.readers.git.reading import Reading
 

@@ -9,7 +9,6 @@ stand in.
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from policy.inventory.resource import dig, mapping
 from policy.readers.git.appliers import Applier, Appliers, instance_path, is_sync
 from policy.readers.git.files.hidden import is_in_hidden_folder
 from policy.readers.git.files.manifests import Document
+from policy.readers.git.files.unused import is_archived, is_not_applied, is_shown, is_template
 from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
 from policy.readers.git.kustomize.build import Build
 from policy.readers.git.kustomize.renderer import Renderer
@@ -32,24 +32,6 @@ _GENERIC = frozenset(
     {"flux", "flux-system", "fluxcd", "argocd", "argo-cd", "argo", "config", "bootstrap", "cluster", "sync", "vars"}
     | {"apps", "applications", "applicationsets", "repositories", "sources", "gitops", "core", "infrastructure"}
 )
-# What is in these folders, and nothing applies it, is not in use.
-ARCHIVES = frozenset(
-    {"archive", "archived", "attic", "deprecated", "obsolete", "old", "unused", "disabled", "trash", "trashbox"}
-    | {"graveyard"}
-)
-# What is in these is copied and completed before something applies it.
-TEMPLATES = frozenset({"template", "templates", "tmpl", "skeleton", "boilerplate"})
-# Where nothing says what is applied, these folders hold what is not.
-NOT_APPLIED = frozenset(
-    {"test", "tests", "testdata", "fixtures", "e2e", "docs", "doc", "examples", "example", "samples", "hack", "design"}
-    | {"vendor", "third_party", "node_modules"}
-)
-# integrationtests, e2e-tests, test-data
-_TESTS = re.compile(
-    r"(unit|integration|acceptance|functional|e2e|smoke|load)[-_]?tests?|tests?[-_]?(data|cases?|suites?)"
-)
-# secret.example.yaml, secrets-template.yaml: a person makes the file that counts of it.
-_EXAMPLE = re.compile(r"[-_.](example|sample|template|tmpl|dist)\.\w+$", re.IGNORECASE)
 
 
 @dataclass
@@ -158,6 +140,8 @@ def find_entries(
             continue
         live.append(root)
     applied = frozenset().union(*(applier.files for applier in appliers.all))
+    # A file beside a root that holds only what is left out is left out too.
+    applied |= left_out.keys() - {root.document.file for root in live}
     clusters = _clusters(renderer, [root for root in live if not overlays.of(root)], applied)
     clusters += overlays.clusters(live, {cluster.name for cluster in clusters})
     clusters += _below_clusters(renderer, clusters, appliers)
@@ -440,31 +424,3 @@ def _whole(renderer: Renderer) -> list[ClusterEntry]:
 def _identity(document: Document) -> tuple[str, str, str]:
     metadata = mapping(document.content.get("metadata"))
     return str(document.content.get("kind")), str(metadata.get("namespace")), str(metadata.get("name"))
-
-
-def is_archived(file: str) -> bool:
-    """Whether a file is in a folder for what is no longer used."""
-    return bool(ARCHIVES & {part.lstrip("._").lower() for part in file.split("/")[:-1]})
-
-
-def is_template(file: str) -> bool:
-    """Whether a file is in a folder of what is copied first."""
-    return bool(TEMPLATES & _folders(file))
-
-
-def is_not_applied(file: str) -> bool:
-    """Whether a file is in a folder for tests, examples or documents, or says by its name that it is to be copied."""
-    folders = _folders(file)
-    if NOT_APPLIED & folders or any(_TESTS.fullmatch(folder) for folder in folders):
-        return True
-    return _EXAMPLE.search(os.path.basename(file)) is not None  # noqa: PTH119
-
-
-def is_shown(file: str) -> bool:
-    """Whether a file is in a folder for what nobody applies: tests, examples, documents, archives."""
-    return is_not_applied(file) or is_archived(file)
-
-
-def _folders(file: str) -> set[str]:
-    """The names of the folders above a file, without the dot of a hidden one."""
-    return {part.lstrip(".") for part in file.split("/")[:-1]}

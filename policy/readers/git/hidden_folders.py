@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from policy.inventory.resource import dig, walk
 from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
-from policy.readers.git.entries import is_archived, is_not_applied, is_template
 from policy.readers.git.files import checkout
 from policy.readers.git.files.hidden import hidden_folder, is_of_a_tool
 from policy.readers.git.files.manifests import Document, Files
+from policy.readers.git.files.unused import is_archived, is_not_applied, is_template
 from policy.readers.git.flux.kustomizations import normal_path
 from policy.readers.git.kustomize.folders import holds
 from policy.readers.git.reading import Reading

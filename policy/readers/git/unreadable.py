@@ -7,8 +7,8 @@ from pathlib import Path
 
 from policy.inventory.coverage import HIDDEN
 from policy.inventory.resource import dig
-from policy.readers.git.entries import is_shown
 from policy.readers.git.files.git_crypt import is_git_crypt
+from policy.readers.git.files.unused import is_shown
 from policy.readers.git.reading import Reading
 from secret_authority.core.errors import Problem
 
