@@ -201,6 +201,16 @@ WRITERS: Final = (
         ("pooler.{metadata.name}.credentials.postgresql.acid.zalan.do",),
         when="spec.enableConnectionPooler|spec.enableReplicaConnectionPooler",
     ),
+    # As the operator names them for databases with default users; it writes _ of a name as -.
+    Writer(
+        "acid.zalan.do",
+        "postgresql",
+        "Zalando Postgres operator",
+        tuple(
+            f"{{keys:spec.preparedDatabases}}-{role}-user.{{metadata.name}}.credentials.postgresql.acid.zalan.do"
+            for role in ("owner", "reader", "writer")
+        ),
+    ),
     Writer(
         "postgres-operator.crunchydata.com",
         "PostgresCluster",

@@ -11,6 +11,7 @@ from policy.context import RuleContext
 from policy.inventory.resource import Resource, part, walk
 from policy.inventory.yaml_text import strings
 from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.rules.secret_values import is_secret
 from policy.rules.stand_ins import stands_for_another
 from policy.settings import Level
 from secret_authority.core.catalogue.schema import CatalogueSecret
@@ -27,12 +28,18 @@ _REFERENCE = re.compile(
 _NAMES_A_SECRET = re.compile(r"^(?!client)\w*secret$", re.IGNORECASE)
 _OBJECT_NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 # cnpg.io/pluginClientSecret: app-client-tls. A Secret that is named in an annotation is one that is there.
-_OF_A_SECRET = re.compile(r"-(tls|certs?|secrets?|credentials|creds|token|keys?)$")
+_OF_A_SECRET = re.compile(r"-(tls|certs?|secrets?|credentials|creds|token|keys?|auth)$")
+_NAMES_ONE = re.compile(r"(secret|credentials?)$", re.IGNORECASE)
+# Made by a machine: no name.
+_RANDOM = re.compile(r"(?=.*\d)[A-Za-z0-9]{16,}")
+# A token of this length is a keyword, a language, a switch.
+_KEYWORD = re.compile(r"(token|api[-_]?key)$", re.IGNORECASE)
+_TOO_SHORT = 3
 # An API key that a program asks for and its server, a language model in the house, does not.
 _API_KEY = re.compile(r"api[-_]?key$", re.IGNORECASE)
 _NO_KEY = re.compile(
     r"(sk[-_ ])?(not[-_ ]|no[-_ ](api[-_ ]?)?key[-_ ]?)?(required|needed)|no[-_ ](api[-_ ]?)?key|ollama|vllm|lm-?studio"
-    r"|local-?ai|llama([-.]?cpp)?",
+    r"|local(-?ai)?|llama([-.]?cpp)?",
     re.IGNORECASE,
 )
 # A private key is never a few words: github-private-key names one.
@@ -86,7 +93,9 @@ def _literals(resource: Resource) -> Iterator[tuple[str, str, str]]:
     for field, value in carriers(resource):
         for path, leaf in walk(value):
             keys = [step for step in path if isinstance(step, str)]
-            if keys and isinstance(leaf, str) and not any(_NAMES_KEYS.match(key) for key in keys[:-1]):
+            above = keys[:-1]
+            # What is in a label everybody may see, and knows to be seen.
+            if keys and isinstance(leaf, str) and not any(_NAMES_KEYS.match(k) or k == "labels" for k in above):
                 yield ".".join([field, *map(str, path)]), keys[-1], leaf
 
 
@@ -98,9 +107,19 @@ def _is_value(key: str, text: str) -> bool:
         or stands_for_another(text)
         or (_API_KEY.search(key) and _NO_KEY.fullmatch(text))
         or (_PRIVATE_KEY.search(key) and _WORDS.fullmatch(text))
-        or (_NAMES_A_SECRET.match(key) and _OBJECT_NAME.match(text))
-        or (key.lower().endswith("secret") and _OF_A_SECRET.search(text) and _OBJECT_NAME.match(text))
+        or (_KEYWORD.search(key) and len(text.strip()) <= _TOO_SHORT)
+        or _names_an_object(key, text)
+        # Of a script or a file its lines are judged.
+        or ("\n" in text.strip() and not is_secret(key, text))
     )
+
+
+def _names_an_object(key: str, text: str) -> bool:
+    """Whether a value is the name of a Secret, with or without its namespace."""
+    name = text.rpartition("/")[2]
+    if not _OBJECT_NAME.match(name) or _RANDOM.fullmatch(name):
+        return False
+    return bool(_NAMES_A_SECRET.match(key) or (_NAMES_ONE.search(key) and _OF_A_SECRET.search(name)))
 
 
 def _names_an_attribute(path: str, key: str, text: str) -> bool:

@@ -81,6 +81,12 @@ def _token_of_an_account(context: RuleContext, resource: Resource) -> bool:
     )
 
 
+def _takes_a_certificate(push: Resource) -> bool:
+    """Whether a push takes a certificate with its key, which ends and is renewed by whatever issued it."""
+    taken = {str(dig(entry, "match", "secretKey")) for entry in items(dig(push_spec(push), "data"))}
+    return {"tls.crt", "tls.key"} <= taken
+
+
 # Nothing in sight makes the Secret: a create-only push would freeze what an operator renews.
 _UNLESS_RENEWED = ", unless a controller that is not in sight renews the Secret that it pushes"
 
@@ -102,6 +108,8 @@ def push_overwrites(context: RuleContext) -> Iterator[Violation]:
                 for claim in context.claims_of(resource)
                 if claim.source is not None
             )
+            if not known and _takes_a_certificate(resource):
+                continue
             found = about(
                 resource,
                 "can overwrite the value in the store, also a rotated one, because updatePolicy is not IfNotExists. "

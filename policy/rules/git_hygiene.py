@@ -7,6 +7,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from policy.context import RuleContext
@@ -149,7 +150,8 @@ def bootstrap_file(context: RuleContext) -> Iterator[Violation]:
 
 
 def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
-    branches: dict[str, list[tuple[str, Resource]]] = defaultdict(list)
+    branches: dict[str, list[_Read]] = defaultdict(list)
+    folders = _FoldersRead(context)
     named: set[str] = set()
     for resource in [
         *context.index.of("source.toolkit.fluxcd.io", "GitRepository"),
@@ -163,7 +165,7 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
         # HEAD is the default branch, whatever its name.
         if not isinstance(branch, str) or not isinstance(url, str) or branch == "HEAD":
             continue
-        branches[url.removesuffix(".git").rstrip("/")].append((branch, resource))
+        branches[url.removesuffix(".git").rstrip("/")] += [_Read(branch, resource, *at) for at in folders(resource)]
         if _ENVIRONMENT.match(branch):
             named.add(url.removesuffix(".git").rstrip("/"))
             yield about(
@@ -171,9 +173,9 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
                 f"takes branch {branch} as an environment. Use one branch, and a folder and a stack for each cluster",
             )
     for url, found in branches.items():
-        first = dict(reversed(found))
+        first = {read.branch: read.resource for read in reversed(found)}
         if len(first) > 1 and url not in named and _are_environments(found):
-            names = list(dict.fromkeys(branch for branch, _ in found))
+            names = list(dict.fromkeys(read.branch for read in found))
             yield about(
                 first[names[-1]],
                 f"one repository is read from the branches {', '.join(sorted(names))}. Use one branch, and a folder "
@@ -181,20 +183,48 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
             )
 
 
-def _are_environments(found: list[tuple[str, Resource]]) -> bool:
-    """Whether branches of one repository are for one folder, or for clusters that share none of them.
+@dataclass(frozen=True)
+class _Read:
+    """One folder of a repository that is applied to one cluster from one branch."""
 
-    Of Flux only the repository is known here, not which folders are read from it.
-    """
-    if any(resource.kind == "GitRepository" for _, resource in found):
-        return True
+    branch: str
+    resource: Resource
+    cluster: tuple[str, str]
+    folder: str
+
+
+class _FoldersRead:
+    """The folders that an Application, or the Kustomizations of a GitRepository, apply; of a source of charts none."""
+
+    def __init__(self, context: RuleContext) -> None:
+        self._users: dict[tuple[str, str, str], list[Resource]] = defaultdict(list)
+        for user in context.index.of("kustomize.toolkit.fluxcd.io", "Kustomization"):
+            source = user.get("spec", "sourceRef")
+            space = dig(source, "namespace") or user.namespace
+            self._users[str(user.cluster), str(space), str(dig(source, "name"))].append(user)
+
+    def __call__(self, resource: Resource) -> Iterator[tuple[tuple[str, str], str]]:
+        if resource.kind == "Application":
+            destination = resource.get("spec", "destination")
+            place = str(dig(destination, "server") or dig(destination, "name"))
+            yield (str(resource.cluster), place), _folder(resource.get("spec", "source", "path"))
+            return
+        for user in self._users[str(resource.cluster), str(resource.namespace), str(resource.metadata_name)]:
+            place = str(user.get("spec", "kubeConfig"))
+            yield (str(user.cluster), place), _folder(user.get("spec", "path"))
+
+
+def _folder(path: Any) -> str:
+    return posixpath.normpath(f"/{path or ''}")
+
+
+def _are_environments(found: list[_Read]) -> bool:
+    """Whether branches of one repository are for one folder, or for clusters that share none of them."""
     clusters: dict[object, set[str]] = defaultdict(set)
     folders: dict[object, set[str]] = defaultdict(set)
-    for branch, resource in found:
-        destination = resource.get("spec", "destination")
-        cluster = (str(resource.cluster), str(dig(destination, "server") or dig(destination, "name")))
-        clusters[cluster].add(branch)
-        folders[cluster, posixpath.normpath(str(resource.get("spec", "source", "path")))].add(branch)
+    for read in found:
+        clusters[read.cluster].add(read.branch)
+        folders[read.cluster, read.folder].add(read.branch)
     apart = any(one.isdisjoint(other) for one in clusters.values() for other in clusters.values())
     return apart or any(len(branches) > 1 for branches in folders.values())
 

@@ -144,7 +144,7 @@ def bootstrap_secret_used(context: RuleContext) -> Iterator[Violation]:
                 )
                 yield replace(
                     found,
-                    cause=f"{name} of {cluster}",
+                    cause=f"{said} of {cluster}",
                     others="It is also used by",
                     level=Level.ADVISORY if early else None,
                 )

@@ -32,6 +32,7 @@ _SETS_UP = re.compile(
     r"|write\s+(-\S+\s+)*(sys/|auth/(?!\S*/login\b)|\S+/(config|roles|static-roles)\b))"
 )
 _READS_VALUES = re.compile(r"\b(vault|bao)\s+(kv\b|read\b|list\b|unwrap\b|agent\b|proxy\b)|/v1/")
+_API_PORT = 8200
 _ROOT = re.compile(r"(^|[-_.])root[-_.]?token($|[-_.])|^VAULT_DEV_ROOT_TOKEN_ID$", re.IGNORECASE)
 ROLE = "vault:kubernetes/authBackendRole:AuthBackendRole"
 
@@ -41,7 +42,7 @@ def _is_platform(context: RuleContext, resource: Resource) -> bool:
 
 
 def _is_vault_server(container: Any) -> bool:
-    """Whether a container runs the server: by its words, or without any, as the images do.
+    """Whether a container runs the server: by its words, by its port, or without words, as the images do.
 
     The same image is also the agent, the proxy and the client (Vault documentation, "Commands (CLI)").
     """
@@ -49,7 +50,8 @@ def _is_vault_server(container: Any) -> bool:
     if not (isinstance(image, str) and _VAULT_IMAGE.search(image)):
         return False
     words = [*items(dig(container, "command")), *items(dig(container, "args"))]
-    return not words or any(isinstance(word, str) and _SERVE.search(word) for word in words)
+    listens = any(dig(port, "containerPort") == _API_PORT for port in items(dig(container, "ports")))
+    return not words or listens or any(isinstance(word, str) and _SERVE.search(word) for word in words)
 
 
 def _sets_vault_up(container: Any) -> bool:
