@@ -119,6 +119,9 @@ class ClusterReader:
                 break
         self._note(build, f"{flux.label} of {target}")
         variables = Variables(flux, target, self._values)
+        if variables.missing:
+            # It may apply them itself: somebody applied them first, or Flux could not have begun.
+            variables = Variables(flux, target, {**_given_by(build), **self._values})
         documents = [substituted(document, flux, variables) for document in build.documents]
         yield from self._take(documents, flux, target)
 
@@ -171,12 +174,8 @@ class ClusterReader:
                 yield from self._carried(document, target, flux)
 
     def _remember(self, document: Document) -> None:
-        kind = document.content.get("kind")
-        if kind in ("ConfigMap", "Secret") and document.content.get("apiVersion") == "v1":
-            metadata = mapping(document.content.get("metadata"))
-            name, space = metadata.get("name"), metadata.get("namespace") or "flux-system"
-            if isinstance(name, str) and isinstance(space, str):
-                self._values.setdefault((str(kind), space, name), values_of(document))
+        if (key := _source_of_values(document)) is not None:
+            self._values.setdefault(key, values_of(document))
 
     def _lead_on(self, document: Document, flux: FluxKustomization | None, target: str) -> None:
         if is_flux(document):
@@ -253,6 +252,8 @@ class ClusterReader:
             if source.path in self._renderer.charts and self._reader.appliers.is_here(source):
                 self._applications_chart(document, source)
             elif self._reader.appliers.is_here(source):
+                if source.plugin is not None:
+                    self._unexpanded(document, [f"the plugin {source.plugin} makes objects of {source.path}"])
                 self._applications.append((document, source, target))
             elif source.path != ".":
                 self._tree.elsewhere.append(f"{source.label} of {self._name}: {source.path} of another repository")
@@ -433,3 +434,23 @@ def _is_own_format(document: Document) -> bool:
     """Files for tools: kustomize's own, and the catalogue, which is read apart."""
     api = str(document.content.get("apiVersion"))
     return api.startswith("kustomize.config.k8s.io/") or document.content.get("kind") == "SecretCatalogue"
+
+
+def _source_of_values(document: Document) -> tuple[str, str, str] | None:
+    """(kind, namespace, name) of a ConfigMap or a Secret, which may hold variables."""
+    kind = document.content.get("kind")
+    if kind not in ("ConfigMap", "Secret") or document.content.get("apiVersion") != "v1":
+        return None
+    metadata = mapping(document.content.get("metadata"))
+    name, space = metadata.get("name"), metadata.get("namespace") or "flux-system"
+    return (str(kind), space, name) if isinstance(name, str) and isinstance(space, str) else None
+
+
+def _given_by(build: Build) -> dict[tuple[str, str, str], Mapping[str, str | None]]:
+    """The variables that a build holds; what is made of other variables is not known."""
+    found: dict[tuple[str, str, str], Mapping[str, str | None]] = {}
+    for document in build.documents:
+        if (key := _source_of_values(document)) is not None:
+            values = values_of(document)
+            found[key] = {name: None if text and "${" in text else text for name, text in values.items()}
+    return found

@@ -18,7 +18,7 @@ from policy.inventory.resource import dig, mapping
 from policy.readers.git.appliers import Applier, Appliers, instance_path, is_sync
 from policy.readers.git.files.hidden import is_in_hidden_folder
 from policy.readers.git.files.manifests import Document
-from policy.readers.git.files.unused import is_archived, is_not_applied, is_shown, is_template
+from policy.readers.git.files.unused import TEMPLATES, is_archived, is_not_applied, is_shown, is_template
 from policy.readers.git.flux.kustomizations import is_flux, normal_path, read_flux
 from policy.readers.git.kustomize.build import Build
 from policy.readers.git.kustomize.renderer import Renderer
@@ -102,8 +102,11 @@ class Overlays:
         return [folder for folder, files in self._tops.items() if root.document.file in files]
 
     def clusters(self, roots: Iterable[Applier], names: set[str]) -> list[ClusterEntry]:
-        """One cluster for each overlay that takes in a root."""
+        """One cluster for each overlay that takes in a root. `names` are those of other clusters."""
+        alone = not names
         used = sorted({folder for root in roots for folder in self.of(root)})
+        # A template of a cluster is copied first, where there are others.
+        used = [f for f in used if not is_template(f"{f}/x") or (all(is_template(f"{o}/x") for o in used) and alone)]
         found: list[ClusterEntry] = []
         for folder, short in zip(used, unique_names(used), strict=True):
             cluster = ClusterEntry(folder if short in names else short, [folder])
@@ -306,7 +309,9 @@ def _below_clusters(renderer: Renderer, known: list[ClusterEntry], appliers: App
         for file in renderer.files
         if file.startswith("clusters/") and len(parts := file.split("/")) > 2
     }
-    for folder in sorted(folders - used):
+    # Of an example a person makes a cluster; it is one where nothing else is.
+    shown = {folder for folder in folders if _to_be_copied(folder)}
+    for folder in sorted(folders - used - (shown if folders - shown or known else set())):
         if any(start.startswith(f"{folder}/") for start in used):
             continue
         inside = renderer.below(folder)
@@ -320,6 +325,12 @@ def _below_clusters(renderer: Renderer, known: list[ClusterEntry], appliers: App
         cluster.add(folder, "it is a folder below clusters/")
         found.append(cluster)
     return found
+
+
+def _to_be_copied(folder: str) -> bool:
+    """Whether a folder below clusters/ says by its name that it is none yet; clusters/test is one."""
+    name = os.path.basename(folder).lower()  # noqa: PTH119
+    return name in TEMPLATES or name in ("example", "examples", "sample", "samples")
 
 
 def by_hand(renderer: Renderer, reached: Iterable[str], unread: Collection[str]) -> list[tuple[str, list[str]]]:

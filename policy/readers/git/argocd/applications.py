@@ -26,6 +26,8 @@ from secret_authority.core.claims.locations import Part, Unknown
 
 GROUP = "argoproj.io"
 _HERE = frozenset({"", "None", "in-cluster", "https://kubernetes.default.svc"})
+# Plugins that fill values into the objects of a folder, and make none.
+_FILLING = re.compile(r"avp|vault|kustomi[sz]e|sops|subst|secret|replac", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Source:
     chart: str | None = None
     include: str = ""
     exclude: str = ""
+    # A plugin that makes the objects of what is in the folder.
+    plugin: str | None = None
 
     def build(self, renderer: Renderer) -> Build:
         """What the Application applies."""
@@ -103,6 +107,7 @@ def sources_of(document: Document) -> Iterator[Source]:
             chart if isinstance(chart, str) and chart else None,
             text_of(directory.get("include")),
             text_of(directory.get("exclude")),
+            _plugin(source),
         )
 
 
@@ -138,6 +143,13 @@ def globbed_path(path: str, pattern: str) -> bool:
 
 def text_of(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _plugin(source: Mapping[str, Any]) -> str | None:
+    if "plugin" not in source:
+        return None
+    name = text_of(dig(source, "plugin", "name")) or "that Argo CD finds"
+    return None if _FILLING.search(name) else name
 
 
 def _change(options: Any) -> Change:

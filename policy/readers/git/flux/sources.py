@@ -48,7 +48,7 @@ class Sources:
             if is_flux(document):
                 flux = read_flux(document)
                 kind, name, _ = flux.source
-                if isinstance(flux.path, str) and flux.path != "." and isinstance(name, str):
+                if isinstance(flux.path, str) and flux.path != "." and isinstance(name, str) and "${" not in name:
                     paths.setdefault((kind, name), []).append(flux.path)
         tops = sorted({folder for folder in folders if folder != "." and folder.count("/") < _DEPTH})
         # An artifact may be made of a folder of the tree: then its paths start there.
@@ -60,7 +60,7 @@ class Sources:
             if is_flux(document):
                 flux = read_flux(document)
                 kind, name, _ = flux.source
-                if isinstance(flux.path, str) and flux.path != "." and isinstance(name, str):
+                if isinstance(flux.path, str) and flux.path != "." and isinstance(name, str) and "${" not in name:
                     base = self._base.get((kind, name), ".")
                     used[kind, name] += int(has_folder(os.path.normpath(f"{base}/{flux.path}")))
         known = set(sync)
