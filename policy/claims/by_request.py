@@ -4,7 +4,9 @@ cert-manager: an Ingress with an annotation that names an issuer gets a Certific
 name of the Secret, and a Gateway one for each Secret of its own namespace that a listener with a hostname serves.
 Kyverno v1: spec.rules[].generate. AWS Controllers for Kubernetes: a FieldExport writes a field of a resource into a
 Secret. provider-kubernetes of Crossplane: an Object applies spec.forProvider.manifest in the cluster of its
-ProviderConfig.
+ProviderConfig. Kubernetes Secret Generator: an annotation of a Secret lists the keys to fill. OpenShift: an annotation
+of a Service names the Secret of its certificate. trust-manager: spec.target.secret of a Bundle, under its own name.
+Azure Service Operator: spec.operatorSpec.secrets of any kind.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import fnmatch
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policy.claims.namespaces import matches
+from policy.claims.kubernetes import secret_keys
+from policy.claims.namespaces import by_labels, matches
 from policy.claims.origin import claimant
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, part
@@ -30,6 +33,10 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     yield from _generated(inventory)
     yield from _exports(inventory)
     yield from _objects(inventory)
+    yield from _generated_in_place(inventory)
+    yield from _serving_certificates(inventory)
+    yield from _bundles(inventory)
+    yield from _of_azure(inventory)
 
 
 def _ingresses(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
@@ -200,3 +207,60 @@ def _cluster_of_provider(inventory: Inventory, resource: Resource) -> Part:
     return Unknown(
         f"ProviderConfig {name} of {resource.label}, which is not in sight", same=f"provider {name} of {here}"
     )
+
+
+_AUTOGENERATE = "secret-generator.v1.mittwald.de/autogenerate"
+_SERVING = tuple(f"service.{stage}.openshift.io/serving-cert-secret-name" for stage in ("beta", "alpha"))
+
+
+def _generated_in_place(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    for resource in inventory.index.secrets:
+        listed = resource.mark("annotations", _AUTOGENERATE)
+        if not listed:
+            continue
+        own = secret_keys(resource)
+        keys = {key.strip() for key in listed.split(",")} - {""} - (own.names or set() if own else set())
+        if keys:
+            by = claimant(inventory, System.OPERATOR, resource, shown="Kubernetes Secret Generator")
+            yield Claim(by, inventory.secret_location(resource), Keys(frozenset(keys))), resource
+
+
+def _serving_certificates(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    for resource in inventory.index.of("", "Service"):
+        if not resource.get("metadata", "annotations"):
+            continue
+        name = next((found for mark in _SERVING if (found := resource.mark("annotations", mark))), None)
+        if name:
+            by = claimant(inventory, System.OPERATOR, resource, shown="OpenShift")
+            yield Claim(by, inventory.secret_location(resource, name), Keys(_TLS - {"ca.crt"})), resource
+
+
+def _bundles(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    for resource in inventory.index.of("trust.cert-manager.io", "Bundle"):
+        target = mapping(resource.get("spec", "target"))
+        key = dig(target, "secret", "key")
+        if not isinstance(key, str):
+            continue
+        formats = mapping(target.get("additionalFormats")).values()
+        keys = frozenset({key, *(str(dig(each, "key")) for each in formats if dig(each, "key"))})
+        by = claimant(inventory, System.OPERATOR, resource, shown="trust-manager")
+        for spread in by_labels(inventory, resource, [target.get("namespaceSelector") or {}]):
+            held = Keys(frozenset(), spread.doubt) if spread.doubt else Keys(keys)
+            yield Claim(by, inventory.secret_location(resource, None, spread.namespace), held), resource
+
+
+def _of_azure(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
+    for resource in inventory.index.kubernetes:
+        if not resource.group.endswith(".azure.com"):
+            continue
+        exported = [
+            *mapping(resource.get("spec", "operatorSpec", "secrets")).values(),
+            *items(resource.get("spec", "operatorSpec", "secretExpressions")),
+        ]
+        names: dict[Part, set[str]] = {}
+        for entry in exported:
+            name = part(dig(entry, "name"), f"spec.operatorSpec.secrets of {resource.label}")
+            names.setdefault(name, set()).add(str(dig(entry, "key")))
+        by = claimant(inventory, System.OPERATOR, resource, shown="Azure Service Operator")
+        for name, keys in names.items():
+            yield Claim(by, inventory.secret_location(resource, name), Keys(frozenset(keys))), resource

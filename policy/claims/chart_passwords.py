@@ -7,7 +7,7 @@ Only what the values in the tree decide is a claim.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from policy.claims.origin import claimant
@@ -79,12 +79,10 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     for resource in inventory.index.of("helm.toolkit.fluxcd.io", "HelmRelease"):
         for installed in _installed(resource):
             chart = installed.chart if installed.chart is not None else _of_reference(inventory, resource)
-            yield from _of(inventory, resource, chart, installed.release, installed.namespace, installed.values)
+            yield from _of(inventory, resource, replace(installed, chart=chart))
     for resource in inventory.index.of("argoproj.io", "Application"):
         for installed in _installed(resource):
-            yield from _of(
-                inventory, resource, installed.chart, installed.release, installed.namespace, installed.values
-            )
+            yield from _of(inventory, resource, installed)
 
 
 def _installed(resource: Resource) -> Sequence[Installed]:
@@ -127,9 +125,8 @@ def _of_reference(inventory: Inventory, resource: Resource) -> Any:
     return None
 
 
-def _of(
-    inventory: Inventory, resource: Resource, chart: Any, release: Any, namespace: Any, values: Any
-) -> Iterator[tuple[Claim, Resource]]:
+def _of(inventory: Inventory, resource: Resource, installed: Installed) -> Iterator[tuple[Claim, Resource]]:
+    chart, release, values = installed.chart, installed.release, installed.values
     known = CHARTS.get(chart) if isinstance(chart, str) else None
     if known is None or not isinstance(chart, str) or not isinstance(release, str):
         return
@@ -142,7 +139,9 @@ def _of(
     name = known.fixed or f"{_full_name(known.part or chart, release, given)}{known.suffix}"
     if "{{" in name:
         return  # The chart renders it.
-    location = inventory.secret_location(resource, name, namespace)
+    location = inventory.secret_location(resource, name, installed.namespace)
+    if installed.cluster is not None:
+        location = replace(location, cluster=installed.cluster)
     yield Claim(by, location, Keys(known.keys)), resource
 
 

@@ -14,7 +14,7 @@ from policy.claims.origin import claimant
 from policy.go_regex import fullmatch
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, part
-from policy.inventory.writers import targets, writers_of
+from policy.inventory.writers import Writer, joined, targets, writers_of
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys, Location, Part, Unknown, VaultSecret
 
@@ -202,10 +202,22 @@ def _writers(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
             keys = Keys(written) if written is not None else Keys.all()
             by = claimant(inventory, System.OPERATOR, resource, shown=writer.project)
             given = _inputs(inventory, writer.input_label) if writer.input_label else frozenset()
-            for name, namespace in targets(writer, resource):
+            for given_name, namespace in targets(writer, resource):
+                name = joined(_prefix(inventory, writer, resource), given_name) if writer.prefix else given_name
                 location = inventory.secret_location(resource, name, namespace)
                 if location not in given:
                     yield Claim(by, location, keys, create_only=bool(writer.asks)), resource
+
+
+def _prefix(inventory: Inventory, writer: Writer, resource: Resource) -> Part:
+    """What the names of Secrets begin with, as the object says that a label names."""
+    kind, label, path = writer.prefix or ("", "", "")
+    named = resource.mark("labels", label)
+    for owner in inventory.index.of(writer.group, kind):
+        if owner.metadata_name == named and owner.namespace == resource.namespace:
+            found = owner.get(*path.split("."))
+            return found if isinstance(found, str | Unknown) else ""
+    return ""
 
 
 def _inputs(inventory: Inventory, label: str) -> frozenset[Location]:

@@ -6,6 +6,7 @@ two addresses could be one server their identity is `Unknown`: the rules then fa
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from secret_authority.core.claims.locations import Part, Unknown
 
 DEFAULT_CLUSTER = "this cluster"
 DEFAULT_VAULT = "this Vault"
+_ARGOCD_TYPE = "argocd.argoproj.io/secret-type"
 # The end of a two-label host name that is no namespace.
 _DOMAINS = frozenset({"com", "net", "org", "io", "dev", "cloud", "local", "internal", "example", "test"})
 # Where a server is reached when the address names no port, by its own default or by that of HTTP(S).
@@ -33,10 +35,12 @@ class Identities:
     servers: Mapping[str, Part] = field(default_factory=dict)
     # Addresses that mean another server in each cluster; empty where there is one cluster.
     local: frozenset[str] = frozenset()
+    # A cluster of a tree, as an Application names it -> by its address, which a Secret of Argo CD says.
+    aliases: Mapping[Part, Part] = field(default_factory=dict)
 
     def cluster(self, resource: Resource) -> Part:
         if resource.origin is Origin.GIT:
-            return resource.cluster
+            return self.aliases.get(resource.cluster, resource.cluster) if self.aliases else resource.cluster
         return self.clusters.get(_provider_key(resource.provider), DEFAULT_CLUSTER)
 
     def server(self, address: Part, cluster: Part, namespace: str = "") -> Part:
@@ -72,9 +76,12 @@ def identify(
     """
     providers: dict[str, Provider | None] = {}
     spoken_of: set[Part] = set()
+    aliases: dict[Part, Part] = {}
     for resource in resources:
         if resource.origin is Origin.GIT:
             spoken_of.add(resource.cluster)
+            if resource.kind == "Secret" and resource.mark("labels", _ARGOCD_TYPE) == "cluster":
+                aliases.update(_alias(resource))
         elif resource.is_kubernetes:
             providers.setdefault(_provider_key(resource.provider), resource.provider)
     clusters, given = _clusters(providers, cluster), set(addresses)
@@ -85,7 +92,26 @@ def identify(
         if _kind(reduce_address(address)) == "service" and reduce_address(address) not in known
     }
     several = cluster is None and len(spoken_of | set(clusters.values())) > 1
-    return Identities(clusters, _servers(given, named, cluster), frozenset(inside if several else ()))
+    return Identities(clusters, _servers(given, named, cluster), frozenset(inside if several else ()), aliases)
+
+
+def _alias(resource: Resource) -> dict[Part, Part]:
+    """The address of a cluster that a Secret declares to Argo CD (argocd.argoproj.io/secret-type: cluster)."""
+    texts = {}
+    for name in ("name", "server"):
+        given = resource.get("stringData", name)
+        if given is None and isinstance(coded := resource.get("data", name), str):
+            try:
+                given = base64.b64decode(coded, validate=True).decode()
+            except ValueError:
+                given = None
+        texts[name] = given
+    named, server = texts["name"], texts["server"]
+    if not (isinstance(named, str) and isinstance(server, str) and "://" in server):
+        return {}
+    # As the reader of Applications calls them.
+    here = server.rstrip("/") == "https://kubernetes.default.svc"
+    return {f"{named} of {resource.cluster}": resource.cluster if here else server.rstrip("/")}
 
 
 def _provider_key(provider: Provider | None) -> str:

@@ -17,3 +17,5 @@ class Installed:
     release: Any
     namespace: Any
     values: Any
+    # The cluster that it is installed in, None for that of the object.
+    cluster: str | None = None

@@ -46,6 +46,8 @@ class Writer:
     given: str = ""
     # How an object says that its Secret is given, where the controller makes one only where none is, and changes none.
     asks: str = ""
+    # (kind, label, path): the names begin with what is at the path of the object that the label names.
+    prefix: tuple[str, str, str] | None = None
     each: str = ""
     # More keys, each with the path that has to be true; with =text behind it, that has to be the text.
     more_keys: tuple[tuple[str, str], ...] = ()
@@ -234,6 +236,29 @@ WRITERS: Final = (
     ),
     Writer("k8s.mariadb.com", "MariaDB", "MariaDB operator", ("{spec.connection.secretName}",)),
     Writer("k8s.mariadb.com", "Connection", "MariaDB operator", ("{spec.secretName|metadata.name}",)),
+    # Passwords of users that name no Secret.
+    Writer(
+        "psmdb.percona.com",
+        "PerconaServerMongoDB",
+        "Percona operator",
+        ("{metadata.name}-custom-user-secret",),
+        each="spec.users",
+        unless="each.passwordSecretRef.name",
+    ),
+    Writer(
+        "pgv2.percona.com",
+        "PerconaPGCluster",
+        "Percona operator",
+        ("{metadata.name}-pguser-{spec.users[].name|metadata.name}",),
+        input_label="postgres-operator.crunchydata.com/pguser",
+    ),
+    Writer("argoproj.io", "ArgoCD", "Argo CD operator", ("{metadata.name}-cluster",)),
+    Writer(
+        "iam.cnrm.cloud.google.com",
+        "IAMServiceAccountKey",
+        "Config Connector",
+        ("{metadata.name}",),
+    ),
     Writer("rabbitmq.com", "RabbitmqCluster", "RabbitMQ operator", ("{metadata.name}-default-user",)),
     # With importCredentialsSecret too: what is imported is copied.
     Writer("rabbitmq.com", "User", "RabbitMQ operator", ("{metadata.name}-user-credentials",)),
@@ -294,7 +319,13 @@ WRITERS: Final = (
         "|spec.unsealConfig.hsm",
     ),
     Writer("elasticsearch.k8s.elastic.co", "Elasticsearch", "Elastic operator", ("{metadata.name}-es-elastic-user",)),
-    Writer("kafka.strimzi.io", "KafkaUser", "Strimzi", ("{metadata.name}",)),
+    Writer(
+        "kafka.strimzi.io",
+        "KafkaUser",
+        "Strimzi",
+        ("{metadata.name}",),
+        prefix=("Kafka", "strimzi.io/cluster", "spec.entityOperator.userOperator.secretPrefix"),
+    ),
     Writer(
         "kafka.strimzi.io",
         "Kafka",
@@ -424,12 +455,12 @@ def writers_of(resource: Resource) -> Iterator[Writer]:
         yield from BY_KIND["*", "*"]
 
 
-def shares_its_secret(resource: Resource) -> bool:
-    """Whether others of its kind may name the Secret that is made for an object."""
-    if resource.is_a("networking.k8s.io", "Ingress"):
+def sharing_maker(resource: Resource) -> str | None:
+    """Who makes one Secret for all objects that name it; None where each object gets its own."""
+    if resource.is_a("networking.k8s.io", "Ingress") or resource.is_a("gateway.networking.k8s.io", "Gateway"):
         # cert-manager makes one Certificate for all that name its Secret.
-        return True
-    return any(writer.shared for writer in writers_of(resource))
+        return "cert-manager, a Certificate"
+    return resource.group if any(writer.shared for writer in writers_of(resource)) else None
 
 
 def asks_for_given(resource: Resource) -> str:
@@ -483,17 +514,18 @@ def _texts(text: str, content: Any, resource: Resource) -> Iterator[Part]:
             values = [value for value in _values(content, path) if value not in (None, "")]
             if values:
                 break
-        found = [_joined(_joined(one, literal), _known(v, place[1], resource)) for one in found for v in values]
+        found = [joined(joined(one, literal), _known(v, place[1], resource)) for one in found for v in values]
         at = place.end()
     rest = text[at:]
-    yield from (_joined(one, rest) for one in found)
+    yield from (joined(one, rest) for one in found)
 
 
 def _known(value: Any, path: str, resource: Resource) -> Part:
     return part(value, f"{path.removeprefix('keys:')} of {resource.label}")
 
 
-def _joined(left: Part, right: Part) -> Part:
+def joined(left: Part, right: Part) -> Part:
+    """Two parts of a name, one after the other."""
     if isinstance(left, str) and isinstance(right, str):
         return left + right
     unknown = left if isinstance(left, Unknown) else right

@@ -19,8 +19,8 @@ from policy.rules import (
     vault_hygiene,
 )
 from policy.rules.base import Finding, Rule, Scope, Severity, Violation, by_cause
-from policy.rules.by_command import unread_policies, written_by_commands
 from policy.rules.git_hygiene import shown_in_the_clear
+from policy.rules.named_only import carried_elsewhere, unread_policies, written_by_commands
 from policy.rules.single_authority import hidden_names
 from policy.settings import Level, Profile, Settings
 from secret_authority.core.errors import Problem
@@ -76,6 +76,7 @@ def unjudged(context: RuleContext) -> list[str]:
         ("plaintext-secret", shown_in_the_clear),
         ("undecided-authority", hidden_names),
         ("undecided-authority", unread_policies),
+        ("undecided-authority", carried_elsewhere),
         ("undecided-authority", written_by_commands),
     ]
     found = [note for rule, told in notes if counts(BY_ID[rule], context) for note in told(context)]

@@ -13,7 +13,7 @@ from policy.claims.vault import kv_location
 from policy.context import RuleContext
 from policy.inventory.resource import ENCRYPTED, Origin, Position, Resource
 from policy.inventory.secret_stores import ESO
-from policy.inventory.writers import asks_for_given, shares_its_secret
+from policy.inventory.writers import asks_for_given, sharing_maker
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
 from policy.rules.unapplied import is_doubtful, is_form_to_seal, is_of_a_dump, is_one_secret_twice
@@ -118,8 +118,8 @@ def _is_shared(conflict: Conflict, context: RuleContext) -> bool:
     cert-manager: the issuers of one ACME account.
     """
     sources = [context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second)]
-    groups = {source.group if source is not None and shares_its_secret(source) else None for source in sources}
-    return len(groups) == 1 and None not in groups
+    makers = {sharing_maker(source) if source is not None else None for source in sources}
+    return len(makers) == 1 and None not in makers
 
 
 def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:

@@ -84,7 +84,12 @@ class Appliers:
             folders = frozenset().union(*(a.folders for a in found))
             return [Applier(document, label(document), None, files, folders)]
         if resource_sets.is_resource_set(document):
-            inner = [a for d in resource_sets.expand(document)[0] if is_flux(d) for a in self._read(d)]
+            inner = [
+                a
+                for d in resource_sets.expand(document, self._renderer.survey.leading)[0]
+                if is_flux(d)
+                for a in self._read(d)
+            ]
             files = frozenset().union(*(a.files for a in inner))
             folders = frozenset().union(*(a.folders for a in inner))
             return [Applier(document, label(document), None, files, folders)]

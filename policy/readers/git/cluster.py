@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from policy.inventory.installed import CHART_VALUES, Installed
-from policy.inventory.resource import Resource, dig, items, mapping
+from policy.inventory.resource import Resource, dig, items, mapping, part
 from policy.readers.git.appliers import instance_path, instance_source
 from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
@@ -28,6 +28,7 @@ from policy.readers.git.flux.kustomizations import (
     is_flux,
     normal_path,
     read_flux,
+    remote_of,
     substituted,
     values_of,
 )
@@ -39,7 +40,7 @@ from policy.readers.git.kustomize.patches import patched
 from policy.readers.git.kustomize.renderer import Renderer
 from policy.readers.git.reading import Reading
 from policy.readers.git.resources import resource_of
-from secret_authority.core.claims.locations import Unknown
+from secret_authority.core.claims.locations import Part, Unknown
 from secret_authority.core.errors import Problem
 
 # Longer chains of Kustomizations than this are a ring.
@@ -287,7 +288,7 @@ class ClusterReader:
         found: list[Document] = []
         content = document.content
         if resource_sets.is_resource_set(document):
-            found, reasons = resource_sets.expand(document)
+            found, reasons = resource_sets.expand(document, self._renderer.survey.leading)
             self._unexpanded(document, reasons)
         elif content.get("kind") == "HelmRelease":
             namespace = dig(content, "spec", "targetNamespace") or dig(content, "metadata", "namespace") or "default"
@@ -296,6 +297,7 @@ class ClusterReader:
                 release, reasons = releases.of_helm_release(document, self._values)
                 self._unexpanded(document, reasons)
                 self._chart(document, normal_path(chart), release)
+            target = remote_of(mapping(content.get("spec")), _namespace_of(document)) or target
             release, _ = releases.of_helm_release(document, self._values)
             found = self._of_values(document, release.values, namespace, release.name)
         elif argocd.is_application(document):
@@ -317,7 +319,8 @@ class ClusterReader:
             release, reasons = releases.of_helm_release(document, self._values)
             if not reasons and not release.files:
                 chart = dig(document.content, "spec", "chart", "spec", "chart")
-                found.append(Installed(chart, release.name, release.namespace, release.values))
+                remote = remote_of(mapping(document.content.get("spec")), _namespace_of(document))
+                found.append(Installed(chart, release.name, release.namespace, release.values, remote))
         elif argocd.is_application(document):
             for source in argocd.sources_of(document):
                 values, whole = self._values_of(document, source) if source.chart is not None else ({}, False)
@@ -421,6 +424,10 @@ def _kustomized_above(renderer: Renderer, file: str, folder: str) -> list[str]:
     parts = file.split("/")[:-1]
     parents = ["/".join(parts[:end]) for end in range(1, len(parts) + 1)]
     return [p for p in parents if renderer.is_kustomized(p) and holds(folder, f"{p}/x") and p != folder]
+
+
+def _namespace_of(document: Document) -> Part:
+    return part(dig(document.content, "metadata", "namespace") or "default", f"metadata.namespace of {label(document)}")
 
 
 def _placed(document: Document, namespace: Any) -> Document:

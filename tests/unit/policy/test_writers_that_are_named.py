@@ -61,3 +61,15 @@ def test_selectors_in_text_are_those_of_kubectl(text: str, labels: dict[str, obj
 @pytest.mark.parametrize("text", ["app=shop app=web", "app in (a", "=x"])
 def test_what_is_no_selector_is_none(text: str) -> None:
     assert parsed_selector(text) is None
+
+
+def test_manifests_that_others_carry_are_named() -> None:
+    manifest = {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "registry"}}
+    tenants = k8s(
+        "capsule.clastix.io/v1beta2", "GlobalTenantResource", "all", spec={"resources": [{"rawItems": [manifest]}]}
+    )
+    chart = k8s("helm.toolkit.fluxcd.io/v2", "HelmRelease", "shop/app", spec={"values": {"extraObjects": [manifest]}})
+    told = unjudged(context_of_state([tenants, chart]))
+    assert [each.partition(":")[0] for each in told] == [
+        "GlobalTenantResource default/all carries ExternalSecret registry"
+    ]

@@ -95,7 +95,7 @@ def read_flux(document: Document) -> FluxKustomization:
             part(reference.get("name"), "spec.sourceRef.name"),
             part(reference.get("namespace") or namespace, "spec.sourceRef.namespace"),
         ),
-        _remote(spec, namespace),
+        remote_of(spec, namespace),
         spec.get("suspend") is True,
     )
 
@@ -104,7 +104,7 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _remote(spec: Mapping[str, Any], namespace: Part) -> str | None:
+def remote_of(spec: Mapping[str, Any], namespace: Part) -> str | None:
     """The cluster that spec.kubeConfig names by a Secret or a ConfigMap."""
     for reference in ("secretRef", "configMapRef"):
         name = dig(spec, "kubeConfig", reference, "name")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from policy.inventory.resource import dig, items, mapping
@@ -23,14 +23,21 @@ def is_resource_set(document: Document) -> bool:
     )
 
 
-def expand(document: Document) -> tuple[list[Document], list[str]]:
-    """The objects that a ResourceSet makes, and what of it cannot be expanded."""
+def expand(document: Document, leading: Iterable[Document] = ()) -> tuple[list[Document], list[str]]:
+    """The objects that a ResourceSet makes, and what of it cannot be expanded.
+
+    `leading` are the objects among which the providers of its inputs may be; only a static one says what it gives.
+    """
     spec = mapping(document.content.get("spec"))
     reasons: list[str] = []
-    if spec.get("inputsFrom"):
-        reasons.append("its inputs come from objects that are not in the tree")
+    provided: list[Mapping[str, Any]] = []
+    for reference in items(spec.get("inputsFrom")):
+        static = _static_inputs(document, reference, leading)
+        provided += static
+        if not static or dig(spec, "inputStrategy", "name") == "Permute":
+            reasons.append("its inputs come from objects that are not in the tree")
     # A ResourceSet without inputs makes its resources once.
-    inputs = [mapping(given) for given in items(spec.get("inputs"))] or ([] if reasons else [{}])
+    inputs = [*map(mapping, items(spec.get("inputs"))), *provided] or ([] if reasons else [{}])
     found: dict[str, Document] = {}
     for given in inputs:
         templates = list(items(spec.get("resources")))
@@ -53,6 +60,27 @@ def expand(document: Document) -> tuple[list[Document], list[str]]:
             # The operator makes one object of equal ones.
             found.setdefault(repr(content), Document(document.file, document.line, content))
     return list(found.values()), list(dict.fromkeys(reasons))
+
+
+def _static_inputs(document: Document, reference: Any, leading: Iterable[Document]) -> list[Mapping[str, Any]]:
+    """What the providers that a reference means give; nothing where one asks another system, or none is there."""
+    found = []
+    space = dig(document.content, "metadata", "namespace")
+    selector = mapping(dig(reference, "selector", "matchLabels"))
+    for provider in leading:
+        metadata = mapping(provider.content.get("metadata"))
+        if provider.content.get("kind") != "ResourceSetInputProvider" or metadata.get("namespace") != space:
+            continue
+        labels = mapping(metadata.get("labels"))
+        named = metadata.get("name") == dig(reference, "name")
+        selected = bool(selector) and all(labels.get(key) == value for key, value in selector.items())
+        if not (named or selected):
+            continue
+        values = mapping(dig(provider.content, "spec", "defaultValues"))
+        if dig(provider.content, "spec", "type") != "Static" or not values or "${" in repr(values):
+            return []
+        found.append(values)
+    return [] if dig(reference, "selector", "matchExpressions") else found
 
 
 def _filled(value: Any, inputs: Mapping[str, Any]) -> Any:

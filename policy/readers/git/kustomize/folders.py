@@ -21,6 +21,7 @@ NAMES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 # Kinds that apply more of the tree, carry objects, or say where a source is.
 LEADING = frozenset(
     {"Kustomization", "FluxInstance", "HelmRelease", "ResourceSet", "Application", "ApplicationSet"}
+    | {"ResourceSetInputProvider"}
     | {"GitRepository", "OCIRepository", "Bucket", "ArtifactGenerator"}
 )
 # What a manifest has: an apiVersion, or at least a kind of its own.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -32,6 +32,8 @@ class Patch:
 
     content: Any
     target: Mapping[str, Any] | None
+    # allowNameChange, allowKindChange.
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def applies_to(self, document: Mapping[str, Any], previous: Iterable[tuple[Any, Any]] = ()) -> bool:
         """Whether the patch is meant for a document, by what it is called now or was called before."""
@@ -39,7 +41,7 @@ class Patch:
         if self.target is not None:
             return any(_selected(document, self.target, *name) for name in names)
         own = mapping(self.content)
-        same = all(own.get(field) == document.get(field) for field in ("apiVersion", "kind"))
+        same = all(own.get(step) == document.get(step) for step in ("apiVersion", "kind"))
         name, space = dig(own, "metadata", "name"), dig(own, "metadata", "namespace")
         return same and any(name == own_name and space in (None, own_space) for own_name, own_space in names)
 
@@ -53,13 +55,16 @@ class Patch:
         lists = bool(_BUILT_IN.match(str(document.get("apiVersion"))))
         merged = _merge(document, content, lists)
         # A patch with a target carries a name of no meaning; without one the names are the same.
-        kept = {field: document.get(field) for field in ("apiVersion", "kind")}
+        kept = {name: document.get(name) for name in ("apiVersion", "kind")}
+        if self.options.get("allowKindChange") is True:
+            kept = {}
         metadata = {**mapping(merged.get("metadata"))}
-        for field in ("name", "namespace"):
-            if field in mapping(document.get("metadata")):
-                metadata[field] = mapping(document.get("metadata"))[field]
+        fixed = ("namespace",) if self.options.get("allowNameChange") is True else ("name", "namespace")
+        for step in fixed:
+            if step in mapping(document.get("metadata")):
+                metadata[step] = mapping(document.get("metadata"))[step]
             else:
-                metadata.pop(field, None)
+                metadata.pop(step, None)
         return {**merged, **kept, "metadata": metadata}
 
 
@@ -88,12 +93,12 @@ def _selected(document: Mapping[str, Any], target: Mapping[str, Any], name: Any,
         "name": name,
         "namespace": namespace,
     }
-    for field, value in values.items():
-        wanted = target.get(field)
+    for step, value in values.items():
+        wanted = target.get(step)
         if wanted and not _matches(str(wanted), "" if value is None else str(value)):
             return False
     marks = (("labelSelector", "labels"), ("annotationSelector", "annotations"))
-    return all(has_marks(mapping(dig(document, "metadata", kind)), target.get(field)) for field, kind in marks)
+    return all(has_marks(mapping(dig(document, "metadata", kind)), target.get(step)) for step, kind in marks)
 
 
 def _matches(pattern: str, text: str) -> bool:
@@ -234,5 +239,6 @@ def read_patches(given: Iterable[Any], read: Any) -> list[Patch]:
             contents = list(yaml.load_all(text, Loader=_CLOADER))
         except (yaml.YAMLError, RecursionError):
             continue
-        found += [Patch(c, target if isinstance(target, Mapping) else None) for c in contents if c]
+        options = mapping(dig(entry, "options"))
+        found += [Patch(c, target if isinstance(target, Mapping) else None, options) for c in contents if c]
     return [patch for patch in found if patch.target is not None or isinstance(patch.content, Mapping)]

@@ -1,13 +1,16 @@
-"""Writers of which manifests do not say what they write: commands that make Secrets or fill a store, expressions."""
+"""Writers that are named and not judged: commands that make Secrets, expressions, manifests that others carry along."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from policy.context import RuleContext
 from policy.inventory.resource import Resource, dig, items, mapping
 
+# No manifest carries another one further inside.
+_DEEPEST = 14
 # Words with which the commands begin; what has none of them is not searched.
 _PROGRAMS = ("kubectl", "oc ", "vault", "bao ", "secretsmanager", "gcloud", "keyvault", "put-parameter")
 _WRITES = re.compile(
@@ -60,3 +63,46 @@ def _texts(context: RuleContext) -> Iterator[tuple[Resource, str]]:
         for text in mapping(resource.get("data")).values():
             if isinstance(text, str):
                 yield resource, text
+
+
+# Kinds whose manifests are followed, or that are about secrets themselves.
+_FOLLOWED = frozenset(
+    {"HelmRelease", "Application", "ApplicationSet", "ResourceSet", "Object", "CustomResourceDefinition"}
+)
+_FOLLOWED_GROUPS = frozenset(
+    {"", "apps", "batch", "external-secrets.io", "kyverno.io", "bitnami.com", "networking.k8s.io", "isindir.github.com"}
+    | {
+        "rbac.authorization.k8s.io",
+        "kustomize.toolkit.fluxcd.io",
+        "gateway.networking.k8s.io",
+        "source.toolkit.fluxcd.io",
+    }
+)
+_CARRIED = frozenset(
+    {"Secret", "ExternalSecret", "SealedSecret", "PushSecret", "ClusterExternalSecret", "VaultStaticSecret"}
+)
+
+
+def carried_elsewhere(context: RuleContext) -> list[str]:
+    """Objects that carry manifests about secrets to where their controller decides, for what was not judged."""
+    found: dict[str, None] = {}
+    for resource in context.index.kubernetes:
+        if resource.group in _FOLLOWED_GROUPS or resource.kind in _FOLLOWED:
+            continue
+        for kind, name in _carried(resource.get("spec")):
+            found[f"{resource.label} carries {kind} {name}: in which namespaces and clusters is not followed"] = None
+    return list(found)
+
+
+def _carried(value: Any, depth: int = 0) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        kind = value.get("kind")
+        if isinstance(kind, str) and kind in _CARRIED and isinstance(value.get("apiVersion"), str):
+            if mapping(value.get("metadata")).get("name"):
+                yield kind, str(dig(value, "metadata", "name"))
+            return
+        for inner in value.values():
+            yield from _carried(inner, depth + 1) if depth < _DEEPEST else ()
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _carried(inner, depth + 1) if depth < _DEEPEST else ()
