@@ -152,7 +152,12 @@ class Appliers:
         left_out: dict[str, str] = {}
         for applier in open_ones:
             by = None if is_sync(applier) else self._left_out_by(applier.document.file, built)
-            if by is None or self._leads_to(by, applier, by_file) or self._leads_to(None, applier, by_file):
+            if (
+                by is None
+                or self._by_hand(by, built, by_file)
+                or self._leads_to(by, applier, by_file)
+                or self._leads_to(None, applier, by_file)
+            ):
                 roots.append(applier)
             else:
                 left_out[applier.document.file] = _not_listed(by)
@@ -192,6 +197,11 @@ class Appliers:
             rest = [a for a in rest if a.document.file not in applied]
         kept = {id(a) for a in used}
         return [a for a in self.all if id(a) in kept]
+
+    @staticmethod
+    def _by_hand(folder: str, built: Mapping[str, set[str]], by_file: Mapping[str, list[Applier]]) -> bool:
+        """Whether all that builds a folder is below it and listed by nothing: then so are its neighbours, by hand."""
+        return all(is_below(file, folder) and not by_file.get(file) for file in built.get(folder, ()))
 
     def _leads_to(self, folder: str | None, applier: Applier, by_file: Mapping[str, list[Applier]]) -> bool:
         """Whether all that builds a folder, by default its own, comes from the applier: then a person applies it.
