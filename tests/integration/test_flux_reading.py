@@ -40,12 +40,12 @@ def test_what_is_accepted_is_what_flux_makes_of_it(tmp_path: Path) -> None:
     folders = [maker.folder(number) for number in range(ROUNDS * len(CHANGES))]
     root = tmp_path / "repository"
     readings = {folder.number: read(root, folder, identity) for folder in folders}
-    files = {f"case-{f.number}/{path}": content for f in folders for path, content in f.files.items()}
     (tmp_path / "flux").mkdir()
     with flux(tmp_path / "flux", identity.secret, (NAMESPACE, EDGE)) as (running, url):
-        running.serve(files, url)
         for folder in folders:
-            running.kustomize(f"case-{folder.number}", f"./case-{folder.number}")
+            name = f"case-{folder.number}"
+            running.serve(name, {f"{name}/{path}": content for path, content in folder.files.items()}, url)
+            running.kustomize(name, f"./{name}")
         wrong: list[str] = []
         accepted = failed = 0
         for folder in folders:

@@ -46,7 +46,7 @@ class Flux:
     address: str
     token: str = field(repr=False)
     logs: Path
-    artifact: bytes = b""
+    artifacts: dict[str, bytes] = field(default_factory=dict)
 
     def call(self, method: str, path: str, body: object = None, kind: str = "application/json") -> Any:
         """A request; None for what is not there yet. Raises AssertionError on a refusal, OSError."""
@@ -77,33 +77,33 @@ class Flux:
         items = self.call("GET", f"/api/v1/secrets?labelSelector={label}")["items"]
         return {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
 
-    def serve(self, files: Mapping[str, bytes], url: str) -> None:
-        """Publish these files as the artifact of GitRepository fleet."""
+    def serve(self, name: str, files: Mapping[str, bytes], url: str) -> None:
+        """Publish these files as the artifact of a GitRepository. A small one costs less: each use unpacks all of it."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
             for path, content in files.items():
                 member = tarfile.TarInfo(path)
                 member.size, member.mode = len(content), 0o644
                 archive.addfile(member, io.BytesIO(content))
-        self.artifact = buffer.getvalue()
+        artifact = self.artifacts[f"/{name}.tar.gz"] = buffer.getvalue()
         home = f"/apis/{_SOURCE}/v1/namespaces/{FLUX}/gitrepositories"
         spec = {"url": "https://example.org/fleet", "interval": "10m"}
-        self.call("POST", home, _object(_SOURCE, "GitRepository", "fleet", spec))
+        self.call("POST", home, _object(_SOURCE, "GitRepository", name, spec))
         now, revision = "2026-01-01T00:00:00Z", "main@sha1:" + "1" * 40
         status = {
             "artifact": {
-                "path": "fleet.tar.gz",
-                "url": f"{url}/fleet.tar.gz",
+                "path": f"{name}.tar.gz",
+                "url": f"{url}/{name}.tar.gz",
                 "revision": revision,
-                "digest": "sha256:" + hashlib.sha256(self.artifact).hexdigest(),
+                "digest": "sha256:" + hashlib.sha256(artifact).hexdigest(),
                 "lastUpdateTime": now,
-                "size": len(self.artifact),
+                "size": len(artifact),
             },
             "conditions": [
                 {"type": "Ready", "status": "True", "reason": "Succeeded", "message": "", "lastTransitionTime": now}
             ],
         }
-        self.call("PATCH", f"{home}/fleet/status", {"status": status}, "application/merge-patch+json")
+        self.call("PATCH", f"{home}/{name}/status", {"status": status}, "application/merge-patch+json")
 
     def kustomize(self, name: str, path: str) -> None:
         spec = {
@@ -111,7 +111,7 @@ class Flux:
             "prune": True,
             "interval": "10m",
             "timeout": "1m",
-            "sourceRef": {"kind": "GitRepository", "name": "fleet"},
+            "sourceRef": {"kind": "GitRepository", "name": name},
             "decryption": {"provider": "sops", "secretRef": {"name": "sops-age"}},
         }
         home = f"/apis/{_KUSTOMIZE}/v1/namespaces/{FLUX}/kustomizations"
@@ -238,7 +238,7 @@ def _answers(running: Flux) -> bool:
 def _server(running: Flux) -> Iterator[str]:
     class Artifact(Handler):
         def do_GET(self) -> None:
-            self.answer(running.artifact)
+            self.answer(running.artifacts[self.path])
 
         def do_HEAD(self) -> None:
             self.send_response(200)
