@@ -6,6 +6,7 @@ Only what the values in the tree decide is a claim.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -78,8 +79,12 @@ CHARTS: Final[Mapping[str, ChartPassword]] = {
 def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     for resource in inventory.index.of("helm.toolkit.fluxcd.io", "HelmRelease"):
         for installed in _installed(resource):
-            chart = installed.chart if installed.chart is not None else _of_reference(inventory, resource)
-            yield from _of(inventory, resource, replace(installed, chart=chart))
+            version = str(resource.get("spec", "chart", "spec", "version") or "")
+            if installed.chart is None:
+                chart, version = _of_reference(inventory, resource)
+                installed = replace(installed, chart=chart)
+            yield from _of(inventory, resource, installed)
+            yield from _of_app_template(inventory, resource, installed, version)
     for resource in inventory.index.of("argoproj.io", "Application"):
         for installed in _installed(resource):
             yield from _of(inventory, resource, installed)
@@ -112,17 +117,42 @@ def _is_here(destination: Any) -> bool:
     return dig(destination, "server") in here and dig(destination, "name") in here
 
 
-def _of_reference(inventory: Inventory, resource: Resource) -> Any:
-    """The chart of spec.chartRef: an OCIRepository has it at the end of its URL."""
+def _of_reference(inventory: Inventory, resource: Resource) -> tuple[str | None, str]:
+    """The chart of spec.chartRef with its version: an OCIRepository has the chart at the end of its URL."""
     reference = mapping(resource.get("spec", "chartRef"))
     if reference.get("kind") != "OCIRepository":
-        return None
+        return None, ""
     space = reference.get("namespace") or resource.namespace
     for candidate in inventory.index.of("source.toolkit.fluxcd.io", "OCIRepository"):
         if (candidate.namespace, candidate.metadata_name) == (space, reference.get("name")):
-            url = candidate.get("spec", "url")
-            return url.rstrip("/").rpartition("/")[2] if isinstance(url, str) else None
-    return None
+            url, tag = candidate.get("spec", "url"), candidate.get("spec", "ref", "tag")
+            return (url.rstrip("/").rpartition("/")[2] if isinstance(url, str) else None), str(tag or "")
+    return None, ""
+
+
+def _of_app_template(
+    inventory: Inventory, resource: Resource, installed: Installed, version: str
+) -> Iterator[tuple[Claim, Resource]]:
+    """The Secrets in the values of bjw-s' app-template, from version 4 on: a single one has the name of the release."""
+    if installed.chart != "app-template" or not re.match(r"[~^v]?([4-9]|[1-9]\d)(\.|$)", version):
+        return
+    values = mapping(installed.values)
+    listed = {k: mapping(v) for k, v in mapping(values.get("secrets")).items() if dig(v, "enabled") is not False}
+    full = dig(values, "global", "fullnameOverride") or installed.release
+    for identifier, secret in listed.items():
+        keys = {str(key) for field in ("data", "stringData") for key in mapping(secret.get(field))}
+        name = str(full)
+        if len(listed) > 1 or dig(values, "global", "alwaysAppendIdentifierToResourceName"):
+            name = name if name.endswith(f"-{identifier}") or name == identifier else f"{name}-{identifier}"
+        name = "-".join(str(text) for text in (secret.get("prefix"), name, secret.get("suffix")) if text)
+        name = str(secret.get("forceRename") or name)
+        if not keys or "{{" in name or not isinstance(installed.release, str):
+            continue
+        by = claimant(inventory, System.HELM, resource, f"the chart app-template of {resource.label}")
+        location = inventory.secret_location(resource, name, installed.namespace)
+        if installed.cluster is not None:
+            location = replace(location, cluster=installed.cluster)
+        yield Claim(by, location, Keys(frozenset(keys))), resource
 
 
 def _of(inventory: Inventory, resource: Resource, installed: Installed) -> Iterator[tuple[Claim, Resource]]:

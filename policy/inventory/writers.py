@@ -364,6 +364,14 @@ WRITERS: Final = (
         namespace="spec.managedSecretReference.secretNamespace",
         store="Infisical",
     ),
+    # External Secrets before it was an operator of its own.
+    Writer(
+        "kubernetes-client.io",
+        "ExternalSecret",
+        "Kubernetes External Secrets",
+        ("{metadata.name}",),
+        store="its backend",
+    ),
     Writer("onepassword.com", "OnePasswordItem", "1Password operator", ("{metadata.name}",), store="1Password"),
     Writer("isindir.github.com", "SopsSecret", "SOPS Secrets operator", ("{spec.secretTemplates[].name}",)),
     Writer(

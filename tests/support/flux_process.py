@@ -78,7 +78,7 @@ class Flux:
         return {(item["metadata"]["namespace"], item["metadata"]["name"]) for item in items}
 
     def serve(self, name: str, files: Mapping[str, bytes], url: str) -> None:
-        """Publish these files as the artifact of a GitRepository. A small one costs less: each use unpacks all of it."""
+        """Publish these files as the artifact of a GitRepository. A small one costs less: each use unpacks it all."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
             for path, content in files.items():

@@ -66,6 +66,16 @@ def _filled(value: Any, release: Mapping[str, str]) -> Any:
     return value
 
 
+def merged(values: Any, over: Any) -> Any:
+    """Values with others over them, as helm merges them."""
+    if not (isinstance(values, Mapping) and isinstance(over, Mapping)):
+        return over
+    both = {**values}
+    for key, value in over.items():
+        both[key] = merged(both[key], value) if key in both else value
+    return both
+
+
 def local_chart(document: Document) -> str | None:
     """The folder of the chart that a HelmRelease takes from a Git repository."""
     chart = dig(document.content, "spec", "chart", "spec", "chart")

@@ -22,6 +22,7 @@ import yaml
 from policy.inventory.resource import items, mapping
 from policy.readers.git.files.manifests import Document, parse, read_text
 from policy.readers.git.files.secret_kinds import in_template
+from policy.readers.git.helm.charts import merged
 from policy.readers.git.kustomize.renderer import Renderer
 from secret_authority.core.claims.locations import Unknown
 
@@ -234,16 +235,6 @@ def nested(name: str, value: Any) -> dict[str, Any]:
     for step in reversed(name.split(".")):
         found = {step: found}
     return dict(found)
-
-
-def merged(values: Any, over: Any) -> Any:
-    """Values with others over them, as helm merges them."""
-    if not (isinstance(values, Mapping) and isinstance(over, Mapping)):
-        return over
-    both = {**values}
-    for key, value in over.items():
-        both[key] = merged(both[key], value) if key in both else value
-    return both
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,8 @@ from policy.inventory.coverage import MISSING
 from policy.inventory.resource import dig, items, mapping
 from policy.readers.git.files.git_crypt import is_git_crypt
 from policy.readers.git.files.manifests import Document, Files, read_text
+from policy.readers.git.files.secret_kinds import about_secrets
+from policy.readers.git.helm.charts import carried_manifests, merged
 from policy.readers.git.kustomize import program
 from policy.readers.git.kustomize.build import Build, Building
 from policy.readers.git.kustomize.folders import Folders, is_remote
@@ -156,6 +158,8 @@ class Renderer(Folders):
         if content.get("helmCharts") or content.get("helmChartInflationGenerator"):
             charts = [*items(content.get("helmCharts")), *items(content.get("helmChartInflationGenerator"))]
             found.remote |= {f"chart {dig(chart, 'name') or dig(chart, 'chartName')}" for chart in charts}
+            for chart in charts:
+                self._of_chart(folder, chart, found)
         for entry in [*items(content.get("resources")), *items(content.get("bases"))]:
             if isinstance(entry, str):
                 self._resource(folder, entry, found, above)
@@ -180,6 +184,23 @@ class Renderer(Folders):
         found.documents = apply_all(found.documents, patches, with_content)
         found.documents = transformed(found.documents, change_of(content))
         found.documents = replaced(found.documents, content, lambda path: self._patch_file(folder, path, found))
+
+    def _of_chart(self, folder: str, chart: Any, found: Building) -> None:
+        """Manifests about secrets in the values of a chart that kustomize inflates; the chart itself is not fetched."""
+        values: Any = {}
+        if isinstance(file := dig(chart, "valuesFile"), str) and not is_remote(file):
+            documents = self.documents(self.inside(folder, file) or "")
+            values = dict(documents[0].content) if documents else {}
+        values = merged(values, dig(chart, "valuesInline") or {})
+        release = {"Name": dig(chart, "releaseName"), "Namespace": dig(chart, "namespace")}
+        known = {key: value for key, value in release.items() if isinstance(value, str)}
+        for manifest in carried_manifests(values, known):
+            if isinstance(manifest, str) or about_secrets(manifest) is None or "{{" in repr(manifest.get("metadata")):
+                continue
+            space = mapping(manifest.get("metadata")).get("namespace") or known.get("Namespace")
+            metadata = {**mapping(manifest.get("metadata")), **({"namespace": space} if space else {})}
+            content = {**manifest, "metadata": metadata}
+            found.documents.append(Document(self.kustomization_files[folder], 1, content))
 
     def _resource(self, folder: str, entry: str, found: Building, above: frozenset[str]) -> None:
         if is_remote(entry):
