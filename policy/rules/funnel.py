@@ -48,6 +48,9 @@ def _counts(flow: ReverseFlow, context: RuleContext) -> bool:
     """Whether a flow turns an origin into a copy of its copy, and not a backup, a seed or a mirror."""
     if _is_born_in_the_cluster(flow.through) or flow.through.create_only or _is_a_copy(flow.through, context):
         return False
+    if flow.claim.source is not None and any(map(_is_renewed, context.observed_at.get(flow.claim.source, ()))):
+        # A controller makes it, and what else brings it is a second authority over the Secret, which is said of that.
+        return False
     if context.profile is Profile.RFC:
         return True
     # A mirror copies sideways, in the cluster. A create-only push starts the value of a store, and leaves it alone.
@@ -58,6 +61,11 @@ def _counts(flow: ReverseFlow, context: RuleContext) -> bool:
 def _is_born_in_the_cluster(claim: Claim) -> bool:
     """Whether a claim is of a controller that makes the value itself: pushing that is a backup, or the way to Vault."""
     return claim.claimant.system in (System.OPERATOR, System.GENERATOR)
+
+
+def _is_renewed(claim: Claim) -> bool:
+    """Whether a claim is of an operator that keeps writing the value that it makes."""
+    return claim.claimant.system is System.OPERATOR and not claim.create_only
 
 
 def push_spec(resource: Resource) -> Any:

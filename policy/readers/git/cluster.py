@@ -32,6 +32,7 @@ from policy.readers.git.flux.kustomizations import (
     substituted,
     values_of,
 )
+from policy.readers.git.flux.source_ignore import read_source_ignore
 from policy.readers.git.helm import charts, releases
 from policy.readers.git.helm.template import Release, Rendered, render_chart
 from policy.readers.git.kustomize.build import Build
@@ -63,6 +64,9 @@ class ClusterReader:
         self._waiting: list[tuple[FluxKustomization, str, str]] = []
         # Applications come last: what Flux applies already is not applied once more.
         self._applications: list[tuple[Document, argocd.Source, str]] = []
+        # The namespace in which an Application was met first, by where it is written.
+        self._namespaces: dict[tuple[str, str, str], Any] = {}
+        self._ignore = read_source_ignore(self._renderer.root)
         self._values: dict[tuple[str, str, str], Mapping[str, str | None]] = {}
         self._files: set[str] = set()
         self._folders: set[str] = set()
@@ -124,7 +128,11 @@ class ClusterReader:
             # It may apply them itself: somebody applied them first, or Flux could not have begun.
             variables = Variables(flux, target, {**_given_by(build), **self._values})
         documents = [substituted(document, flux, variables) for document in build.documents]
-        yield from self._take(documents, flux, target)
+        listed = self._renderer.is_kustomized(folder)
+        # Flux does not get what .sourceignore leaves out. Git has it, so what it holds is judged as it is.
+        without = [] if listed else [d for d in documents if self._ignore.leaves_out(d.file)]
+        yield from (resource_of(d, target, None) for d in without if str(d.content.get("kind")) not in LEADING)
+        yield from self._take([d for d in documents if d not in without] if without else documents, flux, target)
 
     def _argocd(self, document: Document, source: argocd.Source, target: str) -> Iterator[Resource]:
         if source.path in self._folders:
@@ -243,7 +251,11 @@ class ClusterReader:
 
     def _application(self, document: Document) -> None:
         key = (label(document), "", self._name)
-        if key in self._done:
+        metadata = mapping(document.content.get("metadata"))
+        # One that starts a cluster may have its namespace only where it applies itself.
+        origin = (document.file, str(document.line), str(metadata.get("name")))
+        before = self._namespaces.setdefault(origin, metadata.get("namespace"))
+        if key in self._done or (before != metadata.get("namespace") and None in (before, metadata.get("namespace"))):
             return
         self._done.add(key)
         for source in argocd.sources_of(document):
