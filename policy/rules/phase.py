@@ -134,11 +134,13 @@ def bootstrap_secret_used(context: RuleContext) -> Iterator[Violation]:
             if said:
                 name = f"Secret {resource.namespace}/{use.name}"
                 # In a tree without a runtime authority there is nothing else to read yet.
-                early = isinstance(said, Position) and cluster not in consuming and (cluster, name) not in labelled
+                only_encrypted = isinstance(said, Position) and (cluster, name) not in labelled
+                early = only_encrypted and cluster not in consuming
+                what = "which Git has encrypted" if only_encrypted else "a bootstrap Secret"
                 then = ", once Vault runs" if early else ""
                 found = about(
                     resource,
-                    f"uses {name} ({use.how}), a bootstrap Secret ({said}): what Git has is there to bring the runtime "
+                    f"uses {name} ({use.how}), {what} ({said}): what Git has is there to bring the runtime "
                     f"authority up. Let it read a Secret that External Secrets keeps{then}",
                     name,
                 )
