@@ -90,12 +90,14 @@ class LocalStack:
     def tools(self, *, images: bool = False) -> None:
         """Every external program, the upstream manifests and the virtual environment.
 
-        With `images` also what the engine's image needs beside the project's code.
+        With `images` also the images of the programs, and what the engine's needs beside the project's code.
         """
         with self._timed("programs, Python environment"), ThreadPoolExecutor() as pool:
             # Builds take the processors; what is fetched meanwhile takes the network.
             fetched = pool.submit(self._fetch, images)
             self.run_toolchain("build", capture=False)
+            if images:
+                self.run_toolchain("images", "unpack", capture=False)
             fetched.result()
 
     def _fetch(self, images: bool) -> None:

@@ -1,4 +1,4 @@
-"""`python3 -m toolchain.images import|list|prepare|database|engine|engine-reference|engine-context`."""
+"""`python3 -m toolchain.images import|list|unpack|prepare|database|engine|engine-reference|engine-context`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import argparse
 import sys
 
 from toolchain.images import engine, postgresql
+from toolchain.node import image_cache, layout
 from toolchain.node import image_store as store
 from toolchain.node import image_table as table
-from toolchain.node import layout
 from toolchain.node.errors import NodeError
 from toolchain.node.progress import Progress
 
@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     for command, text in (
         ("import", "make images from the toolchain's binaries and import them into a node"),
         ("list", "the table of images"),
+        ("unpack", "import the images of the table once for all nodes of this machine"),
         ("prepare", "make the database's image, and what the engine's needs beside the project's code"),
         ("database", "make the image of the example's database, import it into a node, print its name"),
         ("engine", "build the engine's image, import it into a node, print its name"),
@@ -44,6 +45,8 @@ def main() -> int:
             print(engine.reference())
         elif arguments.command == "engine-context":
             print(engine.make_context(Progress("images")))
+        elif arguments.command == "unpack":
+            image_cache.prepare(Progress("images"))
         elif arguments.command == "prepare":
             engine.prepare(Progress("images"))
             postgresql.prepare(Progress("images"))

@@ -72,7 +72,7 @@ def reference() -> str:
 def ensure(node: Node, progress: Progress) -> str:
     """Build the image and import it, as far as that is not done. Returns its name and tag."""
     name = reference()
-    present = store.listing(node)
+    present = store.listing(node.containerd_socket)
     if present is None:
         raise NodeError(f"node {node.name}: containerd does not answer; run `python3 -m toolchain.node up`")
     if name in present:
@@ -93,7 +93,7 @@ def import_built(node: Node, storage: Storage, name: str, progress: Progress) ->
     with tempfile.TemporaryDirectory(dir=node.state) as scratch:
         target = Path(scratch, "image.tar")
         storage.save(name, target)
-        store.import_archive(node, target)
+        store.import_archive(node.containerd_socket, target)
 
 
 def prepare(progress: Progress) -> None:

@@ -29,7 +29,7 @@ LEFT_OUT = ("*.a", "pgxs", "pkgconfig")
 
 def ensure(node: Node, progress: Progress) -> str:
     """Make the image and import it, as far as that is not done. Returns its name. Raises NodeError."""
-    present = store.listing(node)
+    present = store.listing(node.containerd_socket)
     if present is None:
         raise NodeError(f"node {node.name}: containerd does not answer; run `python3 -m toolchain.node up`")
     if EXAMPLE_DATABASE_IMAGE not in present:

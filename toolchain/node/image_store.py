@@ -16,17 +16,17 @@ from toolchain.node.layout import Node
 from toolchain.node.progress import Progress
 
 
-def _ctr(node: Node, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
-    command = ["ctr", "--address", str(node.containerd_socket), "--namespace", "k8s.io", *arguments]
+def _ctr(socket: Path, *arguments: str, timeout: float) -> subprocess.CompletedProcess[str]:
+    command = ["ctr", "--address", str(socket), "--namespace", "k8s.io", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def listing(node: Node) -> set[str] | None:
-    """References of the node's images, or None when containerd does not answer."""
-    if not node.containerd_socket.exists():
+def listing(socket: Path) -> set[str] | None:
+    """References of the images of this containerd, or None when it does not answer."""
+    if not socket.exists():
         return None
     try:
-        done = _ctr(node, "--connect-timeout", "2s", "images", "list", "-q", timeout=5)
+        done = _ctr(socket, "--connect-timeout", "2s", "images", "list", "-q", timeout=5)
     except subprocess.TimeoutExpired:
         return None
     return set(done.stdout.split()) if done.returncode == 0 else None
@@ -34,49 +34,60 @@ def listing(node: Node) -> set[str] | None:
 
 def answers(node: Node) -> bool:
     """Whether containerd answers."""
-    return listing(node) is not None
+    return listing(node.containerd_socket) is not None
 
 
 def ensure(node: Node, wanted: Sequence[str], progress: Progress) -> list[str]:
     """Import the images that are missing or made from another binary. Returns their references."""
-    present = listing(node)
+    present = listing(node.containerd_socket)
     if present is None:
         raise NodeError(f"node {node.name}: containerd does not answer; run `python3 -m toolchain.node up`")
     record = _Record(node)
     imported = []
     for image in table.select(list(wanted)):
-        program = layout.binary(image.binary).resolve()
-        mark = _fingerprint(image, program)
-        if image.reference in present and record.marks.get(image.reference) == mark:
+        if image.reference in present and record.marks.get(image.reference) == fingerprint(image):
             continue
-        progress.say(f"importing {image.reference} ({program.stat().st_size // 2**20} MiB)")
-        with tempfile.TemporaryDirectory(dir=node.state) as scratch:
-            target = Path(scratch, "image.tar")
-            archive.write(image, program, target)
-            import_archive(node, target)
-        record.set(image.reference, mark)
+        record.set(image.reference, add(node.containerd_socket, image, node.state, progress))
         imported.append(image.reference)
     return imported
 
 
-def import_archive(node: Node, path: Path) -> None:
+def add(socket: Path, image: table.Image, folder: Path, progress: Progress) -> str:
+    """Make an image, with files of its own in `folder` meanwhile, and import it. Returns what it was made from."""
+    program = layout.binary(image.binary).resolve()
+    mark = fingerprint(image)
+    progress.say(f"importing {image.reference} ({program.stat().st_size // 2**20} MiB)")
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        target = Path(scratch, "image.tar")
+        archive.write(image, program, target)
+        import_archive(socket, target)
+    return mark
+
+
+def import_archive(socket: Path, path: Path) -> None:
     """Import an image archive. Raises NodeError with containerd's message."""
-    done = _ctr(node, "images", "import", str(path), timeout=600)
+    done = _ctr(socket, "images", "import", str(path), timeout=600)
     if done.returncode:
-        raise NodeError(f"import of {path.name} into node {node.name}: {done.stderr.strip()}")
+        raise NodeError(f"import of {path.name}: {done.stderr.strip()}")
 
 
-def _fingerprint(image: table.Image, program: Path) -> str:
-    facts = program.stat()
+def fingerprint(image: table.Image) -> str:
+    """What an image is made from."""
+    facts = layout.binary(image.binary).resolve().stat()
     certificates = archive.CERTIFICATES.stat().st_mtime_ns if archive.CERTIFICATES.exists() else 0
     return f"1 {image.path} {image.user} {facts.st_size} {facts.st_mtime_ns} {certificates}"
 
 
+def marks_of(node: Node) -> Path:
+    """The file that says what each imported image was made from. It is gone with the images."""
+    return node.state / "images.json"
+
+
 class _Record:
-    """What each imported image was made from. It lies beside the images and dies with them."""
+    """What each imported image was made from."""
 
     def __init__(self, node: Node) -> None:
-        self._path = node.state / "images.json"
+        self._path = marks_of(node)
         try:
             self.marks: dict[str, str] = json.loads(self._path.read_text())
         except (OSError, ValueError):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from toolchain.node import addons, api, cgroups, files, netpolicy, packages, parts, pki, processes, sandbox
+from toolchain.node import addons, api, cgroups, files, image_cache, netpolicy, packages, parts, pki, processes, sandbox
 from toolchain.node import image_store as store
 from toolchain.node.errors import NodeError
 from toolchain.node.layout import (
@@ -70,6 +70,7 @@ def up(name: str, progress: Progress) -> Node:
 def _start(node: Node, init: int, progress: Progress) -> None:
     all_parts = parts.all_parts(node)
     client = api.Client(node)
+    image_cache.fill(node, progress)
     for name in ("containerd", "etcd", "kube-apiserver"):
         all_parts[name].ensure(init, progress)
 
