@@ -17,7 +17,7 @@ from policy.inventory.workloads import Pods
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.settings import Level, Profile
 from secret_authority.core.claims.conflicts import Claim, ReverseFlow, System, find_reverse_flows
-from secret_authority.core.claims.locations import KubernetesSecret
+from secret_authority.core.claims.locations import KubernetesSecret, Location
 
 # External Secrets providers that write to a code host, and Pulumi resources that do.
 _CODE_HOST_PROVIDERS = frozenset({"github", "gitlab"})
@@ -79,14 +79,13 @@ def _is_a_copy(claim: Claim, context: RuleContext) -> bool:
     return any(origin.claimant.system is System.OPERATOR for origin in context.observed_at.get(claim.source, ()))
 
 
-def _token_of_an_account(context: RuleContext, resource: Resource) -> bool:
-    """Whether a push takes the token of a service account, of which Kubernetes makes another with each new Secret."""
-    sources = {claim.source for claim in context.claims_of(resource)}
-    return any(
-        secret.get("type") == "kubernetes.io/service-account-token"
-        and context.inventory.secret_location(secret) in sources
+def _tokens_of_accounts(context: RuleContext) -> set[Location]:
+    """Tokens of service accounts, of which Kubernetes makes another with each new Secret."""
+    return {
+        context.inventory.secret_location(secret)
         for secret in context.index.secrets
-    )
+        if secret.get("type") == "kubernetes.io/service-account-token"
+    }
 
 
 def _takes_a_certificate(push: Resource) -> bool:
@@ -100,6 +99,7 @@ _UNLESS_RENEWED = ", unless a controller that is not in sight renews the Secret 
 
 
 def push_overwrites(context: RuleContext) -> Iterator[Violation]:
+    tokens = _tokens_of_accounts(context)
     for resource in context.index.of(ESO, "PushSecret", "ClusterPushSecret"):
         exported = any(
             other.claimant.system is System.OPERATOR or _is_a_copy(other, context)
@@ -110,7 +110,7 @@ def push_overwrites(context: RuleContext) -> Iterator[Violation]:
         # What an operator renews, such as a certificate, has to be pushed again: a create-only push would freeze it.
         if dig(push_spec(resource), "updatePolicy") == "IfNotExists" or exported:
             continue
-        if not _token_of_an_account(context, resource):
+        if tokens.isdisjoint(claim.source for claim in context.claims_of(resource)):
             known = any(
                 context.observed_at.get(claim.source)
                 for claim in context.claims_of(resource)
