@@ -16,10 +16,10 @@ from policy.inventory.secret_stores import ESO
 from policy.inventory.writers import asks_for_given, sharing_maker
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
-from policy.rules.unapplied import is_doubtful, is_form_to_seal, is_of_a_dump, is_one_secret_twice
+from policy.rules.unapplied import is_doubtful, is_form_to_seal, is_of_a_dump, is_one_object_twice
 from policy.settings import Level, Profile
-from secret_authority.core.claims.conflicts import Claim, Claimant, Conflict, System
-from secret_authority.core.claims.locations import KubernetesSecret, Location
+from secret_authority.core.claims.conflicts import Claim, Conflict, System
+from secret_authority.core.claims.locations import KubernetesSecret
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _CERT_MANAGER = "cert-manager.io"
@@ -122,18 +122,25 @@ def _is_shared(conflict: Conflict, context: RuleContext) -> bool:
     return len(makers) == 1 and None not in makers
 
 
+def _ends(conflict: Conflict) -> list[tuple[object, object]]:
+    """What makes two conflicts one: a claim over one location, or two objects of operators that share Secrets."""
+    first, second = conflict.first.claimant, conflict.second.claimant
+    ends: list[tuple[object, object]] = [(c.location, c.claimant) for c in (conflict.first, conflict.second)]
+    return [*ends, (first, second)] if first.system is second.system is System.OPERATOR else ends
+
+
 def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:
     """Conflicts that share a claim over one location, so that each location is one finding."""
-    by_claim: dict[tuple[Location, Claimant], list[Conflict]] = {}
+    by_claim: dict[tuple[object, object], list[Conflict]] = {}
     for conflict in conflicts:
-        ends = [(claim.location, claim.claimant) for claim in (conflict.first, conflict.second)]
+        ends = _ends(conflict)
         groups = [by_claim[end] for end in ends if end in by_claim]
         merged = groups[0] if groups else []
         if len(groups) > 1 and groups[0] is not groups[1]:
             merged += groups[1]
             for other in groups[1]:
-                for claim in (other.first, other.second):
-                    by_claim[claim.location, claim.claimant] = merged
+                for end in _ends(other):
+                    by_claim[end] = merged
         merged.append(conflict)
         for end in ends:
             by_claim[end] = merged
@@ -204,7 +211,7 @@ def _decided(context: RuleContext) -> list[Conflict]:
         for conflict in context.conflicts
         if not _is_takeover(conflict, context)
         and not _is_shared(conflict, context)
-        and not is_one_secret_twice(conflict, context)
+        and not is_one_object_twice(conflict, context)
         and not is_of_a_dump(conflict, context)
         and not is_form_to_seal(conflict, context)
         and not _is_nameless(conflict)

@@ -10,7 +10,7 @@ from policy.inventory.coverage import ALTERNATIVE
 from policy.inventory.resource import Origin, Resource
 from policy.rules.secret_values import is_secret, texts
 from policy.rules.stand_ins import is_placeholder
-from secret_authority.core.claims.conflicts import Conflict, System
+from secret_authority.core.claims.conflicts import Conflict
 
 # Words of the names of folders for what is shown to people, not run: demo-minio, 03_exercise, workshop-setup.
 _SHOWN = re.compile(
@@ -66,10 +66,10 @@ def is_doubtful(conflict: Conflict, context: RuleContext) -> bool:
     return alternatives or not all(resource.get("metadata", "namespace") for resource in found)
 
 
-def is_one_secret_twice(conflict: Conflict, context: RuleContext) -> bool:
-    """Whether two files that nothing applies bring one plain Secret: all in one file, and each object by itself."""
-    plain = {conflict.first.claimant.system, conflict.second.claimant.system} == {System.GIT}
-    return plain and len(_unapplied(conflict, context)) == 2
+def is_one_object_twice(conflict: Conflict, context: RuleContext) -> bool:
+    """Whether two files that nothing applies bring one object: all in one file and each by itself, or a backup."""
+    found = _unapplied(conflict, context)
+    return len(found) == 2 and len({(resource.token, resource.label) for resource in found}) == 1
 
 
 def _unapplied(conflict: Conflict, context: RuleContext) -> list[Resource]:

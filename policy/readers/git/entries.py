@@ -199,7 +199,8 @@ def _clusters(renderer: Renderer, roots: list[Applier], applied: frozenset[str])
                 if not (self_applied or folder == "." or _is_cluster_folder(key) or is_template(root.document.file)):
                     beside = [f for f in renderer.directly_in(folder) if f not in applied]
                     cluster.files += [f for f in beside if f not in cluster.files]
-            own = [r for r in by_key[key] if r.applies_itself or instance_path(r.document) is not None]
+            # What applies the folder of its cluster is all that does, also where that folder does not list it.
+            own = [r for r in by_key[key] if r.applies_itself or instance_path(r.document) is not None or r.path == key]
             if _is_cluster_folder(key) and not own:
                 cluster.folders.append(key)
         found.append(cluster)
