@@ -250,9 +250,8 @@ def _bundles(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
 
 
 def _of_azure(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
-    for resource in inventory.index.kubernetes:
-        if not resource.group.endswith(".azure.com"):
-            continue
+    groups = (found for (group, _), found in inventory.index.by_kind.items() if group.endswith(".azure.com"))
+    for resource in (resource for found in groups for resource in found):
         exported = [
             *mapping(resource.get("spec", "operatorSpec", "secrets")).values(),
             *items(resource.get("spec", "operatorSpec", "secretExpressions")),

@@ -18,6 +18,8 @@ from policy.inventory.writers import Writer, joined, targets, writers_of
 from secret_authority.core.claims.conflicts import Claim, System
 from secret_authority.core.claims.locations import Keys, Location, Part, Unknown, VaultSecret
 
+# With it the controller adds its keys to a Secret that is there, and leaves the others.
+_PATCH = "sealedsecrets.bitnami.com/patch"
 VSO = "secrets.hashicorp.com"
 _VSO_KINDS = ("VaultStaticSecret", "VaultDynamicSecret", "VaultPKISecret", "HCPVaultSecretsApp")
 _REFLECTOR = "reflector.v1.k8s.emberstack.com"
@@ -59,7 +61,11 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
 def _sealed(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
     for resource in inventory.index.of("bitnami.com", "SealedSecret"):
         location = inventory.secret_location(resource)
-        yield Claim(claimant(inventory, System.SEALED_SECRETS, resource), location, Keys.all()), resource
+        keys = Keys.all()
+        if str(resource.get("spec", "template", "metadata", "annotations", _PATCH)).lower() == "true":
+            given = (resource.get("spec", "encryptedData"), resource.get("spec", "template", "data"))
+            keys = Keys(frozenset(str(key) for field in given for key in mapping(field)))
+        yield Claim(claimant(inventory, System.SEALED_SECRETS, resource), location, keys), resource
 
 
 def _vault_operator(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:

@@ -20,6 +20,11 @@ class ResourceIndex:
         """Kubernetes objects of the kinds, in the order in which they were read."""
         return [resource for kind in kinds for resource in self._by_kind.get((group, kind), ())]
 
+    @property
+    def by_kind(self) -> Mapping[tuple[str, str], list[Resource]]:
+        """Kubernetes objects by their group and kind."""
+        return self._by_kind
+
     def of_package(self, package: str) -> list[Resource]:
         """Pulumi resources of a package ("vault", "random")."""
         return self._by_package.get(package, [])

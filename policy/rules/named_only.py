@@ -86,11 +86,14 @@ _CARRIED = frozenset(
 def carried_elsewhere(context: RuleContext) -> list[str]:
     """Objects that carry manifests about secrets to where their controller decides, for what was not judged."""
     found: dict[str, None] = {}
-    for resource in context.index.kubernetes:
-        if resource.group in _FOLLOWED_GROUPS or resource.kind in _FOLLOWED:
+    for (group, kind), resources in context.index.by_kind.items():
+        if group in _FOLLOWED_GROUPS or kind in _FOLLOWED:
             continue
-        for kind, name in _carried(resource.get("spec")):
-            found[f"{resource.label} carries {kind} {name}: in which namespaces and clusters is not followed"] = None
+        for resource in resources:
+            for carried, name in _carried(resource.get("spec")):
+                found[
+                    f"{resource.label} carries {carried} {name}: in which namespaces and clusters is not followed"
+                ] = None
     return list(found)
 
 
