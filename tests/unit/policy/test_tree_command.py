@@ -17,6 +17,7 @@ from cli import policy_check as policy
 from cli.failures import PIPE_CLOSED
 from cli.main import main
 from policy.inventory.writers import WRITERS
+from policy.readers.git.files.git_crypt import is_git_crypt
 from policy.readers.git.flux.envsubst import BadSubstitutionError, substitute
 from policy.readers.git.tree import read_tree
 from policy.rules.registry import AUTHORITY, BY_ID, check, new_context
@@ -325,6 +326,10 @@ def test_an_unknown_value_is_never_text() -> None:
     assert overlap_locations(here, again) is Overlap.YES
     assert overlap_locations(here, VaultSecret("s", "m", "db")) is Overlap.NO
     assert overlap_locations(here, VaultSecret("s", "m", "shop-tls")) is Overlap.PERHAPS
+
+
+def test_a_path_that_no_file_can_have_is_no_ciphertext(tmp_path: Path) -> None:
+    assert not is_git_crypt(tmp_path / "a\0b")
 
 
 def test_the_page_of_writers_is_the_table() -> None:

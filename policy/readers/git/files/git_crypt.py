@@ -11,5 +11,5 @@ def is_git_crypt(file: Path) -> bool:
     try:
         with file.open("rb") as opened:
             return opened.read(len(MARK)) == MARK
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no file can have such a path.
         return False
