@@ -15,6 +15,7 @@ from policy.inventory.resource import Position, Resource, dig, items, mapping
 from policy.inventory.secret_stores import ESO
 from policy.inventory.workloads import Pods
 from policy.rules.base import Rule, Scope, Severity, Violation, about
+from policy.rules.secret_values import PUBLIC_KEYS
 from policy.settings import Level, Profile
 from secret_authority.core.claims.conflicts import Claim, ReverseFlow, System, find_reverse_flows
 from secret_authority.core.claims.locations import KubernetesSecret, Location
@@ -136,14 +137,30 @@ def push_deletes(context: RuleContext) -> Iterator[Violation]:
             )
 
 
+def _hands_out_public_parts(context: RuleContext, store: Resource) -> bool:
+    """Whether all that is seen to be read from a store is public, such as the certificate of an authority."""
+    taken: list[bool] = []
+    for resource in context.index.of(ESO, "ExternalSecret", "ClusterExternalSecret"):
+        path = ("externalSecretSpec",) if resource.kind == "ClusterExternalSecret" else ()
+        spec = resource.get("spec", *path)
+        if store.kind == "SecretStore" and not path and resource.namespace != store.namespace:
+            continue
+        for field in ("data", "dataFrom"):
+            for entry in items(dig(spec, field)):
+                source = dig(entry, "sourceRef", "storeRef") or dig(spec, "secretStoreRef")
+                if dig(source, "name") == store.metadata_name and not dig(entry, "sourceRef", "generatorRef"):
+                    taken.append(field == "data" and str(dig(entry, "remoteRef", "property")) in PUBLIC_KEYS)
+    return bool(taken) and all(taken)
+
+
 def kubernetes_store(context: RuleContext) -> Iterator[Violation]:
     for resource in context.index.of(ESO, "SecretStore", "ClusterSecretStore"):
         for provider in mapping(resource.get("spec", "provider")):
-            if provider in ("kubernetes", "fake"):
+            if provider in ("kubernetes", "fake") and not _hands_out_public_parts(context, resource):
                 yield about(
                     resource,
                     f"provider {provider} makes Kubernetes the authority that others read from. Push what it reads to "
-                    "Vault once, and read it from there",
+                    "Vault, and read it from there",
                 )
 
 

@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from policy.context import RuleContext
@@ -151,8 +151,8 @@ def bootstrap_file(context: RuleContext) -> Iterator[Violation]:
 
 def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
     branches: dict[str, list[_Read]] = defaultdict(list)
+    taken: dict[str, list[tuple[str, Resource]]] = defaultdict(list)
     folders = _FoldersRead(context)
-    named: set[str] = set()
     for resource in [
         *context.index.of("source.toolkit.fluxcd.io", "GitRepository"),
         *context.index.of("argoproj.io", "Application"),
@@ -165,17 +165,26 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
         # HEAD is the default branch, whatever its name.
         if not isinstance(branch, str) or not isinstance(url, str) or branch == "HEAD":
             continue
-        branches[url.removesuffix(".git").rstrip("/")] += [_Read(branch, resource, *at) for at in folders(resource)]
-        if _ENVIRONMENT.match(branch):
-            named.add(url.removesuffix(".git").rstrip("/"))
-            yield about(
-                resource,
-                f"takes branch {branch} as an environment. Use one branch, and a folder and a stack for each cluster",
-            )
-    for url, found in branches.items():
-        first = {read.branch: read.resource for read in reversed(found)}
-        if len(first) > 1 and url not in named and _are_environments(found):
-            names = list(dict.fromkeys(read.branch for read in found))
+        url = url.removesuffix(".git").rstrip("/")
+        branches[url] += [_Read(branch, resource, *at) for at in folders(resource)]
+        taken[url].append((branch, resource))
+    named: set[str] = set()
+    for url, found in taken.items():
+        if len({branch for branch, _ in found}) == 1 and len({read.cluster for read in branches[url]}) > 1:
+            continue  # the one branch of all clusters is the trunk, whatever its name
+        for branch, resource in found:
+            if _ENVIRONMENT.match(branch):
+                named.add(url)
+                violation = about(
+                    resource,
+                    f"takes branch {branch} as an environment. Use one branch, and a folder and a stack for each "
+                    "cluster",
+                )
+                yield replace(violation, cause=f"{url} {branch}", others="It is also taken by")
+    for url, reads in branches.items():
+        first = {read.branch: read.resource for read in reversed(reads)}
+        if len(first) > 1 and url not in named and _are_environments(reads):
+            names = list(dict.fromkeys(read.branch for read in reads))
             yield about(
                 first[names[-1]],
                 f"one repository is read from the branches {', '.join(sorted(names))}. Use one branch, and a folder "
