@@ -165,7 +165,7 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
         # HEAD is the default branch, whatever its name.
         if not isinstance(branch, str) or not isinstance(url, str) or branch == "HEAD":
             continue
-        url = url.removesuffix(".git").rstrip("/")
+        url = _repository(url)
         branches[url] += [_Read(branch, resource, *at) for at in folders(resource)]
         taken[url].append((branch, resource))
     named: set[str] = set()
@@ -190,6 +190,12 @@ def branch_as_environment(context: RuleContext) -> Iterator[Violation]:
                 f"one repository is read from the branches {', '.join(sorted(names))}. Use one branch, and a folder "
                 "for each cluster",
             )
+
+
+def _repository(url: str) -> str:
+    """host/path, whether the URL is written for HTTPS or for SSH."""
+    bare = re.sub(r"^[a-z+]+://", "", url.strip().lower()).rpartition("@")[2]
+    return bare.replace(":", "/", 1).rstrip("/").removesuffix(".git")
 
 
 @dataclass(frozen=True)
