@@ -6,19 +6,12 @@ from pathlib import Path
 
 import pytest
 
-KUBECONFIG = """\
-apiVersion: v1
-kind: Config
-current-context: nowhere
-users: [{name: u, user: {}}]
-clusters: [{name: nowhere, cluster: {server: "https://127.0.0.1:1"}}]
-contexts: [{name: nowhere, context: {cluster: nowhere, user: u}}]
-"""
+from tests.support.command_line import NOWHERE
 
 
 @pytest.fixture(autouse=True)
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path_factory.mktemp("kubeconfig") / "config"
-    file.write_text(KUBECONFIG)
+    file.write_text(NOWHERE)
     monkeypatch.setenv("KUBECONFIG", str(file))
     return file

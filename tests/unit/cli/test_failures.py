@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from cli import main as module
-from cli.main import main
-from secret_authority.clients.age import Identity
 from secret_authority.repository.files.replace import replace_all
 from secret_authority.repository.files.round_trip import edited, entry, list_below
 from secret_authority.repository.trust.root_of_trust import read_trust
+from tests.support.command_line import content, run
 from tests.support.fleets import Fleet, new_fleet
 
 ROOT = Path(__file__).parents[3]
@@ -31,22 +27,6 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     return new_fleet(tmp_path / "home")
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and ".git" not in path.parts
-    }
-
-
-def run(arguments: list[str]) -> int:
-    try:
-        return main(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
 
 
 def command(*arguments: str, **more: Any) -> subprocess.Popen[str]:
@@ -285,7 +265,7 @@ def test_a_fault_of_the_program_shows_no_value(
         raise RuntimeError("hunter2")
 
     monkeypatch.setattr(module, "run_command", fail)
-    assert main(["check"]) == 70
+    assert module.main(["check"]) == 70
     said = capsys.readouterr().err
     assert "RuntimeError at test_failures.py" in said and "hunter2" not in said and said.count("\n") == 1
 
@@ -317,77 +297,3 @@ def test_a_cluster_that_does_not_answer_is_said(
     assert run([*verb.split(), *where, "--kubeconfig", str(file)]) in (1, 2)
     said = capsys.readouterr().err
     assert said and "fault of secret-authority" not in said and "Traceback" not in said
-
-
-# A person's odd arguments, in any order.
-
-WORDS = st.sampled_from(
-    ["dev", "prod", "", "Prod", "../x", "a b", "age1x", Identity.generate().recipient, "/nonexistent", "/dev/null", ".",
-     "-1", "--", "-", "ä", "\udcff", "x" * 300, "$HOME", "0", "9999999999999999999", "clusters/dev/bootstrap", "/",
-     "a\nb"]
-)  # fmt: skip
-AT, OF, KEY = ["--repository", "fleet"], ["--cluster", "dev"], ["--root-identity", "root.age"]
-# Commands as they would work; odd options and words follow, and the last one counts.
-VERBS = st.sampled_from(
-    [["check", *AT, *OF], ["check", *AT, *OF, *KEY], ["root", "new", *AT, "--out", "new.age", "--holder", "bob"],
-     ["root", "add", *AT, "--holder", "bob", "--recipient", Identity.generate().recipient],
-     ["root", "rewrap", "--in", "fleet/clusters/dev/identity.age", "--out", "answer.age", *KEY, "--to", "age1"],
-     ["cluster", "new", *AT], ["cluster", "reseal", "dev", *AT, *KEY], ["cluster", "admit", "dev", *AT, *KEY],
-     ["cluster", "request", "--out", "request.age"], ["cluster", "reseal-shares", "dev", *AT, *KEY],
-     ["cluster", "export-shares", "dev", *AT], ["ledger", *AT, *OF], ["ledger", "--offline", *AT, *OF],
-     ["tombstone", *AT, *OF], ["audit"], ["enter", "payment-api", *AT, *OF], ["ledger-diff", "fleet", "fleet"],
-     ["cluster", "restore-shares", "dev", *AT], ["rotate", "session-key"], ["rotation", "status"],
-     ["rotation", "history", "session-key"], ["rotation", "hold", "session-key"], ["rotation", "policy", "session-key"],
-     ["snapshot", "now", *AT, *OF], ["snapshot", "status"], ["snapshot", "list", *AT, *OF],
-     ["snapshot", "verify", *AT, *OF, *KEY], ["drill", "list"], ["drill", "report", *AT, *OF],
-     ["restore", *AT, *OF, *KEY], ["restore", *AT, *OF, *KEY, "--only", "payment-api"],
-     ["policy", "check", "fleet"], ["policy", "rules"], ["policy", "pack-config", "fleet/policy.yaml"],
-     ["cluster"], ["root"], ["rotation"], ["snapshot"], ["drill"], ["policy"], []]
-)  # fmt: skip
-OPTIONS = st.sampled_from(
-    ["--cluster", "--repository", "--catalogue", "--bootstrap", "--root-identity", "--holder", "--recipient", "--admit",
-     "--out", "--in", "--to", "--kubeconfig", "--context", "--passphrase-fd", "--unlock-with", "--protect-to",
-     "--output", "--format", "--file",
-     "--secret", "--sealed", "--root-of-trust", "--replace", "--history", "--help", "--nonsense",
-     "--why", "--id", "--compromise", "--wait", "--snapshot", "--only", "--plan", "--confirm", "--credentials",
-     "--offline"]
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def playground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    yield new_fleet(tmp_path_factory.mktemp("playground"))
-
-
-@settings(
-    max_examples=200,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(VERBS, st.lists(st.tuples(OPTIONS, WORDS), max_size=2), st.lists(WORDS, max_size=2))
-@example(["root", "add", *AT, "--holder", "bob"], [("--recipient", "\udcff")], [])
-def test_no_arguments_end_in_a_traceback(
-    playground: Fleet,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    verb: list[str],
-    options: list[tuple[str, str]],
-    words: list[str],
-) -> None:
-    """Each command on its own copy of a repository; whoever fails has changed nothing in it."""
-    home = playground.repository.parent / "copy"
-    shutil.copytree(playground.repository.parent / "fleet", home / "fleet")
-    shutil.copy(playground.root_file, home / "root.age")
-    try:
-        monkeypatch.chdir(home)
-        monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-        arguments = [*verb, *(part for pair in options for part in pair), *words]
-        before = content(home)
-        code = run(arguments)
-        said = capsys.readouterr().err
-        assert code in (0, 1, 2), (arguments, code, said)
-        assert "Traceback" not in said
-        assert code == 0 or content(home) == before, arguments
-    finally:
-        monkeypatch.chdir(ROOT)
-        shutil.rmtree(home)

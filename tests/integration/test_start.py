@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 # Clients of a cluster and the whole of Pulumi: each takes longer to load than a command that only reads may take.
 HEAVY = ("kubernetes", "pulumi", "requests", "pulumi_kubernetes", "cryptography.x509")
 

@@ -13,7 +13,7 @@ from secret_authority.core.snapshots.verification import VERIFIED_AT_MOST
 from secret_authority.engine.snapshots import controller
 from toolchain.prometheus import promtool
 
-RULES = Path(__file__).parents[3] / "docs" / "snapshot-alerts.yaml"
+RULES = Path(__file__).parents[2] / "docs" / "snapshot-alerts.yaml"
 (GROUP,) = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for rule in GROUP["rules"]}
 UNVERIFIED, NEVER = "VaultSnapshotUnverified", "VaultSnapshotNeverVerified"

@@ -15,7 +15,7 @@ import yaml
 from secret_authority.engine.common.status import Status
 from toolchain.prometheus import promtool
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docs" / "rotation-alerts.yaml"
 SOURCES = ROOT / "secret_authority" / "engine"
 (GROUP,) = yaml.safe_load(RULES.read_text())["groups"]
