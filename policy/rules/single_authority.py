@@ -123,10 +123,11 @@ def _is_shared(conflict: Conflict, context: RuleContext) -> bool:
 
 
 def _ends(conflict: Conflict) -> list[tuple[object, object]]:
-    """What makes two conflicts one: a claim over one location, or two objects of operators that share Secrets."""
+    """What makes two conflicts one: a claim over one location, or two objects of which a controller makes several."""
     first, second = conflict.first.claimant, conflict.second.claimant
     ends: list[tuple[object, object]] = [(c.location, c.claimant) for c in (conflict.first, conflict.second)]
-    return [*ends, (first, second)] if first.system is second.system is System.OPERATOR else ends
+    several = first.system is second.system and first.system in (System.OPERATOR, System.MIRROR)
+    return [*ends, (first, second)] if several else ends
 
 
 def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:
