@@ -12,8 +12,10 @@ from policy.inventory.resource import Resource, dig, items, mapping, part
 from policy.readers.git.appliers import instance_path, instance_source
 from policy.readers.git.argocd import application_sets
 from policy.readers.git.argocd import applications as argocd
+from policy.readers.git.argocd import charts as application_charts
 from policy.readers.git.argocd.applications import label
 from policy.readers.git.entries import ClusterEntry
+from policy.readers.git.files.chart_values import carried_manifests
 from policy.readers.git.files.manifests import Document
 from policy.readers.git.files.secret_kinds import about_secrets
 from policy.readers.git.files.unused import is_shown
@@ -33,7 +35,7 @@ from policy.readers.git.flux.kustomizations import (
     values_of,
 )
 from policy.readers.git.flux.source_ignore import read_source_ignore
-from policy.readers.git.helm import charts, releases
+from policy.readers.git.helm import releases
 from policy.readers.git.helm.template import Release, Rendered, render_chart
 from policy.readers.git.kustomize.build import Build
 from policy.readers.git.kustomize.folders import LEADING, NAMES, holds
@@ -278,7 +280,7 @@ class ClusterReader:
         return source.cluster if "://" in source.cluster else f"{source.cluster} of {self._name}"
 
     def _applications_chart(self, document: Document, source: argocd.Source) -> None:
-        release = releases.of_application(
+        release = application_charts.of_application(
             document, source, self._reader.appliers.is_own, lambda file: (self._renderer.root / file).is_file()
         )
         self._chart(document, source.path, release)
@@ -304,7 +306,7 @@ class ClusterReader:
             self._unexpanded(document, reasons)
         elif content.get("kind") == "HelmRelease":
             namespace = dig(content, "spec", "targetNamespace") or dig(content, "metadata", "namespace") or "default"
-            chart = charts.local_chart(document)
+            chart = releases.local_chart(document)
             if chart is not None and normal_path(chart) in self._renderer.charts:
                 release, reasons = releases.of_helm_release(document, self._values)
                 self._unexpanded(document, reasons)
@@ -348,13 +350,13 @@ class ClusterReader:
             documents = self._renderer.documents(file) if (self._renderer.root / file).is_file() else []
             return dict(documents[0].content) if documents else None
 
-        return releases.values_of_application(document, source, self._reader.appliers.is_own, read)
+        return application_charts.values_of_application(document, source, self._reader.appliers.is_own, read)
 
     def _of_values(self, document: Document, values: Any, namespace: Any, release: Any) -> list[Document]:
         """Manifests about secrets, or that apply more, in the values of a chart."""
         found: list[Document] = []
         given = {"Name": release, "Namespace": namespace}
-        for manifest in charts.carried_manifests(values, {k: v for k, v in given.items() if isinstance(v, str)}):
+        for manifest in carried_manifests(values, {k: v for k, v in given.items() if isinstance(v, str)}):
             if isinstance(manifest, str):
                 self._unexpanded(document, [f"a {manifest} of its values is a template"])
                 continue

@@ -17,8 +17,8 @@ import pytest
 
 from cli import policy_check as policy
 from cli.main import main
+from policy.readers.git.files.chart_values import merged, nested
 from policy.readers.git.helm import template
-from policy.readers.git.helm.template import merged, nested
 from tests.support.policy.trees import parse_repository
 
 STAND_IN = """#!{python}

@@ -22,7 +22,6 @@ import yaml
 from policy.inventory.resource import items, mapping
 from policy.readers.git.files.manifests import Document, parse, read_text
 from policy.readers.git.files.secret_kinds import in_template
-from policy.readers.git.helm.charts import merged
 from policy.readers.git.kustomize.renderer import Renderer
 from secret_authority.core.claims.locations import Unknown
 
@@ -227,16 +226,6 @@ class _Copy:
         return f"{chart}/{inside}"
 
 
-def nested(name: str, value: Any) -> dict[str, Any]:
-    """Values for a name with dots, as `--set` reads a simple one. Raises `ValueError` for what is more than that."""
-    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
-        raise ValueError(name)
-    found: Any = value
-    for step in reversed(name.split(".")):
-        found = {step: found}
-    return dict(found)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
@@ -253,4 +242,4 @@ def _has_unknown(value: Any) -> bool:
     return isinstance(value, Unknown)
 
 
-__all__ = ["Release", "Rendered", "merged", "nested", "program", "render_chart"]
+__all__ = ["Release", "Rendered", "program", "render_chart"]

@@ -16,10 +16,10 @@ from typing import Any
 
 from policy.inventory.coverage import MISSING
 from policy.inventory.resource import dig, items, mapping
+from policy.readers.git.files.chart_values import carried_manifests, merged
 from policy.readers.git.files.git_crypt import is_git_crypt
 from policy.readers.git.files.manifests import Document, Files, read_text
 from policy.readers.git.files.secret_kinds import about_secrets
-from policy.readers.git.helm.charts import carried_manifests, merged
 from policy.readers.git.kustomize import program
 from policy.readers.git.kustomize.build import Build, Building
 from policy.readers.git.kustomize.folders import Folders, is_remote

@@ -1,4 +1,4 @@
-"""Which chart of the tree a HelmRelease installs, and the manifests that values of a chart carry."""
+"""Values of charts: how helm puts them together, and the manifests that they carry."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from policy.inventory.resource import dig
-from policy.readers.git.files.manifests import Document, parse
+from policy.readers.git.files.manifests import parse
 from policy.readers.git.files.secret_kinds import in_template
 
 # Values of this name that are text hold manifests; text under others may be a file of the program.
@@ -76,8 +75,17 @@ def merged(values: Any, over: Any) -> Any:
     return both
 
 
-def local_chart(document: Document) -> str | None:
-    """The folder of the chart that a HelmRelease takes from a Git repository."""
-    chart = dig(document.content, "spec", "chart", "spec", "chart")
-    in_git = dig(document.content, "spec", "chart", "spec", "sourceRef", "kind") == "GitRepository"
-    return chart if in_git and isinstance(chart, str) else None
+def nested(name: str, value: Any) -> dict[str, Any]:
+    """Values for a name with dots, as `--set` reads a simple one. Raises `ValueError` for what is more than that."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", name):
+        raise ValueError(name)
+    found: Any = value
+    for step in reversed(name.split(".")):
+        found = {step: found}
+    return dict(found)
+
+
+def values_in(text: Any, file: str) -> Any:
+    """Values that are YAML in a text; none where it is no text."""
+    documents = parse(text, file)[0] if isinstance(text, str) else []
+    return dict(documents[0].content) if documents else {}
