@@ -12,12 +12,14 @@ Azure Service Operator: spec.operatorSpec.secrets of any kind.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from policy.claims.kubernetes import secret_keys
 from policy.claims.namespaces import by_labels, matches
 from policy.claims.origin import claimant
+from policy.inventory.installed import CHART_VALUES, Installed
 from policy.inventory.inventory import Inventory
 from policy.inventory.resource import Resource, dig, items, mapping, part
 from secret_authority.core.claims.conflicts import Claim, System
@@ -25,6 +27,7 @@ from secret_authority.core.claims.locations import Keys, KubernetesSecret, Part,
 
 _TLS = frozenset({"tls.crt", "tls.key", "ca.crt"})
 _ISSUERS = ("cert-manager.io/cluster-issuer", "cert-manager.io/issuer")
+_DEEPEST_VALUE = 6
 _NEW_NAMESPACE = "request.object.metadata.name"
 
 
@@ -49,6 +52,7 @@ def _ingresses(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
         *inventory.index.of("networking.k8s.io", "Ingress"),
         *inventory.index.of("gateway.networking.k8s.io", "Gateway"),
     ]
+    yield from _of_values(inventory, there)
     for resource in asking:
         if not any(resource.mark("annotations", issuer) for issuer in _ISSUERS):
             continue
@@ -59,6 +63,42 @@ def _ingresses(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
                 continue
             name = part(given, f"{field} of {resource.label}")
             yield Claim(by, inventory.secret_location(resource, name), Keys(_TLS)), resource
+
+
+# How the claim of an Ingress that a chart makes begins.
+INGRESS_OF_VALUES = "the Ingress in the values of"
+
+
+def _of_values(inventory: Inventory, there: set[tuple[Part, Part, Part]]) -> Iterator[tuple[Claim, Resource]]:
+    """What charts ask for: values with the annotation of an issuer and with tls become an Ingress."""
+    makers = (
+        *inventory.index.of("helm.toolkit.fluxcd.io", "HelmRelease"),
+        *inventory.index.of("argoproj.io", "Application"),
+    )
+    for resource in makers:
+        found: Sequence[Installed] = resource.derived.get(CHART_VALUES, ())
+        for installed in found:
+            by = claimant(inventory, System.OPERATOR, resource, f"{INGRESS_OF_VALUES} {resource.label}", "cert-manager")
+            for name in dict.fromkeys(_ingress_values(installed.values)):
+                location = inventory.secret_location(resource, name, installed.namespace)
+                if installed.cluster is not None:
+                    location = replace(location, cluster=installed.cluster)
+                if location.parts() not in there:
+                    yield Claim(by, location, Keys(_TLS)), resource
+
+
+def _ingress_values(values: Any, depth: int = 0) -> Iterator[str]:
+    if depth > _DEEPEST_VALUE or not isinstance(values, Mapping):
+        return
+    if values.get("enabled") is False:
+        return
+    if any(dig(values, "annotations", issuer) for issuer in _ISSUERS):
+        for entry in items(values.get("tls")):
+            name = dig(entry, "secretName")
+            if isinstance(name, str) and name and "{{" not in name:
+                yield name
+    for inner in values.values():
+        yield from _ingress_values(inner, depth + 1)
 
 
 def _of_tls(resource: Resource) -> Iterator[tuple[Any, str]]:

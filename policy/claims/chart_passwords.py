@@ -84,10 +84,12 @@ def claims(inventory: Inventory) -> Iterator[tuple[Claim, Resource]]:
                 chart, version = _of_reference(inventory, resource)
                 installed = replace(installed, chart=chart)
             yield from _of(inventory, resource, installed)
+            yield from _named(inventory, resource, installed)
             yield from _of_app_template(inventory, resource, installed, version)
     for resource in inventory.index.of("argoproj.io", "Application"):
         for installed in _installed(resource):
             yield from _of(inventory, resource, installed)
+            yield from _named(inventory, resource, installed)
 
 
 def _installed(resource: Resource) -> Sequence[Installed]:
@@ -173,6 +175,29 @@ def _of(inventory: Inventory, resource: Resource, installed: Installed) -> Itera
     if installed.cluster is not None:
         location = replace(location, cluster=installed.cluster)
     yield Claim(by, location, Keys(known.keys)), resource
+
+
+def _named(inventory: Inventory, resource: Resource, installed: Installed) -> Iterator[tuple[Claim, Resource]]:
+    """Other Secrets of charts, by their names: repositories of Argo CD, the configuration of Alertmanager."""
+    values, found = mapping(installed.values), dict[str, frozenset[str]]()
+    if installed.chart == "argo-cd":
+        for field, prefix in (("repositories", "argocd-repo-"), ("credentialTemplates", "argocd-repo-creds-")):
+            for name, given in mapping(dig(values, "configs", field)).items():
+                found[f"{prefix}{name}"] = frozenset(map(str, mapping(given)))
+    if installed.chart == "kube-prometheus-stack" and isinstance(installed.release, str):
+        given = mapping(values.get("alertmanager"))
+        elsewhere = given.get("enabled") is False or dig(given, "alertmanagerSpec", "useExistingSecret")
+        if not elsewhere and not values.get("cleanPrometheusOperatorObjectNames"):
+            # The chart has no longer names than this.
+            full = _full_name("kube-prometheus-stack", installed.release, values)[:26].rstrip("-")
+            found[f"alertmanager-{full}-alertmanager"] = frozenset({"alertmanager.yaml"})
+    by = claimant(inventory, System.HELM, resource, f"the chart {installed.chart} of {resource.label}")
+    for name, keys in found.items():
+        location = inventory.secret_location(resource, name, installed.namespace)
+        if installed.cluster is not None:
+            location = replace(location, cluster=installed.cluster)
+        if keys and "{{" not in name:
+            yield Claim(by, location, Keys(keys)), resource
 
 
 def _full_name(chart: str, release: str, values: Mapping[str, Any]) -> str:

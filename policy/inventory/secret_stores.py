@@ -54,6 +54,11 @@ _LOGIN = frozenset(
     | {"sessionTags", "transitiveTagKeys", "externalID", "cache", "integrationInfo", "tls", "authSecretRef"}
 )
 # Where these are left out, the credential decides which store is meant.
+# The same of single providers; an Azure vault is known by its URL, and what AWS does when it deletes is no place.
+_LOGIN_OF: Mapping[str, frozenset[str]] = {
+    "azurekv": frozenset({"authType", "tenantId", "identityId", "customCloudConfig"}),
+    "aws": frozenset({"prefix", "secretsManager"}),
+}
 _BY_LOGIN: Mapping[str, tuple[str, ...]] = {
     "doppler": ("project", "config"),
     "infisical": ("secretsScope",),
@@ -71,13 +76,15 @@ class Store:
     mount: Part | None = None
     namespace: Part = ""
     cluster: Part = ""
+    # What is before each key.
+    prefix: str = ""
 
     def remote(self, key: Part, mounts: frozenset[str] = frozenset()) -> Location:
         """The location of a remote key."""
         if self.kind == "kubernetes":
             return KubernetesSecret(self.cluster, self.namespace, key)
         if self.kind not in ("vault", ""):
-            path = key if isinstance(key, Unknown) else key.strip("/")
+            path = key if isinstance(key, Unknown) else f"{self.prefix}{key}".strip("/")
             return StoreSecret(PROVIDERS.get(self.kind, self.kind), self.server, path)
         if isinstance(key, Unknown):
             return VaultSecret(self.server, self.mount if self.mount is not None else Unknown(key.field), key)
@@ -159,7 +166,10 @@ class Stores:
             remote = part(spec.get("remoteNamespace") or "default", f"remoteNamespace of {resource.label}")
             elsewhere = spec.get("authRef") or dig(spec, "server", "url")
             return Store("kubernetes", kind, namespace=remote, cluster=_other_cluster(cluster, elsewhere))
-        return Store(kind, _store_identity(kind, spec, resource))
+        prefix = spec.get("prefix") if kind == "aws" else None
+        if isinstance(prefix, Unknown):
+            return Store(kind, prefix)
+        return Store(kind, _store_identity(kind, spec, resource), prefix=prefix if isinstance(prefix, str) else "")
 
     def resolve(self, reference: Any, resource: Resource, namespace: Part | None = None) -> Store:
         """The store that `reference` ({name, kind}) means, seen from a resource."""
@@ -185,7 +195,8 @@ class Stores:
 
 def _store_identity(kind: str, spec: Mapping[str, Any], resource: Resource) -> Part:
     """What tells a store of another provider from others: all of its fields but the login."""
-    fields = {str(key): value for key, value in spec.items() if key not in _LOGIN}
+    login = _LOGIN | _LOGIN_OF.get(kind, frozenset())
+    fields = {str(key): _one_spelling(value) for key, value in spec.items() if key not in login}
     unknown = _unknown_in(fields)
     if unknown is not None:
         return unknown if isinstance(unknown, Unknown) else Unknown(f"spec.provider.{kind} of {resource.label}")
@@ -196,6 +207,15 @@ def _store_identity(kind: str, spec: Mapping[str, Any], resource: Resource) -> P
     if not fields or (decisive and not all(spec.get(field) for field in decisive)):
         fields["login"] = spec.get("auth")
     return json.dumps(fields, sort_keys=True, default=str)
+
+
+def _one_spelling(value: Any) -> Any:
+    """A URL without what does not count: the case of the host, a / at the end."""
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        return value
+    scheme, _, rest = value.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.lower()}{slash}{path}".rstrip("/")
 
 
 def _unknown_in(value: Any) -> Unknown | Hidden | None:

@@ -463,11 +463,15 @@ def writers_of(resource: Resource) -> Iterator[Writer]:
         yield from BY_KIND["*", "*"]
 
 
+# What makes one Secret for each Ingress and Gateway that names it.
+CERTIFICATE = "cert-manager, a Certificate"
+
+
 def sharing_maker(resource: Resource) -> str | None:
     """Who makes one Secret for all objects that name it; None where each object gets its own."""
     if resource.is_a("networking.k8s.io", "Ingress") or resource.is_a("gateway.networking.k8s.io", "Gateway"):
         # cert-manager makes one Certificate for all that name its Secret.
-        return "cert-manager, a Certificate"
+        return CERTIFICATE
     return resource.group if any(writer.shared for writer in writers_of(resource)) else None
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from policy.claims.by_request import INGRESS_OF_VALUES
 from policy.claims.kubernetes import secret_keys
 from policy.claims.vault import kv_location
 from policy.context import RuleContext
 from policy.inventory.resource import ENCRYPTED, Origin, Position, Resource
 from policy.inventory.secret_stores import ESO
-from policy.inventory.writers import asks_for_given, sharing_maker
+from policy.inventory.writers import CERTIFICATE, asks_for_given, sharing_maker
 from policy.rules.base import Rule, Scope, Severity, Violation, about
 from policy.rules.secret_values import PUBLIC_KEYS
 from policy.rules.unapplied import is_doubtful, is_form_to_seal, is_of_a_dump, is_one_object_twice
@@ -117,8 +118,7 @@ def _is_shared(conflict: Conflict, context: RuleContext) -> bool:
 
     cert-manager: the issuers of one ACME account.
     """
-    sources = [context.claim_sources.get(claim.claimant.subject) for claim in (conflict.first, conflict.second)]
-    makers = {sharing_maker(source) if source is not None else None for source in sources}
+    makers = {_sharing_maker(claim, context) for claim in (conflict.first, conflict.second)}
     return len(makers) == 1 and None not in makers
 
 
@@ -128,6 +128,13 @@ def _ends(conflict: Conflict) -> list[tuple[object, object]]:
     ends: list[tuple[object, object]] = [(c.location, c.claimant) for c in (conflict.first, conflict.second)]
     several = first.system is second.system and first.system in (System.OPERATOR, System.MIRROR)
     return [*ends, (first, second)] if several else ends
+
+
+def _sharing_maker(claim: Claim, context: RuleContext) -> str | None:
+    if claim.claimant.subject.startswith(INGRESS_OF_VALUES):
+        return CERTIFICATE
+    source = context.claim_sources.get(claim.claimant.subject)
+    return sharing_maker(source) if source is not None else None
 
 
 def _grouped(conflicts: Iterable[Conflict]) -> Iterator[list[Conflict]]:

@@ -324,6 +324,9 @@ class ClusterReader:
         while self._made:
             made, namespace = self._made.pop(0)
             found.append(_placed(made, namespace))
+        for renderer in items(dig(content, "spec", "postRenderers")) if found else ():
+            patches = items(dig(renderer, "kustomize", "patches"))
+            found = [patched(made, patches) for made in found]
         yield from self._take(found, flux, target)
 
     def _installed(self, document: Document) -> list[Installed]:
