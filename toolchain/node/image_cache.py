@@ -42,17 +42,16 @@ path = "{folder}/root/opt"
 
 
 def prepare(progress: Progress) -> None:
-    """Unpack the images of the table, unless that is done. Folders of other versions are removed.
+    """Unpack the images of the table, unless that is done or a program is missing. Those of other versions are removed.
 
     Raises NodeError when containerd does not do it.
     """
-    if os.geteuid() != 0:
-        return  # only root has nodes
-    root = _root()
+    wanted, root = unpacked(), _root()
+    if wanted is None or os.geteuid() != 0:  # only root has nodes
+        return
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        wanted = unpacked()
         if wanted.exists():
             return
         for other in root.iterdir():
@@ -69,16 +68,20 @@ def prepare(progress: Progress) -> None:
 
 
 def fill(node: Node, progress: Progress) -> None:
-    """Give the images to a node whose containerd has never run. It must not run yet."""
+    """Give the images to a node whose containerd has never run. It must not run yet. Raises NodeError."""
     source, target = unpacked(), node.var / "lib/containerd"
-    if not source.exists() or any(target.iterdir()):
+    if source is None or any(target.iterdir()):
         return
+    _root().mkdir(parents=True, exist_ok=True)
+    if _root().stat().st_dev != target.stat().st_dev:
+        return
+    prepare(progress)
     partial = target.with_name("containerd.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    linked = subprocess.run(
-        ["cp", "--archive", "--link", str(source / "root"), str(partial)], capture_output=True, check=False
-    )
+    command = ["cp", "--archive", "--link", str(source / "root"), str(partial)]
+    linked = subprocess.run(command, capture_output=True, text=True, check=False)
     if linked.returncode:
+        # The cache is of another checkout by now, or this file system has no links.
         shutil.rmtree(partial, ignore_errors=True)
         return
     for database in partial.glob(_DATABASES):
@@ -94,10 +97,13 @@ def _root() -> Path:
     return cache.root().with_name("node-images")
 
 
-def unpacked() -> Path:
-    """Where the images of the table are, as they are now."""
-    facts = [f"{image.reference} {store.fingerprint(image)}" for image in table.load()]
-    containerd = layout.binary("containerd").resolve().stat()
+def unpacked() -> Path | None:
+    """Where the images of the table are, as they are now; None while a program is missing."""
+    try:
+        facts = [f"{image.reference} {store.fingerprint(image)}" for image in table.load()]
+        containerd = layout.binary("containerd").resolve().stat()
+    except NodeError:
+        return None
     facts.append(f"containerd {containerd.st_size} {containerd.st_mtime_ns}")
     return _root() / hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
@@ -109,7 +115,13 @@ def _containerd(folder: Path, progress: Progress) -> Iterator[Path]:
     config.write_text(_CONFIG.format(folder=folder))
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["unshare", "--mount", str(layout.binary("containerd")), "--config", str(config)],
+            # It ends with whoever started it, however that ends.
+            [
+                *("unshare", "--mount", "setpriv", "--pdeathsig", "KILL"),
+                layout.binary("containerd"),
+                "--config",
+                config,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

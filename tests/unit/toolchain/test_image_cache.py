@@ -25,6 +25,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / "root" / path).write_text(path)
     (folder / "images.json").write_text(json.dumps({"example.org/thing:v1": "made from this"}))
     monkeypatch.setattr(image_cache, "unpacked", lambda: folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     return folder
 
 
@@ -68,7 +69,19 @@ def test_an_interrupted_copy_is_begun_again(source: Path, node: Node) -> None:
 def test_where_nothing_can_be_linked_images_are_imported(
     source: Path, node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    failed = subprocess.CompletedProcess((), 1)
+    failed = subprocess.CompletedProcess((), 1, "", "")
     monkeypatch.setattr(image_cache.subprocess, "run", lambda *_, **__: failed)
     image_cache.fill(node, QUIET)
     assert below(node.var) == set() and not store.marks_of(node).exists()
+
+
+def test_while_a_program_is_missing_there_is_no_cache(
+    tmp_path: Path, node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_AUTHORITY_BIN", str(tmp_path / "nothing"))
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    assert image_cache.unpacked() is None
+    image_cache.fill(node, QUIET)
+    image_cache.prepare(QUIET)
+    assert below(tmp_path) == set()
