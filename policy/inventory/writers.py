@@ -496,7 +496,7 @@ def _targets(writer: Writer, resource: Resource, content: Any) -> Iterator[tuple
     if writer.unless and _truth(content, writer.unless):
         return
     fixed = writer.namespace.removeprefix("=") if writer.namespace.startswith("=") else None
-    given = {dig(content, *path.split(".")) for path in writer.given.split("|") if path}
+    given = [dig(content, *path.split(".")) for path in writer.given.split("|") if path]
     spaces = list(_values(content, writer.namespace)) if writer.namespace and fixed is None else []
     for text in writer.names:
         for number, name in enumerate(_texts(text, content, resource)):

@@ -84,12 +84,12 @@ def vault_injection(context: RuleContext) -> Iterator[Violation]:
 def _from_vault(context: RuleContext, resource: Resource, volume: Any) -> bool:
     """Whether the SecretProviderClass of a volume reads from Vault; one that is not in sight could."""
     name = dig(volume, "csi", "volumeAttributes", "secretProviderClass")
-    providers = {
+    providers = [
         found.get("spec", "provider")
         for found in context.index.of("secrets-store.csi.x-k8s.io", "SecretProviderClass")
         if found.metadata_name == name and found.namespace == resource.namespace
-    }
-    return not providers or bool(providers & {"vault", "openbao"}) or any(opaque(each) for each in providers)
+    ]
+    return not providers or any(each in ("vault", "openbao") or opaque(each) for each in providers)
 
 
 def vault_address_in_workload(context: RuleContext) -> Iterator[Violation]:
