@@ -210,9 +210,12 @@ class ClusterReader:
         if flux and flux.suspended:
             inner = replace(inner, suspended=True)
         key = (inner.label, str(inner.path), target)
-        if key in self._done:
+        origin = (f"{document.file}:{document.line}", str(inner.path), target)
+        # One without a known name that applies itself would be another one each time.
+        hidden = isinstance(inner.namespace, Unknown) or isinstance(inner.name, Unknown)
+        if key in self._done or (hidden and origin in self._done):
             return
-        self._done.add(key)
+        self._done |= {key, origin}
         if isinstance(inner.path, Unknown):
             self._unexpanded(document, [f"its path is not known ({inner.path.field})"])
             return
