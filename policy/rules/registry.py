@@ -22,6 +22,7 @@ from policy.rules.base import Finding, Rule, Scope, Severity, Violation, by_caus
 from policy.rules.git_hygiene import shown_in_the_clear
 from policy.rules.named_only import carried_elsewhere, unread_policies, written_by_commands
 from policy.rules.single_authority import hidden_names
+from policy.rules.unknown_kinds import of_unknown_effect
 from policy.settings import Level, Profile, Settings
 from secret_authority.core.errors import Problem
 
@@ -78,6 +79,7 @@ def unjudged(context: RuleContext) -> list[str]:
         ("undecided-authority", unread_policies),
         ("undecided-authority", carried_elsewhere),
         ("undecided-authority", written_by_commands),
+        ("undecided-authority", of_unknown_effect),
     ]
     found = [note for rule, told in notes if counts(BY_ID[rule], context) for note in told(context)]
     return list(dict.fromkeys([*context.unjudged, *found]))

@@ -73,3 +73,46 @@ def test_manifests_that_others_carry_are_named() -> None:
     assert [each.partition(":")[0] for each in told] == [
         "GlobalTenantResource default/all carries ExternalSecret registry"
     ]
+
+
+def _made(name: str) -> R:
+    spec = {"secretStoreRef": {"name": "vault"}, "dataFrom": [{"extract": {"key": "x"}}]}
+    return k8s("external-secrets.io/v1", "ExternalSecret", name, spec=spec)
+
+
+def test_a_kind_that_is_not_known_is_named_once_where_it_names_a_secret_that_something_else_makes() -> None:
+    def strange(name: str, spec: dict[str, object]) -> R:
+        return k8s("db.example.org/v1", "Warehouse", name, spec=spec)
+
+    objects = [
+        _made("shop/login"),
+        strange("shop/a", {"users": [{"passwordSecretRef": {"name": "login", "key": "password"}}]}),
+        strange("shop/b", {"pullSecrets": [{"name": "other"}, {"name": "login"}]}),
+        strange("other/c", {"credentialsSecret": "login"}),
+        strange("shop/d", {"credentialsSecret": "its-own"}),
+        strange("shop/e", {"configMapRef": {"name": "login"}}),
+    ]
+    assert unjudged(context_of_state(objects)) == [
+        "Warehouse shop/a names Secret shop/login, which something else makes (1 more object does so): "
+        "whether Warehouse of db.example.org writes it is not known"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"),
+    [
+        ("volsync.backube/v1alpha1", "ReplicationSource"),
+        ("gateway.networking.k8s.io/v1", "Gateway"),
+        ("apps/v1", "Deployment"),
+        ("aws.upbound.io/v1beta1", "ProviderConfig"),
+        ("helm.toolkit.fluxcd.io/v2", "HelmRelease"),
+    ],
+)
+def test_what_only_reads_the_secrets_that_it_names_is_not(version: str, kind: str) -> None:
+    reader = k8s(version, kind, "shop/app", spec={"secretRef": {"name": "login"}})
+    assert unjudged(context_of_state([_made("shop/login"), reader])) == []
+
+
+def test_a_claim_of_the_object_itself_is_no_other_maker() -> None:
+    spec = {"writeConnectionSecretToRef": {"name": "login", "namespace": "shop"}}
+    assert unjudged(context_of_state([k8s("sql.example.org/v1", "User", "shop/ada", spec=spec)])) == []
