@@ -23,7 +23,7 @@ def of_application(
     ref; `is_own` says whether a URL is that of this tree, `exists` whether a file is there.
     """
     options = source.helm
-    refs = {str(dig(s, "ref")): str(dig(s, "repoURL")) for s in items(dig(document.content, "spec", "sources"))}
+    refs = _refs(document)
     files: list[str] = []
     for entry in items(options.get("valueFiles")):
         if not isinstance(entry, str) or "://" in entry:
@@ -60,7 +60,7 @@ def values_of_application(
     `read` gives what a file of the tree holds, None where there is none. A values file without a $REF is of the chart.
     """
     options = source.helm
-    refs = {str(dig(s, "ref")): str(dig(s, "repoURL")) for s in items(dig(document.content, "spec", "sources"))}
+    refs = _refs(document)
     values: Any = {}
     whole = not options.get("fileParameters")
     for entry in items(options.get("valueFiles")):
@@ -73,6 +73,11 @@ def values_of_application(
             whole = False
     values, read_all = _inline(options, values, document.file)
     return values, whole and read_all
+
+
+def _refs(document: Document) -> dict[str, str]:
+    """What $REF stands for: the URL of each source that has a ref."""
+    return {str(dig(s, "ref")): str(dig(s, "repoURL")) for s in items(dig(document.content, "spec", "sources"))}
 
 
 def _inline(options: Mapping[str, Any], values: Any, file: str) -> tuple[Any, bool]:
