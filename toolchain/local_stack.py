@@ -97,15 +97,16 @@ class LocalStack:
             fetched = pool.submit(self._fetch, images)
             self.run_toolchain("build", capture=False)
             if images:
-                self.run_toolchain("images", "unpack", capture=False)
+                # Only nodes need them, and `cluster` says what is wrong if this cannot be done.
+                with contextlib.suppress(SystemExit):
+                    self.run_toolchain("images", "unpack", capture=False)
             fetched.result()
 
     def _fetch(self, images: bool) -> None:
         self.run_toolchain("venv", capture=False)
         self.run_toolchain("manifests", capture=False)
         if images and shutil.which("buildah"):
-            # `cluster` says what is wrong if this cannot be done.
-            with contextlib.suppress(SystemExit):
+            with contextlib.suppress(SystemExit):  # as above
                 self.run_toolchain("images", "prepare", capture=False)
 
     def cluster(self) -> None:
