@@ -79,12 +79,16 @@ class ClusterAdapter:
         return None if self._object is None else self._as_bootstrap(self._object)
 
     def observe_vault(self, plan: Plan) -> InVault:
-        found = self._vault.read(f"{self._place.mount}/data/{self._place.path}")
+        path = f"{self._place.mount}/data/{self._place.path}"
+        found = self._vault.read(path)
         if found is None:
-            # Metadata can stand alone, without any version.
-            found = self._vault.read(f"{self._place.mount}/metadata/{self._place.path}")
-            data = (found or {}).get("data") or {}
-            return self._as_in_vault(int(data.get("current_version") or 0), None, data.get("custom_metadata") or {})
+            # There can be metadata without any version.
+            about = (self._vault.read(f"{self._place.mount}/metadata/{self._place.path}") or {}).get("data") or {}
+            version = int(about.get("current_version") or 0)
+            # With a version, another engine has written it since the first read, or it is deleted.
+            found = self._vault.read(path) if version else None
+            if found is None:
+                return self._as_in_vault(version, None, about.get("custom_metadata") or {})
         metadata = found["data"]["metadata"]
         return self._as_in_vault(
             int(metadata["version"]), found["data"].get("data"), metadata.get("custom_metadata") or {}

@@ -319,3 +319,25 @@ def test_secrets_that_wait_do_not_fill_the_audit_log_of_vault(monkeypatch: pytes
     git = replace(git, revision="main@sha1:2")
     engine.hand_over()
     assert "2 of 50" in str(engine.status.as_dict()[HANDED_OVER]["message"])
+
+
+def test_what_another_engine_hands_over_between_two_reads_is_seen_whole() -> None:
+    """Where there was no value at first, two requests read value and record: never a record without its value."""
+    given = catalogue(ORDERS)
+    site = Site(given, VALUE)
+    (one,) = given
+    place = f"{one.vault.mount}/data/{one.vault.path}"
+    before, reads = site.vault.read, list[str]()
+
+    def read(path: str) -> dict[str, Any] | None:
+        found = before(path)
+        if path == place and not reads:
+            reads.append(path)
+            (result,) = site.run(in_git(given, {"orders-db": VALUE}), "run-2")
+            assert isinstance(result.end, Done)
+        return found
+
+    site.vault.read = read  # type: ignore[method-assign]
+    adapter = ClusterAdapter(one, site.api, site.vault, KEY, RunInfo("run-1"), InGit(unknown=Reason.GIT_AWAY))
+    seen = adapter.observe_vault(plan_for("dev", one))
+    assert reads and seen.record is not None and seen.digest is not None and seen.version == 1
