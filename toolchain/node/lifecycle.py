@@ -26,6 +26,7 @@ from toolchain.node.layout import (
 )
 from toolchain.node.progress import Progress
 
+CONTROLLERS = ("kube-controller-manager", "kube-scheduler")
 BOOT_IMAGES = ("registry.k8s.io/pause", "registry.k8s.io/coredns/coredns")
 
 
@@ -106,19 +107,44 @@ def _start(node: Node, init: int, progress: Progress) -> None:
 
     progress.wait("node registered", lambda: _registered(node, client, kubelet), timeout=60, log=kubelet.log)
     all_parts["kube-proxy"].ensure(init, progress)
+    revived = Revived(init, progress)
     for name in ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"):
         part = all_parts[name]
-        progress.wait(name, part.unhealthy, timeout=60, log=part.log)
+        progress.wait(name, lambda part=part: revived.unhealthy(part), timeout=60, log=part.log)  # type: ignore[misc]
     progress.wait("node Ready", node_missing, timeout=90, log=kubelet.log)
 
     def dns_missing() -> str | None:
         for part in all_parts.values():
-            part.check_alive()
+            revived.check_alive(part)
         name = f"kubernetes.default.svc.{CLUSTER_DOMAIN}"
         return None if api.resolve(node.dns_service, name) == node.api_service else f"no answer for {name}"
 
     progress.wait("cluster DNS", dns_missing, timeout=90, log=kubelet.log)
     client.close()
+
+
+class Revived:
+    """Starts a controller again that ends while the node starts, as the kubelet does in other clusters.
+
+    kube-controller-manager ends when the API server does not accept one of its service accounts, made a moment before.
+    """
+
+    def __init__(self, init: int, progress: Progress) -> None:
+        self._init, self._progress = init, progress
+        self._left = 3
+
+    def check_alive(self, part: parts.Part) -> None:
+        """Raise NodeError with the end of the log when the program is gone for good."""
+        if part.name in CONTROLLERS and part.pid is None and self._left:
+            self._left -= 1
+            self._progress.say(f"{part.name}: it ended")
+            part.ensure(self._init, self._progress)
+        part.check_alive()
+
+    def unhealthy(self, part: parts.Part) -> str | None:
+        """As of the part."""
+        self.check_alive(part)
+        return part.unhealthy()
 
 
 def _registered(node: Node, client: api.Client, kubelet: parts.Part) -> str | None:
