@@ -113,15 +113,12 @@ def _containerd(folder: Path, progress: Progress) -> Iterator[Path]:
     """The socket of a containerd that keeps everything below `folder`, and mounts where nobody else sees it."""
     config, log, socket = folder / "config.toml", folder / "containerd.log", folder / "containerd.sock"
     config.write_text(_CONFIG.format(folder=folder))
+    # It ends with whoever started it, however that ends.
+    command = ["unshare", "--mount", "setpriv", "--pdeathsig", "KILL"]
+    command += [str(layout.binary("containerd")), "--config", str(config)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            # It ends with whoever started it, however that ends.
-            [
-                *("unshare", "--mount", "setpriv", "--pdeathsig", "KILL"),
-                layout.binary("containerd"),
-                "--config",
-                config,
-            ],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

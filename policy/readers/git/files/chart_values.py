@@ -20,8 +20,8 @@ def carried_manifests(
 ) -> Iterator[Mapping[str, Any] | str]:
     """Manifests inside of values, such as extraObjects: mappings with apiVersion and kind; text that holds such too.
 
-    `release` has the Name and the Namespace that templates in them ask for. Of text that is no YAML as it stands, a
-    template, the kind about secrets is given.
+    `release` has the Name and the Namespace that templates in them ask for. For text that is not YAML until
+    it is rendered, the kind about secrets is given.
     """
     if depth > 12:
         return
@@ -86,6 +86,6 @@ def nested(name: str, value: Any) -> dict[str, Any]:
 
 
 def values_in(text: Any, file: str) -> Any:
-    """Values that are YAML in a text; none where it is no text."""
+    """The values that a text holds as YAML; none for anything that is not text."""
     documents = parse(text, file)[0] if isinstance(text, str) else []
     return dict(documents[0].content) if documents else {}
